@@ -1,0 +1,69 @@
+"""The experiment as strict typed models. Scripts import their own section, never this root."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from mind_animator.config.base import Strict, explain
+from mind_animator.config.captions import CaptionsConfig
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.config.features import FeaturesConfig
+from mind_animator.config.fmri import FmriConfig
+from mind_animator.config.methods import MethodConfig
+from mind_animator.config.models import ModelsConfig
+from mind_animator.config.reconstruction import ReconstructionConfig
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.config.stimuli import StimuliConfig
+from mind_animator.errors import InputError
+
+
+class ShardsConfig(Strict):
+    """Clips per job; a job loads its models once and should take minutes to an hour."""
+
+    captions: int = Field(512, ge=1)
+    features: int = Field(512, ge=1)
+    reconstruction: int = Field(120, ge=1)
+
+
+class Config(Strict):
+    """One experiment.
+
+    Attributes
+    ----------
+    results : str
+        Folder of all results.
+    seed : int
+        The only seed; every stage derives its own from it.
+    device : str
+        ``cpu`` or ``cuda``: one word switches every job.
+    """
+
+    results: str
+    seed: int = Field(ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    dataset: DatasetConfig
+    stimuli: StimuliConfig = StimuliConfig()
+    captions: CaptionsConfig = CaptionsConfig()
+    models: ModelsConfig = ModelsConfig()
+    fmri: FmriConfig = FmriConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    methods: dict[str, MethodConfig]
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    shards: ShardsConfig = ShardsConfig()
+
+    @field_validator("methods")
+    @classmethod
+    def _file_safe(cls, methods: dict[str, MethodConfig]) -> dict[str, MethodConfig]:
+        for name in methods:
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"expected method names of letters, digits and '_', got '{name}'")
+        return methods
+
+
+def load_config(values: dict[str, Any]) -> Config:
+    """Validate a config; `InputError` says in one line what is wrong with which key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError(explain(error)) from None

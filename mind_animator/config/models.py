@@ -1,0 +1,15 @@
+"""The frozen models, by hub id or local folder. Revisions live in the lock file, never here."""
+
+from mind_animator.config.base import Strict
+
+
+class ModelsConfig(Strict):
+    """Ids on the hub (revision from the lock file) or paths of local ``save_pretrained`` folders."""
+
+    blip2: str = "Salesforce/blip2-flan-t5-xxl"
+    clip: str = "openai/clip-vit-base-patch32"
+    stable_diffusion: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    vit: str = "google/vit-base-patch16-224"
+    videomae: str = "MCG-NJU/videomae-base-finetuned-kinetics"
+    vificlip: str = "k400_seed1_vifi_clip_base2novel.pth"
+    lock: str = "models.lock.json"

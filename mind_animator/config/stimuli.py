@@ -1,0 +1,29 @@
+"""How movies are cut into clips."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mind_animator.config.base import Strict
+
+
+class StimuliConfig(Strict):
+    """Segmentation of movies into clips.
+
+    Attributes
+    ----------
+    frames : int
+        Frames sampled a clip.
+    rate : float
+        Sampling rate, Hz; frames are taken at onset + k / rate, by presentation time.
+    sampling : str
+        ``true_rate``, or ``released_code``: every 8th frame of the file, whatever its rate (0, 8, .., 56;
+        3.75 Hz at 30 fps).
+    size : int
+        Height and width of the frames, pixels; the aspect ratio is not kept (as published).
+    """
+
+    frames: int = Field(8, ge=2)
+    rate: float = Field(4.0, gt=0)
+    sampling: Literal["true_rate", "released_code"] = "true_rate"
+    size: int = Field(512, ge=16, multiple_of=8)

@@ -1,0 +1,142 @@
+"""The interface of a data set, and how one is found by its name.
+
+The Snakefile opens the data set at every start, on the login node too: nothing here, and nothing at the top
+of an adapter's module, may import torch or read more than small tables.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ValidationError
+
+from mind_animator.config.base import Strict, explain
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from mind_animator.config.fmri import FmriConfig
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A unit of stimulus that is cut, preprocessed and stored as one file: a movie, a run, a pack of videos.
+
+    Attributes
+    ----------
+    id : str
+        Safe in file names: letters, digits and underscores, e.g. ``seg1``.
+    split : str
+        ``train`` or ``test``; a segment is never divided between them.
+    n_clips : int
+        Number of clips that it gives; known without the data.
+    """
+
+    id: str
+    split: str
+    n_clips: int
+
+    @property
+    def clips(self) -> list[str]:
+        """Clip names, unique over the data set: ``seg1-00000``, ``seg1-00001``, ..."""
+        return [f"{self.id}-{index:05d}" for index in range(self.n_clips)]
+
+
+class Dataset(ABC):
+    """One data set: files, timing, splits. Subclasses live in ``mind_animator/datasets/<name>.py`` (or a
+    package of that name) and are found there as ``ADAPTER``.
+
+    Attributes
+    ----------
+    Options : type of Strict
+        Settings of this data set alone (``dataset.options`` in the config); unknown keys are errors.
+    tr : float
+        Repetition time, seconds.
+    has_stimuli, has_captions : bool
+        Whether frames can be cut, and whether captions come ready with the data (no captioner is run then).
+    areas_of : str
+        Atlas space of the voxels: ``fs_LR_32k`` (59,412 cortical vertices, area names of HCP-MMP1) or
+        ``none``.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Strict]]
+    tr: float
+    has_stimuli: bool = True
+    has_captions: bool = False
+    areas_of: str = "fs_LR_32k"
+
+    def __init__(self, config: DatasetConfig) -> None:
+        self.config = config
+        self.root = Path(config.data_root)
+        try:
+            self.options: Any = self.Options.model_validate(config.options)
+        except ValidationError as error:
+            raise InputError(explain(error, "dataset.options")) from None
+        self.subjects = self._subjects()
+
+    @abstractmethod
+    def _subjects(self) -> tuple[str, ...]:
+        """Subjects asked for (``config.subjects``, or all); `InputError` on an unknown one."""
+
+    @property
+    @abstractmethod
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments in their canonical order, training first. Needs no data."""
+
+    @abstractmethod
+    def stimulus_files(self, segment: str) -> list[Path]:
+        """Movie files that a segment is cut from (inputs of the DAG)."""
+
+    @abstractmethod
+    def clip_table(self, segment: str) -> "pd.DataFrame":
+        """One row a clip, in order: ``clip, segment, movie, file, onset, duration, split``.
+
+        ``onset`` and ``duration`` in seconds of the file; ``movie`` is the unit of splits (never divided
+        between training, validation and test).
+        """
+
+    @abstractmethod
+    def response_files(self, subject: str, segment: str) -> list[Path]:
+        """Response files of a segment (inputs of the DAG), one a repeat where that is how they come."""
+
+    @abstractmethod
+    def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
+        """Yield one (n_clips, n_voxels) float32 array a repeat: aligned to the clips (the haemodynamic lag
+        included, once), detrended and z-scored per run as ``settings`` says."""
+
+    def area_names(self, subject: str) -> "list[str] | None":
+        """Area of every voxel (hemisphere prefix ``L_`` / ``R_``), or None where none is known."""
+        return None
+
+    def check_before_work(self) -> None:
+        """Raise `InputError` if terms, credentials or files that a real run needs are missing."""
+
+    def find(self, *candidates: str) -> Path:
+        """The first candidate (relative to the root) that exists, else the first one."""
+        for candidate in candidates:
+            if (self.root / candidate).exists():
+                return self.root / candidate
+        return self.root / candidates[0]
+
+
+def available() -> list[str]:
+    """Names of the data sets that have an adapter."""
+    package = importlib.import_module("mind_animator.datasets")
+    skip = {"base", "download", "archives", "simulate", "check"}
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in skip)
+
+
+def open_dataset(config: DatasetConfig) -> Dataset:
+    """The adapter that ``config.name`` asks for, its options checked."""
+    if config.name not in available():
+        raise InputError(f"Expected dataset.name to be one of {available()}, got '{config.name}'.")
+    module = importlib.import_module(f"mind_animator.datasets.{config.name}")
+    return module.ADAPTER(config)

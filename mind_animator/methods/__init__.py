@@ -1,0 +1,1 @@
+"""One room a method: how it trains, predicts and reconstructs."""

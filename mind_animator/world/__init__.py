@@ -1,0 +1,1 @@
+"""The embedded world: movies, brains and small models whose truth is known."""

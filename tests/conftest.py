@@ -1,0 +1,30 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def published_data() -> Path:
+    """Folder of published captions, an atlas and reconstructions, from MIND_ANIMATOR_TEST_DATA."""
+    place = os.environ.get("MIND_ANIMATOR_TEST_DATA")
+    if not place:
+        pytest.skip("MIND_ANIMATOR_TEST_DATA is unset: published captions and reconstructions are absent")
+    folder = Path(place)
+    if not folder.is_dir():
+        pytest.fail(f"Expected MIND_ANIMATOR_TEST_DATA to be a folder, got {folder}.")
+    return folder
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """With MIND_ANIMATOR_NO_SKIP set, a skip is a failure unless it is for want of a CUDA device."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("MIND_ANIMATOR_NO_SKIP") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if "CUDA" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"Expected this test to run, got a skip: {reason}"
