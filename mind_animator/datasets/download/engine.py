@@ -1,0 +1,289 @@
+"""Fetch a file: resume after any interruption, retry, verify, and only then give it its name."""
+
+import hashlib
+import json
+import random
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from mind_animator.artefacts.files import write_json
+from mind_animator.datasets.download.manifest import UNVERIFIED, Entry, read_manifest, record
+from mind_animator.datasets.download.transports import TIMEOUT, Changed, Gone, Stream, Unsteady, open_stream
+from mind_animator.errors import InputError
+
+OVERLAP = 1 << 16
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient a download is.
+
+    Attributes
+    ----------
+    tries : int
+        Attempts in a row that bring no new byte before it gives up; any progress starts the count again.
+    first_wait, longest_wait : float
+        Seconds before the second attempt, doubled for each further one up to the longest.
+    stall : float
+        Seconds without a byte after which a connection is given up.
+    spoiled : int
+        Whole downloads that may turn out wrong (checksum) before it gives up.
+    """
+
+    tries: int = 8
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    stall: float = TIMEOUT
+    spoiled: int = 3
+
+
+def fetch(
+    urls: Sequence[str],
+    folder: Path | str,
+    file: str,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    anonymous: bool = False,
+    policy: Policy = Policy(),  # noqa: B008 (frozen)
+) -> Entry:
+    """Fetch ``folder/file`` from the first URL that gives it.
+
+    Bytes gather in ``file.part``; whatever interrupts the download (SIGKILL included), the next call goes on
+    from there if the server's file is still the same. The file gets its name only when its length, its
+    checksum (the one given, the server's, or the manifest's) and, for a zip, every CRC inside are right.
+
+    Parameters
+    ----------
+    urls : sequence of str
+        Mirrors of the same bytes, tried in turn.
+    size, sha256 : optional
+        What is known of the file beforehand.
+    anonymous : bool
+        For S3: without credentials.
+
+    Returns
+    -------
+    Entry
+        The line of the folder's manifest.
+
+    Raises
+    ------
+    InputError
+        With every mirror's reason, if none gives the right bytes; if the disk is too small; or if another
+        process is fetching the same file.
+    OSError
+        If the disk fills up all the same; the part stays for the next attempt.
+    """
+    folder = Path(folder)
+    target = folder / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(_beside(target, ".lock"), timeout=0):
+            if target.exists():
+                return _already_there(folder, file, target, size, sha256)
+            entry = _from_any(urls, folder, file, target, size, sha256, anonymous, policy)
+            record(folder, entry)
+            _beside(target, ".part").rename(target)
+            _beside(target, ".part.json").unlink(missing_ok=True)
+    except Timeout:
+        raise InputError(f"Expected nobody else to fetch {target}, but another process is at it.") from None
+    _beside(target, ".lock").unlink(missing_ok=True)
+    return entry
+
+
+def _already_there(folder: Path, file: str, target: Path, size: int | None, sha256: str | None) -> Entry:
+    """A file that has its name was verified when it got it, or is the lab's own: check what is cheap."""
+    known = read_manifest(folder).get(file)
+    expected = size if known is None else known.size
+    if expected is not None and target.stat().st_size != expected:
+        raise InputError(f"Expected {expected} bytes in {target}, got {target.stat().st_size}; delete or mend it.")
+    if known is not None:
+        return known
+    found = _digest(target, "sha256")
+    if sha256 and found != sha256:
+        raise InputError(f"Expected sha256 {sha256} of {target}, got {found}; delete or mend it.")
+    entry = Entry(file, target.stat().st_size, found, "sha256" if sha256 else UNVERIFIED, "found in the folder")
+    record(folder, entry)
+    return entry
+
+
+def _from_any(
+    urls: Sequence[str], folder: Path, file: str, target: Path,
+    size: int | None, sha256: str | None, anonymous: bool, policy: Policy,
+) -> Entry:  # fmt: skip
+    part = _beside(target, ".part")
+    reasons = []
+    for url in urls:
+        try:
+            for spoiled in range(1, policy.spoiled + 1):
+                sums = _complete(url, part, size, anonymous, policy)
+                wrong, entry = _verify(url, part, folder, file, size, sha256, sums)
+                if not wrong:
+                    return entry
+                part.unlink()
+                print(f"{url}: {wrong} (whole download {spoiled} of {policy.spoiled})", file=sys.stderr)
+            raise Gone(f"{wrong}, {policy.spoiled} times")
+        except (Gone, Unsteady) as reason:
+            reasons.append(f"{url}: {reason}")
+    raise InputError(f"Expected to fetch {file}, but " + "; ".join(reasons or ["no URL is known"]) + ".")
+
+
+def _complete(url: str, part: Path, size: int | None, anonymous: bool, policy: Policy) -> dict[str, str]:
+    """Bring ``part`` to its full length, through as many attempts as it takes; the server's checksums."""
+    fruitless = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _attempt(url, part, size, anonymous, policy)
+        except Changed as change:
+            part.unlink(missing_ok=True)
+            reason, wait = f"{change}, starting again", None
+            fruitless += 1
+        except Unsteady as fault:
+            reason, wait = str(fault), fault.wait
+            after = part.stat().st_size if part.exists() else 0
+            fruitless = 1 if after > before else fruitless + 1
+        if fruitless >= policy.tries:
+            raise Unsteady(f"{reason} ({fruitless} attempts in a row without a new byte)")
+        pause = policy.first_wait * 2 ** (fruitless - 1) * random.Random().uniform(0.75, 1.25)
+        pause = min(max(pause, wait or 0.0), policy.longest_wait)
+        print(f"{url}: {reason}; trying again in {pause:.1f} s", file=sys.stderr)
+        time.sleep(pause)
+
+
+def _attempt(url: str, part: Path, size: int | None, anonymous: bool, policy: Policy) -> dict[str, str]:
+    state = _read_state(part, url)
+    have = part.stat().st_size if part.exists() else 0
+    if size is not None and have > size:
+        raise Changed(f"{have} bytes are here of a file of {size}")
+    if have and have == size == state.get("total") and state.get("sums") is not None:
+        return state["sums"]  # killed between the last byte and the check
+    version = state.get("version")
+    overlap = 0 if version else min(have, OVERLAP)  # nothing tells a changed file: compare its bytes
+    with open_stream(url, have - overlap, version, anonymous=anonymous, timeout=policy.stall) as stream:
+        if size is not None and stream.total is not None and stream.total != size:
+            raise Gone(f"expected {size} bytes, the server has {stream.total}")
+        if stream.start == 0 and have:
+            part.unlink()  # the server cannot resume, or has another version
+            have = overlap = 0
+        _check_room(part, stream, have)
+        write_json(
+            _beside(part, ".json"),
+            {"url": url, "version": stream.version, "total": stream.total, "sums": stream.sums},
+        )
+        if overlap:
+            _compare(part, stream, have, overlap)
+        _copy(stream, part, have, url)
+    length = part.stat().st_size
+    if stream.total is not None and length > stream.total:
+        raise Changed(f"got {length} bytes of a file of {stream.total}")
+    if stream.total is not None and length < stream.total:
+        raise Unsteady(f"the connection ended at {length} of {stream.total} bytes")
+    if size is not None and length != size:
+        raise Unsteady(f"the file ended at {length} of {size} bytes")
+    if stream.total is None and size is None and not stream.ends_well and not zipfile.is_zipfile(part):
+        raise Gone("the server does not say how long the file is, so that nothing tells it from a cut one")
+    return stream.sums
+
+
+def _compare(part: Path, stream: Stream, have: int, overlap: int) -> None:
+    with open(part, "rb") as here:
+        here.seek(have - overlap)
+        expected = here.read(overlap)
+    got = b""
+    while len(got) < overlap and (block := stream.read(overlap - len(got))):
+        got += block
+    if got != expected[: len(got)]:
+        raise Changed("the server's file differs from the beginning that is here")
+    if len(got) < overlap:
+        raise Unsteady("the connection ended before any new byte")
+
+
+def _copy(stream: Stream, part: Path, have: int, url: str) -> None:
+    name = part.name.removesuffix(".part")
+    with (
+        open(part, "ab", buffering=0) as out,
+        tqdm(total=stream.total, initial=have, desc=name, unit="B", unit_scale=True, mininterval=5) as bar,
+    ):
+        while block := stream.read(BLOCK):
+            view = memoryview(block)
+            while view:
+                view = view[out.write(view) :]  # a full disk may take a part of a block
+            bar.update(len(block))
+
+
+def _verify(
+    url: str, part: Path, folder: Path, file: str, size: int | None, sha256: str | None, sums: dict[str, str]
+) -> tuple[str | None, Entry]:
+    """What is wrong with a whole download (None: nothing), and its line in the manifest."""
+    found = _digest(part, "sha256")
+    checked_by = UNVERIFIED
+    wrong = None
+    known = read_manifest(folder).get(file)
+    expected = sha256 or sums.get("sha256")
+    if known is not None and known.sha256 != found:
+        wrong = (
+            f"expected sha256 {known.sha256} as at the first download, got {found} "
+            f"(to accept a new version, delete the line of {file} in the manifest)"
+        )
+    elif expected:
+        checked_by = "sha256"
+        wrong = None if expected == found else f"expected sha256 {expected}, got {found}"
+    elif "md5" in sums:
+        checked_by = "md5"
+        md5 = _digest(part, "md5")
+        wrong = None if md5 == sums["md5"] else f"expected MD5 {sums['md5']}, got {md5}"
+    if wrong is None and file.lower().endswith(".zip"):
+        wrong = _zip_fault(part)
+        checked_by = "zip crc" if checked_by == UNVERIFIED else checked_by
+    return wrong, Entry(file, part.stat().st_size, found, checked_by, url)
+
+
+def _zip_fault(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+        return f"not a whole zip: {error}"
+    except Exception as error:  # zlib.error and the like: a member whose bytes make no sense
+        return f"not a whole zip: {type(error).__name__}: {error}"
+    return f"wrong CRC of {broken}" if broken else None
+
+
+def _check_room(part: Path, stream: Stream, have: int) -> None:
+    if stream.total is None:
+        return
+    free = shutil.disk_usage(part.parent).free
+    if stream.total - have > free:
+        raise InputError(
+            f"Expected {(stream.total - have) / 1e9:.1f} GB free for {part.name.removesuffix('.part')} "
+            f"in {part.parent}, got {free / 1e9:.1f} GB."
+        )
+
+
+def _read_state(part: Path, url: str) -> dict:
+    """What is known of the bytes in ``part``; from another mirror, or unreadable: nothing."""
+    try:
+        state = json.loads(_beside(part, ".json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return state if state.get("url") == url else {}
+
+
+def _digest(path: Path, name: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, name).hexdigest()
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

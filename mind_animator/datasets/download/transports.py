@@ -1,0 +1,296 @@
+"""One open stream per protocol: bytes from an offset on, and what the server says about the whole file.
+
+`open_stream` raises `Gone` for what no retry mends, `Unsteady` for what one may, and `Changed` where the
+bytes that are here already belong to another version of the file.
+"""
+
+import ftplib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+TIMEOUT = 60.0
+
+
+class Gone(Exception):
+    """The server will not give this file: absent, forbidden, or another file than expected."""
+
+
+class Unsteady(Exception):
+    """A fault that may pass: a cut, a stall, an overloaded server. ``wait`` seconds were asked for, if any."""
+
+    def __init__(self, text: str, wait: float | None = None) -> None:
+        super().__init__(text)
+        self.wait = wait
+
+
+class Changed(Exception):
+    """The file on the server is no longer the one whose beginning is here."""
+
+
+@dataclass
+class Stream:
+    """Bytes of one file from ``start`` on.
+
+    Attributes
+    ----------
+    start : int
+        Offset of the first byte: the one asked for, or 0 where the server cannot or must not resume.
+    total : int or None
+        Length of the whole file, bytes.
+    version : str or None
+        Changes when the file does: a strong ETag, or a time of modification.
+    ends_well : bool
+        Whether the protocol tells an end from a cut although ``total`` is unknown.
+    sums : dict
+        Checksums that the server states: ``sha256`` or ``md5`` to lower-case hexadecimal.
+    read : callable
+        ``read(n)``: up to n bytes, none at the end.
+    """
+
+    start: int
+    total: int | None
+    version: str | None
+    ends_well: bool
+    read: Callable[[int], bytes]
+    sums: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def open_stream(
+    url: str, offset: int = 0, version: str | None = None, *, anonymous: bool = False, timeout: float = TIMEOUT
+) -> Iterator[Stream]:
+    """Open ``http(s)://``, ``ftp://`` or ``s3://bucket/key`` at a byte offset.
+
+    Parameters
+    ----------
+    offset : int
+        First byte wanted.
+    version : str, optional
+        `Stream.version` of the bytes that are here; `Changed` is raised, or the stream starts at 0, where
+        the server has another one by now.
+    anonymous : bool
+        For S3: sign nothing. Otherwise the ordinary AWS credential chain.
+    timeout : float
+        Seconds without a byte after which the stream counts as stalled.
+    """
+    openers = {"http": _open_http, "https": _open_http, "ftp": _open_ftp, "s3": _open_s3}
+    scheme = urlsplit(url).scheme
+    if scheme not in openers:
+        raise Gone(f"expected a URL of {', '.join(openers)}, got '{url}'")
+    with openers[scheme](url, offset, version, anonymous, timeout) as stream:
+        yield stream
+
+
+# --- HTTP ---
+
+_PASSING = {408, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
+
+
+@contextmanager
+def _open_http(url: str, offset: int, version: str | None, anonymous: bool, timeout: float) -> Iterator[Stream]:
+    import requests
+    import urllib3
+
+    headers = {"Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+        if version:
+            headers["If-Range"] = version
+    faults = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=(timeout, timeout))
+    except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
+        raise Gone(str(error)) from None
+    except faults as error:
+        raise Unsteady(_short(error)) from None
+    try:
+        stream = _http_stream(response, offset, version)
+
+        def read(count: int) -> bytes:
+            try:
+                return response.raw.read1(count, decode_content=False)
+            except faults as error:
+                raise Unsteady(_short(error)) from None
+
+        stream.read = read if stream.total != stream.start or stream.total == 0 else (lambda count: b"")
+        yield stream
+    finally:
+        response.close()
+
+
+def _http_stream(response, offset: int, version: str | None) -> Stream:
+    """Read the answer's head: where the bytes start, how many there are, which version they are."""
+    status, head = response.status_code, response.headers
+    first = response.history[0].headers if response.history else head  # a hub states sums before it redirects
+    length = head.get("Content-Length")
+    etag = head.get("ETag", "")
+    found = (etag if etag and not etag.startswith("W/") else None) or head.get("Last-Modified")
+    sums = {}
+    for stated in (first.get("X-Linked-Etag", ""), etag):
+        if re.fullmatch(r"[0-9a-f]{64}", stated.strip('"')):
+            sums["sha256"] = stated.strip('"')
+            break
+    if status == 416:
+        whole = re.fullmatch(r"bytes \*/(\d+)", head.get("Content-Range", ""))
+        if whole and int(whole[1]) == offset:
+            return Stream(offset, offset, found or version, True, bytes, sums)
+        raise Changed(f"the server's file ends before byte {offset}")
+    if status in _PASSING:
+        wait = head.get("Retry-After", "")
+        raise Unsteady(f"HTTP {status} {response.reason}", float(wait) if wait.isdigit() else None)
+    if status not in (200, 206):
+        raise Gone(f"HTTP {status} {response.reason}")
+    if head.get("Content-Encoding", "identity") != "identity":
+        raise Gone(f"expected the file as it is, got it encoded as {head['Content-Encoding']}")
+    if head.get("Content-Type", "").startswith("text/html"):
+        raise Gone("expected a file, got a web page (does the server ask to log in or to accept terms?)")
+    chunked = head.get("Transfer-Encoding", "").lower() == "chunked"
+    if status == 200:
+        return Stream(0, int(length) if length else None, found, chunked, bytes, sums)
+    part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", head.get("Content-Range", ""))
+    if not part or int(part[1]) != offset:
+        raise Unsteady(f"asked for bytes from {offset} on, got range '{head.get('Content-Range')}'")
+    if version and found and found != version:
+        raise Changed(f"the server's file was {version} and is {found}")
+    total = None if part[3] == "*" else int(part[3])
+    return Stream(offset, total, found, total is not None or chunked, bytes, sums)
+
+
+# --- FTP ---
+
+
+@contextmanager
+def _open_ftp(url: str, offset: int, version: str | None, anonymous: bool, timeout: float) -> Iterator[Stream]:
+    parts = urlsplit(url)
+    path = unquote(parts.path).lstrip("/")
+    if "\r" in path or "\n" in path:
+        raise Gone(f"expected a file name without line breaks, got {path!r}")
+    ftp = ftplib.FTP(timeout=timeout)
+    connection = None
+    try:
+        try:
+            ftp.connect(parts.hostname or "", parts.port or ftplib.FTP_PORT)
+            ftp.login(unquote(parts.username or ""), unquote(parts.password or ""))
+            ftp.voidcmd("TYPE I")
+            total = _ask(lambda: ftp.size(path))
+            modified = _ask(lambda: ftp.sendcmd(f"MDTM {path}")[4:].strip())
+            found = f"{modified} {total}" if modified else None
+            if offset and version and found and found != version:
+                raise Changed(f"the server's file was {version} and is {found}")
+            if offset and offset == total:
+                yield Stream(offset, total, found, True, lambda count: b"")
+                return
+            start = offset
+            try:
+                connection, announced = ftp.ntransfercmd(f"RETR {path}", rest=offset or None)
+            except ftplib.error_perm as error:
+                if not offset or str(error).startswith("550"):
+                    raise
+                start = 0  # the server knows no REST
+                connection, announced = ftp.ntransfercmd(f"RETR {path}")
+        except ftplib.error_perm as error:
+            raise Gone(f"FTP {error}") from None
+        except (ftplib.Error, OSError, EOFError) as error:
+            raise Unsteady(f"FTP {_short(error)}") from None
+        if total is None and announced is not None:
+            total = start + announced
+        connection.settimeout(timeout)
+
+        def read(count: int) -> bytes:
+            try:
+                block = connection.recv(count)
+                if not block:
+                    connection.close()
+                    ftp.voidresp()  # 226, or the transfer was cut
+                return block
+            except (ftplib.Error, OSError, EOFError) as error:
+                raise Unsteady(f"FTP {_short(error)}") from None
+
+        yield Stream(start, total, found, True, read)
+    finally:
+        if connection is not None:
+            connection.close()
+        ftp.close()
+
+
+def _ask(question: Callable):
+    """An answer that a server may refuse to give."""
+    try:
+        return question()
+    except ftplib.error_perm:
+        return None
+
+
+# --- S3 ---
+
+_DENIED = {"403", "404", "AccessDenied", "NoSuchKey", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+@contextmanager
+def _open_s3(url: str, offset: int, version: str | None, anonymous: bool, timeout: float) -> Iterator[Stream]:
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from urllib3.exceptions import HTTPError
+
+    parts = urlsplit(url)
+    asked = {"Bucket": parts.netloc, "Key": unquote(parts.path).lstrip("/")}
+    if offset:
+        asked["Range"] = f"bytes={offset}-"
+        if version:
+            asked["IfMatch"] = version
+    try:
+        answer = s3_client(anonymous, timeout).get_object(**asked)
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise Gone(f"S3 {error}: set up AWS credentials (environment or ~/.aws)") from None
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 412:
+            raise Changed(f"the server's file is no longer {version}") from None
+        if status == 416:
+            raise Changed(f"the server's file ends at or before byte {offset}") from None
+        if code in _DENIED or status in (401, 403, 404):
+            raise Gone(f"S3 {code}: {error.response['Error'].get('Message', '')}") from None
+        raise Unsteady(f"S3 {code}") from None
+    except (BotoCoreError, OSError) as error:
+        raise Unsteady(f"S3 {_short(error)}") from None
+    body, etag = answer["Body"], answer["ETag"]
+    if "ContentRange" in answer:
+        total = int(answer["ContentRange"].rsplit("/", 1)[1])
+    else:
+        total, offset = offset + answer["ContentLength"] if not offset else answer["ContentLength"], 0
+    # The ETag of an object that went up in one piece, without a key of the customer's, is its MD5.
+    md5 = etag.strip('"')
+    encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    sums = {"md5": md5} if re.fullmatch(r"[0-9a-f]{32}", md5) and not encrypted else {}
+
+    def read(count: int) -> bytes:
+        try:
+            return body.read(count)
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise Unsteady(f"S3 {_short(error)}") from None
+
+    try:
+        yield Stream(offset, total, etag, True, read, sums)
+    finally:
+        body.close()
+
+
+def s3_client(anonymous: bool, timeout: float = TIMEOUT):
+    """An S3 client with the ordinary credential chain, or without credentials; it leaves retries to us."""
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    settings = {"signature_version": UNSIGNED} if anonymous else {}
+    config = Config(
+        connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1},
+        region_name=None, **settings,
+    )  # fmt: skip
+    return boto3.client("s3", config=config, region_name=boto3.Session().region_name or "us-east-1")
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,280 @@
+"""The one training loop: data on the device, early stopping, and a state from which a killed run goes on."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mind_animator.artefacts.files import atomic
+from mind_animator.config.decoders import OptimisationConfig, ValidationConfig
+from mind_animator.decoders.limits import seconds_at_the_limit
+from mind_animator.errors import InputError
+
+# (network, batch, generator or None in validation, epoch) -> mean loss of the batch.
+Loss = Callable[[nn.Module, dict[str, Tensor], torch.Generator | None, int], Tensor]
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    data: Mapping[str, Tensor],
+    rows: Sequence[int] | np.ndarray,
+    validation_rows: Sequence[int] | np.ndarray,
+    settings: OptimisationConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    noam_width: int = 512,
+    state: Path | None = None,
+    stamp: str = "",
+    logs: Path | None = None,
+) -> list[dict[str, float]]:
+    """Train a network in place and leave it with its best (or last) weights.
+
+    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, so that
+    an epoch is the same whether or not the process was started anew before it: a run that was killed and
+    resumed ends with the same bits, on the same device and number of threads.
+
+    Parameters
+    ----------
+    network : Module
+        With its starting weights.
+    loss : callable
+        Mean loss of a batch; draws from the generator given, or none in validation.
+    data : mapping of name to Tensor, first axis = clip
+        Moved to the device once.
+    rows, validation_rows : sequences of int
+        Clips to fit and clips to stop by.
+    seed : int
+    noam_width : int
+        Width in the ``noam`` schedule.
+    state : Path, optional
+        Where the resumable state lives: beside the output, unknown to the workflow. Deleted by the caller once the
+        weights are stored.
+    stamp : str
+        Fingerprint of code, settings, seed and data; a state with another stamp is not used.
+    logs : Path, optional
+        Folder of TensorBoard event files.
+
+    Returns
+    -------
+    list of dict, one an epoch (0: before training)
+        ``epoch, train_loss, validation_loss, learning_rate, seconds, share_of_limit`` (seconds that the arithmetic and
+        the optimiser's traffic need on this machine, over the seconds taken).
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+    """
+    network.to(device)
+    data = {name: tensor.to(device) for name, tensor in data.items()}
+    rows, validation_rows = (torch.as_tensor(np.asarray(r), device=device) for r in (rows, validation_rows))
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    decay = settings.weight_decay if settings.optimiser == "adamw" else 0.0
+    optimiser = kind(parameters, lr=settings.learning_rate, weight_decay=decay, fused=True)
+    autocast = {"device_type": torch.device(device).type, "dtype": torch.bfloat16}
+    autocast["enabled"] = settings.precision == "bfloat16"
+    steps = math.ceil(len(rows) / settings.batch)
+    history, best = _resume(state, stamp, network, optimiser)
+    limit, saved, previous = None, time.monotonic(), sys.maxsize
+    writer = _writer(logs, purge_step=len(history))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
+        for epoch in range(len(history), settings.epochs + 1):
+            if _is_over(history, settings):
+                break
+            started = time.monotonic()
+            torch.manual_seed(_epoch_seed(seed, epoch))  # dropout; restored on leaving fork_rng
+            draw = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch))
+            network.train()
+            total = torch.zeros((), device=device)
+            order = rows[torch.randperm(len(rows), generator=draw, device=device)]
+            for step, chosen in enumerate(order.tensor_split(steps) if epoch else ()):
+                rate = _learning_rate(settings, epoch, step, steps, noam_width)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                batch = {name: tensor[chosen] for name, tensor in data.items()}
+                if limit is None:
+                    limit = seconds_at_the_limit(
+                        network, lambda b=batch: loss(network, b, None, epoch), device, autocast
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                with torch.autocast(**autocast):
+                    value = loss(network, batch, draw, epoch)
+                value.backward()
+                if settings.l1:
+                    reached = [p for p in parameters if p.grad is not None]
+                    signs = torch._foreach_sign([p.detach() for p in reached])
+                    weight = settings.l1 * settings.l1_decay ** (epoch - 1)
+                    torch._foreach_add_([p.grad for p in reached], signs, alpha=weight)
+                if settings.clip_gradient:
+                    nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
+                optimiser.step()
+                total += value.detach() * (len(chosen) / len(rows))
+            held_out = evaluate(network, loss, data, validation_rows, settings.batch, epoch, autocast)
+            train_loss, validation_loss = torch.stack([total, held_out]).tolist()  # the epoch's one synchronisation
+            if not math.isfinite(train_loss + validation_loss):
+                raise InputError(
+                    f"Expected a finite loss, got {train_loss} (training) and {validation_loss} (validation) at "
+                    f"epoch {epoch}; is the learning rate of {settings.learning_rate} too high?"
+                )
+            seconds = time.monotonic() - started
+            row = {
+                "epoch": epoch,
+                "train_loss": train_loss if epoch else float("nan"),
+                "validation_loss": validation_loss,
+                "learning_rate": optimiser.param_groups[0]["lr"],
+                "seconds": seconds,
+                "share_of_limit": steps * limit / seconds if limit else float("nan"),
+            }
+            if validation_loss < min((r["validation_loss"] for r in history), default=math.inf):
+                best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            history.append(row)
+            for name, scalar in row.items():
+                if writer and name != "epoch" and not math.isnan(scalar):
+                    writer.add_scalar(name, scalar, epoch)
+            if state and time.monotonic() - saved >= settings.save_seconds:
+                _save(state, stamp, network, optimiser, history, best)
+                saved = time.monotonic()
+            if started // 5 != previous or epoch == settings.epochs:
+                previous = started // 5
+                left = (settings.epochs - epoch) * seconds
+                print(f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, "
+                      f"{seconds:.2f} s an epoch, at most {left:.0f} s left", file=sys.stderr)  # fmt: skip
+    if writer:
+        writer.close()
+    if settings.keep == "best":
+        network.load_state_dict(best)
+    network.eval()
+    return history
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    loss: Loss,
+    data: Mapping[str, Tensor],
+    rows: Tensor,
+    batch: int,
+    epoch: int,
+    autocast: dict[str, Any],
+) -> Tensor:
+    """Mean loss over rows, without dropout or any draw; a scalar that stays on the device."""
+    network.eval()
+    total = torch.zeros((), device=rows.device)
+    for chosen in rows.tensor_split(math.ceil(len(rows) / batch)):
+        with torch.autocast(**autocast):
+            value = loss(network, {name: tensor[chosen] for name, tensor in data.items()}, None, epoch)
+        total += value * (len(chosen) / len(rows))
+    return total
+
+
+def split_clips(movies: Sequence[str], settings: ValidationConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit and rows to stop by.
+
+    Parameters
+    ----------
+    movies : sequence of str
+        The movie of each clip.
+
+    Returns
+    -------
+    fit, validation : ndarray of int, ascending
+
+    Raises
+    ------
+    InputError
+        If ``movies`` are asked for and there are fewer than two.
+    """
+    movies = np.asarray(movies)
+    if settings.how == "tail":
+        held_out = np.zeros(len(movies), bool)
+        held_out[len(movies) - max(1, round(settings.share * len(movies))) :] = True
+    else:
+        names = np.unique(movies)
+        if len(names) < 2:
+            raise InputError(
+                f"Expected at least 2 training movies, one of them to stop by, got {len(names)} ({len(movies)} "
+                f"clips); 'validation: {{how: tail}}' splits inside a movie."
+            )
+        count = min(len(names) - 1, max(1, round(settings.share * len(names))))
+        chosen = np.random.default_rng([seed, 0]).choice(names, count, replace=False)
+        held_out = np.isin(movies, chosen)
+    if held_out.all():
+        raise InputError(f"Expected clips to fit beside those to stop by, got {len(movies)} in all.")
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _learning_rate(settings: OptimisationConfig, epoch: int, step: int, steps: int, width: int) -> float:
+    """Rate of a step (from 0) in an epoch (from 1)."""
+    done = (epoch - 1) * steps + step
+    if settings.schedule == "noam":
+        return width**-0.5 * min((done + 1) ** -0.5, (done + 1) * settings.warm_up**-1.5)
+    if settings.schedule == "cosine":
+        rise = min(1.0, (done + 1) / settings.warm_up)
+        return rise * settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done / (settings.epochs * steps)))
+    decay = settings.decay if settings.schedule == "exponential" else 1.0
+    return settings.learning_rate * decay ** (epoch - 1)
+
+
+def _is_over(history: list[dict[str, float]], settings: OptimisationConfig) -> bool:
+    if settings.patience is None or not history:
+        return False
+    losses = [row["validation_loss"] for row in history]
+    return len(losses) - 1 - losses.index(min(losses)) >= settings.patience
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _writer(logs: Path | None, purge_step: int) -> Any:
+    if logs is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # two seconds of imports
+
+    return SummaryWriter(str(logs), purge_step=purge_step)
+
+
+def _save(state: Path, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer, history, best) -> None:
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic(state) as temporary:
+        save_file(tensors, temporary, metadata={"stamp": stamp, "history": json.dumps(history)})
+
+
+def _resume(state: Path | None, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer):
+    """History and best weights of a saved state, which is loaded; nothing where there is none of this stamp."""
+    if state is None or not state.is_file():
+        return [], {}
+    device = next(network.parameters()).device
+    with safe_open(state, framework="pt", device=str(device)) as file:
+        if file.metadata()["stamp"] != stamp:
+            print(f"A state of another experiment lies at {state}: starting anew.", file=sys.stderr)
+            return [], {}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            part, name = key.split("/", 1)
+            parts[part][name] = file.get_tensor(key)
+        history = json.loads(file.metadata()["history"])
+    network.load_state_dict(parts["network"])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimiser"].items():
+        index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    print(f"Resuming after epoch {len(history) - 1} from {state}.", file=sys.stderr)
+    return history, parts["best"]

@@ -1,0 +1,60 @@
+"""DDIM inversion: from decoded latents up to the noise that a deterministic sampler would turn into them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mind_animator.diffusion.schedule import Schedule, check_finite, move
+
+Predict = Callable[[Tensor, int, Tensor], Tensor]
+
+
+@torch.no_grad()
+def invert(
+    predict: Predict,
+    latents: Tensor,
+    condition: Tensor,
+    schedule: Schedule,
+    *,
+    steps: int,
+    depth: int | None = None,
+) -> Tensor:
+    """Noise that belongs to latents, without guidance.
+
+    Step k goes from time step t_{k-1} (a clean latent for k = 1) to t_k with the noise that the net sees in
+    the latent of t_{k-1} when asked at t_k, as published samplers do.
+
+    Parameters
+    ----------
+    predict : callable
+        ``predict(latents, timestep, condition)``: the net's output, e.g. a `VideoUNet`.
+    latents : Tensor of shape (clip, frame, channel, h, w)
+        Multiplied by the VAE's scaling factor.
+    condition : Tensor of shape (clip, token, width)
+        Text condition; the empty prompt's by convention.
+    schedule : Schedule
+    steps : int
+        DDIM steps; 0 leaves the latents as they are.
+    depth : int, optional
+        Stay in the lowest ``depth`` time steps; all by default.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, channel, h, w), float32
+        At noise level ``schedule.alpha(schedule.timesteps(steps, depth)[-1])``.
+
+    References
+    ----------
+    Song, Meng & Ermon (2021), "Denoising diffusion implicit models", ICLR, section 4.3.
+    """
+    current = latents.float()
+    if steps == 0:
+        return current.clone()
+    before = None
+    for timestep in schedule.timesteps(steps, depth):
+        noise = schedule.noise(predict(current, timestep, condition), current, timestep)
+        current = move(current, noise, schedule.alpha(before), schedule.alpha(timestep))
+        before = timestep
+    check_finite(current, "inverted latents")
+    return current

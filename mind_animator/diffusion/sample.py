@@ -1,0 +1,94 @@
+"""DDIM sampling with classifier-free guidance, and the VAE's decoder: from noise to frames."""
+
+import torch
+from torch import Tensor
+
+from mind_animator.diffusion.invert import Predict
+from mind_animator.diffusion.schedule import Schedule, check_finite, move
+
+
+def guided_noise(
+    predict: Predict,
+    latents: Tensor,
+    timestep: int,
+    condition: Tensor,
+    negative: Tensor,
+    guidance_scale: float,
+    schedule: Schedule,
+) -> Tensor:
+    """``e_negative + g (e_condition - e_negative)``, both halves in one forward; g = 1 needs one half only."""
+    if guidance_scale == 1:
+        return schedule.noise(predict(latents, timestep, condition), latents, timestep)
+    output = predict(torch.cat([latents, latents]), timestep, torch.cat([negative, condition]))
+    away, towards = output.chunk(2)
+    return schedule.noise(away + guidance_scale * (towards - away), latents, timestep)
+
+
+@torch.no_grad()
+def sample(
+    predict: Predict,
+    start: Tensor,
+    condition: Tensor,
+    negative: Tensor,
+    schedule: Schedule,
+    *,
+    steps: int,
+    guidance_scale: float,
+    depth: int | None = None,
+) -> Tensor:
+    """Latents that a deterministic sampler makes of noise.
+
+    Parameters
+    ----------
+    predict : callable
+        ``predict(latents, timestep, condition)``: the net's output, e.g. a `VideoUNet`.
+    start : Tensor of shape (clip, frame, channel, h, w)
+        Noise, at the level of the highest of ``schedule.timesteps(steps, depth)``.
+    condition, negative : Tensor of shape (clip, token, width)
+        Text conditions to go to and away from.
+    schedule : Schedule
+    steps : int
+        DDIM steps, >= 1.
+    guidance_scale : float
+        1 turns guidance off.
+    depth : int, optional
+        The chain's highest time step lies below this; all time steps by default.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, channel, h, w), float32
+    """
+    current = start.float()
+    timesteps = schedule.timesteps(steps, depth)
+    for index in range(len(timesteps) - 1, -1, -1):
+        timestep = timesteps[index]
+        after = timesteps[index - 1] if index else None
+        noise = guided_noise(predict, current, timestep, condition, negative, guidance_scale, schedule)
+        current = move(current, noise, schedule.alpha(timestep), schedule.alpha(after))
+    check_finite(current, "sampled latents")
+    return current
+
+
+@torch.no_grad()
+def decode_frames(vae: torch.nn.Module, latents: Tensor) -> Tensor:
+    """Frames of latents, one clip a forward: a clip's frames never depend on the number of clips.
+
+    Parameters
+    ----------
+    vae : AutoencoderKL
+    latents : Tensor of shape (clip, frame, channel, h, w)
+        Multiplied by the VAE's scaling factor.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, height, width, 3), uint8, on the CPU
+        RGB; [-1, 1] of the decoder is [0, 255].
+    """
+    weight = next(vae.parameters())
+    clips = []
+    for clip in latents:
+        unscaled = (clip.float() / vae.config.scaling_factor).to(weight)
+        frames = vae.decode(unscaled, return_dict=False)[0].float()
+        bytes_ = (frames * 127.5 + 127.5).clamp(0, 255).round().to(torch.uint8)
+        clips.append(bytes_.permute(0, 2, 3, 1).cpu())
+    return torch.stack(clips)

@@ -1,0 +1,98 @@
+"""The deterministic (DDIM) chain between latents and noise: which time steps, and one step along them.
+
+At noise level a = alpha-bar_t a latent is ``sqrt(a) z + sqrt(1 - a) e``. One step from a to b keeps z and e::
+
+    z = (x - sqrt(1 - a) e) / sqrt(a);    x' = sqrt(b) z + sqrt(1 - b) e
+
+Downwards (b > a) this samples, upwards it inverts: the same formula. Nothing is clipped.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the frozen net was trained with.
+
+    Attributes
+    ----------
+    alphas : Tensor of shape (time,), float64
+        alpha-bar of every training time step, decreasing in (0, 1).
+    final_alpha : float
+        alpha-bar of a finished latent: 1, or ``alphas[0]`` where the net never saw clean ones (SD 1.x).
+    offset : int
+        Added to every time step of the chain (SD 1.x: 1).
+    prediction : str
+        ``epsilon`` or ``v_prediction``: what the net puts out.
+    """
+
+    alphas: Tensor
+    final_alpha: float
+    offset: int = 0
+    prediction: str = "epsilon"
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"Expected prediction 'epsilon' or 'v_prediction', got '{self.prediction}'.")
+
+    def timesteps(self, steps: int, depth: int | None = None) -> list[int]:
+        """Time steps of a chain of ``steps`` in the lowest ``depth`` of the training time steps, increasing.
+
+        With the whole depth these are the 'leading' steps of the published samplers: 1, 21, .., 981 for 50.
+
+        Raises
+        ------
+        ValueError
+            If there are more steps than time steps.
+        """
+        depth = len(self.alphas) if depth is None else depth
+        if not 1 <= steps <= depth <= len(self.alphas):
+            raise ValueError(f"Expected 1 <= steps <= depth <= {len(self.alphas)}, got {steps} and {depth}.")
+        stride = depth // steps
+        return [min(index * stride + self.offset, len(self.alphas) - 1) for index in range(steps)]
+
+    def alpha(self, timestep: int | None) -> float:
+        """alpha-bar of a time step; of a finished latent for None."""
+        return self.final_alpha if timestep is None else float(self.alphas[timestep])
+
+    def noise(self, output: Tensor, latents: Tensor, timestep: int) -> Tensor:
+        """Noise e that the net's output means, in the latents' type."""
+        if self.prediction == "epsilon":
+            return output
+        alpha = self.alpha(timestep)
+        return alpha**0.5 * output + (1 - alpha) ** 0.5 * latents
+
+
+def move(latents: Tensor, noise: Tensor, source: float, target: float) -> Tensor:
+    """One DDIM step from noise level alpha-bar ``source`` to ``target``; coefficients in float64.
+
+    Parameters
+    ----------
+    latents, noise : Tensor, same shape
+    source, target : float
+        alpha-bar in (0, 1].
+    """
+    scale = (target / source) ** 0.5
+    return scale * latents + ((1 - target) ** 0.5 - scale * (1 - source) ** 0.5) * noise
+
+
+def schedule_of(config: dict) -> Schedule:
+    """Schedule of a diffusers scheduler's config (betas, offset, prediction type)."""
+    from diffusers import DDIMScheduler
+
+    ddim = DDIMScheduler.from_config(config, clip_sample=False)
+    return Schedule(
+        alphas=ddim.alphas_cumprod.double().clone(),
+        final_alpha=float(ddim.final_alpha_cumprod),
+        offset=int(ddim.config.steps_offset),
+        prediction=str(ddim.config.prediction_type),
+    )
+
+
+def check_finite(latents: Tensor, what: str) -> None:
+    """Raise `FloatingPointError` where a value is not finite: the net's precision or weights are at fault."""
+    if not torch.isfinite(latents).all():
+        raise FloatingPointError(f"Expected finite {what}, got NaN or infinity (try precision: float32).")

@@ -1,0 +1,200 @@
+"""Motion metrics from dense optical flow (Farneback): end-point error, mean flow, shuffles by look-up."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from mind_animator.metrics.frames import check_frames, check_pair
+
+Grey = Literal["rgb", "published"]
+_CONVERSIONS = {"rgb": cv2.COLOR_RGB2GRAY, "published": cv2.COLOR_BGR2GRAY}
+
+
+def flows(frames: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
+    """Optical flow between neighbouring frames, Farneback (.5, 3, 15, 3, 5, 1.2, 0).
+
+    Parameters
+    ----------
+    frames : ndarray of shape (..., frame, height, width, 3), uint8
+        RGB, at least two frames.
+    grey : {"rgb", "published"}
+        ``"published"`` weighs red as blue and blue as red (``BGR2GRAY`` on RGB frames).
+
+    Returns
+    -------
+    ndarray of shape (..., frame - 1, height, width, 2), float32
+        Displacement (x to the right, y down) in pixels a frame.
+
+    References
+    ----------
+    Farneback (2003), "Two-frame motion estimation based on polynomial expansion", SCIA.
+    """
+    check_frames(frames, least=2)
+    clips = frames.reshape(-1, *frames.shape[-4:])
+    out = np.empty((len(clips), frames.shape[-4] - 1, *frames.shape[-3:-1], 2), np.float32)
+    for clip, flow in zip(clips, out, strict=True):
+        greys = [cv2.cvtColor(frame, _CONVERSIONS[grey]) for frame in clip]
+        for t in range(len(flow)):
+            flow[t] = _farneback(greys[t], greys[t + 1])
+    return out.reshape(*frames.shape[:-4], *out.shape[1:])
+
+
+def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+def epe_of_flows(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """End-point error of two flows: mean over frames and pixels of |flow_t - flow_p|.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame - 1, height, width, 2)
+        From `flows`; the truth's is worth keeping, since every method meets it.
+
+    Returns
+    -------
+    ndarray of shape (...,), float64
+        Pixels a frame, >= 0, lower is better.
+    """
+    if truth.shape != prediction.shape or truth.ndim < 4 or truth.shape[-1] != 2 or 0 in truth.shape:
+        raise ValueError(
+            f"Expected two flows (..., frame - 1, height, width, 2) of one shape, got {truth.shape} and "
+            f"{prediction.shape}."
+        )
+    return _magnitude(truth - prediction).mean(axis=(-3, -2, -1), dtype=np.float64)
+
+
+def _magnitude(flow: np.ndarray) -> np.ndarray:
+    return np.sqrt(flow[..., 0] ** 2 + flow[..., 1] ** 2)
+
+
+def epe_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """End-point error as published: `epe_of_flows` on greys that take red for blue.
+
+    Parameters and range as `epe`. It depends on the frame's size and rate, and a frozen clip beats most
+    reconstructions: read it beside `epe_relative`.
+    """
+    check_pair(truth, prediction, least=2)
+    return epe_of_flows(flows(truth, grey="published"), flows(prediction, grey="published"))
+
+
+def epe(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """End-point error of the flows of two clips (grey made of RGB as RGB).
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (...,), float64
+        Pixels a frame, >= 0, lower is better. A frozen prediction scores the truth's own mean speed.
+    """
+    check_pair(truth, prediction, least=2)
+    return epe_of_flows(flows(truth), flows(prediction))
+
+
+def mean_speed(flow: np.ndarray) -> np.ndarray:
+    """Mean length of a clip's flow vectors, pixels a frame, shape (...,) float64."""
+    return _magnitude(flow).mean(axis=(-3, -2, -1), dtype=np.float64)
+
+
+def epe_relative(truth_flow: np.ndarray, prediction_flow: np.ndarray) -> np.ndarray:
+    """End-point error as a multiple of the truth's own motion: `epe_of_flows` / `mean_speed` of the truth.
+
+    Free of the frame's size and rate. A frozen prediction scores exactly 1; below 1 the prediction's motion
+    helps, above 1 it does harm.
+
+    Returns
+    -------
+    ndarray of shape (...,), float64
+        >= 0, lower is better, nan where the truth does not move at all.
+    """
+    error, speed = epe_of_flows(truth_flow, prediction_flow), mean_speed(truth_flow)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(speed > 0, error / speed, np.nan)
+
+
+def mean_flow(flow: np.ndarray) -> np.ndarray:
+    """Mean flow vector of a clip over its frames and pixels.
+
+    Parameters
+    ----------
+    flow : ndarray of shape (..., frame - 1, height, width, 2)
+
+    Returns
+    -------
+    ndarray of shape (..., 2), float64
+        (x to the right, y down), pixels a frame.
+    """
+    return flow.mean(axis=(-4, -3, -2), dtype=np.float64)
+
+
+def flow_cosine(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Cosine of the angle between two mean flows, broadcast over leading axes.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., 2)
+        From `mean_flow`.
+
+    Returns
+    -------
+    ndarray of shape (...,), float64
+        In [-1, 1], higher is better, chance 0; 0 where either does not move (it has no direction).
+    """
+    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
+    norm = np.linalg.norm(truth, axis=-1) * np.linalg.norm(prediction, axis=-1)
+    dot = (truth * prediction).sum(axis=-1)
+    return np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
+
+
+def shuffle_epe_table(truth_flow: np.ndarray, prediction: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
+    """End-point errors of every ordered pair of predicted frames against every step of the truth.
+
+    With it the score of any order of the frames is a look-up (`shuffled_epe`): each flow is computed once.
+
+    Parameters
+    ----------
+    truth_flow : ndarray of shape (frame - 1, height, width, 2)
+    prediction : ndarray of shape (frame, height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (frame - 1, frame, frame), float64
+        ``table[t, i, j]``: error of the flow from predicted frame i to j against the truth's step t; the
+        diagonal, a frame against itself, holds the flow from a frame to itself.
+    """
+    check_frames(prediction, least=2)
+    if truth_flow.shape != (len(prediction) - 1, *prediction.shape[1:3], 2):
+        raise ValueError(
+            f"Expected the truth's flow {(len(prediction) - 1, *prediction.shape[1:3], 2)}, "
+            f"got {truth_flow.shape}."
+        )
+    greys = [cv2.cvtColor(frame, _CONVERSIONS[grey]) for frame in prediction]
+    table = np.empty((len(truth_flow), len(greys), len(greys)))
+    for i, first in enumerate(greys):
+        for j, second in enumerate(greys):
+            flow = _farneback(first, second)
+            table[:, i, j] = [_magnitude(step - flow).mean(dtype=np.float64) for step in truth_flow]
+    return table
+
+
+def shuffled_epe(table: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """End-point error of one clip under each order of its predicted frames.
+
+    Parameters
+    ----------
+    table : ndarray of shape (frame - 1, frame, frame)
+        From `shuffle_epe_table`.
+    orders : integer ndarray of shape (order, frame)
+        Permutations of the frames; the identity gives the clip's own score.
+
+    Returns
+    -------
+    ndarray of shape (order,), float64
+    """
+    orders = np.asarray(orders)
+    steps = np.arange(table.shape[0])
+    return table[steps, orders[:, :-1], orders[:, 1:]].mean(axis=1)

@@ -1,0 +1,173 @@
+"""Pixel metrics: SSIM, PSNR and hue. Frames in, one number a frame (or a clip) out; no model is asked."""
+
+import cv2
+import numpy as np
+
+from mind_animator.metrics.frames import check_pair
+
+WINDOW = 7
+PSNR_CAP = 100.0
+HUE_FRAMES = 6
+_LUMINANCE = (0.01 * 255) ** 2
+_CONTRAST = (0.03 * 255) ** 2
+
+
+def ssim(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    r"""Structural similarity of each frame, equal to scikit-image's (7 x 7 window, RGB, data range 255).
+
+    With means :math:`\mu` and sample (n - 1) variances over each whole window inside the frame::
+
+        SSIM = mean of (2 mu_t mu_p + C1) (2 cov + C2) / ((mu_t^2 + mu_p^2 + C1) (var_t + var_p + C2)),
+        C1 = (.01 * 255)^2,  C2 = (.03 * 255)^2
+
+    The window sums are integers, hence exact; only the last quotient is rounded (float32).
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+        RGB, at least 7 x 7 pixels.
+
+    Returns
+    -------
+    ndarray of shape (..., frame), float64
+        In [-1, 1], higher is better, 1 for equal frames. The score of a clip is its mean over frames.
+
+    References
+    ----------
+    Wang, Bovik, Sheikh & Simoncelli (2004), "Image quality assessment: from error visibility to structural
+    similarity", IEEE Transactions on Image Processing 13.
+    """
+    check_pair(truth, prediction)
+    if min(truth.shape[-3:-1]) < WINDOW:
+        raise ValueError(f"Expected frames of at least {WINDOW} x {WINDOW} pixels, got {truth.shape}.")
+    shape = truth.shape[-3:]
+    values = [
+        _ssim(t, p) for t, p in zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    ]
+    return np.reshape(values, truth.shape[:-3])
+
+
+def _ssim(truth: np.ndarray, prediction: np.ndarray) -> float:
+    n = WINDOW * WINDOW
+    difference = cv2.absdiff(truth, prediction)
+    t, p = _window_sum(truth), _window_sum(prediction)
+    product = _window_sum(cv2.multiply(truth, prediction, dtype=cv2.CV_16U))
+    squares = _window_sum(cv2.multiply(difference, difference, dtype=cv2.CV_16U))  # of t - p
+    means = t * p
+    covariance = n * product - means
+    powers = t * t + p * p
+    variances = n * (squares + 2 * product) - powers  # var_t + var_p
+    c1, c2 = np.float32(n * n * _LUMINANCE), np.float32(n * (n - 1) * _CONTRAST)
+    above = (2 * means + c1).astype(np.float32) * (2 * covariance + c2).astype(np.float32)
+    below = (powers + c1).astype(np.float32) * (variances + c2).astype(np.float32)
+    return float((above / below).mean(dtype=np.float64))
+
+
+def _window_sum(image: np.ndarray) -> np.ndarray:
+    """Exact sums over every 7 x 7 window that lies inside the image, int32."""
+    margin = WINDOW // 2
+    sums = cv2.boxFilter(image, cv2.CV_32S, (WINDOW, WINDOW), normalize=False)
+    return sums[margin:-margin, margin:-margin]
+
+
+def psnr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each frame: 20 log10(255 / sqrt(MSE)), at most 100.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (..., frame), float64
+        Decibels in [0, 100], higher is better; equal frames score the cap. The score of a clip is its mean.
+    """
+    check_pair(truth, prediction)
+    shape = truth.shape[-3:]
+    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    squared = np.array([cv2.norm(t, p, cv2.NORM_L2SQR) for t, p in pairs]) / np.prod(shape)
+    with np.errstate(divide="ignore"):
+        decibels = 10 * np.log10(255.0**2 / squared)
+    return np.minimum(decibels, PSNR_CAP).reshape(truth.shape[:-3])
+
+
+def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Hue similarity as published ("Hue-pcc"): a cosine, of OpenCV hues that take red for blue.
+
+    With h = the 8-bit hue (0..179) that ``BGR2HSV`` makes of an RGB frame, the mean over the first 6 frames of::
+
+        h_t . h_p / (|h_t| |h_p|)
+
+    Kept for comparison with the literature only: the hue is an angle, so its cosine similarity with an
+    arbitrary zero means little, and independent noise scores about .75. `hue_circular_corr` is the sound one.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+        Clips of fewer than 6 frames are used whole.
+
+    Returns
+    -------
+    ndarray of shape (...,), float64
+        In [0, 1], higher is better; a frame whose hue is 0 throughout (e.g. grey) counts 0.
+    """
+    check_pair(truth, prediction)
+    truth, prediction = truth[..., :HUE_FRAMES, :, :, :], prediction[..., :HUE_FRAMES, :, :, :]
+    shape = truth.shape[-3:]
+    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    return np.reshape([_hue_cos(t, p) for t, p in pairs], truth.shape[:-3]).mean(axis=-1)
+
+
+def _hue_cos(truth: np.ndarray, prediction: np.ndarray) -> float:
+    hue_t, hue_p = (
+        cv2.cvtColor(frame, cv2.COLOR_BGR2HSV)[..., 0].ravel().astype(np.float64)
+        for frame in (truth, prediction)
+    )
+    norm = np.sqrt(hue_t @ hue_t) * np.sqrt(hue_p @ hue_p)
+    return float(hue_t @ hue_p / norm) if norm else 0.0
+
+
+def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Circular correlation of hue, weighted by saturation, of each frame.
+
+    Hue h (an angle) and saturation s (HSV, of RGB frames) make a vector in the colour plane,
+    z = s exp(i h). The score is the real part of the Pearson correlation of these complex numbers over the
+    pixels of a frame::
+
+        Re sum (z_t - mean z_t) conj(z_p - mean z_p) / sqrt(sum |z_t - mean z_t|^2  sum |z_p - mean z_p|^2)
+
+    so that a pixel counts by s_t s_p cos(h_t - h_p): grey pixels, whose hue is noise, hardly count, and no
+    hue is first or last. Turning every hue of one side by an angle a multiplies the score by cos a for a
+    prediction with the truth's layout; turning both sides leaves it as it is.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (..., frame), float64
+        In [-1, 1], higher is better; chance is 0; 0 where either frame has one colour vector throughout (a
+        flat or a grey image). The score of a clip is its mean.
+    """
+    check_pair(truth, prediction)
+    shape = truth.shape[-3:]
+    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    return np.reshape([_hue_corr(t, p) for t, p in pairs], truth.shape[:-3])
+
+
+def _hue_corr(truth: np.ndarray, prediction: np.ndarray) -> float:
+    vectors = [hue_vectors(frame).reshape(-1, 2) for frame in (truth, prediction)]
+    t, p = (v - v.mean(axis=0) for v in vectors)
+    norm = np.sqrt((t * t).sum() * (p * p).sum())
+    return float((t * p).sum() / norm) if norm > 0 else 0.0
+
+
+def hue_vectors(frame: np.ndarray) -> np.ndarray:
+    """Saturation times the unit vector of hue of an RGB frame, (height, width, 2) float64."""
+    hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+    return _HUE_CIRCLE[hsv[..., 0]] * (hsv[..., 1:2] / 255.0)
+
+
+_ANGLES = np.arange(256) * (np.pi / 90)  # an 8-bit hue counts 2 degrees
+_HUE_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)

@@ -1,0 +1,354 @@
+"""From two sources of clips to a table of scores: one row a clip and metric, one clip in memory at a time.
+
+Each video is read, and each frame embedded, once; what depends on the truth alone (flows, logits, embeddings) is taken
+from its file where it was computed before. A clip that cannot be read gets its rows with the reason, and the rest
+is scored.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Protocol
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.streams import ClipReader
+from mind_animator.errors import InputError
+from mind_animator.metrics import embedding, motion, pixel
+from mind_animator.metrics.catalogue import metric, metric_names
+
+COLUMNS = ("dataset", "method", "subject", "clip", "segment", "movie", "scene_cut", "metric", "value", "status")
+
+
+class Source(Protocol):
+    """Anything that gives a clip's frames (frame, size, size, 3) uint8, or an `InputError` that says why not."""
+
+    def read(self, clip: str) -> np.ndarray:
+        """Frames of a clip."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The frozen models as functions of frames; None where a model is not to be had.
+
+    Attributes
+    ----------
+    image_logits : callable, optional
+        frames (n, height, width, 3) uint8 -> (n, classes) float32
+    video_logits : callable, optional
+        frames (clip, frame, height, width, 3) uint8 -> (clip, classes) float32
+    clip, vifi : callable, optional
+        frames (n, height, width, 3) uint8 -> (n, dim) float32 image embeddings
+    absent : mapping of str to str
+        Why a function is None, by its name; shown in the table.
+    """
+
+    image_logits: Callable[[np.ndarray], np.ndarray] | None = None
+    video_logits: Callable[[np.ndarray], np.ndarray] | None = None
+    clip: Callable[[np.ndarray], np.ndarray] | None = None
+    vifi: Callable[[np.ndarray], np.ndarray] | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+# family of metrics -> the network (and the array of embeddings) that it needs
+NEEDS = {"image_classifier": "image_logits", "video_classifier": "video_logits", "vifi": "vifi", "clip": "clip"}
+
+
+def describe_motion(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """What the motion metrics need of a true clip.
+
+    Parameters
+    ----------
+    frames : array of shape (frame, height, width, 3), uint8
+
+    Returns
+    -------
+    dict
+        ``flow_published`` and ``flow`` (frame - 1, height, width, 2) float32, ``mean_flow`` (2,) float64,
+        pixels a frame.
+    """
+    flow = motion.flows(frames)
+    return {
+        "flow_published": motion.flows(frames, grey="published"),
+        "flow": flow,
+        "mean_flow": motion.mean_flow(flow),
+    }
+
+
+def compare_pixels(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Pixel metrics of one clip: means over its frames of SSIM, PSNR and hue correlation, and the published hue."""
+    return {
+        "ssim": float(pixel.ssim(truth, prediction).mean()),
+        "psnr": float(pixel.psnr(truth, prediction).mean()),
+        "hue_cos_published": float(pixel.hue_cos_published(truth, prediction)),
+        "hue_circular_corr": float(pixel.hue_circular_corr(truth, prediction).mean()),
+    }
+
+
+def compare_motion(
+    truth: Mapping[str, np.ndarray], prediction: np.ndarray
+) -> tuple[dict[str, float], np.ndarray]:
+    """Motion metrics of one clip, and the prediction's mean flow (2,).
+
+    ``truth`` is what `describe_motion` gave; a truth without any motion has no `epe_relative` (nan).
+    """
+    published = motion.flows(prediction, grey="published")
+    flow = motion.flows(prediction)
+    mean_flow = motion.mean_flow(flow)
+    values = {
+        "epe_published": float(motion.epe_of_flows(truth["flow_published"], published)),
+        "epe": float(motion.epe_of_flows(truth["flow"], flow)),
+        "epe_relative": float(motion.epe_relative(truth["flow"], flow)),
+        "flow_cosine": float(motion.flow_cosine(truth["mean_flow"], mean_flow)),
+    }
+    return values, mean_flow
+
+
+def frame_orders(count: int, shuffles: int, seed: int) -> np.ndarray:
+    """Orders of ``count`` frames: the identity first, then ``shuffles`` random ones that are not the identity."""
+    generator = np.random.default_rng(seed)
+    identity = np.arange(count)
+    orders = [identity]
+    while len(orders) <= shuffles:
+        order = generator.permutation(count)
+        if not np.array_equal(order, identity):
+            orders.append(order)
+    return np.array(orders)
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """Scores of one clip without a model.
+
+    Attributes
+    ----------
+    clip : str
+    status : str
+        ``ok``, or why there are no values.
+    values : dict of metric to float
+    mean_flow : array of shape (2,)
+        Of the prediction, pixels a frame; nan where there is none.
+    shuffled_epe : array of shape (1 + shuffles,)
+        End-point error with the frames as they are, then under each shuffle; empty without shuffles.
+    """
+
+    clip: str
+    status: str
+    values: dict[str, float] = field(default_factory=dict)
+    mean_flow: np.ndarray = field(default_factory=lambda: np.full(2, np.nan))
+    shuffled_epe: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
+def score_clip(
+    clip: str, truth: Source, prediction: Source, kept: ClipReader | None, orders: np.ndarray | None
+) -> ClipScore:
+    """Pixel and motion scores of one clip; an unreadable clip gives its reason, not an exception.
+
+    Parameters
+    ----------
+    clip : str
+    truth, prediction : Source
+    kept : ClipReader, optional
+        File with the truth's flows (see `describe_motion`); computed here where it is None.
+    orders : array of shape (1 + shuffles, frame), optional
+        From `frame_orders`, for the frame-shuffle test.
+    """
+    try:
+        true_frames, frames = truth.read(clip), prediction.read(clip)
+        if true_frames.shape != frames.shape:
+            return ClipScore(clip, f"Expected frames of shape {true_frames.shape}, got {frames.shape}.")
+        known = (
+            describe_motion(true_frames)
+            if kept is None
+            else {name: kept.read(clip, name) for name in ("flow_published", "flow", "mean_flow")}
+        )
+    except InputError as error:
+        return ClipScore(clip, str(error))
+    values = compare_pixels(true_frames, frames)
+    moving, mean_flow = compare_motion(known, frames)
+    shuffled = np.empty(0)
+    if orders is not None:
+        shuffled = motion.shuffled_epe(motion.shuffle_epe_table(known["flow"], frames), orders)
+    return ClipScore(clip, "ok", values | moving, mean_flow, shuffled)
+
+
+def score_clips(
+    clips: Sequence[str],
+    truth: Source,
+    prediction: Source,
+    *,
+    kept: ClipReader | None = None,
+    orders: np.ndarray | None = None,
+    workers: int = 1,
+) -> Iterator[ClipScore]:
+    """`score_clip` for every clip in order, by as many processes as asked for: the numbers do not depend on it."""
+    if workers == 1:
+        for clip in clips:
+            yield score_clip(clip, truth, prediction, kept, orders)
+        return
+    job = (truth, prediction, kept, orders)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_adopt, initargs=job)
+    with pool:
+        # A window of jobs: results that wait for a slow clip do not pile up.
+        window = 4 * workers
+        for start in range(0, len(clips), window):
+            yield from pool.map(_score_in_worker, clips[start : start + window])
+
+
+_job: tuple | None = None  # what a worker process scores: set once when it starts
+
+
+def _adopt(*job: object) -> None:
+    global _job
+    cv2.setNumThreads(1)
+    _job = job
+
+
+def _score_in_worker(clip: str) -> ClipScore:
+    return score_clip(clip, *_job)
+
+
+def embed_clips(
+    clips: Iterable[str], source: Source, networks: Networks, *, batch: int
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Logits and embeddings of every readable clip, each frame once, ``batch`` clips a forward.
+
+    A short last batch is padded with its last clip, so that every forward has one shape and no result depends on
+    its neighbours. Unreadable clips are left out.
+
+    Yields
+    ------
+    clip : str
+    arrays : dict
+        ``image_logits`` (frame, classes), ``video_logits`` (classes,), ``clip`` and ``vifi`` (frame, dim),
+        float32; those whose network is there.
+    """
+    waiting: list[tuple[str, np.ndarray]] = []
+
+    def flush() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        names = [clip for clip, _ in waiting]
+        frames = np.stack([frames for _, frames in waiting] + [waiting[-1][1]] * (batch - len(waiting)))
+        flat = frames.reshape(-1, *frames.shape[2:])
+        found: dict[str, np.ndarray] = {}
+        for name in ("image_logits", "clip", "vifi"):
+            network = getattr(networks, name)
+            if network is not None:
+                values = np.asarray(network(flat), np.float32)
+                found[name] = values.reshape(batch, frames.shape[1], *values.shape[1:])
+        if networks.video_logits is not None:
+            found["video_logits"] = np.asarray(networks.video_logits(frames), np.float32)
+        for row, clip in enumerate(names):
+            yield clip, {name: values[row] for name, values in found.items()}
+
+    for clip in clips:
+        try:
+            waiting.append((clip, source.read(clip)))
+        except InputError:
+            continue
+        if len(waiting) == batch:
+            yield from flush()
+            waiting.clear()
+    if waiting:
+        yield from flush()
+
+
+def compare_embeddings(
+    truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray], n_ways: Sequence[int]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Model-based metrics of one clip, and why some of them are not to be had.
+
+    Parameters
+    ----------
+    truth, prediction : mappings
+        From `embed_clips`.
+    n_ways : sequence of int
+
+    Returns
+    -------
+    values : dict of metric to float
+    refused : dict of metric to reason
+    """
+    import torch  # not needed where no model is
+
+    from mind_animator.metrics.nway import N_TARGETS, nway_image, nway_video
+
+    values: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    for kind, accuracy in (("image", nway_image), ("video", nway_video)):
+        name = f"{kind}_logits"
+        if name not in truth or name not in prediction:
+            continue
+        classes = truth[name].shape[-1]
+        scores = [torch.from_numpy(np.array(side[name])) for side in (truth, prediction)]
+        for n in n_ways:
+            if n > classes - N_TARGETS + 1:
+                refused[f"{kind}_{n}way"] = f"not computed: the {kind} model has {classes} classes"
+            else:
+                values[f"{kind}_{n}way"] = float(accuracy(*scores, n_way=n))
+    both = {name for name in ("clip", "vifi") if name in truth and name in prediction}
+    if "vifi" in both:
+        values["vifi_score"] = float(embedding.vifi_score(truth["vifi"], prediction["vifi"]))
+    if "clip" in both:
+        values["clip_consistency_ungated"] = float(embedding.clip_consistency_ungated(prediction["clip"]))
+        values["clip_consistency_to_truth"] = float(
+            embedding.clip_consistency_to_truth(truth["clip"], prediction["clip"])
+        )
+        if "vifi" in both:
+            values["clip_consistency_gated"] = float(
+                embedding.clip_consistency_gated(prediction["clip"], np.array(values["vifi_score"]))
+            )
+        else:
+            refused["clip_consistency_gated"] = "not computed: its gate is the VIFI score, which is absent"
+    return values, refused
+
+
+def score_rows(
+    clips: pd.DataFrame,
+    scores: Mapping[str, ClipScore],
+    networks: Networks,
+    modelled: Mapping[str, tuple[dict[str, float], dict[str, str]]],
+    *,
+    n_ways: tuple[int, ...],
+    dataset: str,
+    method: str,
+    subject: str,
+) -> pd.DataFrame:
+    """The long table: one row a clip and metric, `COLUMNS`, whatever went wrong.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        ``clip``, ``segment``, ``movie``, ``scene_cut``: every clip that should be scored.
+    scores : mapping of clip to ClipScore
+    networks : Networks
+        For the reasons of what is absent.
+    modelled : mapping of clip to (values, refused)
+        From `compare_embeddings`.
+
+    Returns
+    -------
+    DataFrame
+        ``value`` is nan exactly where ``status`` is not ``ok``.
+    """
+    names = metric_names(n_ways)
+    rows = []
+    for place in clips.itertuples(index=False):
+        score = scores[place.clip]
+        values, refused = modelled.get(place.clip, ({}, {}))
+        values = score.values | values
+        for name in names:
+            value, status = values.get(name, math.nan), score.status
+            need = NEEDS.get(metric(name).family)
+            if status == "ok" and name not in values:
+                status = refused.get(name) or f"not computed: {networks.absent.get(need, 'no model given')}"
+            elif status == "ok" and not math.isfinite(value):
+                value, status = math.nan, "undefined: the truth does not move"
+            rows.append(
+                (dataset, method, subject, place.clip, place.segment, place.movie, bool(place.scene_cut), name)
+                + (value if status == "ok" else math.nan, status)
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,119 @@
+"""Where a scorer reads clips from: HDF5 shards or a folder of anyone's videos, one clip at a time.
+
+A source can be sent to a worker process: it opens its files there, when it first reads.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.clipfolder import read_clip
+from mind_animator.artefacts.streams import ClipReader
+from mind_animator.config.clipfolder import LayoutConfig
+from mind_animator.errors import InputError
+from mind_animator.video.conform import conform
+
+
+class ArraySource:
+    """Frames in HDF5 files, conformed to one size and number of frames.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``.
+    size, count : int
+        What every clip is resampled to, see `conform`.
+    """
+
+    def __init__(self, paths: Iterable[Path | str], *, size: int, count: int) -> None:
+        self.reader = ClipReader(paths)
+        self.size, self.count = size, count
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of the clips, in the files' order."""
+        return self.reader.clips
+
+    def read(self, clip: str) -> np.ndarray:
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` where there is none or it has no frame."""
+        frames = self.reader.read(clip, "frames")
+        if 0 in frames.shape:
+            raise InputError(f"Expected frames of clip '{clip}', got shape {frames.shape} (zero length).")
+        return conform(frames, size=self.size, count=self.count)
+
+
+class FolderSource:
+    """Videos in a folder, conformed to one size and number of frames.
+
+    Parameters
+    ----------
+    files : mapping of clip name to path
+    layout : LayoutConfig
+    size, count : int
+        What every clip is resampled to, see `conform`.
+    duration : float, optional
+        Seconds that a clip lasts, where the files' own clocks count; by default a file covers its clip.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        layout: LayoutConfig,
+        *,
+        size: int,
+        count: int,
+        duration: float | None = None,
+    ) -> None:
+        self.files, self.layout = dict(files), layout
+        self.size, self.count, self.duration = size, count, duration
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of the clips, in natural order."""
+        return list(self.files)
+
+    def read(self, clip: str) -> np.ndarray:
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` says why there are none."""
+        return self.read_with_notes(clip)[0]
+
+    def read_with_notes(self, clip: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Frames of a clip, and what was done to make plain RGB of them."""
+        if clip not in self.files:
+            raise InputError(f"Expected clip '{clip}', found no file for it (missing).")
+        path = self.files[clip]
+        video = read_clip(path, self.layout)
+        if 0 in video.frames.shape:
+            raise InputError(f"Expected frames in {path}, got none (zero length).")
+        frames = conform(
+            video.frames, size=self.size, count=self.count, times=video.times, duration=self.duration
+        )
+        return frames, video.notes
+
+
+def shape_of_truth(source_files: Sequence[Path], layout: LayoutConfig) -> tuple[int, int, float]:
+    """Size, number of frames and rate that all readable true clips share.
+
+    Raises
+    ------
+    InputError
+        If they differ, or are not square: then a size and a number of frames must be stated.
+    """
+    shapes: dict[tuple[int, int, int], str] = {}
+    rate = 1.0
+    for path in source_files:
+        try:
+            video = read_clip(path, layout)
+        except InputError:
+            continue  # that clip will get its own row
+        shapes.setdefault(video.frames.shape[:3], path.name)
+        rate = len(video.frames) / float(video.times[-1] - video.times[0])
+    if not shapes:
+        raise InputError(f"Expected at least one readable clip among {len(source_files)}, found none.")
+    (count, height, width), *others = shapes
+    if others or height != width:
+        seen = ", ".join(f"{name}: {n} frames of {w} x {h}" for (n, h, w), name in list(shapes.items())[:3])
+        raise InputError(
+            f"Expected true clips of one square size and one length, got {seen}: state --size and --frames."
+        )
+    return height, count, rate

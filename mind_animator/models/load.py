@@ -1,0 +1,257 @@
+"""The frozen networks, loaded strictly, in evaluation mode, without gradients, where the caller wants them.
+
+Every ``load_*`` takes the same arguments: ``place`` (a local folder or an id on the hub), ``lock`` (the
+lock file; see `mind_animator.models.places`), ``device`` and ``dtype``. Nothing here opens a network
+connection. A weight that is missing or has another shape is an `InputError`; a weight that the network does
+not use is named on stderr.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import nn
+
+from mind_animator.errors import InputError
+from mind_animator.models.pictures import PictureRecipe, read_recipe
+from mind_animator.models.places import Located, locate
+from mind_animator.models.vificlip import ViFiClipImageEncoder, build_encoder, read_checkpoint
+
+Device = torch.device | str
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Clip(NamedTuple):
+    """A CLIPModel, its tokenizer and how it wants pictures."""
+
+    model: Any
+    tokenizer: Any
+    recipe: PictureRecipe
+
+
+class Blip2(NamedTuple):
+    """A Blip2ForConditionalGeneration, its tokenizer and how it wants pictures."""
+
+    model: Any
+    tokenizer: Any
+    recipe: PictureRecipe
+
+
+class TextEncoder(NamedTuple):
+    """A CLIPTextModel and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+class Generator(NamedTuple):
+    """A stock UNet2DConditionModel and its DDIMScheduler."""
+
+    unet: Any
+    scheduler: Any
+
+
+class Classifier(NamedTuple):
+    """A classifier of pictures (ViT) or of clips (VideoMAE) and how it wants pictures."""
+
+    model: Any
+    recipe: PictureRecipe
+
+
+class ViFiClip(NamedTuple):
+    """ViFi-CLIP's image encoder and how it wants pictures."""
+
+    model: ViFiClipImageEncoder
+    recipe: PictureRecipe
+
+
+def load_clip(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Clip:
+    """Load a CLIP model (both towers) with its tokenizer."""
+    from transformers import CLIPModel
+
+    found = locate(place, lock)
+    return Clip(_transformer(CLIPModel, found, device, dtype), _tokenizer(found), read_recipe(found.folder))
+
+
+def load_blip2(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Blip2:
+    """Load a BLIP-2 captioner with its tokenizer."""
+    from transformers import Blip2ForConditionalGeneration
+
+    found = locate(place, lock)
+    model = _transformer(Blip2ForConditionalGeneration, found, device, dtype)
+    return Blip2(model, _tokenizer(found), read_recipe(found.folder))
+
+
+def load_vae(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """Load the AutoencoderKL of a Stable Diffusion folder (``vae/``)."""
+    from diffusers import AutoencoderKL
+
+    return _diffuser(AutoencoderKL, locate_part(place, lock, "vae"), device, dtype)
+
+
+def load_text_encoder(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> TextEncoder:
+    """Load CLIPTextModel (``text_encoder/``) and tokenizer (``tokenizer/``) of a Stable Diffusion folder."""
+    from transformers import CLIPTextModel
+
+    model = _transformer(CLIPTextModel, locate_part(place, lock, "text_encoder"), device, dtype)
+    return TextEncoder(model, _tokenizer(locate_part(place, lock, "tokenizer")))
+
+
+def load_unet_and_scheduler(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Generator:
+    """Load the UNet2DConditionModel (``unet/``) and, from ``scheduler/``'s settings, a DDIMScheduler."""
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
+    unet = _diffuser(UNet2DConditionModel, locate_part(place, lock, "unet"), device, dtype)
+    scheduler = locate_part(place, lock, "scheduler")
+    return Generator(unet, DDIMScheduler.from_pretrained(str(scheduler.folder), local_files_only=True))
+
+
+def load_vit(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Classifier:
+    """Load a ViTForImageClassification."""
+    from transformers import ViTForImageClassification
+
+    found = locate(place, lock)
+    return Classifier(
+        _transformer(ViTForImageClassification, found, device, dtype), read_recipe(found.folder)
+    )
+
+
+def load_videomae(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Classifier:
+    """Load a VideoMAEForVideoClassification; it wants (clip, frame, 3, height, width)."""
+    from transformers import VideoMAEForVideoClassification
+
+    found = locate(place, lock)
+    return Classifier(
+        _transformer(VideoMAEForVideoClassification, found, device, dtype), read_recipe(found.folder)
+    )
+
+
+def load_vificlip(
+    place: str | Path,
+    lock: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ViFiClip:
+    """Load ViFi-CLIP's image encoder from a folder with one weight file, or from the published ``.pth``.
+
+    Pictures go in as CLIP wants them (bicubic, shorter edge to the network's size, centre crop, OpenAI's
+    mean and standard deviation) unless a ``preprocessor_config.json`` beside the weights says otherwise.
+    """
+    found = locate(place, lock)
+    if len(found.weights) != 1:
+        raise InputError(f"Expected one weight file in {found.folder}, got {list(found.weights)}.")
+    path = found.folder / found.weights[0]
+    encoder = build_encoder(read_checkpoint(path), path)
+    recipe = PictureRecipe(encoder.size, encoder.size, shortest_edge=True, crop=(encoder.size, encoder.size))
+    if "preprocessor_config.json" in found.files:
+        recipe = read_recipe(found.folder)
+    return ViFiClip(_frozen(encoder.to(device, dtype)), recipe)
+
+
+def locate_part(place: str | Path, lock: str | Path | None, part: str) -> Located:
+    """Find and verify one network of a diffusers folder; only that part's files are hashed."""
+    return locate(place, lock, part).sub(part)
+
+
+def _transformer(kind: Any, found: Located, device: Device, dtype: torch.dtype) -> Any:
+    return _load(
+        lambda: kind.from_pretrained(
+            str(found.folder),
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            use_safetensors=_safe(found),
+        ),
+        found,
+        device,
+    )
+
+
+def _diffuser(kind: Any, found: Located, device: Device, dtype: torch.dtype) -> Any:
+    return _load(
+        lambda: kind.from_pretrained(
+            str(found.folder), torch_dtype=dtype, local_files_only=True, output_loading_info=True,
+            use_safetensors=_safe(found), low_cpu_mem_usage=False,
+        ),
+        found,
+        device,
+    )  # fmt: skip
+
+
+def _load(read: Callable[[], tuple[Any, Any]], found: Located, device: Device) -> Any:
+    try:
+        model, info = read()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"Expected a model that loads from {found.folder}, got: {error}") from error
+    for fault in ("missing_keys", "mismatched_keys", "error_msgs"):
+        if info[fault]:
+            raise InputError(
+                f"Expected every weight of {type(model).__name__} in {found.folder}, "
+                f"got {fault.replace('_', ' ')} {sorted(map(str, info[fault]))[:3]}."
+            )
+    if info["unexpected_keys"]:
+        unused = sorted(info["unexpected_keys"])
+        print(f"{found.folder}: {len(unused)} weights are not used, e.g. {unused[:3]}", file=sys.stderr)
+    return _frozen(model.to(device))
+
+
+def _safe(found: Located) -> bool:
+    return any(name.endswith(".safetensors") for name in found.weights)
+
+
+def _tokenizer(found: Located) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(found.folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Expected a tokenizer in {found.folder}, got: {error}") from None
+
+
+def _frozen(model: Network) -> Network:
+    return model.requires_grad_(False).eval()

@@ -1,0 +1,142 @@
+"""One path from frames to a network's input: bytes in, resized and normalised tensors out, on any device.
+
+The image processors of transformers go through Pillow one picture at a time; here a batch is resized by
+torch's antialiased interpolation, whose kernels are Pillow's (bicubic with a = -0.5), rounded to bytes as
+Pillow rounds, then normalised. Pillow also rounds between its horizontal and its vertical pass, so bytes
+differ by one at most.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mind_animator.errors import InputError
+
+# mean and standard deviation of the pictures that OpenAI's CLIP models were trained on
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+@dataclass(frozen=True)
+class PictureRecipe:
+    """How a model wants its pictures.
+
+    Attributes
+    ----------
+    height, width : int
+        Size of the resized picture; with ``shortest_edge`` both are that edge and the aspect ratio is kept.
+    shortest_edge : bool
+        Keep the aspect ratio: the shorter edge becomes ``height``.
+    crop : tuple of int, optional
+        Height and width of a centre crop after resizing.
+    filter : str
+        ``bilinear`` or ``bicubic``, antialiased.
+    mean, std : tuple of float
+        Per channel, of values in [0, 1].
+    """
+
+    height: int
+    width: int
+    shortest_edge: bool = False
+    crop: tuple[int, int] | None = None
+    filter: str = "bicubic"
+    mean: tuple[float, ...] = OPENAI_MEAN
+    std: tuple[float, ...] = OPENAI_STD
+
+
+def read_recipe(folder: Path | str) -> PictureRecipe:
+    """Read a model's own ``preprocessor_config.json`` (or the picture part of ``processor_config.json``)."""
+    folder = Path(folder)
+    values: dict[str, Any] | None = None
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            path = folder / name
+            try:
+                values = json.loads(path.read_text())
+            except json.JSONDecodeError as error:
+                raise InputError(f"Expected JSON in {path}, got {error}.") from None
+            values = values.get("image_processor") or values.get("video_processor") or values
+            break
+    if values is None:
+        raise InputError(f"Expected preprocessor_config.json in the model folder {folder}, found none.")
+    try:
+        return _recipe(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected size, resample, image_mean and image_std in {path}, got a fault at {error}."
+        ) from None
+
+
+def _recipe(values: dict[str, Any]) -> PictureRecipe:
+    size, crop = values["size"], None
+    # a bare number means the shortest edge where a crop follows, a square where none does
+    crops = values.get("do_center_crop", False)
+    if isinstance(size, int):
+        size = {"shortest_edge": size} if crops else {"height": size, "width": size}
+    shortest = "shortest_edge" in size
+    height, width = (size["shortest_edge"],) * 2 if shortest else (size["height"], size["width"])
+    if crops:
+        crop = values.get("crop_size", {"height": height, "width": width})
+        crop = (crop, crop) if isinstance(crop, int) else (crop["height"], crop["width"])
+    mean, std = tuple(values["image_mean"]), tuple(values["image_std"])
+    if len(mean) != 3 or len(std) != 3 or values.get("rescale_factor", 1 / 255) != 1 / 255:
+        raise ValueError("image_mean, image_std or rescale_factor")
+    return PictureRecipe(height, width, shortest, crop, _FILTERS[values.get("resample", 3)], mean, std)
+
+
+def prepare_pictures(frames: Tensor, recipe: PictureRecipe) -> Tensor:
+    """Resize, crop and normalise pictures as a model's recipe says.
+
+    Parameters
+    ----------
+    frames : Tensor of shape (picture, height, width, 3), uint8
+        RGB, on the device of the model.
+    recipe : PictureRecipe
+
+    Returns
+    -------
+    Tensor of shape (picture, 3, recipe height, recipe width), float32
+        ``(value / 255 - mean) / std``.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
+        raise ValueError(
+            f"Expected frames (picture, height, width, 3) uint8, got {tuple(frames.shape)} {frames.dtype}."
+        )
+    pictures = frames.permute(0, 3, 1, 2).float()
+    height, width = _target_size(frames.shape[1], frames.shape[2], recipe)
+    if (height, width) != pictures.shape[2:]:
+        pictures = functional.interpolate(
+            pictures, (height, width), mode=recipe.filter, align_corners=False, antialias=True
+        )
+        pictures = pictures.round_().clamp_(0, 255)
+    if recipe.crop is not None:
+        pictures = _centre_crop(pictures, *recipe.crop)
+    mean = torch.tensor(recipe.mean, device=frames.device).view(1, 3, 1, 1)
+    std = torch.tensor(recipe.std, device=frames.device).view(1, 3, 1, 1)
+    return (pictures / 255 - mean) / std
+
+
+def _target_size(height: int, width: int, recipe: PictureRecipe) -> tuple[int, int]:
+    if not recipe.shortest_edge:
+        return recipe.height, recipe.width
+    if height <= width:
+        return recipe.height, int(recipe.height * width / height)
+    return int(recipe.height * height / width), recipe.height
+
+
+def _centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:
+    """Centre crop; black around where the picture is smaller."""
+    above = max(height - pictures.shape[2], 0)
+    beside = max(width - pictures.shape[3], 0)
+    if above or beside:
+        borders = (beside // 2, beside - beside // 2, above // 2, above - above // 2)
+        pictures = functional.pad(pictures, borders)
+    top = (pictures.shape[2] - height) // 2
+    left = (pictures.shape[3] - width) // 2
+    return pictures[:, :, top : top + height, left : left + width]

@@ -1,0 +1,278 @@
+"""Where a frozen model lies and whether it is the one that was pinned. Imports nothing heavy.
+
+A *place* is one of three things: a local ``save_pretrained`` folder (used as it is; it is an input of the
+workflow), a single local checkpoint file (its sha256 must stand in the lock file under its name), or an id
+on the hub (its revision and the sha256 of each of its files must stand in the lock file, and the files in
+the local cache). Only `pin_model` ever opens a network connection.
+"""
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mind_animator.artefacts.files import read_json
+from mind_animator.errors import InputError
+from mind_animator.provenance import file_sha256
+
+PIN = "run 'snakemake pin_models' once where there is a network"
+# Folders of a repository that each model needs; "" is its top.
+FOLDERS = {
+    "blip2": ("",),
+    "clip": ("",),
+    "stable_diffusion": ("vae", "text_encoder", "tokenizer", "unet", "scheduler"),
+    "vit": ("",),
+    "videomae": ("",),
+    "vificlip": ("",),
+}
+_WEIGHTS = re.compile(
+    r"(model|pytorch_model|diffusion_pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?"
+)
+_SMALL = re.compile(r"[^.][^/]*\.(json|txt|model)")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model found and verified on this machine.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder that holds its files.
+    files : tuple of str
+        Relative names of the files that may be read.
+    revision : str
+        Commit on the hub, or ``"local"``.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    revision: str
+
+    def sub(self, name: str) -> "Located":
+        """The part of the model in one of its folders (a diffusers pipeline has one a network)."""
+        inner = tuple(f.removeprefix(f"{name}/") for f in self.files if f.startswith(f"{name}/"))
+        if not inner:
+            raise InputError(f"Expected a folder '{name}' with files in {self.folder}, found none.")
+        return Located(self.folder / name, inner, self.revision)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the weight files at the top of the folder; safetensors where there are any."""
+        found = [f for f in self.files if "/" not in f and f.endswith((".safetensors", ".bin", ".pth"))]
+        safe = tuple(f for f in found if f.endswith(".safetensors"))
+        return safe or tuple(found)
+
+
+def locate(place: str | Path, lock: str | Path | None, part: str = "") -> Located:
+    """Find a model and verify it against the lock file before anything is loaded.
+
+    Parameters
+    ----------
+    place : str or Path
+        Local folder, local checkpoint file, or id on the hub.
+    lock : path, optional
+        The lock file; needed for all but local folders.
+    part : str
+        Verify (and list) only the files in this folder of the model; all by default.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no weights, if the model is missing from the lock file or from the cache, or if a
+        file differs from the one that was pinned.
+    """
+    path = Path(place)
+    if path.is_dir():
+        return _local_folder(path)
+    if path.is_file():
+        _verify(path.parent, {path.name: _locked_file(path.name, lock)}, lock)
+        return Located(path.parent, (path.name,), "local")
+    if not _HUB_ID.fullmatch(str(place)) or path.suffix in {".pth", ".safetensors"}:
+        raise InputError(
+            f"Expected a model folder, a checkpoint file or an id on the hub, found nothing at '{place}'."
+        )
+    entry = locked(str(place), lock)
+    folder = _cached_snapshot(str(place), entry["revision"])
+    files = {name: sha for name, sha in entry["files"].items() if not part or name.startswith(f"{part}/")}
+    _verify(folder, files, lock)
+    return Located(folder, tuple(files), entry["revision"])
+
+
+def read_lock(lock: str | Path | None) -> dict[str, Any]:
+    """Entries of the lock file by model; empty where there is no file yet.
+
+    An entry of a hub id is ``{"revision": commit, "files": {name: sha256}}``, of a single checkpoint file
+    ``{"files": {name: sha256}}``.
+    """
+    if lock is None or not Path(lock).is_file():
+        return {}
+    entries = read_json(lock)
+    if not isinstance(entries, dict):
+        raise InputError(f"Expected a JSON object of models in {lock}, got {type(entries).__name__}.")
+    for name, entry in entries.items():
+        files = entry.get("files") if isinstance(entry, dict) else None
+        whole = isinstance(files, dict) and files and all(_is_sha256(value) for value in files.values())
+        if not whole or ("revision" in entry and not _is_commit(entry["revision"])):
+            raise InputError(
+                f"Expected a 40-digit revision and 64-digit sha256 sums for '{name}' in {lock}, got {entry}."
+            )
+    return entries
+
+
+def locked(name: str, lock: str | Path | None) -> dict[str, Any]:
+    """Lock entry of a hub id."""
+    entry = read_lock(lock).get(name)
+    if entry is None or "revision" not in entry:
+        raise InputError(
+            f"Expected model '{name}' in the lock file {lock}, found none: {PIN}, or give a local folder."
+        )
+    return entry
+
+
+def identity(place: str | Path, lock: str | Path | None) -> str:
+    """What a rule tracks of a model: what the lock file says of it, ``"folder"`` or ``"unpinned"``."""
+    path = Path(place)
+    if path.is_dir():
+        return "folder"
+    entry = read_lock(lock).get(path.name if path.is_file() else str(place))
+    if entry is None:
+        return "unpinned"
+    return entry.get("revision") or next(iter(entry["files"].values()))
+
+
+def content_digest(located: Located) -> str:
+    """What stamps resumable state: the revision, or a digest of a local model's files."""
+    if located.revision != "local":
+        return located.revision
+    sums = _sums(located.folder, located.files)
+    return "-".join(sums[name][:8] for name in sorted(sums))
+
+
+def wanted_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
+    """Files of a repository that its model needs: settings, vocabularies, one form of each folder's weights.
+
+    Variants (``.fp16.``, ``.non_ema.``), other frameworks and single-file checkpoints are left out;
+    safetensors are preferred.
+    """
+    names, wanted = sorted(names), []
+    for folder in folders:
+        prefix = f"{folder}/" if folder else ""
+        inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        inner = [name for name in inner if "/" not in name]
+        weights = [name for name in inner if _WEIGHTS.fullmatch(name)]
+        safe = [name for name in weights if ".safetensors" in name]
+        small = [name for name in inner if _SMALL.fullmatch(name) and ".index." not in name]
+        wanted += [prefix + name for name in sorted({*small, *(safe or weights)})]
+    return wanted
+
+
+def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Fetch a model from the hub and return its lock entry; nothing else here opens a network connection.
+
+    Parameters
+    ----------
+    name : str
+        Id on the hub.
+    folders : iterable of str
+        Folders of the repository that are needed; "" is its top.
+    entry : dict, optional
+        Its entry in the lock file, if it has one: the same revision is fetched and every file verified.
+
+    Returns
+    -------
+    dict
+        ``{"revision": commit, "files": {name: sha256}}``; the sums are those of the files that arrived.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        info = HfApi().model_info(name, revision=entry["revision"] if entry else None, files_metadata=True)
+        published = {s.rfilename: s.lfs.sha256 if s.lfs else None for s in info.siblings}
+        wanted = sorted(entry["files"]) if entry else wanted_files(published, folders)
+        if not any(_WEIGHTS.fullmatch(Path(file).name) for file in wanted):
+            raise InputError(
+                f"Expected weights in {list(folders)} of '{name}' on the hub, got {sorted(published)}."
+            )
+        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
+    except RepositoryNotFoundError:
+        raise InputError(f"Expected model '{name}' on the hub, found none (or it needs a login).") from None
+    except OfflineModeIsEnabled:
+        raise InputError("Expected a network to pin models, got HF_HUB_OFFLINE.") from None
+    except (HfHubHTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+            raise
+        raise InputError(f"Expected model '{name}' from the hub, got: {_first_line(error)}.") from None
+    if entry:
+        _verify(folder, entry["files"], "the lock file")
+        return entry
+    sums = _sums(folder, wanted)
+    for file, announced in published.items():
+        if file in sums and announced and sums[file] != announced:
+            raise InputError(
+                f"Expected sha256 {announced} of '{file}' of '{name}' as the hub says, got {sums[file]}."
+            )
+    return {"revision": info.sha, "files": sums}
+
+
+def _local_folder(path: Path) -> Located:
+    files = tuple(sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()))
+    if not any(file.endswith((".safetensors", ".bin", ".pth")) for file in files):
+        raise InputError(
+            f"Expected weights (.safetensors, .bin or .pth) in the model folder {path}, found none."
+        )
+    return Located(path, files, "local")
+
+
+def _locked_file(name: str, lock: str | Path | None) -> str:
+    entry = read_lock(lock).get(name)
+    if entry is None or name not in entry["files"]:
+        raise InputError(
+            f"Expected checkpoint '{name}' in the lock file {lock}, found none: run 'snakemake pin_models'."
+        )
+    return entry["files"][name]
+
+
+def _cached_snapshot(name: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"Expected '{name}' at revision {revision} in the local cache, found none: {PIN}."
+        ) from None
+
+
+def _verify(folder: Path, files: dict[str, str], lock: str | Path | None) -> None:
+    absent = [name for name in files if not (folder / name).is_file()]
+    if absent:
+        raise InputError(f"Expected file '{absent[0]}' of a pinned model in {folder}, found none: {PIN}.")
+    sums = _sums(folder, files)
+    for name, expected in files.items():
+        if sums[name] != expected:
+            raise InputError(f"Expected sha256 {expected} ({lock}) of {folder / name}, got {sums[name]}.")
+
+
+def _sums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 by file, several files at a time (hashing releases the interpreter's lock)."""
+    names = sorted(names)
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(names, pool.map(lambda name: file_sha256(folder / name), names), strict=True))
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _is_commit(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}", value) is not None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

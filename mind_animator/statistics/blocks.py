@@ -1,0 +1,80 @@
+"""Blocks of neighbouring clips: the unit that every bootstrap and permutation keeps together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BLOCK = 10
+
+
+def block_labels(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
+    """Number the blocks of ``size`` neighbouring clips within each movie.
+
+    A movie's last block may be shorter. For the bootstrap and the sign-flip test, which weigh a block by its
+    clips.
+
+    Parameters
+    ----------
+    movies : sequence of str, length clip
+        The movie (or segment) of each clip, clips in order of time within a movie.
+    size : int
+
+    Returns
+    -------
+    ndarray of shape (clip,), int64
+        From 0, in order of first appearance.
+    """
+    movies = _check(movies, size)
+    position: dict[str, int] = {}
+    seen: dict[tuple[str, int], int] = {}
+    labels = []
+    for movie in movies:
+        place = position[movie] = position.get(movie, -1) + 1
+        labels.append(seen.setdefault((movie, place // size), len(seen)))
+    return np.array(labels)
+
+
+def aligned_blocks(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
+    """Rows of the clips of every whole block; the clips of a movie's shorter last block are dropped.
+
+    For the pairing test, where clip o of one block must meet clip o of any other.
+
+    Parameters
+    ----------
+    movies, size
+        As for `block_labels`.
+
+    Returns
+    -------
+    ndarray of shape (block, size), int64
+        ``rows[b, o]``: the clip at offset o of block b.
+    """
+    labels = block_labels(movies, size)
+    counts = np.bincount(labels)
+    rows = [np.flatnonzero(labels == block) for block in np.flatnonzero(counts == size)]
+    return np.array(rows, dtype=np.int64).reshape(-1, size)
+
+
+def _check(movies: Sequence[str], size: int) -> list[str]:
+    movies = list(movies)
+    if not movies or size < 1:
+        raise ValueError(
+            f"Expected at least one clip and a block of at least 1, got {len(movies)} and {size}."
+        )
+    return movies
+
+
+def block_sums(values: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of ``values`` (clip, ...) and number of clips of each block, (block, ...) and (block,) float64."""
+    values, blocks = np.asarray(values, np.float64), np.asarray(blocks)
+    if values.ndim < 1 or blocks.shape != values.shape[:1] or not values.size:
+        raise ValueError(
+            f"Expected values (clip, ...) and one block a clip, got {values.shape} and {blocks.shape}."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"Expected finite values, got {int((~np.isfinite(values)).sum())} NaN or infinite.")
+    _, index = np.unique(blocks, return_inverse=True)
+    counts = np.bincount(index).astype(np.float64)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums, counts

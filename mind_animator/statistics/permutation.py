@@ -1,0 +1,392 @@
+"""Permutation tests over blocks of neighbouring clips, and what keeps many of them honest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from math import factorial
+from typing import Literal
+
+import numpy as np
+
+from mind_animator.statistics.blocks import aligned_blocks, block_labels, block_sums
+
+Alternative = Literal["two-sided", "greater", "less"]
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """Outcome of a permutation test.
+
+    Attributes
+    ----------
+    statistic : float
+        In the units of the values.
+    p : float
+        In (0, 1]: ``(1 + #) / (1 + n)`` where # of n random relabellings do at least as well, or ``# / n``
+        over all n of them, the identity among them, where ``exact``.
+    n_permutations : int
+    exact : bool
+    n_blocks, n_clips : int
+    """
+
+    __test__ = False  # its name looks like a test class to pytest
+
+    statistic: float
+    p: float
+    n_permutations: int
+    exact: bool
+    n_blocks: int
+    n_clips: int
+
+
+def sign_flip_test(
+    differences: np.ndarray,
+    blocks: np.ndarray,
+    *,
+    n_permutations: int = 9999,
+    alternative: Alternative = "two-sided",
+    generator: np.random.Generator,
+) -> TestResult:
+    """Paired test of two methods over the same clips: is the mean difference 0?
+
+    If the methods are exchangeable, the sign of a block's differences is arbitrary. The statistic is the mean
+    difference over clips; whole blocks change sign. All ``2 ** n_blocks`` sign patterns are counted where
+    they are at most ``n_permutations + 1``.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (clip,)
+        First method minus second, by clip.
+    blocks : integer ndarray of shape (clip,)
+        From `mind_animator.statistics.blocks.block_labels`; a shorter last block is flipped like any other.
+    n_permutations : int
+    alternative : {"two-sided", "greater", "less"}
+        ``"greater"``: the first method scores higher.
+    generator : numpy Generator
+
+    Returns
+    -------
+    TestResult
+    """
+    differences = np.asarray(differences, np.float64)
+    if differences.ndim != 1 or n_permutations < 1:
+        raise ValueError(
+            f"Expected differences (clip,) and n_permutations >= 1, "
+            f"got {differences.shape} and {n_permutations}."
+        )
+    sums, _ = block_sums(differences, blocks)
+    n = len(sums)
+    exact = n < 63 and 2**n <= n_permutations + 1
+    total = 2**n if exact else n_permutations
+    own = _directed(sums.sum(), alternative)
+    hits = 0
+    for start in range(0, total, _CHUNK):
+        size = min(_CHUNK, total - start)
+        if exact:
+            bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
+        else:
+            bits = generator.integers(0, 2, size=(size, n))
+        hits += int((_directed((1 - 2 * bits) @ sums, alternative) >= own - _slack(sums)).sum())
+    p = hits / total if exact else (1 + hits) / (1 + total)
+    return TestResult(float(differences.mean()), p, total, exact, n, len(differences))
+
+
+def _directed(values: np.ndarray, alternative: Alternative) -> np.ndarray:
+    """Turn a statistic so that larger is more extreme."""
+    if alternative == "two-sided":
+        return np.abs(values)
+    return values if alternative == "greater" else -values
+
+
+def _slack(values: np.ndarray) -> float:
+    """Bound of the rounding error of a sum: what differs by less is a tie, and ties count as hits."""
+    return 4 * np.finfo(np.float64).eps * values.size * float(np.abs(values).max(initial=0.0))
+
+
+def pairing_test(
+    pairs: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    n_permutations: int = 9999,
+    alternative: Alternative = "greater",
+    generator: np.random.Generator,
+) -> TestResult:
+    """Do predictions fit their own truths better than other clips' truths?
+
+    The statistic is the mean score of predictions with their own truths minus the mean with the truths at the
+    same offset of all other blocks. Under the null, blocks of truths are exchangeable, so whole blocks are
+    re-paired; every score of every re-pairing already stands in ``pairs``. All ``n_blocks!`` re-pairings are
+    counted where they are at most ``n_permutations + 1``.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (block, block, offset)
+        ``pairs[b, c, o]``: score of the prediction of clip (b, o) against the truth of clip (c, o), with
+        clips from `mind_animator.statistics.blocks.aligned_blocks`. Where lower is better, ask for
+        ``"less"``.
+    weights : ndarray of shape (block, offset), optional
+        Weight (0 or more) of the *truth* of clip (c, o), e.g. 0 where it does not move; 1 by default.
+    n_permutations : int
+    alternative : {"two-sided", "greater", "less"}
+    generator : numpy Generator
+
+    Returns
+    -------
+    TestResult
+        ``n_clips`` counts the clips of positive weight. With fewer than 2 blocks nothing can be re-paired:
+        the statistic is nan and p is 1.
+    """
+    pairs = np.asarray(pairs, np.float64)
+    if pairs.ndim != 3 or pairs.shape[0] != pairs.shape[1] or 0 in pairs.shape or n_permutations < 1:
+        raise ValueError(
+            f"Expected pairs (block, block, offset) and n_permutations >= 1, "
+            f"got {pairs.shape} and {n_permutations}."
+        )
+    weights = np.ones(pairs.shape[1:]) if weights is None else np.asarray(weights, np.float64)
+    if weights.shape != pairs.shape[1:] or not (weights >= 0).all() or not weights.any():
+        raise ValueError(f"Expected weights {pairs.shape[1:]} of at least 0, one above, got {weights.shape}.")
+    used = weights > 0
+    if not np.isfinite(pairs[:, used]).all():
+        raise ValueError("Expected finite pair scores, got NaN or infinity.")
+    n, n_clips = len(pairs), int(used.sum())
+    scores = np.where(used, pairs, 0.0)
+    table = (
+        np.einsum("bco,co->bc", scores, weights) / weights.sum()
+    )  # a re-pairing's mean = its sum of entries
+    if n < 2:
+        return TestResult(float("nan"), 1.0, 0, True, n, n_clips)
+    own = np.trace(table)
+    others = (table.sum() - own) / (n - 1)
+    # the statistic of a re-pairing grows with its own mean alone, since the sum over all pairs is fixed
+    centre = table.sum() / n
+    threshold = _directed(own - centre, alternative) - _slack(table)
+    exact = n <= 20 and factorial(n) <= n_permutations + 1
+    total = factorial(n) if exact else n_permutations
+    hits = 0
+    for orders in _orders(n, total, exact, generator):
+        means = table[np.arange(n), orders].sum(axis=1)
+        hits += int((_directed(means - centre, alternative) >= threshold).sum())
+    p = hits / total if exact else (1 + hits) / (1 + total)
+    return TestResult(float(own - others), p, total, exact, n, n_clips)
+
+
+def _orders(n: int, total: int, exact: bool, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Permutations of ``n`` blocks in chunks (permutation, n): all of them, or ``total`` at random."""
+    if exact:
+        yield np.array(list(permutations(range(n))))
+        return
+    for start in range(0, total, _CHUNK):
+        size = min(_CHUNK, total - start)
+        yield generator.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
+
+
+def pair_scores(predictions: np.ndarray, truths: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Block-aligned cosines of vectors, e.g. embeddings or mean flows.
+
+    Parameters
+    ----------
+    predictions, truths : ndarray of shape (clip, dim)
+    rows : integer ndarray of shape (block, offset)
+        From `mind_animator.statistics.blocks.aligned_blocks`.
+
+    Returns
+    -------
+    ndarray of shape (block, block, offset), float64
+        ``[b, c, o]``: prediction of clip (b, o) with truth of clip (c, o); 0 where either vector is 0.
+    """
+    unit = []
+    for vectors in (predictions, truths):
+        vectors = np.asarray(vectors, np.float64)
+        if vectors.ndim != 2 or not np.isfinite(vectors).all():
+            raise ValueError(
+                f"Expected finite vectors (clip, dim), got {vectors.shape} with NaN or infinity."
+            )
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit.append(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)[rows])
+    return np.einsum("bod,cod->bco", *unit)
+
+
+def motion_pairing(
+    truth_flow: np.ndarray,
+    prediction_flow: np.ndarray,
+    rows: np.ndarray,
+    *,
+    moving: np.ndarray,
+    n_permutations: int = 9999,
+    generator: np.random.Generator,
+) -> tuple[TestResult, float]:
+    """Does the direction of predicted motion come from the clip itself? (`pairing_test` of mean flows)
+
+    Valid where direction is independent of content, as in the embedded world; on real movies a decoder that
+    knows the content may guess the direction.
+
+    Parameters
+    ----------
+    truth_flow, prediction_flow : ndarray of shape (clip, 2)
+        From `mind_animator.metrics.motion.mean_flow`; a prediction that stands still scores 0.
+    rows : integer ndarray of shape (block, offset)
+        From `mind_animator.statistics.blocks.aligned_blocks`.
+    moving : boolean ndarray of shape (clip,)
+        Clips whose truth truly moves; the others carry no weight.
+    n_permutations : int
+    generator : numpy Generator
+
+    Returns
+    -------
+    result : TestResult
+        Statistic: mean cosine with own truth minus mean cosine with other blocks' truths, in [-2, 2].
+    score : float
+        ``motion_pairing``: mean cosine with the own truth over moving clips, in [-1, 1], chance 0.
+    """
+    moving = np.asarray(moving, bool)
+    if moving.shape != np.shape(truth_flow)[:1] or np.shape(truth_flow) != np.shape(prediction_flow):
+        raise ValueError(
+            f"Expected flows (clip, 2) of one shape and one mark a clip, got {np.shape(truth_flow)}, "
+            f"{np.shape(prediction_flow)} and {moving.shape}."
+        )
+    if not moving[rows].any():
+        raise ValueError("Expected at least one moving clip in a whole block, got none.")
+    pairs = pair_scores(prediction_flow, truth_flow, rows)
+    result = pairing_test(pairs, weights=moving[rows], n_permutations=n_permutations, generator=generator)
+    own = np.einsum("bbo->bo", pairs)
+    return result, float(own[moving[rows]].mean())
+
+
+def motion_swap_test(
+    full: np.ndarray,
+    swapped: np.ndarray,
+    blocks: np.ndarray,
+    *,
+    n_permutations: int = 9999,
+    generator: np.random.Generator,
+) -> TestResult:
+    """Does a clip's own motion response help? (paired, one-sided)
+
+    ``full`` and ``swapped`` are the clips' scores, higher is better, of the reconstruction and of one more in
+    which the motion decoder saw another clip's responses (`swapped_clips`).
+    """
+    full, swapped = np.asarray(full, np.float64), np.asarray(swapped, np.float64)
+    if full.shape != swapped.shape:
+        raise ValueError(f"Expected scores of one shape, got {full.shape} and {swapped.shape}.")
+    return sign_flip_test(
+        full - swapped, blocks, n_permutations=n_permutations, alternative="greater", generator=generator
+    )
+
+
+def swapped_clips(movies: list[str], size: int, generator: np.random.Generator) -> np.ndarray:
+    """The clip whose responses each clip's motion decoder gets in `motion_swap_test`, (clip,) int64.
+
+    Whole blocks change places at random with no block left in its own (a random cyclic order); clips of a
+    movie's shorter last block take the clips at the same offsets of a random whole block.
+    """
+    rows, labels = aligned_blocks(movies, size), block_labels(movies, size)
+    if len(rows) < 2:
+        raise ValueError(f"Expected at least 2 whole blocks of {size} clips, got {len(rows)}.")
+    source = np.empty(len(labels), np.int64)
+    order = generator.permutation(len(rows))
+    source[rows[order]] = rows[np.roll(order, 1)]
+    for label in np.setdiff1d(np.unique(labels), labels[rows[:, 0]]):
+        short = np.flatnonzero(labels == label)
+        source[short] = rows[generator.integers(len(rows)), : len(short)]
+    return source
+
+
+def frame_orders(n_frames: int, n_orders: int, generator: np.random.Generator) -> np.ndarray:
+    """Random orders of a clip's frames, the identity excluded, (order, frame) int64."""
+    if n_frames < 2 or n_orders < 1:
+        raise ValueError(f"Expected at least 2 frames and 1 order, got {n_frames} and {n_orders}.")
+    orders = generator.permuted(np.tile(np.arange(n_frames), (n_orders, 1)), axis=1)
+    while (same := (orders == np.arange(n_frames)).all(axis=1)).any():
+        orders[same] = generator.permuted(orders[same], axis=1)
+    return orders
+
+
+@dataclass(frozen=True)
+class ShuffleResult:
+    """Frame-shuffle test of one subject: how often does a shuffled clip score at least as well?
+
+    Attributes
+    ----------
+    p : float
+        Ours, of the mean score over clips: (1 + #) / (1 + n), in [1 / (1 + n), 1].
+    p_clips : float
+        Ours for each clip, averaged over clips.
+    p_published : float
+        The published form for each clip, # / n, averaged over clips; may be 0.
+    n_orders, n_clips : int
+    """
+
+    p: float
+    p_clips: float
+    p_published: float
+    n_orders: int
+    n_clips: int
+
+
+def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_better: bool) -> ShuffleResult:
+    """Is the order of the predicted frames better than chance? It measures smoothness, not brain motion.
+
+    Any smooth video passes it, whatever its direction; a frozen clip ties with all its shuffles (p = 1).
+
+    Parameters
+    ----------
+    own : ndarray of shape (clip,)
+        Scores of the clips as predicted, e.g. their end-point error.
+    shuffled : ndarray of shape (order, clip)
+        Scores under as many orders of the frames (`frame_orders`,
+        `mind_animator.metrics.motion.shuffled_epe`).
+    higher_is_better : bool
+
+    Returns
+    -------
+    ShuffleResult
+    """
+    own, shuffled = np.asarray(own, np.float64), np.asarray(shuffled, np.float64)
+    if own.ndim != 1 or shuffled.ndim != 2 or shuffled.shape[1:] != own.shape or 0 in shuffled.shape:
+        raise ValueError(
+            f"Expected own (clip,) and shuffled (order, clip), got {own.shape} and {shuffled.shape}."
+        )
+    if not (np.isfinite(own).all() and np.isfinite(shuffled).all()):
+        raise ValueError("Expected finite scores, got NaN or infinity.")
+    sign = 1 if higher_is_better else -1
+    slack = _slack(np.concatenate([own, shuffled.ravel()])[:8])
+    as_good = (sign * (shuffled - own) >= -slack).sum(axis=0)  # (clip,)
+    as_good_mean = int((sign * (shuffled.mean(axis=1) - own.mean()) >= -slack).sum())
+    n = len(shuffled)
+    return ShuffleResult(
+        p=(1 + as_good_mean) / (1 + n),
+        p_clips=float(((1 + as_good) / (1 + n)).mean()),
+        p_published=float((as_good / n).mean()),
+        n_orders=n,
+        n_clips=len(own),
+    )
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p values over a family of tests, same shape, in [0, 1]; reject where <= alpha.
+
+    References
+    ----------
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6.
+    """
+    p = np.asarray(p, np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("Expected p values in [0, 1], got NaN or a number outside.")
+    flat = p.ravel()
+    order = np.argsort(flat, kind="stable")
+    steps = np.maximum.accumulate(flat[order] * np.arange(flat.size, 0, -1))
+    adjusted = np.empty_like(flat)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted.reshape(p.shape)
+
+
+def expected_false_alarms(n_tests: int, alpha: float) -> tuple[float, float]:
+    """Expected number of rejections among ``n_tests`` independent true nulls, and the probability of none.
+
+    ``(n alpha, (1 - alpha) ** n)``: of 24 tests at .05, 1.2 reject, and all 24 pass with probability .29.
+    """
+    if n_tests < 0 or not 0 <= alpha <= 1:
+        raise ValueError(f"Expected n_tests >= 0 and alpha in [0, 1], got {n_tests} and {alpha}.")
+    return n_tests * alpha, (1 - alpha) ** n_tests

@@ -1,0 +1,274 @@
+"""Training of the embedded world's small models, on stills and clips drawn afresh with seeds of their own.
+
+The training stills may show every combination of noun and scene (they play the part of web-scale pre-training), but
+their seeds are never those of a movie, and the generator never sees a moving picture.
+"""
+
+import copy
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from mind_animator.world import models, scenes
+
+logger = logging.getLogger(__name__)
+
+SEED = 20170
+EMA_DECAY = 0.998
+WARM_UP = 50
+SAVE_EVERY_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how a model is trained.
+
+    Attributes
+    ----------
+    steps : int or None
+        Number of steps; deterministic. None where the budget ends the training.
+    budget_seconds : float or None
+        Seconds of training, resumed ones counted in.
+    batch : int
+        Items a step.
+    learning_rate : float
+        Peak of the schedule (linear warm-up, then a cosine down to 2 %).
+    seed : int
+        Of weights, data and batches.
+    bfloat16 : bool
+        Automatic mixed precision in forward and backward passes.
+    """
+
+    steps: int | None
+    budget_seconds: float | None
+    batch: int
+    learning_rate: float
+    seed: int = SEED
+    bfloat16: bool = False
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the training that is done, 0 to 1."""
+        shares = [step / self.steps] if self.steps else []
+        return max(shares + ([seconds / self.budget_seconds] if self.budget_seconds else []))
+
+    def stills(self) -> int:
+        """Number of stills worth drawing for this length of training."""
+        wanted = 16 * self.steps if self.steps else 200 * self.budget_seconds
+        return int(np.clip(wanted, 1500, 24000))
+
+
+@dataclass(frozen=True)
+class Stills:
+    """Rendered stills.
+
+    Attributes
+    ----------
+    frames : Tensor (still, 3, 64, 64) uint8
+    alpha : Tensor (still, 64, 64) uint8
+        Opacity of the object, 0 to 255.
+    shots : list of Shot
+    noun, scene : Tensor (still,) int64
+    """
+
+    frames: Tensor
+    alpha: Tensor
+    shots: list[scenes.Shot]
+    noun: Tensor
+    scene: Tensor
+
+
+def draw_stills(count: int, seed: int, stream: int = 0) -> Stills:
+    """Draw stills with a seed of their own (a stream keeps training and evaluation apart)."""
+    rng = np.random.default_rng((seed, stream, 1))
+    shots = [scenes.sample_still(rng) for _ in range(count)]
+    size = models.IMAGE_SIZE
+    frames = np.empty((count, size, size, 3), np.uint8)
+    alpha = np.empty((count, size, size), np.uint8)
+    for index, shot in enumerate(shots):
+        frames[index] = scenes.render_frame(shot, 0.5, size)
+        alpha[index] = np.rint(255 * scenes.object_alpha(shot, 0.5, size))
+    noun = torch.tensor([scenes.NOUNS.index(shot.noun) for shot in shots])
+    scene = torch.tensor([scenes.SCENES.index(shot.scene) for shot in shots])
+    pixels = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
+    return Stills(pixels, torch.from_numpy(alpha), shots, noun, scene)
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """Bytes to float32 in [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def augment(images: Tensor) -> Tensor:
+    """Blur, noise and contrast at random, so that a classifier reads reconstructed pictures too.
+
+    Parameters
+    ----------
+    images : Tensor (item, ..., 3, height, width) float32 in [-1, 1]
+        All frames of an item are changed alike.
+
+    Returns
+    -------
+    Tensor like ``images``
+    """
+    flat = images.flatten(1, -4) if images.ndim > 4 else images[:, None]
+    frames, size = flat.shape[1], flat.shape[-1]
+    small = int(torch.randint(size // 3, size, ()))
+    blurred = functional.interpolate(flat.flatten(0, 1), (small, small), mode="area")
+    blurred = functional.interpolate(blurred, (size, size), mode="bilinear").unflatten(0, (-1, frames))
+    shape = (len(flat), 1, 1, 1, 1)
+    mixed = torch.where(torch.rand(shape) < 0.4, blurred, flat)
+    mixed = mixed * (0.8 + 0.4 * torch.rand(shape)) + 0.2 * torch.rand(shape) - 0.1
+    noise = 0.15 * torch.rand(shape) * (torch.rand(shape) < 0.4)
+    return (mixed + noise * torch.randn_like(mixed)).clamp(-1, 1).reshape(images.shape)
+
+
+def two_way_loss(logits: Tensor, first: Tensor, second: Tensor, seconds: int) -> Tensor:
+    """Cross-entropy over pairs of labels, plus that of either label alone.
+
+    Parameters
+    ----------
+    logits : Tensor (item, firsts * seconds)
+    first, second : Tensor (item,) int64
+    seconds : int
+        Number of second labels.
+    """
+    log_joint = logits.float().log_softmax(-1).unflatten(-1, (-1, seconds))
+    joint = functional.nll_loss(log_joint.flatten(1), first * seconds + second)
+    return joint + functional.nll_loss(log_joint.logsumexp(2), first) + functional.nll_loss(log_joint.logsumexp(1), second)
+
+
+def fit(
+    module: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], items: int, plan: Plan, state: Path
+) -> tuple[nn.Module, dict]:
+    """Train a module and return the moving average of its weights.
+
+    Parameters
+    ----------
+    module : nn.Module
+    loss : callable
+        ``loss(module, index)``: the mean loss of the items ``index`` (item,) int64. Random numbers inside come from
+        torch's generator, which is seeded anew each step.
+    items : int
+        Number of items to draw from.
+    plan : Plan
+    state : Path
+        File that a killed training resumes from; written atomically.
+
+    Returns
+    -------
+    nn.Module, dict
+        The averaged module in evaluation mode; steps, seconds and the last losses.
+    """
+    average = copy.deepcopy(module).requires_grad_(False)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    step, seconds, losses = _resume(state, plan, module, average, optimiser)
+    begin, saved = time.monotonic() - seconds, time.monotonic()
+    module.train()
+    while (done := plan.progress(step, seconds)) < 1:
+        torch.manual_seed(plan.seed * 1_000_003 + step)
+        rate = plan.learning_rate * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + np.cos(np.pi * done)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        index = torch.randint(items, (plan.batch,))
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.bfloat16):
+            value = loss(module, index)
+        optimiser.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+            for kept, new in zip(average.buffers(), module.buffers(), strict=True):
+                kept.copy_(new)
+        step, seconds = step + 1, time.monotonic() - begin
+        losses = [*losses[-199:], float(value.detach())]
+        if step % 100 == 0:
+            logger.info("step %d, %.0f s, loss %.4f", step, seconds, np.mean(losses[-100:]))
+        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+            _save_state(state, plan, module, average, optimiser, step, seconds, losses)
+            saved = time.monotonic()
+    _save_state(state, plan, module, average, optimiser, step, seconds, losses)
+    return average.eval(), {"steps": step, "seconds": round(seconds), "loss": float(np.mean(losses[-100:]))}
+
+
+def _fingerprint(plan: Plan) -> dict:
+    """What must agree before a state is resumed: all but the length of the training."""
+    return {key: value for key, value in vars(plan).items() if key not in ("steps", "budget_seconds")}
+
+
+def _resume(state, plan, module, average, optimiser) -> tuple[int, float, list[float]]:
+    """Load a state if there is one of the same plan, else begin at step 0."""
+    if not state.exists():
+        return 0, 0.0, []
+    stored = torch.load(state, weights_only=True)
+    if stored["plan"] != _fingerprint(plan):
+        logger.info("training state %s belongs to another plan and is ignored", state.name)
+        return 0, 0.0, []
+    module.load_state_dict(stored["module"])
+    average.load_state_dict(stored["average"])
+    optimiser.load_state_dict(stored["optimiser"])
+    return stored["step"], stored["seconds"], stored["losses"]
+
+
+def _save_state(state, plan, module, average, optimiser, step, seconds, losses) -> None:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    aside = state.with_suffix(".part")
+    torch.save(
+        {
+            "plan": _fingerprint(plan),
+            "module": module.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "seconds": seconds,
+            "losses": losses,
+        },
+        aside,
+    )
+    os.replace(aside, state)
+
+
+def train_vae(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
+    """Train the autoencoder: absolute and squared error, the object and its edges weighted, and a small divergence."""
+    stills = draw_stills(plan.stills(), plan.seed)
+    torch.manual_seed(plan.seed)
+    module = models.build_vae()
+
+    def loss(vae: nn.Module, index: Tensor) -> Tensor:
+        images = normalise(stills.frames[index])
+        weight = 1 + 2 * stills.alpha[index].float()[:, None] / 255
+        posterior = vae.encode(images).latent_dist
+        decoded = vae.decode(posterior.sample()).sample.float()
+        error = decoded - images
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        return (weight * (error.abs() + error.square())).mean() + 0.5 * edges + 3e-4 * posterior.kl().float().mean() / 256
+
+    module, record = fit(module, loss, len(stills.shots), plan, state)
+    with torch.no_grad():
+        latents = torch.cat([module.encode(normalise(part)).latent_dist.mean for part in stills.frames[:1024].split(64)])
+    module.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+    return module, record
+
+
+def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
+    """Train the image classifier on augmented stills; its trunk starts the other vision transformers."""
+    stills = draw_stills(plan.stills(), plan.seed)
+    torch.manual_seed(plan.seed)
+    module = models.build_vit()
+
+    def loss(vit: nn.Module, index: Tensor) -> Tensor:
+        logits = vit(pixel_values=augment(normalise(stills.frames[index]))).logits
+        return two_way_loss(logits, stills.noun[index], stills.scene[index], len(scenes.SCENES))
+
+    return fit(module, loss, len(stills.shots), plan, state)
