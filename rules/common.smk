@@ -11,7 +11,8 @@ from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
-from mind_animator.provenance import code_digest
+from mind_animator.models.places import identity
+from mind_animator.provenance import ROOT, code_digest, fingerprint
 
 try:
     CONFIG = load_config(config)
@@ -71,3 +72,22 @@ def local_model(name):
 def gpu_count(wildcards):
     """One GPU per accelerated job, none when the config asks for the CPU."""
     return 1 if CONFIG.device == "cuda" else 0
+
+
+# The data set's own module, which scripts import by its name at run time.
+ADAPTER_FILES = [
+    str(Path(sys.modules[type(DATASET).__module__].__file__).relative_to(ROOT))
+]
+
+
+def clip_digest(wildcards):
+    """What segmentation tracks of a data set: the segment's clips, and nothing of subjects or responses."""
+    try:
+        return fingerprint(clips=DATASET.clip_table(wildcards.segment).to_csv())
+    except InputError:
+        return "unknown until the data are there"
+
+
+def pinned_model(name):
+    """What a rule tracks of a model: its revision in the lock file, or that it is a local folder."""
+    return identity(getattr(CONFIG.models, name), CONFIG.models.lock)

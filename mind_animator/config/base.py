@@ -1,12 +1,19 @@
 """Strict models: an unknown key or a wrong type stops the run before any work."""
 
+from typing import TypeVar
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mind_animator.errors import InputError
 
 
 class Strict(BaseModel):
     """A frozen settings model that forbids unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+Settings = TypeVar("Settings", bound=Strict)
 
 
 def explain(error: ValidationError, where: str = "config") -> str:
@@ -21,3 +28,11 @@ def explain(error: ValidationError, where: str = "config") -> str:
     else:
         text = f"Expected '{key}': {first['msg']}, got {first['input']!r}."
     return text + (f" ({len(faults) - 1} further faults)" if len(faults) > 1 else "")
+
+
+def parse_settings(model: type[Settings], text: str, where: str = "--settings") -> Settings:
+    """Validate a section of settings that came as JSON on a command line."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(explain(error, where)) from None

@@ -102,11 +102,14 @@ class LinearConfig(Strict):
     ----------
     alphas : tuple of float
         Penalties tried, in units of the mean eigenvalue of the kernel.
+    rank : int
+        Most principal components of a target that are predicted, each with a penalty of its own.
     components : int
-        Principal components of each target that, as predicted by the linear path for movies left out, feed the network.
+        Leading ones of these that feed the network (in training: as predicted with the clip's movie left out).
     """
 
     alphas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+    rank: int = Field(1024, ge=1)
     components: int = Field(64, ge=1)
 
 
@@ -132,6 +135,12 @@ class DecoderConfig(Strict):
     sparsification: SparsificationConfig = SparsificationConfig()
     validation: ValidationConfig = ValidationConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
+
+    @model_validator(mode="after")
+    def _no_voxels_to_thin(self) -> "DecoderConfig":
+        if self.linear is not None and self.sparsification.share:
+            raise ValueError("expected sparsification only without linear: the network sees no voxels there")
+        return self
 
 
 class SemanticConfig(DecoderConfig):

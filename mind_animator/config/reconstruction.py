@@ -19,11 +19,11 @@ class ReconstructionConfig(Strict):
     Attributes
     ----------
     preset : str
-        ``paper``, or ``released_code``: pooled group norms, the random bias of untrained temporal attention, and
+        ``paper``, or ``released_code``: pooled group norms, the random bias of untrained temporal attention,
         unseeded noise. Any key given beside it wins.
     scheduler : str
-        ``ddim``, or ``dpm_solver`` (DPM-Solver++, second order) for sampling: a different method, to be reported
-        as a row of its own. Inversion is always DDIM.
+        ``ddim``, or ``dpm_solver`` (DPM-Solver++, second order) for sampling: a different method, to be
+        reported as a row of its own. Inversion is always DDIM.
     steps, inversion_steps : int
         Steps of sampling and of inversion (empty prompt). No inversion: sampling starts from noised latents.
     depth : int
@@ -35,21 +35,22 @@ class ReconstructionConfig(Strict):
         Text of the unconditional branch. The text that the authors used is not known here.
     noise_timestep : int
         Time step t of the alpha-bar with which fresh noise is mixed into the inverted latents,
-        ``sqrt(a_t) inverted + sqrt(1 - a_t) noise``; 0 mixes none. The sampler runs its whole chain all the same.
+        ``sqrt(a_t) inverted + sqrt(1 - a_t) noise``; 0 mixes none. The sampler's chain starts at the top all
+        the same (the paper names 50 steps of both; starting at t = 200 would leave 10).
     noise_into : str
-        ``inverted``: all of the inverted latent, as published; ``noise_part``: only its noise, which leaves the picture
-        that a chain of less than the whole depth still holds at full strength.
+        ``inverted``: all of the inverted latent, as published; ``noise_part``: only its noise, which leaves
+        the picture that a chain of less than the whole depth still holds at full strength.
     noise_frames : str
-        ``independent`` noise for every frame, or one draw ``shared`` by a clip's frames, which adds no flicker.
+        ``independent`` noise for every frame, or one draw ``shared`` by a clip's frames: no flicker.
     noise : str
         ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
     group_norm : str
-        ``per_frame`` (the image net with frames in the batch) or ``pooled`` over a clip's frames (the published
-        inflation): two different networks.
+        ``per_frame`` (the image net with frames in the batch) or ``pooled`` over a clip's frames (the
+        published inflation): two different networks.
     temporal_bias : bool
         Add the random bias of the published code's untrained temporal attention to every transformer block.
     precision : str
-        Of the UNet: ``auto`` is float32 on a CPU and bfloat16 on CUDA. Latents and the scheduler's arithmetic
+        Of the UNet: ``auto`` is float32 on a CPU and float16 on CUDA. Latents and the scheduler's arithmetic
         are float32 always.
     compile : bool
         ``torch.compile`` the UNet for the one batch shape (minutes once, then faster; worth it at full size).
@@ -85,7 +86,8 @@ class ReconstructionConfig(Strict):
     def _steps_fit_the_depth(self) -> "ReconstructionConfig":
         if max(self.steps, self.inversion_steps) > self.depth:
             raise ValueError(
-                f"expected steps and inversion_steps <= depth ({self.depth}), got {self.steps} and {self.inversion_steps}"
+                f"expected steps and inversion_steps <= depth ({self.depth}), "
+                f"got {self.steps} and {self.inversion_steps}"
             )
         return self
 

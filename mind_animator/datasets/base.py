@@ -49,6 +49,25 @@ class Segment:
         return [f"{self.id}-{index:05d}" for index in range(self.n_clips)]
 
 
+@dataclass(frozen=True)
+class Run:
+    """One cleaned repeat of a segment, and what is known of it.
+
+    Attributes
+    ----------
+    name : str
+        Name of its file, for tables.
+    values : ndarray (clip, voxel) float32
+        As `Dataset.responses` yields it; a clip without a volume is NaN in every voxel.
+    tsnr : ndarray (voxel,) float32, optional
+        Temporal signal-to-noise ratio before z-scoring, where raw volumes were read.
+    """
+
+    name: str
+    values: "np.ndarray"
+    tsnr: "np.ndarray | None" = None
+
+
 class Dataset(ABC):
     """One data set: files, timing, splits. Subclasses live in ``mind_animator/datasets/<name>.py`` (or a
     package of that name) and are found there as ``ADAPTER``.
@@ -111,6 +130,11 @@ class Dataset(ABC):
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
         """Yield one (n_clips, n_voxels) float32 array a repeat: aligned to the clips (the haemodynamic lag
         included, once), detrended and z-scored per run as ``settings`` says."""
+
+    def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
+        """`responses` with what is known of each repeat; override it where raw volumes are read."""
+        for number, values in enumerate(self.responses(subject, segment, settings), start=1):
+            yield Run(f"{segment}_{number}", values)
 
     def area_names(self, subject: str) -> "list[str] | None":
         """Area of every voxel (hemisphere prefix ``L_`` / ``R_``), or None where none is known."""

@@ -87,7 +87,7 @@ def fit(
     autocast["enabled"] = settings.precision == "bfloat16"
     steps = math.ceil(len(rows) / settings.batch)
     history, best = _resume(state, stamp, network, optimiser)
-    limit, saved, previous = None, time.monotonic(), sys.maxsize
+    limit, saved, said = None, time.monotonic(), -math.inf
     writer = _writer(logs, purge_step=len(history))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
         for epoch in range(len(history), settings.epochs + 1):
@@ -146,11 +146,13 @@ def fit(
             if state and time.monotonic() - saved >= settings.save_seconds:
                 _save(state, stamp, network, optimiser, history, best)
                 saved = time.monotonic()
-            if started // 5 != previous or epoch == settings.epochs:
-                previous = started // 5
-                left = (settings.epochs - epoch) * seconds
-                print(f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, "
-                      f"{seconds:.2f} s an epoch, at most {left:.0f} s left", file=sys.stderr)  # fmt: skip
+            if time.monotonic() - said >= 5 or epoch == settings.epochs:
+                said = time.monotonic()
+                print(
+                    f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, {seconds:.2f} s an "
+                    f"epoch, at most {(settings.epochs - epoch) * seconds:.0f} s left",
+                    file=sys.stderr,
+                )
     if writer:
         writer.close()
     if settings.keep == "best":

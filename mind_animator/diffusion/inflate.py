@@ -1,7 +1,7 @@
 """A stock image UNet that denoises videos: attention processors are injected, diffusers is not touched.
 
-Frames lie in the batch. Spatial self-attention becomes *sparse-causal*: the keys and values of a frame are those
-of the first frame and of the frame before it,
+Frames lie in the batch. Spatial self-attention becomes *sparse-causal*: the keys and values of a frame are
+those of the first frame and of the frame before it,
 
     frame 1, 2:      softmax(q K_1') V_1
     frame f >= 3:    softmax(q [K_1, K_{f-1}]') [V_1, V_{f-1}]
@@ -67,7 +67,9 @@ class VideoUNet(nn.Module):
         self.frames = frames
         unet.set_attn_processor(
             {
-                name: SparseCausalAttention(frames) if name.endswith("attn1.processor") else TextAttention(frames)
+                name: SparseCausalAttention(frames)
+                if name.endswith("attn1.processor")
+                else TextAttention(frames)
                 for name in attention
             }
         )
@@ -90,7 +92,7 @@ class VideoUNet(nn.Module):
         timestep : int or Tensor
             One of the training time steps, 0..999, for all.
         condition : Tensor of shape (clip, token, width)
-            Text condition of each clip, the same for its frames; its keys and values are computed once a clip.
+            Text condition of each clip, the same for its frames; projected once a clip.
 
         Returns
         -------
@@ -104,7 +106,10 @@ class VideoUNet(nn.Module):
             )
         dtype = self.unet.dtype
         noise = self.unet(
-            latents.flatten(0, 1).to(dtype), timestep, encoder_hidden_states=condition.to(dtype), return_dict=False
+            latents.flatten(0, 1).to(dtype),
+            timestep,
+            encoder_hidden_states=condition.to(dtype),
+            return_dict=False,
         )[0]
         return noise.float().unflatten(0, latents.shape[:2])
 
@@ -197,7 +202,9 @@ class TextAttention:
         query = attn.to_q(hidden_states).view(clips, self.frames * tokens, attn.heads, -1)
         key = attn.to_k(encoder_hidden_states).unflatten(2, (attn.heads, -1))
         value = attn.to_v(encoder_hidden_states).unflatten(2, (attn.heads, -1))
-        attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        attended = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        )
         attended = attended.transpose(1, 2).reshape(rows, tokens, -1)
         return attn.to_out[1](attn.to_out[0](attended))
 
@@ -228,7 +235,7 @@ class PooledGroupNorm(nn.Module):
 
 
 def add_temporal_bias(unet: UNet2DConditionModel, generator: torch.Generator) -> None:
-    """Add a random bias to the output of every transformer block, in place, as the published code does unawares.
+    """Add a random bias to the output of every transformer block, in place, as the published code does.
 
     Its temporal attention stands at the end of a block, after the feed-forward layer, so the bias of that
     layer's last map takes it up.
@@ -243,20 +250,32 @@ def add_temporal_bias(unet: UNet2DConditionModel, generator: torch.Generator) ->
 
 
 def _first_and_previous(x: Tensor) -> Tensor:
-    """(clip, frame, token, ...) -> (clip x (frame - 2), 2 token, ...) for frames 3, 4, ..; one copy in all."""
+    """(clip, frame, token, ...) -> (clip x (frame - 2), 2 token, ...) for frames 3, 4, ..; one copy."""
     first = x[:, :1].expand(-1, x.shape[1] - 2, *x.shape[2:])
     return torch.cat([first, x[:, 1:-1]], dim=2).flatten(0, 1)
 
 
 def _check_attention(name: str, module: Attention) -> None:
     if module.fused_projections:
-        raise ValueError(f"Expected separate projections at {name}, got fused ones: call unfuse_qkv_projections().")
+        raise ValueError(
+            f"Expected separate projections at {name}, got fused ones: call unfuse_qkv_projections()."
+        )
     plain = all(
         getattr(module, part, None) is None
-        for part in ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj", "add_q_proj")
+        for part in (
+            "group_norm",
+            "spatial_norm",
+            "norm_q",
+            "norm_k",
+            "norm_cross",
+            "add_k_proj",
+            "add_q_proj",
+        )
     )
     in_block = name.endswith(("attn1.processor", "attn2.processor"))
     standard = module.rescale_output_factor == 1 and not module.residual_connection
     crossed = name.endswith("attn2.processor") == module.is_cross_attention
     if not (plain and in_block and standard and crossed):
-        raise ValueError(f"Expected plain self- and text attention in transformer blocks, got {name} of another kind.")
+        raise ValueError(
+            f"Expected plain self- and text attention in transformer blocks, got {name} of another kind."
+        )

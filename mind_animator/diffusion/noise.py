@@ -54,7 +54,8 @@ def mix_noise(
     This shrinks what is left of the picture in ``inverted`` as well. Given the ``clean`` latents z and the
     noise ``level`` b of the inverted ones, only their noise part is mixed::
 
-        e = (inverted - sqrt(b) z) / sqrt(1 - b);    x = sqrt(b) z + sqrt(1 - b) (sqrt(a) e + sqrt(1 - a) noise)
+        e = (inverted - sqrt(b) z) / sqrt(1 - b)
+        x = sqrt(b) z + sqrt(1 - b) (sqrt(a) e + sqrt(1 - a) noise)
 
     so that a runs from pure inversion (1) to a plainly noised latent (0). At b = 0 both are one formula.
 

@@ -1,13 +1,16 @@
 """Padded batches of one shape over a shard's clips, and finished batches that survive a killed run."""
 
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.arrays import open_arrays, read_arrays, write_arrays
 from mind_animator.artefacts.files import read_json, write_json
 from mind_animator.errors import InputError
 
@@ -34,8 +37,8 @@ class Batch:
 def plan_batches(first: int, count: int, size: int) -> list[Batch]:
     """Batches over the clips first .. first + count - 1 of a list.
 
-    Clip i of the whole list has place i mod size in a batch of exactly ``size``, whatever the shard: kernels see
-    one shape, and every clip the same place in it, so that results do not depend on the sharding.
+    Clip i of the whole list has place i mod size in a batch of exactly ``size``, whatever the shard: kernels
+    see one shape, and every clip the same place in it, so that results do not depend on the sharding.
     """
     if first < 0 or count < 1 or size < 1:
         raise ValueError(f"Expected first >= 0, count >= 1 and size >= 1, got {first}, {count}, {size}.")
@@ -45,6 +48,15 @@ def plan_batches(first: int, count: int, size: int) -> list[Batch]:
         rows = tuple(min(max(row, 0), count - 1) for row in places)
         batches.append(Batch(index, rows, tuple(p for p, row in enumerate(places) if 0 <= row < count)))
     return batches
+
+
+def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Digest of named arrays' values, shapes and types, for fingerprints."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()[:16]
 
 
 class FinishedBatches:
@@ -58,31 +70,69 @@ class FinishedBatches:
         Fingerprint of everything that the results depend on.
     """
 
-    def __init__(self, folder: Path, stamp: str) -> None:
+    def __init__(self, folder: Path | str, stamp: str) -> None:
         self.folder = Path(folder)
         try:
-            valid = self.folder.is_dir() and read_json(self.folder / "stamp.json") == stamp
+            valid = read_json(self.folder / "stamp.json") == stamp
         except InputError:
             valid = False
         if not valid:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove()
             write_json(self.folder / "stamp.json", stamp)
 
     def __contains__(self, index: int) -> bool:
-        return self._path(index).is_file()
+        return self.path(index).is_file()
 
-    def save(self, index: int, arrays: dict[str, np.ndarray]) -> None:
-        """Keep the results of one batch, whole or not at all."""
-        write_arrays(self._path(index), arrays)
-
-    def load(self, index: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Results of one finished batch."""
-        with_rows = read_arrays_without_clips(self._path(index), names)
-        return with_rows
+    def path(self, index: int) -> Path:
+        """File of one batch."""
+        return self.folder / f"batch-{index:05d}.h5"
 
     def remove(self) -> None:
-        """Delete the folder once the output is in its place."""
+        """Delete the folder: the output is in its place, or the state is another run's."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, index: int) -> Path:
-        return self.folder / f"batch-{index:05d}.h5"
+
+def process_shard(
+    clips: Sequence[str],
+    first: int,
+    size: int,
+    work: Callable[[Sequence[int]], dict[str, np.ndarray]],
+    finished: FinishedBatches,
+    *,
+    title: str,
+) -> dict[str, np.ndarray]:
+    """Arrays of all clips of a shard, batch by batch; batches that are finished are not done again.
+
+    Parameters
+    ----------
+    clips : sequence of str
+        Names of the shard's clips.
+    first : int
+        Index of the first one in the whole list.
+    size : int
+        Clips of a padded batch.
+    work : callable
+        ``work(rows)``: named arrays (place, ...) for the rows of a padded batch.
+    finished : FinishedBatches
+    title : str
+        What the progress bar on stderr says.
+
+    Returns
+    -------
+    dict of name to array, first axis = clips
+    """
+    batches = plan_batches(first, len(clips), size)
+    done = [batch for batch in batches if batch.index in finished]
+    rest = [batch for batch in batches if batch.index not in finished]
+    n_done = sum(len(batch.kept) for batch in done)
+    with tqdm(
+        total=len(clips), initial=n_done, desc=title, unit="clip", mininterval=5, file=sys.stderr
+    ) as bar:
+        for batch in rest:
+            kept = list(batch.kept)
+            arrays = {name: array[kept] for name, array in work(batch.rows).items()}
+            write_arrays(finished.path(batch.index), arrays, [clips[batch.rows[place]] for place in kept])
+            bar.update(len(kept))
+    with open_arrays(finished.path(batches[0].index)) as file:
+        names = [name for name in file if name != "clip"]
+    return read_arrays([finished.path(batch.index) for batch in batches], names, clips)[1]

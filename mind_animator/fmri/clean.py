@@ -65,7 +65,9 @@ def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarra
     basis = np.linalg.qr(legendre_basis(len(run), order)[present])[0].astype(np.float32)
     cleaned = np.empty((run.shape[1], n_present), np.float32)
     tsnr = np.empty(run.shape[1], np.float32)
-    scratch = np.empty((_BLOCK, n_present), np.float32)  # fresh memory a block would cost more than the arithmetic
+    scratch = np.empty(
+        (_BLOCK, n_present), np.float32
+    )  # fresh memory a block would cost more than the arithmetic
     for start in range(0, run.shape[1], _BLOCK):
         where = slice(start, start + _BLOCK)
         block = run[:, where].T if whole else run[present, where].T

@@ -19,7 +19,9 @@ def flows(frames: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
     frames : ndarray of shape (..., frame, height, width, 3), uint8
         RGB, at least two frames.
     grey : {"rgb", "published"}
-        ``"published"`` weighs red as blue and blue as red (``BGR2GRAY`` on RGB frames).
+        ``"published"`` weighs red as blue and blue as red (``BGR2GRAY`` on RGB frames) and takes OpenCV's
+        flow as it comes; with ``"rgb"`` equal frames have no flow, where OpenCV invents some along the right
+        and lower edges.
 
     Returns
     -------
@@ -31,16 +33,25 @@ def flows(frames: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
     Farneback (2003), "Two-frame motion estimation based on polynomial expansion", SCIA.
     """
     check_frames(frames, least=2)
+    code = _conversion(grey)
     clips = frames.reshape(-1, *frames.shape[-4:])
     out = np.empty((len(clips), frames.shape[-4] - 1, *frames.shape[-3:-1], 2), np.float32)
     for clip, flow in zip(clips, out, strict=True):
-        greys = [cv2.cvtColor(frame, _CONVERSIONS[grey]) for frame in clip]
+        greys = [cv2.cvtColor(frame, code) for frame in clip]
         for t in range(len(flow)):
-            flow[t] = _farneback(greys[t], greys[t + 1])
+            flow[t] = _flow(greys[t], greys[t + 1], grey)
     return out.reshape(*frames.shape[:-4], *out.shape[1:])
 
 
-def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _conversion(grey: str) -> int:
+    if grey not in _CONVERSIONS:
+        raise ValueError(f"Expected a grey of rgb or published, got '{grey}'.")
+    return _CONVERSIONS[grey]
+
+
+def _flow(first: np.ndarray, second: np.ndarray, grey: Grey) -> np.ndarray:
+    if grey == "rgb" and np.array_equal(first, second):
+        return np.zeros((*first.shape, 2), np.float32)  # OpenCV's own is not 0 near the right and lower edges
     return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
@@ -103,7 +114,7 @@ def mean_speed(flow: np.ndarray) -> np.ndarray:
 def epe_relative(truth_flow: np.ndarray, prediction_flow: np.ndarray) -> np.ndarray:
     """End-point error as a multiple of the truth's own motion: `epe_of_flows` / `mean_speed` of the truth.
 
-    Free of the frame's size and rate. A frozen prediction scores exactly 1; below 1 the prediction's motion
+    Free of the frame's size and rate. A frozen prediction scores 1; below 1 the prediction's motion
     helps, above 1 it does harm.
 
     Returns
@@ -172,11 +183,12 @@ def shuffle_epe_table(truth_flow: np.ndarray, prediction: np.ndarray, *, grey: G
             f"Expected the truth's flow {(len(prediction) - 1, *prediction.shape[1:3], 2)}, "
             f"got {truth_flow.shape}."
         )
-    greys = [cv2.cvtColor(frame, _CONVERSIONS[grey]) for frame in prediction]
+    code = _conversion(grey)
+    greys = [cv2.cvtColor(frame, code) for frame in prediction]
     table = np.empty((len(truth_flow), len(greys), len(greys)))
     for i, first in enumerate(greys):
         for j, second in enumerate(greys):
-            flow = _farneback(first, second)
+            flow = _flow(first, second, grey)
             table[:, i, j] = [_magnitude(step - flow).mean(dtype=np.float64) for step in truth_flow]
     return table
 

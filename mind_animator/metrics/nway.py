@@ -1,7 +1,7 @@
 """N-way identification accuracy ("2-way-I", "50-way-V", ...) in closed form.
 
-The field draws n - 1 distractor classes at random 20 to 100 times. What is drawn follows a hypergeometric law,
-so its expectation can simply be computed.
+The field draws n - 1 distractor classes at random 20 to 100 times. What is drawn follows a hypergeometric
+law, so its expectation can simply be computed.
 """
 
 import torch

@@ -8,6 +8,7 @@ from mind_animator.metrics.frames import check_pair
 WINDOW = 7
 PSNR_CAP = 100.0
 HUE_FRAMES = 6
+_STRIP = 1 << 15
 _LUMINANCE = (0.01 * 255) ** 2
 _CONTRAST = (0.03 * 255) ** 2
 
@@ -48,19 +49,32 @@ def ssim(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def _ssim(truth: np.ndarray, prediction: np.ndarray) -> float:
+    height, width, channels = truth.shape
+    inner = height - WINDOW + 1
+    rows = max(8, _STRIP // width)  # a strip's sums stay in the cache
+    total = sum(
+        _ssim_sum(truth[top : top + rows + WINDOW - 1], prediction[top : top + rows + WINDOW - 1])
+        for top in range(0, inner, rows)
+    )
+    return total / (inner * (width - WINDOW + 1) * channels)
+
+
+def _ssim_sum(truth: np.ndarray, prediction: np.ndarray) -> float:
     n = WINDOW * WINDOW
     difference = cv2.absdiff(truth, prediction)
     t, p = _window_sum(truth), _window_sum(prediction)
     product = _window_sum(cv2.multiply(truth, prediction, dtype=cv2.CV_16U))
-    squares = _window_sum(cv2.multiply(difference, difference, dtype=cv2.CV_16U))  # of t - p
+    squares = _window_sum(cv2.multiply(difference, difference, dtype=cv2.CV_16U))
+    # int32 throughout: no term below exceeds 2 * 49^2 * 255^2 = 3.2e8
     means = t * p
-    covariance = n * product - means
     powers = t * t + p * p
-    variances = n * (squares + 2 * product) - powers  # var_t + var_p
+    covariance = n * product - means
+    variances = n * (squares + 2 * product) - powers  # sum (t - p)^2 + 2 t p = sum t^2 + p^2
     c1, c2 = np.float32(n * n * _LUMINANCE), np.float32(n * (n - 1) * _CONTRAST)
-    above = (2 * means + c1).astype(np.float32) * (2 * covariance + c2).astype(np.float32)
-    below = (powers + c1).astype(np.float32) * (variances + c2).astype(np.float32)
-    return float((above / below).mean(dtype=np.float64))
+    above = ((2 * means).astype(np.float32) + c1) * ((2 * covariance).astype(np.float32) + c2)
+    below = (powers.astype(np.float32) + c1) * (variances.astype(np.float32) + c2)
+    above /= below
+    return float(above.sum(dtype=np.float64))
 
 
 def _window_sum(image: np.ndarray) -> np.ndarray:
@@ -94,7 +108,7 @@ def psnr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Hue similarity as published ("Hue-pcc"): a cosine, of OpenCV hues that take red for blue.
 
-    With h = the 8-bit hue (0..179) that ``BGR2HSV`` makes of an RGB frame, the mean over the first 6 frames of::
+    With h = the 8-bit hue (0..179) that ``BGR2HSV`` makes of an RGB frame, the mean over the first 6 frames::
 
         h_t . h_p / (|h_t| |h_p|)
 
@@ -153,14 +167,26 @@ def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     check_pair(truth, prediction)
     shape = truth.shape[-3:]
     pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
-    return np.reshape([_hue_corr(t, p) for t, p in pairs], truth.shape[:-3])
+    return np.reshape([hue_pattern(t) @ hue_pattern(p) for t, p in pairs], truth.shape[:-3])
 
 
-def _hue_corr(truth: np.ndarray, prediction: np.ndarray) -> float:
-    vectors = [hue_vectors(frame).reshape(-1, 2) for frame in (truth, prediction)]
-    t, p = (v - v.mean(axis=0) for v in vectors)
-    norm = np.sqrt((t * t).sum() * (p * p).sum())
-    return float((t * p).sum() / norm) if norm > 0 else 0.0
+def hue_pattern(frame: np.ndarray) -> np.ndarray:
+    """A frame's hue vectors less their mean, at unit length: the dot product of two is their correlation.
+
+    Parameters
+    ----------
+    frame : ndarray of shape (height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (height * width * 2,), float64
+        0 throughout for a frame of one colour vector.
+    """
+    vectors = hue_vectors(frame).reshape(-1, 2)
+    if (vectors == vectors[0]).all():
+        return np.zeros(vectors.size)
+    centred = (vectors - vectors.mean(axis=0)).ravel()
+    return centred / np.sqrt(centred @ centred)
 
 
 def hue_vectors(frame: np.ndarray) -> np.ndarray:

@@ -108,18 +108,6 @@ def compare_motion(
     return values, mean_flow
 
 
-def frame_orders(count: int, shuffles: int, seed: int) -> np.ndarray:
-    """Orders of ``count`` frames: the identity first, then ``shuffles`` random ones that are not the identity."""
-    generator = np.random.default_rng(seed)
-    identity = np.arange(count)
-    orders = [identity]
-    while len(orders) <= shuffles:
-        order = generator.permutation(count)
-        if not np.array_equal(order, identity):
-            orders.append(order)
-    return np.array(orders)
-
-
 @dataclass(frozen=True)
 class ClipScore:
     """Scores of one clip without a model.
@@ -132,8 +120,8 @@ class ClipScore:
     values : dict of metric to float
     mean_flow : array of shape (2,)
         Of the prediction, pixels a frame; nan where there is none.
-    shuffled_epe : array of shape (1 + shuffles,)
-        End-point error with the frames as they are, then under each shuffle; empty without shuffles.
+    shuffled_epe : array of shape (shuffles,)
+        End-point error under each shuffle of the frames; empty without shuffles.
     """
 
     clip: str
@@ -154,8 +142,8 @@ def score_clip(
     truth, prediction : Source
     kept : ClipReader, optional
         File with the truth's flows (see `describe_motion`); computed here where it is None.
-    orders : array of shape (1 + shuffles, frame), optional
-        From `frame_orders`, for the frame-shuffle test.
+    orders : array of shape (shuffles, frame), optional
+        From `mind_animator.statistics.permutation.frame_orders`, for the frame-shuffle test.
     """
     try:
         true_frames, frames = truth.read(clip), prediction.read(clip)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mind_animator.artefacts.clipfolder import read_clip
-from mind_animator.artefacts.streams import ClipReader
+from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.errors import InputError
 from mind_animator.video.conform import conform
@@ -21,13 +21,16 @@ class ArraySource:
     Parameters
     ----------
     paths : iterable of paths
-        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``.
+        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``; clips that their maker could
+        not make (`read_problems`) raise with its reason.
     size, count : int
         What every clip is resampled to, see `conform`.
     """
 
     def __init__(self, paths: Iterable[Path | str], *, size: int, count: int) -> None:
+        paths = list(paths)
         self.reader = ClipReader(paths)
+        self.problems = read_problems(paths)
         self.size, self.count = size, count
 
     @property
@@ -37,6 +40,8 @@ class ArraySource:
 
     def read(self, clip: str) -> np.ndarray:
         """Frames of a clip, (count, size, size, 3) uint8; `InputError` where there is none or it has no frame."""
+        if clip in self.problems:
+            raise InputError(self.problems[clip])
         frames = self.reader.read(clip, "frames")
         if 0 in frames.shape:
             raise InputError(f"Expected frames of clip '{clip}', got shape {frames.shape} (zero length).")
@@ -91,27 +96,31 @@ class FolderSource:
         return frames, video.notes
 
 
-def shape_of_truth(source_files: Sequence[Path], layout: LayoutConfig) -> tuple[int, int, float]:
-    """Size, number of frames and rate that all readable true clips share.
+def shape_of_truth(
+    files: Sequence[Path], layout: LayoutConfig, *, one_shape: bool = True
+) -> tuple[int, int, float]:
+    """Size, number of frames and rate (frames a second) of the readable true clips.
 
     Raises
     ------
     InputError
-        If they differ, or are not square: then a size and a number of frames must be stated.
+        If ``one_shape`` and they differ or are not square: then a size and a number of frames must be stated.
     """
     shapes: dict[tuple[int, int, int], str] = {}
-    rate = 1.0
-    for path in source_files:
+    rate = 0.0
+    for path in files:
         try:
             video = read_clip(path, layout)
         except InputError:
             continue  # that clip will get its own row
         shapes.setdefault(video.frames.shape[:3], path.name)
-        rate = len(video.frames) / float(video.times[-1] - video.times[0])
+        rate = rate or len(video.frames) / float(video.times[-1] - video.times[0])
+        if not one_shape:
+            break
     if not shapes:
-        raise InputError(f"Expected at least one readable clip among {len(source_files)}, found none.")
+        raise InputError(f"Expected at least one readable clip among {len(files)}, found none.")
     (count, height, width), *others = shapes
-    if others or height != width:
+    if one_shape and (others or height != width):
         seen = ", ".join(f"{name}: {n} frames of {w} x {h}" for (n, h, w), name in list(shapes.items())[:3])
         raise InputError(
             f"Expected true clips of one square size and one length, got {seen}: state --size and --frames."

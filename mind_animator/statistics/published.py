@@ -10,8 +10,8 @@ def wilcoxon_of_bootstrap_means(
     """Wilcoxon signed-rank test between bootstrap means of two methods, as published.
 
     Each method's clips are drawn with replacement ``n_bootstraps`` times, unpaired; the test then compares
-    the two lists of means. It asks whether the *samples'* means differ, which they always do: its p falls with
-    ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
+    the two lists of means. It asks whether the *samples'* means differ, which they always do: its p falls
+    with ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
 
     Parameters
     ----------

@@ -4,11 +4,15 @@ Images are 64 x 64 pixels, latents 4 x 8 x 8, prompts at most 20 tokens, clips 8
 all classes share one shape, so that one trained trunk can start the others.
 """
 
+import itertools
 import json
+import re
 
+import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
+from torch import nn
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
@@ -77,7 +81,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Denoiser of 4 x 8 x 8 latents with cross-attention to 20 x 128 conditions (3.5 M parameters)."""
+    """Denoiser of 4 x 8 x 8 latents with cross-attention to 20 x 128 conditions (4.3 M parameters)."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,
@@ -107,7 +111,7 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_vit() -> ViTForImageClassification:
-    """Vision transformer over the 72 pairs of noun and scene (.8 M parameters)."""
+    """Vision transformer over the 72 pairs of noun and scene (.7 M parameters)."""
     config = ViTConfig(
         **TRUNK, id2label=dict(enumerate(IMAGE_LABELS)), label2id={label: i for i, label in enumerate(IMAGE_LABELS)}
     )
@@ -120,7 +124,7 @@ def build_vit_processor() -> ViTImageProcessorPil:
 
 
 def build_videomae() -> VideoMAEForVideoClassification:
-    """Video transformer over the 96 pairs of noun and direction of motion (.8 M parameters)."""
+    """Video transformer over the 96 pairs of noun and direction of motion (.7 M parameters)."""
     config = VideoMAEConfig(
         **TRUNK,
         num_frames=CLIP_FRAMES,
@@ -139,7 +143,7 @@ def build_videomae_processor() -> VideoMAEImageProcessorPil:
 
 
 def build_clip() -> CLIPModel:
-    """CLIP with 64-dimensional embeddings (1.4 M parameters)."""
+    """CLIP with 64-dimensional embeddings (1.1 M parameters)."""
     vocabulary = len(build_clip_tokenizer())
     text = {
         "vocab_size": vocabulary,
@@ -147,13 +151,14 @@ def build_clip() -> CLIPModel:
         "intermediate_size": 2 * WIDTH,
         "num_hidden_layers": 2,
         "num_attention_heads": HEADS,
+        "hidden_act": "quick_gelu",
         "max_position_embeddings": 77,
         "projection_dim": EMBEDDING,
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
         "pad_token_id": vocabulary - 1,
     }
-    vision = TRUNK | {"projection_dim": EMBEDDING}
+    vision = TRUNK | {"projection_dim": EMBEDDING, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=EMBEDDING))
 
 
@@ -195,7 +200,7 @@ def vocabulary_sentences() -> list[str]:
 
 
 def build_blip2() -> Blip2ForConditionalGeneration:
-    """BLIP-2 with a small vision transformer, Q-Former and T5 (2 M parameters)."""
+    """BLIP-2 with a small vision transformer, Q-Former and T5 (1.9 M parameters)."""
     tokenizer = build_blip2_processor().tokenizer
     qformer = {
         "vocab_size": 8,
@@ -246,3 +251,98 @@ def build_blip2_processor() -> Blip2Processor:
     tokenizer = T5Tokenizer(vocab=scored, extra_ids=0, model_max_length=64)
     images = BlipImageProcessorPil(size=_SIZE, **_HALF)
     return Blip2Processor(images, tokenizer, num_query_tokens=QUERIES)
+
+
+_RENAMED = {
+    CLIPModel: {
+        "vit.embeddings.cls_token": "vision_model.embeddings.class_embedding",
+        "vit.embeddings.position_embeddings": "vision_model.embeddings.position_embedding.weight",
+        "vit.embeddings.patch_embeddings.projection": "vision_model.embeddings.patch_embedding",
+        "vit.layernorm": "vision_model.post_layernorm",
+        "vit.layers": "vision_model.encoder.layers",
+        "attention.q_proj": "self_attn.q_proj",
+        "attention.k_proj": "self_attn.k_proj",
+        "attention.v_proj": "self_attn.v_proj",
+        "attention.o_proj": "self_attn.out_proj",
+        "layernorm_before": "layer_norm1",
+        "layernorm_after": "layer_norm2",
+    },
+    Blip2ForConditionalGeneration: {
+        "vit.embeddings.cls_token": "vision_model.embeddings.class_embedding",
+        "vit.embeddings.position_embeddings": "vision_model.embeddings.position_embedding",
+        "vit.embeddings.patch_embeddings.projection": "vision_model.embeddings.patch_embedding",
+        "vit.layernorm": "vision_model.post_layernorm",
+        "vit.layers": "vision_model.encoder.layers",
+        "attention.qkv": "self_attn.qkv",
+        "attention.o_proj": "self_attn.projection",
+        "layernorm_before": "layer_norm1",
+        "layernorm_after": "layer_norm2",
+    },
+    VideoMAEForVideoClassification: {
+        "vit.embeddings.patch_embeddings.projection": "videomae.embeddings.patch_embeddings.projection",
+        "vit.layernorm": "fc_norm",
+        "vit.layers": "videomae.encoder.layer",
+        "attention.q_proj": "attention.attention.query",
+        "attention.k_proj": "attention.attention.key",
+        "attention.v_proj": "attention.attention.value",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "classifier": "",
+    },
+}
+
+
+def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
+    """Copy blocks, patches and positions of a trained vision transformer into another class, in place.
+
+    What only one of the two has (biases of keys, heads, positions of a video) is left as it is.
+
+    Returns
+    -------
+    int
+        Number of weight arrays copied.
+    """
+    table = _RENAMED[type(model)]
+    pattern = re.compile("|".join(map(re.escape, table)))
+    weights, target = vit.state_dict(), model.state_dict()
+    for block, kind in itertools.product(range(LAYERS), ("weight", "bias")):
+        part = f"vit.layers.{block}.attention"
+        weights[f"{part}.qkv.{kind}"] = torch.cat([weights[f"{part}.{letter}_proj.{kind}"] for letter in "qkv"])
+    copied = 0
+    for name, value in weights.items():
+        found = target.get(pattern.sub(lambda match: table[match.group()], name))
+        if found is not None:
+            whole = value[:, :, None].expand_as(found) / TUBELET if found.ndim == 5 else value.reshape(found.shape)
+            found.copy_(whole)
+            copied += 1
+    return copied
+
+
+def to_vificlip(clip: CLIPModel) -> dict[str, torch.Tensor]:
+    """The image side of a CLIP under the keys of the ViFi-CLIP checkpoint (OpenAI's names below a prefix)."""
+    prefix, source = "module.image_encoder", clip.state_dict()
+    vision = {name.removeprefix("vision_model."): value for name, value in source.items()}
+    weights = {
+        "class_embedding": vision["embeddings.class_embedding"],
+        "positional_embedding": vision["embeddings.position_embedding.weight"],
+        "conv1.weight": vision["embeddings.patch_embedding.weight"],
+        "proj": vision["visual_projection.weight"].T.contiguous(),
+    }
+    for kind in ("weight", "bias"):
+        weights[f"ln_pre.{kind}"] = vision[f"pre_layrnorm.{kind}"]
+        weights[f"ln_post.{kind}"] = vision[f"post_layernorm.{kind}"]
+        for block in range(LAYERS):
+            old, new = f"encoder.layers.{block}", f"transformer.resblocks.{block}"
+            parts = [vision[f"{old}.self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
+            weights[f"{new}.attn.in_proj_{kind}"] = torch.cat(parts)
+            for theirs, ours in (
+                ("attn.out_proj", "self_attn.out_proj"),
+                ("ln_1", "layer_norm1"),
+                ("ln_2", "layer_norm2"),
+                ("mlp.c_fc", "mlp.fc1"),
+                ("mlp.c_proj", "mlp.fc2"),
+            ):
+                weights[f"{new}.{theirs}.{kind}"] = vision[f"{old}.{ours}.{kind}"]
+    named = {f"{prefix}.{name}": value for name, value in weights.items()}
+    return named | {"module.logit_scale": source["logit_scale"]}

@@ -7,6 +7,7 @@ their seeds are never those of a movie, and the generator never sees a moving pi
 import copy
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -176,7 +177,7 @@ def fit(
     module.train()
     while (done := plan.progress(step, seconds)) < 1:
         torch.manual_seed(plan.seed * 1_000_003 + step)
-        rate = plan.learning_rate * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + np.cos(np.pi * done)))
+        rate = plan.learning_rate * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = rate
         index = torch.randint(items, (plan.batch,))
@@ -270,5 +271,183 @@ def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
     def loss(vit: nn.Module, index: Tensor) -> Tensor:
         logits = vit(pixel_values=augment(normalise(stills.frames[index]))).logits
         return two_way_loss(logits, stills.noun[index], stills.scene[index], len(scenes.SCENES))
+
+    return fit(module, loss, len(stills.shots), plan, state)
+
+
+def train_clip(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
+    """Train CLIP: symmetric contrast of stills and captions; all captions of the same content count as right."""
+    stills = draw_stills(plan.stills(), plan.seed, stream=2)
+    captions = Captions(models.build_clip_tokenizer())
+    torch.manual_seed(plan.seed)
+    module = models.build_clip()
+    models.start_from_trunk(module, vit)
+    content = stills.noun * len(scenes.SCENES) + stills.scene
+
+    def loss(clip: nn.Module, index: Tensor) -> Tensor:
+        images, labels = augment(normalise(stills.frames[index])), content[index]
+        return contrast(clip(pixel_values=images, input_ids=captions.draw(labels)).logits_per_image, labels)
+
+    return fit(module, loss, len(stills.shots), plan, state)
+
+
+def contrast(logits: Tensor, labels: Tensor) -> Tensor:
+    """Symmetric cross-entropy of (item, item) similarities; pairs of one label share the target."""
+    target = (labels[:, None] == labels[None]).float()
+    target = target / target.sum(1, keepdim=True)
+    logits = logits.float()
+    return 0.5 * (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target))
+
+
+class Captions:
+    """Token ids of the captions of all contents, drawn at random.
+
+    A tenth join two contents as the captioner does for clips with a cut ('..., and then ...'); the still shows one
+    of them.
+    """
+
+    def __init__(self, tokenizer):
+        told = [f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {phrase}"
+                for noun in scenes.NOUNS for phrase in scenes.PHRASES.values()]
+        self.contents = len(told)
+        self.texts = [frame.format(text) for frame in ("{}", "a picture of {}", "there is {}") for text in told]
+        self.texts += [f"{first}, and then {second}" for first in told for second in told]
+        padded = tokenizer(
+            [*self.texts, ""], padding="max_length", truncation=True, max_length=models.CONDITION_TOKENS
+        )
+        self.tokens = torch.tensor(padded["input_ids"])
+
+    def draw_rows(self, labels: Tensor) -> Tensor:
+        """Rows of ``tokens``, one for each content of ``labels`` (item,) int64."""
+        count, n = len(labels), self.contents
+        frame = torch.multinomial(torch.tensor([0.7, 0.1, 0.1]), count, replacement=True)
+        other, swapped = torch.randint(n, (count,)), torch.rand(count) < 0.5
+        joined = 3 * n + torch.where(swapped, other * n + labels, labels * n + other)
+        return torch.where(torch.rand(count) < 0.1, joined, frame * n + labels)
+
+    def draw(self, labels: Tensor) -> Tensor:
+        """Token ids (item, 20) of captions of the contents ``labels`` (item,) int64."""
+        return self.tokens[self.draw_rows(labels)]
+
+
+def train_vificlip(plan: Plan, state: Path, clip: nn.Module) -> tuple[nn.Module, dict]:
+    """Tune the image side of CLIP on moving clips: contrast of frame-averaged embeddings and frozen captions."""
+    clips = draw_clips(plan.stills() // 8, plan.seed)
+    captions = Captions(models.build_clip_tokenizer())
+    torch.manual_seed(plan.seed)
+    module = copy.deepcopy(clip)
+    module.text_model.requires_grad_(False)
+    module.text_projection.requires_grad_(False)
+    content = clips.noun * len(scenes.SCENES) + clips.scene
+
+    def loss(clip: nn.Module, index: Tensor) -> Tensor:
+        labels, images = content[index], augment(normalise(clips.frames[index][:, ::4]))
+        frames = clip.get_image_features(images.flatten(0, 1)).pooler_output.unflatten(0, images.shape[:2])
+        video = functional.normalize(functional.normalize(frames, dim=-1).mean(1), dim=-1)
+        text = functional.normalize(clip.get_text_features(captions.draw(labels)).pooler_output, dim=-1)
+        return contrast(clip.logit_scale.exp() * video @ text.T, labels)
+
+    return fit(module, loss, len(clips.shots), plan, state)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Rendered moving clips of 8 frames at 4 Hz.
+
+    Attributes
+    ----------
+    frames : Tensor (clip, 8, 3, 64, 64) uint8
+    shots : list of Shot
+    noun, scene, octant : Tensor (clip,) int64
+    """
+
+    frames: Tensor
+    shots: list[scenes.Shot]
+    noun: Tensor
+    scene: Tensor
+    octant: Tensor
+
+
+def draw_clips(count: int, seed: int, stream: int = 0) -> Clips:
+    """Draw clips that truly move, with a seed of their own; a clip is any 2 s of a shot of 2 to 6 s."""
+    rng = np.random.default_rng((seed, stream, 2))
+    size, shots = models.IMAGE_SIZE, []
+    frames = np.empty((count, models.CLIP_FRAMES, size, size, 3), np.uint8)
+    while len(shots) < count:
+        shot = scenes.sample_shot(rng, 0.0, float(rng.choice([2, 4, 6])))
+        if shot.speed:
+            onset = rng.uniform(0, shot.duration - scenes.CLIP_SECONDS)
+            for index in range(models.CLIP_FRAMES):
+                frames[len(shots), index] = scenes.render_frame(shot, onset + index / 4, size)
+            shots.append(shot)
+    noun = torch.tensor([scenes.NOUNS.index(shot.noun) for shot in shots])
+    scene = torch.tensor([scenes.SCENES.index(shot.scene) for shot in shots])
+    octant = torch.tensor([scenes.octant(shot.direction) for shot in shots])
+    return Clips(torch.from_numpy(frames.transpose(0, 1, 4, 2, 3).copy()), shots, noun, scene, octant)
+
+
+def train_videomae(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
+    """Train the video classifier on augmented moving clips."""
+    clips = draw_clips(plan.stills() // 4, plan.seed, stream=3)
+    torch.manual_seed(plan.seed)
+    module = models.build_videomae()
+    models.start_from_trunk(module, vit)
+
+    def loss(videomae: nn.Module, index: Tensor) -> Tensor:
+        logits = videomae(pixel_values=augment(normalise(clips.frames[index]))).logits
+        return two_way_loss(logits, clips.noun[index], clips.octant[index], scenes.OCTANTS)
+
+    return fit(module, loss, len(clips.shots), plan, state)
+
+
+def train_blip2(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
+    """Train the captioner to answer the question with the still's caption."""
+    stills = draw_stills(plan.stills(), plan.seed, stream=4)
+    processor = models.build_blip2_processor()
+    torch.manual_seed(plan.seed)
+    module = models.build_blip2()
+    models.start_from_trunk(module, vit)
+    tokenizer = processor.tokenizer
+    question = torch.tensor([tokenizer.convert_tokens_to_ids("<image>")] * models.QUERIES + tokenizer(models.QUESTION).input_ids)
+    answers = tokenizer([scenes.caption(shot) for shot in stills.shots], padding=True, return_tensors="pt").input_ids
+    answers = answers.masked_fill(answers == tokenizer.pad_token_id, -100)
+
+    def loss(blip2: nn.Module, index: Tensor) -> Tensor:
+        images = augment(normalise(stills.frames[index]))
+        asked = question.expand(len(index), -1)
+        return blip2(pixel_values=images, input_ids=asked, attention_mask=torch.ones_like(asked), labels=answers[index]).loss
+
+    return fit(module, loss, len(stills.shots), plan, state)
+
+
+def train_sd(plan: Plan, state: Path, vae: nn.Module, clip: nn.Module) -> tuple[nn.Module, dict]:
+    """Train the denoiser of still latents under the captions' text condition.
+
+    A tenth of the conditions is the empty prompt, for classifier-free guidance; half of the others carry noise, so
+    that conditions decoded from a brain are read too. Squared error of the noise, weighted by min(5 / SNR, 1).
+    """
+    stills = draw_stills(plan.stills(), plan.seed, stream=5)
+    captions = Captions(models.build_clip_tokenizer())
+    scheduler = models.build_scheduler()
+    alphas = scheduler.alphas_cumprod
+    content = stills.noun * len(scenes.SCENES) + stills.scene
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(normalise(part)).latent_dist.mean for part in stills.frames.split(64)])
+        latents *= vae.config.scaling_factor
+        conditions = torch.cat([clip.text_model(part).last_hidden_state for part in captions.tokens.split(256)])
+    torch.manual_seed(plan.seed)
+    module = models.build_unet()
+
+    def loss(unet: nn.Module, index: Tensor) -> Tensor:
+        count = len(index)
+        rows = torch.where(torch.rand(count) < 0.1, len(captions.texts), captions.draw_rows(content[index]))
+        condition = conditions[rows]
+        spoilt = 0.5 * torch.rand(count, 1, 1) * (torch.rand(count, 1, 1) < 0.5)
+        condition = condition + spoilt * conditions.std() * torch.randn_like(condition)
+        noise, times = torch.randn(count, *latents.shape[1:]), torch.randint(len(alphas), (count,))
+        noisy = scheduler.add_noise(latents[index], noise, times)
+        error = (unet(noisy, times, condition).sample.float() - noise).square().mean((1, 2, 3))
+        ratio = alphas[times] / (1 - alphas[times])
+        return (error * (5 / ratio).clamp(max=1)).mean()
 
     return fit(module, loss, len(stills.shots), plan, state)

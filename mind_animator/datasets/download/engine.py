@@ -79,15 +79,13 @@ def fetch(
     Raises
     ------
     InputError
-        With every mirror's reason, if none gives the right bytes; if the disk is too small; or if another
-        process is fetching the same file.
-    OSError
-        If the disk fills up all the same; the part stays for the next attempt.
+        With every mirror's reason, if none gives the right bytes; if the disk is too small or fills up (the part
+        stays for the next attempt); or if another process is fetching the same file.
     """
     folder = Path(folder)
     target = folder / file
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_beside(target, ".lock"), timeout=0):
             if target.exists():
                 return _already_there(folder, file, target, size, sha256)
@@ -97,6 +95,8 @@ def fetch(
             _beside(target, ".part.json").unlink(missing_ok=True)
     except Timeout:
         raise InputError(f"Expected nobody else to fetch {target}, but another process is at it.") from None
+    except (PermissionError, NotADirectoryError) as error:
+        raise InputError(f"Expected a folder to write to at {target.parent}, got '{error.strerror}'.") from None
     _beside(target, ".lock").unlink(missing_ok=True)
     return entry
 
@@ -140,7 +140,7 @@ def _from_any(
 
 def _complete(url: str, part: Path, size: int | None, anonymous: bool, policy: Policy) -> dict[str, str]:
     """Bring ``part`` to its full length, through as many attempts as it takes; the server's checksums."""
-    fruitless = 0
+    fruitless = restarts = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -148,7 +148,9 @@ def _complete(url: str, part: Path, size: int | None, anonymous: bool, policy: P
         except Changed as change:
             part.unlink(missing_ok=True)
             reason, wait = f"{change}, starting again", None
-            fruitless += 1
+            fruitless, restarts = fruitless + 1, restarts + 1
+            if restarts > policy.spoiled:
+                raise Gone(f"{change}, {restarts} times") from None
         except Unsteady as fault:
             reason, wait = str(fault), fault.wait
             after = part.stat().st_size if part.exists() else 0
@@ -191,8 +193,11 @@ def _attempt(url: str, part: Path, size: int | None, anonymous: bool, policy: Po
         raise Unsteady(f"the connection ended at {length} of {stream.total} bytes")
     if size is not None and length != size:
         raise Unsteady(f"the file ended at {length} of {size} bytes")
-    if stream.total is None and size is None and not stream.ends_well and not zipfile.is_zipfile(part):
-        raise Gone("the server does not say how long the file is, so that nothing tells it from a cut one")
+    if stream.total is None and size is None and not stream.ends_well:
+        if not part.name.lower().endswith(".zip.part"):
+            raise Gone("the server does not say how long the file is, so that nothing tells it from a cut one")
+        if not zipfile.is_zipfile(part):
+            raise Unsteady(f"the file ended at {length} bytes, before a zip's directory")
     return stream.sums
 
 
@@ -217,8 +222,14 @@ def _copy(stream: Stream, part: Path, have: int, url: str) -> None:
     ):
         while block := stream.read(BLOCK):
             view = memoryview(block)
-            while view:
-                view = view[out.write(view) :]  # a full disk may take a part of a block
+            try:
+                while view:
+                    view = view[out.write(view) :]  # a full disk may take a part of a block
+            except OSError as error:
+                raise InputError(
+                    f"Expected to write {part}, got '{error.strerror}' after {part.stat().st_size} bytes; "
+                    "they stay there for the next attempt."
+                ) from None
             bar.update(len(block))
 
 

@@ -106,37 +106,32 @@ def _open_http(url: str, offset: int, version: str | None, anonymous: bool, time
         raise Gone(str(error)) from None
     except faults as error:
         raise Unsteady(_short(error)) from None
+
+    def read(count: int) -> bytes:
+        try:
+            return response.raw.read1(count, decode_content=False)
+        except faults as error:
+            raise Unsteady(_short(error)) from None
+
     try:
-        stream = _http_stream(response, offset, version)
-
-        def read(count: int) -> bytes:
-            try:
-                return response.raw.read1(count, decode_content=False)
-            except faults as error:
-                raise Unsteady(_short(error)) from None
-
-        stream.read = read if stream.total != stream.start or stream.total == 0 else (lambda count: b"")
-        yield stream
+        yield _http_stream(response, offset, version, read)
     finally:
         response.close()
 
 
-def _http_stream(response, offset: int, version: str | None) -> Stream:
+def _http_stream(response, offset: int, version: str | None, read: Callable[[int], bytes]) -> Stream:
     """Read the answer's head: where the bytes start, how many there are, which version they are."""
     status, head = response.status_code, response.headers
     first = response.history[0].headers if response.history else head  # a hub states sums before it redirects
     length = head.get("Content-Length")
     etag = head.get("ETag", "")
     found = (etag if etag and not etag.startswith("W/") else None) or head.get("Last-Modified")
-    sums = {}
-    for stated in (first.get("X-Linked-Etag", ""), etag):
-        if re.fullmatch(r"[0-9a-f]{64}", stated.strip('"')):
-            sums["sha256"] = stated.strip('"')
-            break
+    stated = first.get("X-Linked-Etag", "").strip('"')
+    sums = {"sha256": stated} if re.fullmatch(r"[0-9a-f]{64}", stated) else {}
     if status == 416:
         whole = re.fullmatch(r"bytes \*/(\d+)", head.get("Content-Range", ""))
         if whole and int(whole[1]) == offset:
-            return Stream(offset, offset, found or version, True, bytes, sums)
+            return Stream(offset, offset, found or version, True, _nothing, sums)
         raise Changed(f"the server's file ends before byte {offset}")
     if status in _PASSING:
         wait = head.get("Retry-After", "")
@@ -149,14 +144,14 @@ def _http_stream(response, offset: int, version: str | None) -> Stream:
         raise Gone("expected a file, got a web page (does the server ask to log in or to accept terms?)")
     chunked = head.get("Transfer-Encoding", "").lower() == "chunked"
     if status == 200:
-        return Stream(0, int(length) if length else None, found, chunked, bytes, sums)
+        return Stream(0, int(length) if length else None, found, chunked, read, sums)
     part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", head.get("Content-Range", ""))
     if not part or int(part[1]) != offset:
         raise Unsteady(f"asked for bytes from {offset} on, got range '{head.get('Content-Range')}'")
     if version and found and found != version:
         raise Changed(f"the server's file was {version} and is {found}")
     total = None if part[3] == "*" else int(part[3])
-    return Stream(offset, total, found, total is not None or chunked, bytes, sums)
+    return Stream(offset, total, found, total is not None or chunked, read, sums)
 
 
 # --- FTP ---
@@ -170,6 +165,17 @@ def _open_ftp(url: str, offset: int, version: str | None, anonymous: bool, timeo
         raise Gone(f"expected a file name without line breaks, got {path!r}")
     ftp = ftplib.FTP(timeout=timeout)
     connection = None
+
+    def read(count: int) -> bytes:
+        try:
+            block = connection.recv(count)
+            if not block:
+                connection.close()
+                ftp.voidresp()  # 226, or the transfer was cut
+            return block
+        except (ftplib.Error, OSError, EOFError) as error:
+            raise Unsteady(f"FTP {_short(error)}") from None
+
     try:
         try:
             ftp.connect(parts.hostname or "", parts.port or ftplib.FTP_PORT)
@@ -178,42 +184,33 @@ def _open_ftp(url: str, offset: int, version: str | None, anonymous: bool, timeo
             total = _ask(lambda: ftp.size(path))
             modified = _ask(lambda: ftp.sendcmd(f"MDTM {path}")[4:].strip())
             found = f"{modified} {total}" if modified else None
+            start = offset
             if offset and version and found and found != version:
                 raise Changed(f"the server's file was {version} and is {found}")
-            if offset and offset == total:
-                yield Stream(offset, total, found, True, lambda count: b"")
-                return
-            start = offset
-            try:
-                connection, announced = ftp.ntransfercmd(f"RETR {path}", rest=offset or None)
-            except ftplib.error_perm as error:
-                if not offset or str(error).startswith("550"):
-                    raise
-                start = 0  # the server knows no REST
-                connection, announced = ftp.ntransfercmd(f"RETR {path}")
+            if not offset or offset != total:
+                connection, announced, start = _retrieve(ftp, path, offset)
+                total = start + announced if total is None and announced is not None else total
+                connection.settimeout(timeout)
         except ftplib.error_perm as error:
             raise Gone(f"FTP {error}") from None
         except (ftplib.Error, OSError, EOFError) as error:
             raise Unsteady(f"FTP {_short(error)}") from None
-        if total is None and announced is not None:
-            total = start + announced
-        connection.settimeout(timeout)
-
-        def read(count: int) -> bytes:
-            try:
-                block = connection.recv(count)
-                if not block:
-                    connection.close()
-                    ftp.voidresp()  # 226, or the transfer was cut
-                return block
-            except (ftplib.Error, OSError, EOFError) as error:
-                raise Unsteady(f"FTP {_short(error)}") from None
-
-        yield Stream(start, total, found, True, read)
+        yield Stream(start, total, found, True, read if connection else _nothing)
     finally:
         if connection is not None:
             connection.close()
         ftp.close()
+
+
+def _retrieve(ftp: ftplib.FTP, path: str, offset: int):
+    """Open the data connection at an offset, or at 0 where the server knows no REST."""
+    if offset:
+        try:
+            return *ftp.ntransfercmd(f"RETR {path}", rest=offset), offset
+        except ftplib.error_perm as error:
+            if str(error).startswith("550"):
+                raise
+    return *ftp.ntransfercmd(f"RETR {path}"), 0
 
 
 def _ask(question: Callable):
@@ -260,7 +257,7 @@ def _open_s3(url: str, offset: int, version: str | None, anonymous: bool, timeou
     if "ContentRange" in answer:
         total = int(answer["ContentRange"].rsplit("/", 1)[1])
     else:
-        total, offset = offset + answer["ContentLength"] if not offset else answer["ContentLength"], 0
+        total, offset = answer["ContentLength"], 0
     # The ETag of an object that went up in one piece, without a key of the customer's, is its MD5.
     md5 = etag.strip('"')
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
@@ -286,10 +283,13 @@ def s3_client(anonymous: bool, timeout: float = TIMEOUT):
 
     settings = {"signature_version": UNSIGNED} if anonymous else {}
     config = Config(
-        connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1},
-        region_name=None, **settings,
-    )  # fmt: skip
+        connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1}, **settings
+    )
     return boto3.client("s3", config=config, region_name=boto3.Session().region_name or "us-east-1")
+
+
+def _nothing(count: int) -> bytes:
+    return b""
 
 
 def _short(error: BaseException) -> str:

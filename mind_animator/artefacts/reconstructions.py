@@ -1,0 +1,89 @@
+"""Predictions as a generator takes them, and reconstructed frames as scores and people take them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_clip_names, write_arrays
+from mind_animator.artefacts.video import write_mp4
+from mind_animator.errors import InputError
+
+# Smaller videos are enlarged by whole pixels, for people's eyes only.
+SHOWN_SIZE = 256
+
+
+def read_shard(
+    path: Path | str, first: int, size: int, names: Sequence[str]
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Clips ``first .. first + size - 1`` (as far as there are any) of a file, and their arrays, all finite.
+
+    Raises
+    ------
+    InputError
+        If there is no such clip, an array is missing or a value is not finite; names the file and the clip.
+    """
+    clips = read_clip_names(path)[first : first + size]
+    if not clips:
+        raise InputError(f"Expected more than {first} clips in {path}, got {len(read_clip_names(path))}.")
+    return clips, read_finite(path, names, clips)
+
+
+def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of the named clips, float32; `InputError` names the file and the first clip that is not finite."""
+    _, arrays = read_arrays(path, names, clips)
+    for name, array in arrays.items():
+        bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        if bad.any():
+            raise InputError(
+                f"Expected finite '{name}' in {path}, got NaN or infinity for clip '{clips[int(bad.argmax())]}' "
+                f"({int(bad.sum())} clips)."
+            )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def check_shapes(path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int) -> None:
+    """Latents (clip, frame, channel, h, w), noise alike, condition of ``tokens - 1`` tokens; else `InputError`."""
+    latents = arrays["latents"].shape
+    if len(latents) != 5:
+        raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")
+    if "noise" in arrays and arrays["noise"].shape != latents:
+        raise InputError(f"Expected noise {latents} for the latents of {path}, got {arrays['noise'].shape}.")
+    if "condition" in arrays and arrays["condition"].shape[1:-1] != (tokens - 1,):
+        raise InputError(
+            f"Expected a condition (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "
+            f"got {arrays['condition'].shape}."
+        )
+
+
+def has_array(path: Path | str, name: str) -> bool:
+    """Whether a file holds an array."""
+    with open_arrays(path) as file:
+        return name in file
+
+
+def write_reconstructions(
+    path: Path | str, video: Path | str, clips: Sequence[str], frames: np.ndarray, rate: float
+) -> None:
+    """Write lossless frames for scores, and one mp4 of the clips one after another for people.
+
+    Parameters
+    ----------
+    path, video : path
+        HDF5 file (arrays ``frames``, ``clip``) and mp4 file.
+    clips : sequence of str
+    frames : array of shape (clip, frame, height, width, 3), uint8
+    rate : float
+        Frames a second of the video.
+    """
+    height, width = frames.shape[2:4]
+    factor = max(1, -(-SHOWN_SIZE // min(height, width)))
+
+    def shown() -> Iterator[np.ndarray]:
+        for clip in frames:
+            for frame in clip:
+                large = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+                yield large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]
+
+    write_mp4(video, shown(), rate)
+    write_arrays(path, {"frames": frames}, clips, {"rate": rate})

@@ -1,0 +1,133 @@
+"""What a run will take before it is started: GPU-hours and bytes per rule, from constants that say where they are from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+Source = Literal["measured", "computed", "yours"]
+
+TFLOP = 1e12
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number of the cost model and where it comes from.
+
+    Attributes
+    ----------
+    source : str
+        ``measured`` (on the card or files that ``note`` names), ``computed`` (from shapes) or ``yours`` (a
+        setting of the user, with a stated default).
+    """
+
+    value: float
+    unit: str
+    source: Source
+    note: str
+
+
+# Work of one unit at full size (512 px, 8 frames, SD 1.5, BLIP-2 flan-t5-xxl). A forward of n parameters on m
+# tokens costs 2 n m floating-point operations.
+CONSTANTS: dict[str, Constant] = {
+    "unet_forward": Constant(0.798, "TFLOP/frame", "computed", "SD 1.5, 64 x 64 latents, 20 tokens (counted on meta tensors)"),
+    "cross_frame": Constant(0.092, "TFLOP/frame", "computed", "keys and values of the first and previous frame"),
+    "vae_encode": Constant(1.117, "TFLOP/frame", "computed", "AutoencoderKL encoder at 512 px (counted likewise)"),
+    "vae_decode": Constant(2.515, "TFLOP/frame", "computed", "AutoencoderKL decoder at 512 px (counted likewise)"),
+    "caption": Constant(1.2, "TFLOP/image", "computed", "2 n m: ViT-g 1.0 B x 257, T5 encoder 4.8 B x 42, decoder 6.3 B x 20"),
+    "semantic_step": Constant(0.028, "TFLOP/step", "computed", "batch 64, forward and backward"),
+    "structure_step": Constant(0.009, "TFLOP/step", "computed", "batch 64, forward and backward"),
+    "motion_step": Constant(0.663, "TFLOP/step", "computed", "batch 64, forward and backward"),
+    "card": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
+    "efficiency": Constant(0.3, "share of the card", "yours", "default; measure yours with measure_card"),
+    "load": Constant(60.0, "s/job", "yours", "start of a job: imports and one model load"),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes that the costs follow, all known without the data.
+
+    Attributes
+    ----------
+    subjects, clips, train_clips, test_clips : int
+    frames : int
+        Frames a clip.
+    size : int
+        Height and width of a frame, pixels.
+    voxels, vertices : int
+        Selected voxels; all that a preprocessed volume holds.
+    steps, inversion_steps : int
+    generators : int
+        Methods whose videos the generator makes.
+    epochs : mapping of decoder name to int
+    """
+
+    subjects: int
+    clips: int
+    train_clips: int
+    test_clips: int
+    frames: int
+    size: int
+    voxels: int
+    vertices: int
+    steps: int
+    inversion_steps: int
+    generators: int
+    epochs: Mapping[str, int]
+
+
+def cost_table(
+    jobs: Mapping[str, int],
+    scale: Scale,
+    constants: Mapping[str, Constant] = CONSTANTS,
+    fetched: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """One row a rule: ``rule, jobs, gpu_hours, fetched_bytes, kept_bytes``; the last row is the total.
+
+    Parameters
+    ----------
+    jobs : mapping of rule name to int
+        Jobs of each rule in the DAG that a dry run shows.
+    scale : Scale
+    constants : mapping
+        `CONSTANTS`, or with the user's own card and efficiency in their place.
+    fetched : mapping of rule name to bytes, optional
+
+    Notes
+    -----
+    Compute time = work / (card x efficiency) + start-up of each job, for rules that use a GPU. The work of frames
+    scales with their area: (size / 512)^2.
+    """
+    area = (scale.size / 512) ** 2
+    latents = 4 * (scale.size // 8) ** 2 * 4
+    frames, test = scale.clips * scale.frames, scale.test_clips * scale.frames * scale.subjects
+    unet = constants["unet_forward"].value + constants["cross_frame"].value
+    steps = scale.train_clips / 64 * scale.subjects
+    training = sum(constants[f"{name}_step"].value * steps * epochs for name, epochs in scale.epochs.items())
+    work = {
+        "caption_clips": 2 * scale.clips * constants["caption"].value,
+        "encode_frames": frames * area * constants["vae_encode"].value,
+        "train_decoder": training,
+        "invert_latents": test * area * scale.inversion_steps * unet * scale.generators,
+        "reconstruct_clips": test * area * scale.generators * (2 * scale.steps * unet + constants["vae_decode"].value),
+    }
+    kept = {
+        "segment_movie": frames * scale.size**2 * 3 * 0.6,
+        "encode_frames": frames * latents,
+        "select_voxels": scale.subjects * scale.clips * scale.voxels * 4,
+        "reconstruct_clips": test * scale.size**2 * 3 * 0.6 * scale.generators,
+        "invert_latents": test * latents * scale.generators,
+    }
+    speed = constants["card"].value * constants["efficiency"].value
+    rows = []
+    for rule, count in sorted(jobs.items()):
+        seconds = work[rule] / speed + count * constants["load"].value if rule in work else 0.0
+        rows.append((rule, count, seconds / 3600, (fetched or {}).get(rule, 0), round(kept.get(rule, 0))))
+    table = pd.DataFrame(rows, columns=["rule", "jobs", "gpu_hours", "fetched_bytes", "kept_bytes"])
+    total = table[["jobs", "gpu_hours", "fetched_bytes", "kept_bytes"]].sum()
+    return pd.concat([table, pd.DataFrame([{"rule": "total", **total}])], ignore_index=True).astype(
+        {"jobs": int, "fetched_bytes": int, "kept_bytes": int}
+    )

@@ -1,0 +1,192 @@
+"""CC2017 (Wen et al. 2018): three subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI runs at TR 2 s.
+
+Facts of the published files that this module answers for:
+
+- Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of ``test2`` to
+  ``test5`` start with it and have 246. Any other number is refused.
+- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 stand for the 240
+  clips. Nothing later may shift again.
+- Run 9 of ``test2`` of subject 3 is there, but lags about 10 s behind the movie: left out unless asked for.
+- One volume file has its own spelling (``test1_9.mni.nii.gz`` of subject 1).
+- Archives may be unpacked into one folder or into one folder each.
+
+References
+----------
+Wen et al. (2018), "Neural encoding and decoding with deep learning for dynamic natural vision", Cerebral Cortex 28.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from mind_animator.config.base import Strict
+from mind_animator.datasets.base import Dataset, Run, Segment
+from mind_animator.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from mind_animator.config.fmri import FmriConfig
+
+N_CLIPS = 240
+CLIP_SECONDS = 2.0
+# seconds between the movie's start and the first volume, by number of volumes
+RECORDING_START = {245: 2.0, 246: 0.0}
+FROM_MOVIE_START = ("test2", "test3", "test4", "test5")
+_DELAYED = ("3", "test2", 9)
+
+
+def n_volumes(segment: str) -> int:
+    """Volumes that a run of a segment has in the published data set."""
+    return 246 if segment in FROM_MOVIE_START else 245
+
+
+class CC2017Options(Strict):
+    """Settings of CC2017 alone.
+
+    Attributes
+    ----------
+    skip_delayed_run : bool
+        Leave out run 9 of ``test2`` of subject 3, which lags about 10 s behind the movie (other published
+        analyses average it in).
+    """
+
+    skip_delayed_run: bool = True
+
+
+class CC2017(Dataset):
+    """The adapter; see the module's text for what it takes care of."""
+
+    name = "cc2017"
+    Options: ClassVar[type[Strict]] = CC2017Options
+    tr = 2.0
+
+    train_movies: ClassVar[tuple[str, ...]] = tuple(f"seg{index}" for index in range(1, 19))
+    test_movies: ClassVar[tuple[str, ...]] = tuple(f"test{index}" for index in range(1, 6))
+    known_subjects: ClassVar[tuple[str, ...]] = ("1", "2", "3")
+
+    def _subjects(self) -> tuple[str, ...]:
+        for subject in self.config.subjects:
+            if subject not in self.known_subjects:
+                raise InputError(
+                    f"Expected dataset.subjects to be of {list(self.known_subjects)}, got '{subject}' "
+                    f"(dataset {self.name})."
+                )
+        return self.config.subjects or self.known_subjects
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return tuple(Segment(name, "train", N_CLIPS) for name in self._train()) + tuple(
+            Segment(name, "test", N_CLIPS) for name in self._test()
+        )
+
+    def _train(self) -> tuple[str, ...]:
+        return self.train_movies
+
+    def _test(self) -> tuple[str, ...]:
+        return self.test_movies
+
+    def _repeats(self, segment: str) -> int:
+        return 10 if segment in self._test() else 2
+
+    def stimulus_files(self, segment: str) -> list[Path]:
+        self._check_segment(segment)
+        name = f"stimuli/{segment}.mp4"
+        return [self.find(f"video_fmri_dataset/{name}", f"Stimuli/video_fmri_dataset/{name}", name)]
+
+    def clip_table(self, segment: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        self._check_segment(segment)
+        described = next(known for known in self.segments if known.id == segment)
+        return pd.DataFrame(
+            {
+                "clip": described.clips,
+                "segment": segment,
+                "movie": segment,
+                "file": str(self.stimulus_files(segment)[0]),
+                "onset": [CLIP_SECONDS * index for index in range(N_CLIPS)],
+                "duration": CLIP_SECONDS,
+                "split": described.split,
+            }
+        )
+
+    def response_files(self, subject: str, segment: str) -> list[Path]:
+        return self.run_files(subject, segment, "cifti")
+
+    def run_files(self, subject: str, segment: str, kind: str = "cifti") -> list[Path]:
+        """Files of a segment's runs, in the order of the runs.
+
+        Parameters
+        ----------
+        kind : str
+            ``cifti`` (grayordinates), ``mni`` (volumes in standard space) or ``raw``.
+        """
+        self._check_segment(segment)
+        return [self._run_file(subject, segment, repeat, kind) for repeat in self._used_repeats(subject, segment)]
+
+    def _used_repeats(self, subject: str, segment: str) -> list[int]:
+        every = range(1, self._repeats(segment) + 1)
+        delayed = self.options.skip_delayed_run
+        return [repeat for repeat in every if not (delayed and (subject, segment, repeat) == _DELAYED)]
+
+    def _run_file(self, subject: str, segment: str, repeat: int, kind: str) -> Path:
+        if subject not in self.known_subjects:
+            raise InputError(f"Expected a subject of {list(self.known_subjects)}, got '{subject}'.")
+        ends = {"cifti": "Atlas.dtseries.nii", "mni": "mni.nii.gz", "raw": "nii.gz"}
+        if kind not in ends:
+            raise ValueError(f"Expected a kind of {sorted(ends)}, got {kind!r}.")
+        joints = ("_", ".") if kind != "raw" else (".",)
+        inside = f"subject{subject}/fmri/{segment}/{kind}/{segment}_{repeat}"
+        folders = (f"video_fmri_dataset/{inside}", f"Subject{int(subject):02d}/video_fmri_dataset/{inside}", inside)
+        # the usual spelling of all layouts before the odd one, which one published file has
+        return self.find(*(f"{folder}{joint}{ends[kind]}" for joint in joints for folder in folders))
+
+    def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
+        return (run.values for run in self.runs(subject, segment, settings))
+
+    def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
+        from mind_animator.artefacts.cifti import read_cortex
+        from mind_animator.fmri.clean import clean_run
+
+        for file in self.response_files(subject, segment):
+            series = read_cortex(file)
+            kept = self._kept_volumes(file, len(series), settings.lag)
+            values, tsnr = clean_run(series[kept], settings.detrend_order, settings.ddof)
+            yield Run(file.name, values, tsnr)
+
+    def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
+        """Volumes that stand for the clips: as many as clips, one after another."""
+        import numpy as np
+
+        from mind_animator.fmri.align import volumes_of_clips
+
+        if n_volumes not in RECORDING_START:
+            raise InputError(f"Expected 245 or 246 volumes in {file}, got {n_volumes}.")
+        if lag % self.tr:
+            raise InputError(f"Expected fmri.lag to be a multiple of {self.tr:g} s (the TR), got {lag:g} s.")
+        onsets = CLIP_SECONDS * np.arange(N_CLIPS)
+        try:
+            volumes = volumes_of_clips(
+                onsets,
+                n_volumes=n_volumes,
+                repetition_time=self.tr,
+                recording_start=RECORDING_START[n_volumes],
+                lag=lag,
+            )
+        except ValueError as error:
+            raise InputError(f"{error} ({file}; fmri.lag)") from None
+        return slice(int(volumes[0]), int(volumes[-1]) + 1)
+
+    def area_names(self, subject: str) -> "list[str] | None":
+        from mind_animator.artefacts.cortex import area_names
+
+        return area_names().tolist()
+
+    def _check_segment(self, segment: str) -> None:
+        if segment not in (known.id for known in self.segments):
+            raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
+
+
+ADAPTER = CC2017

@@ -1,0 +1,256 @@
+"""Unpack chosen members of a zip, or of a zip inside a zip, without a second copy of the inner one."""
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from mind_animator.artefacts.files import atomic
+from mind_animator.datasets.download.manifest import Entry, read_manifest, record
+from mind_animator.errors import InputError
+
+TAIL = 1 << 26
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+
+
+def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str | None]) -> list[Entry]:
+    """Unpack members of a zip into a folder, each under its name only when whole (CRC checked).
+
+    Parameters
+    ----------
+    archive : path
+        A zip; zips inside it are opened in place, at any depth. ZIP64 is understood.
+    choose : callable
+        Maps a member's path (``/`` as separator, joined to the paths of zips around it) to its place
+        relative to ``folder``, or None to leave it out.
+
+    Returns
+    -------
+    list of Entry
+        What was unpacked, recorded in the folder's manifest.
+
+    Raises
+    ------
+    InputError
+        Before anything is written: if the zip is broken, a member is encrypted, a link, or lies outside the folder, two
+        members want one place, or the disk is too small. Later: if a member's CRC is wrong.
+    """
+    archive, folder = Path(archive), Path(folder)
+    try:
+        with open(archive, "rb") as stream:
+            wanted = _plan(archive, stream, folder, choose)
+            size = sum(info.file_size for _, info, _ in wanted)
+            free = shutil.disk_usage(_existing(folder)).free
+            if size > free:
+                raise InputError(f"Expected {size / 1e9:.1f} GB free to unpack {archive}, got {free / 1e9:.1f} GB.")
+            stream.seek(0)
+            return _extract(archive, stream, folder, {name: place for name, _, place in wanted}, size)
+    except FileNotFoundError:
+        raise InputError(f"Expected a zip at {archive}, found none.") from None
+
+
+def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfile.ZipInfo, str]]:
+    """Chosen members with their places; every reason not to unpack is found here."""
+    wanted = []
+    places = {}
+    try:
+        for name, info, _ in _members(stream, ""):
+            # A bad name is refused even where the member is not chosen: such a zip is not what it seems.
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+                raise InputError(f"Expected members inside the target folder in {archive}, got '{name}'.")
+            place = choose(path.as_posix())
+            if place is None:
+                continue
+            if not (folder / place).resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"Expected places inside {folder}, got '{place}'.")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise InputError(f"Expected plain files in {archive}, got the link '{name}'.")
+            if info.flag_bits & 1:
+                raise InputError(f"Expected members without a password in {archive}, got '{name}'.")
+            if place in places:
+                raise InputError(f"Expected one member for {place} in {archive}, got '{places[place]}' and '{name}'.")
+            places[place] = name
+            wanted.append((name, info, place))
+    except _BROKEN as error:
+        raise InputError(f"Expected a whole zip at {archive}, got: {error}.") from None
+    return wanted
+
+
+def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: int) -> list[Entry]:
+    entries = []
+    known = read_manifest(folder)
+    with tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, mininterval=5, file=sys.stderr) as bar:
+        for name, info, opened in _members(stream, ""):
+            if name not in places:
+                continue
+            place = places[name]
+            sha, written = hashlib.sha256(), 0
+            with atomic(folder / place) as temporary:
+                try:
+                    with opened() as member, open(temporary, "wb") as out:
+                        while block := member.read(1 << 20):
+                            try:
+                                out.write(block)
+                            except OSError as error:
+                                raise InputError(f"Expected to write {place}, got '{error.strerror}'.") from None
+                            sha.update(block)
+                            written += len(block)
+                            bar.update(len(block))
+                except _BROKEN as error:
+                    raise InputError(f"Expected '{name}' whole in {archive}, got: {error}.") from None
+                if written != info.file_size:
+                    raise InputError(f"Expected {info.file_size} bytes of '{name}' in {archive}, got {written}.")
+                if place in known and known[place].sha256 != sha.hexdigest():
+                    raise InputError(
+                        f"Expected sha256 {known[place].sha256} of {place} as at the first unpacking, "
+                        f"got {sha.hexdigest()}; to accept it, delete its line in the manifest."
+                    )
+            entries.append(Entry(place, written, sha.hexdigest(), "zip crc", archive.name))
+    record(folder, *entries)
+    return entries
+
+
+def _members(stream, prefix: str) -> Iterator[tuple[str, zipfile.ZipInfo, Callable]]:
+    """Files of a zip and of the zips in it, in the order of their bytes, so that reading goes forward."""
+    with zipfile.ZipFile(stream) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+            name = prefix + info.filename
+            if info.is_dir():
+                continue
+            if info.filename.lower().endswith(".zip"):
+                with _opened_inside(archive, info, stream) as inner:
+                    yield from _members(inner, str(PurePosixPath(name).parent / "") + "/" if "/" in name else "")
+            else:
+                yield name, info, lambda archive=archive, info=info: archive.open(info)
+
+
+@contextmanager
+def _opened_inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream) -> Iterator[io.BufferedIOBase]:
+    """An inner zip as a file to seek in: a window of the outer file if stored, else decompressed as it is read."""
+    if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+        with archive.open(info):  # reads and checks the local header
+            pass
+        stream.seek(info.header_offset)
+        header = stream.read(30)
+        start = info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        yield io.BufferedReader(_Window(stream, start, info.file_size), 1 << 16)
+    else:
+        with _Forward(lambda: archive.open(info), info.file_size) as inner:
+            yield io.BufferedReader(inner, 1 << 16)
+
+
+class _Window(io.RawIOBase):
+    """A part of a seekable file as a file of its own."""
+
+    def __init__(self, stream, start: int, length: int) -> None:
+        self.stream, self.start, self.length, self.place = stream, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.place = max(0, {0: 0, 1: self.place, 2: self.length}[whence] + offset)
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer) -> int:
+        self.stream.seek(self.start + self.place)
+        block = self.stream.read(max(0, min(len(buffer), self.length - self.place)))
+        buffer[: len(block)] = block
+        self.place += len(block)
+        return len(block)
+
+
+class _Forward(io.RawIOBase):
+    """A stream that can only be read forward or opened again, as a file to seek in.
+
+    The end, where a zip keeps its directory, is held in memory after a first pass; members that are then
+    read in the order of their bytes cost one further pass.
+    """
+
+    def __init__(self, reopen: Callable[[], io.BufferedIOBase], length: int) -> None:
+        self.reopen, self.length, self.place = reopen, length, 0
+        self.stream, self.reached = reopen(), 0
+        self.tail_start = max(0, length - TAIL)
+        self._skip(self.tail_start)
+        self.tail = self.stream.read()
+        self.reached += len(self.tail)
+        if self.reached != length:
+            raise zipfile.BadZipFile(f"{self.reached} bytes of an inner zip of {length}")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.place = max(0, {0: 0, 1: self.place, 2: self.length}[whence] + offset)
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer) -> int:
+        if self.place >= self.tail_start:
+            at = self.place - self.tail_start
+            block = self.tail[at : at + len(buffer)]
+        else:
+            if self.place < self.reached:
+                self.stream.close()
+                self.stream, self.reached = self.reopen(), 0
+            self._skip(self.place - self.reached)
+            block = self.stream.read(min(len(buffer), self.tail_start - self.place))
+            self.reached += len(block)
+        buffer[: len(block)] = block
+        self.place += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.stream.close()
+        super().close()
+
+    def _skip(self, count: int) -> None:
+        while count > 0:
+            block = self.stream.read(min(count, 1 << 20))
+            if not block:
+                raise zipfile.BadZipFile("an inner zip ends early")
+            count -= len(block)
+            self.reached += len(block)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def suffix_chooser(wanted: Iterable[str]) -> Callable[[str], str | None]:
+    """Choose the members whose path ends with one of the wanted paths, whatever folders are around them."""
+    by_name: dict[str, list[str]] = {}
+    for place in wanted:
+        by_name.setdefault(PurePosixPath(place).name, []).append(place)
+
+    def choose(member: str) -> str | None:
+        for place in by_name.get(PurePosixPath(member).name, ()):
+            if f"/{member}".endswith(f"/{place}"):
+                return place
+        return None
+
+    return choose

@@ -1,0 +1,123 @@
+"""The semantic decoder: responses to the CLIP embedding and the text condition."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mind_animator.config.decoders import SemanticConfig
+from mind_animator.decoders.layers import Decoder, Residual, initialise, repeat_subjects
+
+
+class SemanticDecoder(Decoder):
+    """Responses to f (clip, embedding) and the text condition (clip, condition).
+
+    Parameters
+    ----------
+    settings : SemanticConfig
+    voxels : sequence of int, one a subject
+    embedding, condition : int
+        Width of f, and of the flattened condition (tokens * width).
+    sizes : mapping, optional
+        Components and width of the linear path's targets ``text, image, condition``.
+    """
+
+    def __init__(
+        self,
+        settings: SemanticConfig,
+        voxels: Sequence[int],
+        embedding: int,
+        condition: int,
+        sizes: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(settings, voxels, sizes)
+        width = settings.width
+        self.body = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(settings.dropout_in),
+            *(
+                Residual(
+                    nn.Linear(width, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(settings.dropout)
+                )
+                for _ in range(settings.blocks)
+            ),
+        )
+        if self.path:
+            self.correction = nn.Linear(width, len(self.path.scale))
+        else:
+            self.embed = nn.Identity() if width == embedding else nn.Linear(width, embedding)
+            widths = (embedding, *settings.head, condition)
+            self.head = nn.Sequential(
+                *(
+                    layer
+                    for before, after in zip(widths[:-1], widths[1:], strict=True)
+                    for layer in (nn.LayerNorm(before), nn.GELU(), nn.Linear(before, after))
+                )
+            )
+        self.log_scale = nn.Parameter(torch.tensor(1 / settings.temperature).log())
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the starting weights."""
+        initialise(self, generator, zero=[self.correction] if self.path else [])
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of `Decoder.inputs` to f (clip, embedding) and the flat condition (clip, condition)."""
+        hidden = self.body(self.hidden(inputs))
+        if self.path:
+            scores = inputs + self.path.scale * self.correction(hidden)
+            return self.path.target(scores, "text"), self.path.target(scores, "condition")
+        embedding = self.embed(hidden)
+        return embedding, self.head(embedding)
+
+    def loss(
+        self, batch: Mapping[str, Tensor], draw: torch.Generator | None, epoch: int, variances: Mapping[str, float]
+    ) -> Tensor:
+        """Weighted sum of squared errors and the two contrasts (see `SemanticConfig`).
+
+        Parameters
+        ----------
+        batch : mapping
+            Inputs, and ``clip_text, clip_image`` (clip, embedding), ``condition`` (clip, condition).
+        variances : mapping
+            What each squared error is divided by: ``clip_text``, ``condition``.
+        """
+        settings = self.settings
+        inputs = self.batch_inputs(batch, draw, epoch)
+        embedding, condition = self(inputs)
+        text, image, wanted = (
+            repeat_subjects(batch[name], inputs) for name in ("clip_text", "clip_image", "condition")
+        )
+        loss = functional.mse_loss(embedding, text) / variances["clip_text"]
+        if settings.contrast:
+            same = torch.arange(len(batch["clip_text"]), device=inputs.device)
+            for target in (batch["clip_text"], batch["clip_image"]):
+                for own in embedding.split(len(target)):  # clips of one subject are each other's negatives
+                    share = len(target) / len(embedding)
+                    loss = loss + settings.contrast / 2 * share * info_nce(own, target, self.log_scale, same)
+        return loss + settings.condition * functional.mse_loss(condition, wanted) / variances["condition"]
+
+
+def info_nce(first: Tensor, second: Tensor, log_scale: Tensor, same: Tensor) -> Tensor:
+    """Symmetric InfoNCE of paired embeddings.
+
+    With s_ij = exp(log_scale) cos(first_i, second_j)::
+
+        loss = -1/2 mean_i (log softmax_j s_ij + log softmax_j s_ji) at j = i
+
+    Parameters
+    ----------
+    first, second : Tensor of shape (clip, embedding)
+    log_scale : Tensor, scalar
+        Logarithm of the inverse temperature, at most log 100.
+    same : LongTensor of shape (clip,)
+        0, 1, ..: the index of each clip's partner.
+
+    References
+    ----------
+    Radford et al. (2021), "Learning transferable visual models from natural language supervision", ICML.
+    """
+    scale = log_scale.clamp(max=4.6052).exp()
+    scores = scale * functional.normalize(first, dim=1) @ functional.normalize(second, dim=1).T
+    return (functional.cross_entropy(scores, same) + functional.cross_entropy(scores.T, same)) / 2

@@ -1,0 +1,273 @@
+"""Train and run one decoder: from arrays and settings to weights, and from weights and responses to predictions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mind_animator.config.decoders import CONFIGS, DecoderConfig, MotionConfig, SemanticConfig
+from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.layers import Decoder, fit_linear_path
+from mind_animator.decoders.motion import MotionDecoder, causal_mask, choose_gains, latent_flow
+from mind_animator.decoders.semantic import SemanticDecoder
+from mind_animator.decoders.structure import StructureDecoder
+from mind_animator.errors import InputError
+
+# Arrays of the feature files that each decoder aims at.
+NEEDED = {"semantic": ("clip_text", "clip_image", "condition"), "structure": ("latents",), "motion": ("latents",)}
+
+
+@dataclass(frozen=True)
+class TrainedDecoder:
+    """Weights and all that is needed to rebuild the network.
+
+    Attributes
+    ----------
+    weights : dict of name to Tensor
+    shapes : dict
+        Arguments of `build`, as plain values.
+    history : list of dict, one an epoch
+    clips : dict
+        Numbers of clips ``fit`` and ``validation``.
+    """
+
+    weights: dict[str, Tensor]
+    shapes: dict[str, Any]
+    history: list[dict[str, float]]
+    clips: dict[str, int]
+
+
+def build(decoder: str, settings: DecoderConfig, shapes: Mapping[str, Any]) -> Decoder:
+    """The network of one decoder, weights not yet set.
+
+    Parameters
+    ----------
+    decoder : {'semantic', 'structure', 'motion'}
+    settings : DecoderConfig of that decoder
+    shapes : mapping
+        ``voxels`` (one count a subject), ``condition`` (tokens, width) and ``embedding``, or ``latent`` (frame,
+        channel, h, w), and ``sizes`` of the linear path or None.
+    """
+    sizes = shapes.get("sizes")
+    if decoder == "semantic":
+        flat = int(np.prod(shapes["condition"]))
+        return SemanticDecoder(settings, shapes["voxels"], shapes["embedding"], flat, sizes)
+    if decoder == "structure":
+        return StructureDecoder(settings, shapes["voxels"], int(np.prod(shapes["latent"][1:])), sizes)
+    return MotionDecoder(settings, shapes["voxels"], tuple(shapes["latent"]), sizes)
+
+
+def train_decoder(
+    decoder: str,
+    settings: DecoderConfig,
+    responses: Sequence[np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    movies: Sequence[str],
+    *,
+    seed: int,
+    device: str = "cpu",
+    state: Path | None = None,
+    stamp: str = "",
+    logs: Path | None = None,
+) -> TrainedDecoder:
+    """Train one decoder on training clips.
+
+    Parameters
+    ----------
+    decoder : {'semantic', 'structure', 'motion'}
+    settings : DecoderConfig of that decoder
+    responses : sequence of ndarray of shape (clip, voxel), float32
+        One a subject, over the same clips.
+    targets : mapping of name to ndarray, first axis = clip
+        ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token, width); or ``latents``
+        (clip, frame, channel, h, w).
+    movies : sequence of str of length clip
+    seed, device, state, stamp, logs
+        See `mind_animator.decoders.fit.fit`.
+
+    Raises
+    ------
+    InputError
+        If arrays do not fit each other or hold values that are not finite.
+    """
+    _check(decoder, responses, targets, movies)
+    voxels = [torch.from_numpy(np.ascontiguousarray(r, np.float32)).to(device) for r in responses]
+    wanted = {
+        name: torch.from_numpy(np.ascontiguousarray(targets[name], np.float32)).to(device)
+        for name in NEEDED[decoder]
+    }
+    rows, validation = split_clips(movies, settings.validation, seed)
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
+    shapes: dict[str, Any] = {"voxels": [v.shape[1] for v in voxels]}
+    data: dict[str, Tensor] = {}
+    if decoder == "semantic":
+        shapes |= {"embedding": wanted["clip_text"].shape[1], "condition": list(wanted["condition"].shape[1:])}
+        data |= {name: wanted[name].flatten(1) for name in NEEDED["semantic"]}
+        linear = {"text": "clip_text", "image": "clip_image", "condition": "condition"}
+        linear = {name: data[array] for name, array in linear.items()}
+    else:
+        latents = wanted["latents"]
+        shapes |= {"latent": list(latents.shape[1:])}
+        first = latents[:, 0].flatten(1)
+        if decoder == "structure":
+            data["first"], linear = first, {"first": first}
+        else:
+            data["latents"] = latents
+            linear = {"first": first}
+            if settings.linear is not None:
+                linear |= {
+                    "change": (latents[:, 1:] - latents[:, :1]).flatten(1),
+                    "flow": latent_flow(latents, settings.cells).flatten(1),
+                }
+    if settings.linear is not None:
+        path, scores = fit_linear_path(voxels, linear, movies, settings.linear)
+        shapes["sizes"] = {name: list(size) for name, size in path.sizes.items()}
+        data |= {f"scores/{subject}": own for subject, own in enumerate(scores)}
+    else:
+        data |= {f"responses/{subject}": own for subject, own in enumerate(voxels)}
+        if settings.sparsification.accumulates:
+            for subject, own in enumerate(voxels):
+                data[f"lifetimes/{subject}"] = torch.rand(own.shape, generator=generator).to(device)
+    network = build(decoder, settings, shapes)
+    network.reset(generator)
+    if settings.linear is not None:
+        network.path.load_state_dict(path.state_dict())
+    network.to(device)
+    if isinstance(settings, MotionConfig):
+        data |= _motion_data(network, data, rows, generator)
+    loss = _loss(settings, data, rows)
+    history = fit(
+        network, loss, data, rows, validation, settings.optimisation,
+        seed=seed, device=device, noam_width=_noam_width(decoder, shapes, settings), state=state, stamp=stamp,
+        logs=logs,
+    )  # fmt: skip
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    clips = {"fit": len(rows), "validation": len(validation)}
+    return TrainedDecoder(weights, shapes, history, clips)
+
+
+def restore(
+    decoder: str, settings: Mapping[str, Any], shapes: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> Decoder:
+    """The trained network; the weights must match it exactly.
+
+    Raises
+    ------
+    InputError
+        If a weight is missing, left over or of another shape.
+    """
+    network = build(decoder, CONFIGS[decoder].model_validate(settings), shapes)
+    try:
+        network.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise InputError(f"Expected the weights of a {decoder} decoder, got: {error}.") from None
+    return network.eval()
+
+
+@torch.no_grad()
+def decode(
+    network: Decoder,
+    responses: np.ndarray,
+    *,
+    subject: int = 0,
+    first: np.ndarray | None = None,
+    batch: int = 64,
+    device: str = "cpu",
+) -> tuple[np.ndarray, ...]:
+    """Run a trained decoder on responses.
+
+    Parameters
+    ----------
+    network : Decoder
+    responses : ndarray of shape (clip, voxel)
+    subject : int
+        Which of the subjects that the decoder was trained on.
+    first : ndarray of shape (clip, channel, h, w)
+        The first frame that the motion decoder starts from.
+    batch : int
+        Clips at once; the last batch is padded to it, so that a clip's result depends little on its company.
+
+    Returns
+    -------
+    tuple of ndarray, float32
+        Semantic: f (clip, embedding) and the flat condition; structure: the flat first frame; motion: latents
+        (clip, frame, channel, h, w), the first frame included.
+    """
+    network.to(device)
+    responses = np.ascontiguousarray(responses, np.float32)
+    out: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(responses), batch):
+        size = min(batch, len(responses) - start)
+        rows = np.minimum(np.arange(start, start + batch), len(responses) - 1)
+        inputs = network.inputs(torch.from_numpy(responses[rows]).to(device), subject)
+        if isinstance(network, MotionDecoder):
+            frames = torch.from_numpy(np.ascontiguousarray(first[rows], np.float32)).to(device)
+            parts = (network.generate(inputs, frames),)
+        else:
+            parts = network(inputs)
+            parts = parts if isinstance(parts, tuple) else (parts,)
+        out.append(tuple(part[:size].float().cpu().numpy() for part in parts))
+    return tuple(np.concatenate(part) for part in zip(*out, strict=True))
+
+
+def _check(decoder, responses, targets, movies) -> None:
+    for subject, own in enumerate(responses):
+        if own.ndim != 2 or len(own) != len(movies):
+            raise InputError(
+                f"Expected responses ({len(movies)} clips, voxel), got {own.shape} (subject number {subject})."
+            )
+        if not np.isfinite(own).all():
+            row, column = np.argwhere(~np.isfinite(own))[0]
+            raise InputError(
+                f"Expected finite responses, got {own[row, column]} at training clip {row}, voxel {column} "
+                f"(subject number {subject})."
+            )
+    for name in NEEDED[decoder]:
+        if len(targets[name]) != len(movies):
+            raise InputError(f"Expected {len(movies)} clips in the target '{name}', got {len(targets[name])}.")
+        if not np.isfinite(targets[name]).all():
+            raise InputError(f"Expected finite values in the target '{name}', got some that are not.")
+
+
+def _motion_data(network, data, rows, generator) -> dict[str, Tensor]:
+    """What the motion decoder learns from beside the latents: decoded first frames, or a mask drawn once."""
+    extra: dict[str, Tensor] = {}
+    settings, latents = network.settings, data["latents"]
+    if network.path:
+        scores = [data[name] for name in sorted(data) if name.startswith("scores/")]
+        first = [network.path.target(own, "first").unflatten(1, network.latent[1:]) for own in scores]
+        extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
+        motion = [network.decoded_motion(own[rows]) for own in scores]
+        network.gains.copy_(
+            choose_gains(
+                torch.cat([own[rows] for own in first]),
+                torch.cat([flow for flow, _ in motion]),
+                torch.cat([change for _, change in motion]),
+                latents[rows].repeat(len(scores), 1, 1, 1, 1),
+            )
+        )
+    if settings.mask_drawn == "once":
+        mask = causal_mask(1, network.latent[0] - 1, settings.mask_kept, generator, "cpu")
+        extra["mask"] = mask.expand(len(latents), -1, -1)
+    return extra
+
+
+def _loss(settings: DecoderConfig, data: Mapping[str, Tensor], rows: np.ndarray):
+    if not isinstance(settings, SemanticConfig):
+        return lambda network, batch, draw, epoch: network.loss(batch, draw, epoch)
+    variances = {
+        name: float(data[name][rows].var(0).mean()) if settings.standardise else 1.0
+        for name in ("clip_text", "condition")
+    }
+    return lambda network, batch, draw, epoch: network.loss(batch, draw, epoch, variances)
+
+
+def _noam_width(decoder: str, shapes: Mapping[str, Any], settings: DecoderConfig) -> int:
+    """Width of the transformer's tokens where there is one."""
+    if decoder != "motion":
+        return settings.width
+    return int(np.prod(shapes["latent"][1:])) if settings.network == "frame_tokens" else settings.token_width

@@ -1,0 +1,219 @@
+"""The frozen generator, loaded and inflated once a job, and its two uses: invert and reconstruct."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mind_animator.config.reconstruction import InversionConfig, ReconstructionConfig
+from mind_animator.diffusion.inflate import VideoUNet
+from mind_animator.diffusion.invert import invert
+from mind_animator.diffusion.noise import clip_generator, draw_noise, mix_noise
+from mind_animator.diffusion.sample import sample, sample_dpm
+from mind_animator.diffusion.schedule import Schedule, schedule_of
+from mind_animator.errors import InputError
+from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class VideoGenerator:
+    """An inflated UNet with what belongs to it.
+
+    Attributes
+    ----------
+    unet : VideoUNet
+    encode_text : callable
+        ``encode_text(text, tokens)``: condition (1, tokens, width), float32; padded or cut to ``tokens``,
+        BOS included.
+    schedule : Schedule
+    scheduler_config : dict
+        Config of the model folder's scheduler, for solvers of other kinds.
+    """
+
+    unet: VideoUNet
+    encode_text: Callable[[str, int], Tensor]
+    schedule: Schedule
+    scheduler_config: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return next(self.unet.parameters()).device
+
+
+def load_generator(
+    place: str | Path,
+    lock: str | Path | None,
+    frames: int,
+    settings: ReconstructionConfig | InversionConfig,
+    *,
+    device: str,
+    seed: int,
+) -> VideoGenerator:
+    """Load the generator and inflate its UNet.
+
+    Parameters
+    ----------
+    place : str or path
+        Stable Diffusion folder (``unet``, ``text_encoder``, ``tokenizer``, ``scheduler``) or id on the hub.
+    lock : path, optional
+        Lock file of models.
+    frames : int
+        Frames a clip.
+    settings : ReconstructionConfig or InversionConfig
+        Precision, compilation and the quirks of the net.
+    device : str
+        ``cpu`` or ``cuda``.
+    seed : int
+        Of the temporal bias, where ``settings`` ask for it.
+
+    Raises
+    ------
+    InputError
+        If a part is missing, or CUDA is asked for where there is none.
+    """
+    check_device(device)
+    auto = "float32" if device == "cpu" else "float16"
+    dtype = PRECISIONS[auto if settings.precision == "auto" else settings.precision]
+    unet, scheduler = load_unet_and_scheduler(place, lock, device=device, dtype=dtype)
+    text = load_text_encoder(place, lock, device=device)
+    bias = None
+    if settings.temporal_bias:
+        bias = unseeded() if settings.noise == "unseeded" else clip_generator(seed, "temporal attention")
+    video = VideoUNet(unet, frames, group_norm=settings.group_norm, temporal_bias=bias)
+    if device != "cpu":
+        unet.to(memory_format=torch.channels_last)
+    if settings.compile:
+        unet.compile(dynamic=False)
+
+    @torch.no_grad()
+    def encode_text(words: str, tokens: int) -> Tensor:
+        ids = text.tokenizer(
+            words, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+        ).input_ids
+        return text.model(ids.to(device)).last_hidden_state.float()
+
+    return VideoGenerator(
+        video.eval(), cache(encode_text), schedule_of(scheduler.config), dict(scheduler.config)
+    )
+
+
+def invert_batch(
+    generator: VideoGenerator, latents: Tensor, settings: InversionConfig, tokens: int
+) -> Tensor:
+    """Inverted latents (clip, frame, channel, h, w) of one padded batch, under the empty prompt."""
+    latents = latents.to(generator.device)
+    empty = generator.encode_text("", tokens).expand(len(latents), -1, -1)
+    inverted = invert(
+        generator.unet,
+        latents,
+        empty,
+        generator.schedule,
+        steps=settings.inversion_steps,
+        depth=settings.depth,
+    )
+    return inverted.cpu()
+
+
+def reconstruct_batch(
+    generator: VideoGenerator,
+    latents: Tensor,
+    inverted: Tensor | None,
+    condition: Tensor,
+    clips: Sequence[str],
+    settings: ReconstructionConfig,
+    *,
+    seed: int,
+) -> Tensor:
+    """Latents of the reconstruction of one padded batch.
+
+    Parameters
+    ----------
+    latents : Tensor of shape (clip, frame, channel, h, w)
+        Decoded latents, multiplied by the VAE's scaling factor.
+    inverted : Tensor of the same shape, or None
+        Their inversion; None where ``settings.inversion_steps`` is 0.
+    condition : Tensor of shape (clip, token, width)
+        Decoded text condition without BOS.
+    clips : sequence of str
+        Names, which seed the noise.
+    settings : ReconstructionConfig
+    seed : int
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, channel, h, w), float32, on the CPU
+    """
+    device, schedule = generator.device, generator.schedule
+    tokens = condition.shape[1] + 1
+    bos = generator.encode_text("", tokens)[:, :1].expand(len(condition), -1, -1)
+    towards = torch.cat([bos, condition.float().to(device)], dim=1)
+    away = generator.encode_text(settings.negative_prompt, tokens).expand(len(condition), -1, -1)
+    start = start_latents(schedule, latents, inverted, clips, settings, seed=seed).to(device)
+    if settings.scheduler == "dpm_solver":
+        result = sample_dpm(
+            generator.unet,
+            start,
+            towards,
+            away,
+            schedule,
+            generator.scheduler_config,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            depth=settings.depth,
+        )
+    else:
+        result = sample(
+            generator.unet,
+            start,
+            towards,
+            away,
+            schedule,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            depth=settings.depth,
+        )
+    return result.cpu()
+
+
+def start_latents(
+    schedule: Schedule,
+    latents: Tensor,
+    inverted: Tensor | None,
+    clips: Sequence[str],
+    settings: ReconstructionConfig,
+    *,
+    seed: int,
+) -> Tensor:
+    """Where sampling starts: inverted latents with fresh noise, or, without inversion, noised latents."""
+    generators = [clip_generator(seed, clip) if settings.noise == "seeded" else unseeded() for clip in clips]
+    noise = draw_noise(generators, tuple(latents.shape[1:]), across_frames=settings.noise_frames)
+    if inverted is None:
+        level = schedule.alpha(schedule.timesteps(settings.steps, settings.depth)[-1])
+        return level**0.5 * latents.float() + (1 - level) ** 0.5 * noise
+    if settings.noise_timestep == 0:
+        return inverted.float()
+    amount = schedule.alpha(settings.noise_timestep)
+    if settings.noise_into == "inverted":
+        return mix_noise(inverted.float(), noise, amount)
+    level = schedule.alpha(schedule.timesteps(settings.inversion_steps, settings.depth)[-1])
+    return mix_noise(inverted.float(), noise, amount, clean=latents.float(), level=level)
+
+
+def unseeded() -> torch.Generator:
+    """A generator seeded by the operating system: the released code's noise."""
+    generator = torch.Generator("cpu")
+    generator.seed()
+    return generator
+
+
+def check_device(device: str) -> None:
+    """`InputError` where CUDA is asked for and absent."""
+    if device != "cpu" and not torch.cuda.is_available():
+        raise InputError(f"Expected a GPU for device '{device}', found none (config key 'device').")

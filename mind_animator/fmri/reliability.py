@@ -1,0 +1,170 @@
+"""How well repeated runs agree, vertex by vertex, and which vertices that leaves to the decoders."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+_CLOSEST = 1 - 1e-12  # Fisher's z of a perfect correlation is infinite
+
+
+@dataclass(frozen=True)
+class Average:
+    """Repeats of a segment, averaged.
+
+    Attributes
+    ----------
+    mean, half_1, half_2 : ndarray (clip, vertex) float32
+        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where there
+        is one repeat only.
+    reliability : ndarray (vertex,) float32
+        Mean correlation between repeats; NaN where a repeat is constant or there is one only.
+    n_repeats : int
+    n_missing : int
+        Clips that every repeat lacks; they are 0, the mean of a run.
+    """
+
+    mean: np.ndarray
+    half_1: np.ndarray | None
+    half_2: np.ndarray | None
+    reliability: np.ndarray
+    n_repeats: int
+    n_missing: int
+
+
+def average_repeats(runs: Iterable[np.ndarray]) -> Average:
+    """Average repeats one after another, so that no more than one is in memory.
+
+    With z_i the repeats (mean 0), and every z_i of equal norm, the mean of their correlations is::
+
+        (|sum z_i|^2 - sum |z_i|^2) / sum_{i != j} |z_i| |z_j|
+
+    Parameters
+    ----------
+    runs : iterable of ndarray (clip, vertex) float32
+        Z-scored repeats; a missing volume is NaN in every vertex, is left out of the means and counts as 0 in
+        the correlation.
+
+    Raises
+    ------
+    ValueError
+        If there is no run, or their shapes differ.
+    """
+    total = half = None
+    n_repeats = 0
+    squares: np.ndarray | float = 0.0
+    norms: np.ndarray | float = 0.0
+    constant: np.ndarray | bool = False
+    for run in runs:
+        series = run.T  # (vertex, clip): as it lies in memory
+        if total is None:
+            total, half = np.zeros(series.shape, np.float32), np.zeros(series.shape, np.float32)
+            counts, half_counts = np.zeros(series.shape[1]), np.zeros(series.shape[1])
+        if series.shape != total.shape:
+            raise ValueError(f"Expected repeats of shape {total.shape[::-1]}, got {run.shape}.")
+        present = np.isfinite(run[:, 0])
+        if not present.all():
+            series = np.where(present, series, 0)
+        square = np.einsum("vt,vt->v", series, series).astype(np.float64)
+        squares, norms = squares + square, norms + np.sqrt(square)
+        constant = constant | (square == 0)
+        total += series
+        counts += present
+        if n_repeats % 2 == 0:
+            half += series
+            half_counts += present
+        n_repeats += 1
+    if total is None:
+        raise ValueError("Expected at least one run, got none.")
+    if n_repeats == 1:
+        unknown = np.full(len(total), np.nan, np.float32)
+        return Average(total.T, None, None, unknown, 1, int((counts == 0).sum()))
+    common = np.einsum("vt,vt->v", total, total).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reliability = np.where(constant, np.nan, (common - squares) / (norms**2 - squares))
+    other = total - half
+    for sums, number in ((total, counts), (half, half_counts), (other, counts - half_counts)):
+        sums /= np.maximum(number, 1).astype(np.float32)
+    return Average(
+        total.T, half.T, other.T, reliability.astype(np.float32), n_repeats, int((counts == 0).sum())
+    )  # fmt: skip
+
+
+def segment_t(correlations: np.ndarray) -> np.ndarray:
+    """One-sample t over segments of the Fisher-z correlation between repeats::
+
+        z = artanh(r),    t = mean(z) / (std(z, ddof=1) / sqrt(n_segments))
+
+    Parameters
+    ----------
+    correlations : ndarray (segment, vertex)
+        Correlations in [-1, 1]; at least two segments.
+
+    Returns
+    -------
+    ndarray (vertex,) float64
+        NaN where any correlation is, or where all are equal.
+    """
+    if correlations.ndim != 2 or len(correlations) < 2:
+        raise ValueError(f"Expected correlations (segment >= 2, vertex), got shape {correlations.shape}.")
+    z = np.arctanh(np.clip(correlations.astype(np.float64), -_CLOSEST, _CLOSEST))
+    deviation = z.std(axis=0, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = z.mean(axis=0) / (deviation / np.sqrt(len(z)))
+    return np.where(deviation > 0, t, np.nan)
+
+
+def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
+    """Indices, ascending, of the ``count`` vertices with the highest t (ties to the lower index; NaN never).
+
+    Ranked by t, not by a two-sided p: a vertex that reverses from repeat to repeat must not enter, and a clipped
+    p has ties.
+    """
+    usable = int(np.isfinite(t).sum())
+    if not 1 <= count <= usable:
+        raise ValueError(f"Expected 1 to {usable} voxels (those whose repeats vary), got count={count}.")
+    ranked = np.where(np.isfinite(t), t, -np.inf)
+    return np.sort(np.argsort(-ranked, kind="stable")[:count])
+
+
+def significant(t: np.ndarray, n_segments: int, threshold: float) -> np.ndarray:
+    """Indices of vertices whose one-sided p, times the number of vertices tested, is below ``threshold``."""
+    tested = np.isfinite(t)
+    p = np.where(tested, stdtr(n_segments - 1, -np.where(tested, t, 0)), 1)
+    chosen = np.flatnonzero(p * tested.sum() < threshold)
+    if not len(chosen):
+        raise ValueError(
+            f"Expected voxels with a corrected p below {threshold:g}, got none (the smallest is "
+            f"{p.min() * tested.sum():.3g})."
+        )
+    return chosen
+
+
+def in_areas(names: Sequence[str], areas: Sequence[str]) -> np.ndarray:
+    """Indices of vertices in areas given by name, e.g. ``V1`` (both hemispheres) or ``L_V1`` (one)."""
+    names = np.asarray(names)
+    bare = np.strings.replace(np.strings.replace(names, "L_", "", 1), "R_", "", 1)
+    unknown = [area for area in areas if area not in set(bare) | set(names)]
+    if unknown:
+        raise ValueError(f"Expected names of areas (e.g. {sorted(set(bare))[:3]}), got {unknown}.")
+    return np.flatnonzero(np.isin(bare, list(areas)) | np.isin(names, list(areas)))
+
+
+def in_mask(mask: np.ndarray, n_voxels: int) -> np.ndarray:
+    """Indices that a mask of booleans (one a voxel) or a list of indices picks, ascending."""
+    if mask.ndim != 1:
+        raise ValueError(f"Expected a mask of one dimension, got shape {mask.shape}.")
+    if mask.dtype == bool:
+        if len(mask) != n_voxels:
+            raise ValueError(f"Expected a mask of {n_voxels} booleans, got {len(mask)}.")
+        chosen = np.flatnonzero(mask)
+    elif mask.dtype.kind in "ui":
+        chosen = np.unique(mask).astype(np.int64)
+        if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < n_voxels:
+            raise ValueError(f"Expected indices 0..{n_voxels - 1}, got {chosen[0]}..{chosen[-1]}.")
+    else:
+        raise ValueError(f"Expected booleans or indices, got {mask.dtype}.")
+    if not len(chosen):
+        raise ValueError("Expected a mask that picks at least one voxel, got an empty one.")
+    return chosen

@@ -1,0 +1,48 @@
+"""Scaling of responses to mean 0 and deviation 1 a voxel."""
+
+import numpy as np
+
+
+def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (ddof 0) of every voxel over clips, (voxel,) float64; 1 where it is constant."""
+    mean = responses.mean(axis=0, dtype=np.float64)
+    deviation = responses.std(axis=0, dtype=np.float64)
+    constant = deviation <= np.abs(mean) * 4 * np.finfo(responses.dtype).eps
+    return mean, np.where(constant, 1.0, deviation)
+
+
+def apply_scale(responses: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """``(responses - mean) / deviation`` as float32."""
+    return ((responses - mean) / deviation).astype(np.float32)
+
+
+def scale_splits(
+    responses: np.ndarray, is_train: np.ndarray, scaling: str = "train"
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Scale training and test clips.
+
+    Parameters
+    ----------
+    responses : ndarray (clip, voxel)
+    is_train : ndarray (clip,) bool
+    scaling : str
+        ``train``: mean and deviation of the training clips for all clips. ``released_code``: each split by its
+        own, as Mind-Animator's published code does; test clips are then not blind to each other.
+
+    Returns
+    -------
+    scaled : ndarray (clip, voxel) float32
+    train, test : (mean, deviation), each (voxel,) float64
+        What was applied to either split.
+    """
+    if scaling not in ("train", "released_code"):
+        raise ValueError(f"Expected scaling 'train' or 'released_code', got {scaling!r}.")
+    if not is_train.any():
+        raise ValueError("Expected training clips to fit the scale on, got none.")
+    train = fit_scale(responses[is_train])
+    own = scaling == "released_code" and not is_train.all()
+    test = fit_scale(responses[~is_train]) if own else train
+    scaled = apply_scale(responses, *train)
+    if own:
+        scaled[~is_train] = apply_scale(responses[~is_train], *test)
+    return scaled, train, test

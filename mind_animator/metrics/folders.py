@@ -1,0 +1,120 @@
+"""Score folders of videos against a folder of truths: no workflow, no fMRI."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mind_animator.artefacts.clipfolder import find_clips
+from mind_animator.artefacts.streams import PairScores
+from mind_animator.config.clipfolder import LayoutConfig
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.errors import InputError
+from mind_animator.metrics.judge import judge
+from mind_animator.metrics.score import Networks
+from mind_animator.metrics.sources import FolderSource, shape_of_truth
+from mind_animator.metrics.truth import encode_truth
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What every clip of a comparison is resampled to.
+
+    Attributes
+    ----------
+    size : int
+        Height and width, pixels.
+    frames : int
+    rate : float
+        Frames a second.
+    """
+
+    size: int
+    frames: int
+    rate: float
+
+
+def standard_of(
+    truth: Path, layout: LayoutConfig, *, size: int | None, frames: int | None, duration: float | None
+) -> Standard:
+    """Size, frames and rate of a comparison: the truth's own where they are not stated.
+
+    Raises
+    ------
+    InputError
+        If the true clips differ and ``size`` or ``frames`` is not stated.
+    """
+    files = find_clips(truth, layout)
+    if size is None or frames is None or duration is None:
+        own_size, own_frames, own_rate = shape_of_truth(
+            list(files.values()), layout, one_shape=size is None or frames is None
+        )
+        size, frames = size or own_size, frames or own_frames
+        duration = duration or own_frames / own_rate
+    return Standard(size, frames, frames / duration)
+
+
+def score_folders(
+    truth: tuple[Path, LayoutConfig],
+    predictions: Mapping[str, tuple[Path, LayoutConfig]],
+    standard: Standard,
+    networks: Networks,
+    settings: ScoringConfig,
+    out: Path,
+    *,
+    dataset: str,
+    clock: bool = False,
+    seed: int = 0,
+    workers: int = 1,
+) -> dict[str, tuple[pd.DataFrame, PairScores]]:
+    """Score each folder of predictions; the truth's file (``out/truth.h5``) is made once for all.
+
+    Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read, with
+    the reason. Predictions without a truth are an error, since they show that the numbering is not the truth's.
+
+    Parameters
+    ----------
+    truth : (folder, layout)
+    predictions : mapping of method to (folder, layout)
+    standard : Standard
+    networks : Networks
+    settings : ScoringConfig
+        ``size`` and ``frames`` are those of ``standard``.
+    out : path
+        Folder for the truth's file.
+    dataset : str
+        Name in the tables.
+    clock : bool
+        The files' own clocks count; by default a file covers its clip.
+
+    Returns
+    -------
+    dict of method to (rows, pairs)
+    """
+    folder, layout = truth
+    true_files = find_clips(folder, layout)
+    shape = {"size": standard.size, "count": standard.frames}
+    duration = standard.frames / standard.rate if clock else None
+    sources = {}
+    for method, (place, its_layout) in predictions.items():
+        files = find_clips(place, its_layout)
+        strange = [path.name for key, path in files.items() if key not in true_files]
+        if strange:
+            raise InputError(
+                f"Expected a truth for every prediction, got {strange[0]} without one ({len(strange)} of {len(files)}) "
+                f"in {place}: do truth and prediction count from the same number?"
+            )
+        sources[method] = FolderSource(files, its_layout, **shape, duration=duration)
+    names = list(true_files)
+    source = FolderSource(true_files, layout, **shape, duration=duration)
+    path = out / "truth.h5"
+    encode_truth(names, source, networks, path, batch=settings.batch, rate=standard.rate, strict=False)
+    clips = pd.DataFrame({"clip": names, "segment": dataset, "movie": dataset, "scene_cut": False})
+    return {
+        method: judge(
+            clips, path, source, networks, settings,
+            count=standard.frames, dataset=dataset, method=method, subject="all", seed=seed, workers=workers,
+        )
+        for method, source in sources.items()
+    }  # fmt: skip

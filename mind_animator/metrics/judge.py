@@ -1,0 +1,152 @@
+"""One method, one subject: every score of every clip, and the pair scores that the block tests look up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from mind_animator.artefacts.arrays import read_attrs
+from mind_animator.artefacts.streams import ClipReader, PairScores
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.metrics.pairs import nway_pairs, pixel_pairs
+from mind_animator.metrics.score import (
+    NEEDS,
+    Networks,
+    Source,
+    compare_embeddings,
+    embed_clips,
+    score_clips,
+    score_rows,
+)
+from mind_animator.metrics.sources import ArraySource
+from mind_animator.statistics.blocks import aligned_blocks
+from mind_animator.statistics.permutation import frame_orders, pair_scores
+
+N_TARGETS = 3
+
+
+def judge(
+    clips: pd.DataFrame,
+    truth: Path | str,
+    prediction: Source,
+    networks: Networks,
+    settings: ScoringConfig,
+    *,
+    count: int,
+    dataset: str,
+    method: str,
+    subject: str,
+    seed: int,
+    workers: int = 1,
+) -> tuple[pd.DataFrame, PairScores]:
+    """Score one method's predictions of one subject.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        ``clip, segment, movie, scene_cut``: the test clips in order of time within a movie.
+    truth : path
+        From `mind_animator.metrics.truth.encode_truth`.
+    prediction : Source
+        Gives frames of ``settings.size`` and ``count``.
+    networks : Networks
+        Only those that the truth's file was made with are asked.
+    settings : ScoringConfig
+    count : int
+        Frames a clip.
+    seed : int
+        Of the frame shuffles.
+    workers : int
+        Processes for the pixel and motion metrics; the numbers do not depend on it.
+
+    Returns
+    -------
+    rows : DataFrame
+        `mind_animator.metrics.score.COLUMNS`.
+    pairs : PairScores
+    """
+    names = clips["clip"].tolist()
+    kept = ClipReader([truth])
+    truths = ArraySource([truth], size=settings.size, count=count)
+    networks = _as_in_truth(networks, truth)
+    orders = None
+    if settings.shuffles:
+        orders = frame_orders(count, settings.shuffles, np.random.default_rng(seed))
+
+    scored = score_clips(names, truths, prediction, kept=kept, orders=orders, workers=workers)
+    scores = {score.clip: score for score in tqdm(scored, f"{method} {subject}", len(names), mininterval=5)}
+
+    readable = [name for name in names if scores[name].status == "ok"]
+    modelled, logits = {}, {"image_logits": {}, "video_logits": {}}
+    if any(getattr(networks, need) is not None for need in NEEDS.values()):
+        embedded = embed_clips(readable, prediction, networks, batch=settings.batch)
+        for clip, arrays in tqdm(embedded, f"{method} {subject}, models", len(readable), mininterval=5):
+            known = {name: kept.read(clip, name) for name in arrays}
+            modelled[clip] = compare_embeddings(known, arrays, settings.n_ways)
+            for name in logits.keys() & arrays.keys():
+                logits[name][clip] = arrays[name]
+    table = score_rows(
+        clips, scores, networks, modelled,
+        n_ways=settings.n_ways, dataset=dataset, method=method, subject=subject,
+    )  # fmt: skip
+
+    rows = aligned_blocks(clips["segment"].tolist(), settings.block)
+    true_flow = np.array([_or_nan(kept, name) for name in names])
+    flow = np.array([scores[name].mean_flow for name in names])
+    pairs: dict[str, np.ndarray] = {}
+    if len(rows) > 1:
+        shape = (len(rows), len(rows), rows.shape[1])
+        pairs = {name: np.full(shape, np.nan) for name in ("ssim", "hue_circular_corr")}
+        size = min(settings.pair_size, settings.size)
+        for offset, found in pixel_pairs(rows, names, truths, prediction, size=size):
+            for name, values in found.items():
+                pairs[name][:, :, offset] = values
+        pairs["flow_cosine"] = _flow_pairs(flow, true_flow, rows)
+        for kind in ("image", "video"):
+            values = _nway_pairs(kind, names, kept, logits[f"{kind}_logits"], rows)
+            if values is not None:
+                pairs[f"{kind}_2way"] = values
+    by_clip = {"mean_flow_truth": true_flow, "mean_flow": flow}
+    if orders is not None:
+        nothing = np.full(len(orders), np.nan)
+        by_clip["shuffled_epe"] = np.array(
+            [scores[name].shuffled_epe if scores[name].status == "ok" else nothing for name in names]
+        )
+    kept.close()
+    return table, PairScores(names, rows, pairs, by_clip)
+
+
+def _as_in_truth(networks: Networks, truth: Path | str) -> Networks:
+    """Without the networks that the truth's file was made without; its reason is the reason."""
+    absent = {
+        key.removeprefix("absent:"): str(why) for key, why in read_attrs(truth).items() if key.startswith("absent:")
+    }
+    there = {need: None if need in absent else getattr(networks, need) for need in NEEDS.values()}
+    return Networks(**there, absent={**networks.absent, **absent})
+
+
+def _or_nan(kept: ClipReader, clip: str) -> np.ndarray:
+    return kept.read(clip, "mean_flow") if kept.has(clip) else np.full(2, np.nan)
+
+
+def _flow_pairs(flow: np.ndarray, true_flow: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Cosines of mean flows; nan where a clip has none."""
+    values = pair_scores(np.nan_to_num(flow), np.nan_to_num(true_flow), rows)
+    values[np.isnan(flow[rows, 0])[:, None] | np.isnan(true_flow[rows, 0])[None]] = np.nan
+    return values
+
+
+def _nway_pairs(
+    kind: str, names: Sequence[str], kept: ClipReader, logits: dict[str, np.ndarray], rows: np.ndarray
+) -> np.ndarray | None:
+    """Two-way accuracies of aligned pairs; None without the classifier or with too few classes."""
+    if not logits:
+        return None
+    shape = next(iter(logits.values())).shape
+    if shape[-1] <= N_TARGETS:
+        return None
+    nothing = np.full(shape, np.nan, np.float32)
+    truths = np.array([kept.read(name, f"{kind}_logits") if name in logits else nothing for name in names])
+    return nway_pairs(truths, np.array([logits.get(name, nothing) for name in names]), rows, n_way=2)

@@ -1,0 +1,75 @@
+"""The frozen models of the scores as plain functions of frames; a model that is not there leaves its reason."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mind_animator.config.models import ModelsConfig
+from mind_animator.errors import InputError
+from mind_animator.metrics.score import Networks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def open_networks(models: ModelsConfig, *, device: str = "cpu") -> Networks:
+    """Load what the model-based metrics need: ViT, VideoMAE, CLIP and ViFi-CLIP, float32.
+
+    A model that cannot be had (not in the local cache, not in the lock file, a broken folder) is left out with
+    the reason; no other model takes its place.
+    """
+    import torch
+
+    from mind_animator.models import load
+    from mind_animator.models.pictures import PictureRecipe, prepare_pictures
+
+    def pictures(frames: np.ndarray, recipe: PictureRecipe) -> "Tensor":
+        return prepare_pictures(torch.from_numpy(np.ascontiguousarray(frames)).to(device), recipe)
+
+    @torch.inference_mode()
+    def image_logits(frames: np.ndarray) -> np.ndarray:
+        found = opened["image_logits"]
+        return found.model(pictures(frames, found.recipe)).logits.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def video_logits(frames: np.ndarray) -> np.ndarray:
+        found = opened["video_logits"]
+        chosen = frames_for(found.model.config.num_frames, frames.shape[1])
+        clips = frames[:, chosen]
+        flat = pictures(clips.reshape(-1, *clips.shape[2:]), found.recipe)
+        return found.model(flat.reshape(*clips.shape[:2], *flat.shape[1:])).logits.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def clip(frames: np.ndarray) -> np.ndarray:
+        found = opened["clip"]
+        features = found.model.get_image_features(pixel_values=pictures(frames, found.recipe))
+        return getattr(features, "pooler_output", features).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def vifi(frames: np.ndarray) -> np.ndarray:
+        found = opened["vifi"]
+        return found.model(pictures(frames, found.recipe)).float().cpu().numpy()
+
+    functions: dict[str, tuple[Callable[..., Any], str, Callable[[np.ndarray], np.ndarray]]] = {
+        "image_logits": (load.load_vit, models.vit, image_logits),
+        "video_logits": (load.load_videomae, models.videomae, video_logits),
+        "clip": (load.load_clip, models.clip, clip),
+        "vifi": (load.load_vificlip, models.vificlip, vifi),
+    }
+    opened: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    for name, (loader, place, _) in functions.items():
+        try:
+            opened[name] = loader(place, models.lock, device=device)
+        except InputError as error:
+            absent[name] = str(error)
+    return Networks(**{name: functions[name][2] for name in opened}, absent=absent)
+
+
+def frames_for(wanted: int, given: int) -> np.ndarray:
+    """Indices of ``wanted`` frames out of ``given``: the one on show at the middle of each of equal spans.
+
+    A video classifier of 16 frames sees each of 8 frames twice.
+    """
+    return ((np.arange(wanted) + 0.5) * given / wanted).astype(int)

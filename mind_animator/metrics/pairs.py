@@ -1,0 +1,176 @@
+"""Every prediction against the truths of other clips, aligned in blocks, so that any re-pairing is a look-up.
+
+``pairs[b, c, o]`` is the score of the prediction of clip (b, o), the clip at offset o of block b, against the truth
+of clip (c, o), the clip at the same offset of block c. The "other clips" of a clip are thus those at its own offset in
+every other block: n_blocks - 1 of them, all at least a block away in time.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from mind_animator.errors import InputError
+from mind_animator.metrics.pixel import WINDOW, hue_vectors
+from mind_animator.metrics.score import Source
+from mind_animator.video.conform import conform
+
+_LUMINANCE = np.float32((0.01 * 255) ** 2)
+_CONTRAST = np.float32((0.03 * 255) ** 2)
+
+
+def pixel_pairs(
+    rows: np.ndarray, clips: Sequence[str], truth: Source, prediction: Source, *, size: int
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """SSIM and hue correlation of aligned pairs, one offset at a time: each clip is read once.
+
+    Parameters
+    ----------
+    rows : integer array of shape (block, offset)
+        From `mind_animator.statistics.blocks.aligned_blocks`.
+    clips : sequence of str
+        What the rows count.
+    truth, prediction : Source
+    size : int
+        Height and width of the comparison, pixels.
+
+    Yields
+    ------
+    offset : int
+    pairs : dict
+        ``ssim`` and ``hue_circular_corr``, each (block, block), float64; a row of nan for a prediction that
+        cannot be read, a column for a truth.
+    """
+    for offset in range(rows.shape[1]):
+        sides = [[_read(source, clips[row], size) for row in rows[:, offset]] for source in (truth, prediction)]
+        yield offset, {"ssim": ssim_pairs(*sides), "hue_circular_corr": hue_pairs(*sides)}
+
+
+def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
+    """`mind_animator.metrics.pixel.ssim`, mean over frames, of every prediction with every truth.
+
+    Each clip's window moments are computed once; only the product of the two sides is left for a pair.
+
+    Parameters
+    ----------
+    truths, predictions : sequences of arrays of shape (frame, height, width, 3), uint8, or None
+        One shape for all.
+
+    Returns
+    -------
+    array of shape (prediction, truth), float64
+        Equal to `ssim` to 1e-5 (float32 moments about each image's mean); nan where a side is None.
+    """
+    result = np.full((len(predictions), len(truths)), np.nan)
+    known = [(column, _Moments(frames)) for column, frames in enumerate(truths) if frames is not None]
+    for row, frames in enumerate(predictions):
+        if frames is not None:
+            moments = _Moments(frames)
+            for column, other in known:
+                result[row, column] = moments.ssim(other)
+    return result
+
+
+class _Moments:
+    """Local means and variances of a clip, frames and channels side by side as channels of one image."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        height, width = frames.shape[1:3]
+        image = np.ascontiguousarray(frames.transpose(1, 2, 0, 3), dtype=np.float32).reshape(height, width, -1)
+        centre = image.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        self.image = image - centre  # covariances do not mind, and lose fewer digits
+        local = _local_mean(self.image)
+        self.variance = (_local_mean(self.image * self.image) - local * local) * _UNBIASED
+        self.local, self.mean = local, local + centre
+        self.power = self.mean * self.mean
+
+    def ssim(self, other: "_Moments") -> float:
+        """Mean over windows, channels and frames."""
+        product = _local_mean(cv2.multiply(self.image, other.image))
+        product -= self.local * other.local
+        product *= 2 * _UNBIASED
+        product += _CONTRAST
+        above = self.mean * other.mean
+        above *= 2
+        above += _LUMINANCE
+        above *= product
+        below = self.power + other.power
+        below += _LUMINANCE
+        product = self.variance + other.variance
+        product += _CONTRAST
+        below *= product
+        above /= below
+        return float(above.mean(dtype=np.float64))
+
+
+_UNBIASED = np.float32(WINDOW**2 / (WINDOW**2 - 1))
+
+
+def _local_mean(image: np.ndarray) -> np.ndarray:
+    margin = WINDOW // 2
+    means = cv2.boxFilter(image, cv2.CV_32F, (WINDOW, WINDOW))
+    return np.ascontiguousarray(means[margin:-margin, margin:-margin])
+
+
+def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
+    """`mind_animator.metrics.pixel.hue_circular_corr`, mean over frames, of every prediction with every truth.
+
+    Parameters and result as `ssim_pairs`. One matrix product: a frame's score is a dot product of unit vectors.
+    """
+    result = np.full((len(predictions), len(truths)), np.nan)
+    rows = [row for row, frames in enumerate(predictions) if frames is not None]
+    columns = [column for column, frames in enumerate(truths) if frames is not None]
+    if rows and columns:
+        left = np.stack([_hue_units(predictions[row]) for row in rows])
+        right = np.stack([_hue_units(truths[column]) for column in columns])
+        result[np.ix_(rows, columns)] = left @ right.T / len(predictions[rows[0]])
+    return result
+
+
+def _hue_units(frames: np.ndarray) -> np.ndarray:
+    """Centred hue vectors of each frame at unit length (0 for a frame of one colour vector), in one row."""
+    vectors = np.stack([hue_vectors(frame).reshape(-1, 2) for frame in frames])
+    vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    length = np.sqrt((vectors**2).sum(axis=(1, 2), keepdims=True))
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).ravel()
+
+
+def nway_pairs(
+    truths: np.ndarray, predictions: np.ndarray, rows: np.ndarray, *, n_way: int, n_targets: int = 3
+) -> np.ndarray:
+    """N-way accuracy of every prediction for the target classes of every aligned truth.
+
+    Parameters
+    ----------
+    truths, predictions : array of shape (clip, ..., classes), float32
+        Logits; dimensions between are averaged (the frames of 2-way-I).
+    rows : integer array of shape (block, offset)
+
+    Returns
+    -------
+    array of shape (block, block, offset), float64
+        nan where a prediction's or a truth's logits are.
+    """
+    import torch
+
+    from mind_animator.metrics.nway import nway_accuracy, top_classes
+
+    n_blocks, n_offsets = rows.shape
+    whole = [np.isfinite(side).all(axis=tuple(range(1, side.ndim)))[rows] for side in (truths, predictions)]
+    truths, predictions = (torch.from_numpy(np.nan_to_num(side))[torch.from_numpy(rows)] for side in (truths, predictions))
+    targets = top_classes(truths, n_targets)  # (block, offset, ..., targets)
+    result = np.empty((n_blocks, n_blocks, n_offsets))
+    for column in range(n_blocks):
+        target = targets[column].expand(n_blocks, *targets[column].shape)
+        values = nway_accuracy(predictions, target, n_way=n_way)
+        result[:, column] = values.reshape(n_blocks, n_offsets, -1).mean(-1).numpy()
+    result[~(whole[1][:, None] & whole[0][None])] = np.nan
+    return result
+
+
+def _read(source: Source, clip: str, size: int) -> np.ndarray | None:
+    try:
+        frames = source.read(clip)
+    except InputError:
+        return None
+    return frames if frames.shape[1] <= size else conform(frames, size=size, count=len(frames))

@@ -1,0 +1,64 @@
+"""What depends on the truth alone, computed once for every method: frames at the one size, flows, embeddings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mind_animator.artefacts.streams import write_problems, write_stream
+from mind_animator.errors import InputError
+from mind_animator.metrics.score import NEEDS, Networks, Source, describe_motion, embed_clips
+
+
+def encode_truth(
+    clips: Sequence[str],
+    source: Source,
+    networks: Networks,
+    path: Path | str,
+    *,
+    batch: int,
+    rate: float,
+    strict: bool = True,
+) -> dict[str, str]:
+    """Write the truth's file, one clip in memory at a time.
+
+    Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, and what `embed_clips` gives
+    for the networks that are there. Attributes: ``rate`` (frames a second of the clips as they are compared)
+    and ``absent:NAME``, why an array is not there.
+
+    With ``strict`` false, an unreadable true clip is kept as a problem: whoever is scored on it gets the reason.
+
+    The windows' moments of SSIM are not kept: at 256 px they are 12 MB a clip, and reading them back takes
+    longer than computing them.
+
+    Returns
+    -------
+    dict of clip to reason
+        Clips that could not be read.
+
+    Raises
+    ------
+    InputError
+        If a true clip cannot be read (``strict``), or none can.
+    """
+    absent = {f"absent:{name}": networks.absent.get(name, "no model given") for name in NEEDS.values()}
+    absent = {key: why for key, why in absent.items() if getattr(networks, key.removeprefix("absent:")) is None}
+    problems: dict[str, str] = {}
+    with write_stream(path, clips, {"rate": rate, **absent}) as writer:
+        for row, clip in enumerate(tqdm(clips, "true clips", mininterval=5)):
+            try:
+                frames = source.read(clip)
+            except InputError as error:
+                if strict:
+                    raise
+                problems[clip] = f"the truth is unreadable: {error}"
+                continue
+            writer.write(row, {"frames": frames} | describe_motion(frames))
+        if len(problems) == len(clips):
+            raise InputError(f"Expected at least one readable true clip, got: {next(iter(problems.values()), 'none')}")
+        write_problems(writer, problems)
+        if any(getattr(networks, name) is not None for name in NEEDS.values()):
+            row_of = {clip: row for row, clip in enumerate(clips)}
+            for clip, arrays in embed_clips(clips, source, networks, batch=batch):
+                writer.write(row_of[clip], arrays)
+    return problems

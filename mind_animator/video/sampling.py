@@ -1,0 +1,91 @@
+"""Which frames of a movie stand for a clip, told by presentation time."""
+
+import numpy as np
+
+from mind_animator.errors import InputError
+
+# Times of frames are stored to about 30 us in an hour; no frame lasts less than 4 ms.
+_TICK = 1e-3
+# Published movies and tables round durations; a clip may end this much after its movie, seconds.
+_SLACK = 0.1
+_RELEASED_STEP = 8
+
+
+def frames_shown_at(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Index of the frame on the screen at each time: the last one whose presentation has begun.
+
+    Parameters
+    ----------
+    starts : array of shape (n_frames,)
+        Presentation times of the frames, seconds, ascending; the movie's clock starts with its first frame.
+    times : array of any shape
+        Seconds from the first frame.
+
+    Returns
+    -------
+    array of the shape of ``times``, int64
+    """
+    return np.searchsorted(starts - starts[0], np.asarray(times) + _TICK, side="right") - 1
+
+
+def sample_indices(
+    starts: np.ndarray,
+    end: float,
+    onsets: np.ndarray,
+    durations: np.ndarray,
+    *,
+    frames: int,
+    rate: float,
+    sampling: str,
+    where: str,
+) -> np.ndarray:
+    """Frame indices of every clip of one movie.
+
+    ``true_rate``: the frame shown at ``onset + k / rate``, k = 0 .. frames - 1. ``released_code``: every 8th frame
+    of the file, counted from the frame shown at the onset (0, 8, .., 56 for 8 frames).
+
+    Parameters
+    ----------
+    starts : array of shape (n_frames,)
+        Presentation times, seconds, ascending.
+    end : float
+        Time at which the last frame's presentation ends, on the clock of ``starts``, seconds.
+    onsets, durations : arrays of shape (n_clips,)
+        Clips, in seconds from the first frame.
+    frames, rate, sampling
+        See `mind_animator.config.stimuli.StimuliConfig`.
+    where : str
+        The movie, for messages.
+
+    Returns
+    -------
+    array of shape (n_clips, frames), int64
+
+    Raises
+    ------
+    InputError
+        If a clip does not lie in the movie, or its samples do not lie in the clip.
+    """
+    onsets, durations = np.asarray(onsets, float), np.asarray(durations, float)
+    length = float(end - starts[0])
+    bad = np.flatnonzero((onsets < 0) | (onsets + durations > length + _SLACK))
+    if bad.size:
+        first = bad[0]
+        raise InputError(
+            f"Expected a movie of {onsets[first] + durations[first]:g} s or more "
+            f"(clip {first} of its table), got {length:.3f} s ({where})."
+        )
+    steps = np.arange(frames)
+    if sampling == "released_code":
+        indices = frames_shown_at(starts, onsets)[:, None] + _RELEASED_STEP * steps
+    else:
+        late = np.flatnonzero(durations + _TICK < (frames - 1) / rate)
+        if late.size:
+            raise InputError(
+                f"Expected {frames} frames at {rate:g} Hz to fit into a clip, got clips of {durations[late[0]]:g} s ({where})."
+            )
+        # a time within the slack after the end shows the last frame
+        indices = frames_shown_at(starts, onsets[:, None] + steps / rate)
+    if indices.max() >= len(starts):
+        raise InputError(f"Expected frame {indices.max()} in the movie, got {len(starts)} frames ({where}).")
+    return indices

@@ -1,0 +1,67 @@
+"""A segment's movies, cut into the sampled frames of its clips."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.config.stimuli import StimuliConfig
+from mind_animator.errors import InputError
+from mind_animator.video.decode import Movie, read_clips
+from mind_animator.video.sampling import sample_indices
+
+
+def plan_segment(
+    table: pd.DataFrame, movies: Mapping[str, Path], settings: StimuliConfig, threads: int = 1
+) -> dict[Path, tuple[np.ndarray, np.ndarray]]:
+    """Open every movie and find the frames of every clip, before any is decoded.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a clip with columns ``file`` (name or path of its movie), ``onset``, ``duration`` (seconds).
+    movies : mapping of file name to path
+    settings : StimuliConfig
+    threads : int
+        Decoder threads.
+
+    Returns
+    -------
+    dict
+        Movie -> (rows of the table, frame indices (row, frame)), in the order of the table.
+
+    Raises
+    ------
+    InputError
+        If a movie is missing, broken, or too short for its clips.
+    """
+    names = table["file"].map(lambda file: Path(file).name)
+    plan = {}
+    for name in names.unique():
+        if name not in movies:
+            raise InputError(f"Expected movie '{name}' among the segment's files, got {sorted(movies)[:5]}.")
+        rows = np.flatnonzero(names == name)
+        movie = Movie(movies[name], threads)
+        indices = sample_indices(
+            movie.starts,
+            movie.end,
+            table["onset"].to_numpy()[rows],
+            table["duration"].to_numpy()[rows],
+            frames=settings.frames,
+            rate=settings.rate,
+            sampling=settings.sampling,
+            where=str(movies[name]),
+        )
+        plan[movies[name]] = (rows, indices)
+    return plan
+
+
+def segment_clips(
+    plan: Mapping[Path, tuple[np.ndarray, np.ndarray]], settings: StimuliConfig, threads: int = 1
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, one movie after another."""
+    for path, (rows, indices) in plan.items():
+        clips = read_clips(Movie(path, threads), indices, size=settings.size, crop=settings.crop)
+        for row, frames in clips:
+            yield int(rows[row]), frames

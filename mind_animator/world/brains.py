@@ -1,0 +1,276 @@
+"""Brains of the embedded world: what a simulated cortex does while a movie of known content is shown.
+
+The parameters of the scenes drive the real 32k fs_LR cortex, in areas chosen by name:
+
+- *structure* (V1, V2, V3, V4): luminance and two colour contrasts of a 16 x 16 picture of the scene, seen through
+  receptive fields that lie retinotopically on the flat cortex (left hemisphere, right half of the picture);
+- *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
+- *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
+
+The neural drive runs at 4 Hz, is convolved with the canonical haemodynamic response and sampled at the *end* of each
+volume's acquisition. A volume whose acquisition starts 4 s after a clip's onset then ends 5 s after the middle of that
+2-s clip, where the response peaks. Nothing that a network computed enters: what the decoders aim at is never what
+drives the brain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gamma
+
+import numpy as np
+
+from mind_animator.artefacts.cortex import N_GRAYORDINATES, area_names, flat_coordinates
+from mind_animator.world import scenes
+
+PLANTED: Mapping[str, tuple[str, ...]] = {
+    "structure": ("V1", "V2", "V3", "V4"),
+    "motion": ("V1", "MT", "MST", "V3A"),
+    "semantics": (
+        "LO1", "LO2", "LO3", "PIT", "FFC", "VVC", "PH", "VMV1", "VMV2", "VMV3", "TPOJ1", "TPOJ2", "TPOJ3",
+    ),
+}  # fmt: skip
+SIGNALS = ("full", "no_motion", "none")
+TR = 2.0
+RATE = 4.0  # neural drive, Hz
+FROZEN = 12.0  # seconds for which the first and the last frame stand still around a movie
+PICTURE = 16  # height and width of the picture that areas of structure see
+BASELINE, UNIT = 10_000.0, 100.0  # mean of the volumes, and the size of one deviation of a response (1 %)
+
+_FIELD = {"V1": 0.05, "V2": 0.07, "V3": 0.09, "V4": 0.13}  # receptive fields, frame widths
+_CHANNELS = {"V1": (1.0, 0.7, 0.7), "V2": (1.0, 0.8, 0.8), "V3": (1.0, 0.8, 0.8), "V4": (0.6, 1.0, 1.0)}
+_GAIN = {"MT": 1.4, "MST": 1.3, "V3A": 1.1}
+_MOTION_IN_V1 = 0.7
+_AUTOCORRELATION = 0.35
+_SHARED = 4  # noise that many vertices have in common, components
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One subject's weights.
+
+    Attributes
+    ----------
+    rows : ndarray (driven,) int64
+        Cortical grayordinates that any feature drives, ascending.
+    weights : dict of str to ndarray (feature, driven) float32
+        ``structure`` (768), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each feature. Over
+        a long movie the response of a vertex has a deviation of about its gain.
+    """
+
+    rows: np.ndarray
+    weights: dict[str, np.ndarray]
+
+
+def canonical_response(seconds: np.ndarray) -> np.ndarray:
+    """SPM's canonical haemodynamic response, per second::
+
+        h(t) = t^5 exp(-t) / 5! - t^15 exp(-t) / (6 x 15!),    t >= 0, divided by its integral 5 / 6
+
+    Peak at 5 s, undershoot at 15.7 s.
+    """
+    t = np.maximum(np.asarray(seconds, np.float64), 0)
+    return (t**5 / gamma(6) - t**15 / (6 * gamma(16))) * np.exp(-t) * 6 / 5
+
+
+def volume_times(n_volumes: int, recording_start: float) -> np.ndarray:
+    """Time of each volume, seconds since the movie's start: the end of its acquisition."""
+    return recording_start + TR * np.arange(1, n_volumes + 1)
+
+
+def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Neural drive of a movie with its frozen first and last frames.
+
+    Parameters
+    ----------
+    shots : list of Shot
+    signal : str
+        ``full``; ``no_motion`` (no drive of motion, and the object of a shot stays at its mid-shot place); ``none``
+        (no drive at all).
+
+    Returns
+    -------
+    times : ndarray (time,)
+        Middles of quarter-second bins, seconds since the movie's start, from -12 to 12 past its end.
+    features : dict of ndarray (time, feature) float32
+        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1]; ``motion``: relative
+        speed times (1, cos d, sin d, cos 2d, sin 2d) of direction d; ``semantics``: indicators of noun and of scene.
+        All 0 on the signal's account where it leaves them out.
+    """
+    if signal not in SIGNALS:
+        raise ValueError(f"Expected a signal of {SIGNALS}, got {signal!r}.")
+    end = shots[-1].offset
+    times = np.arange(-FROZEN, end + FROZEN, 1 / RATE) + 0.5 / RATE
+    features = {
+        "structure": np.zeros((len(times), 3 * PICTURE**2), np.float32),
+        "motion": np.zeros((len(times), 5), np.float32),
+        "semantics": np.zeros((len(times), len(scenes.NOUNS) + len(scenes.SCENES)), np.float32),
+    }
+    if signal == "none":
+        return times, features
+    fastest = scenes.SPEED_RANGE[1]
+    for row, time in enumerate(times):
+        shown = float(np.clip(time, 0, end - 1e-3))
+        shot = scenes.shot_at(shots, shown)
+        within = shot.duration / 2 if signal == "no_motion" else shown - shot.onset
+        features["structure"][row] = _opponent(scenes.render_frame(shot, within, PICTURE)).ravel()
+        if signal == "full" and 0 <= time < end:
+            d = shot.direction
+            tuning = (1, np.cos(d), np.sin(d), np.cos(2 * d), np.sin(2 * d))
+            features["motion"][row] = shot.speed / fastest * np.array(tuning)
+        features["semantics"][row, scenes.NOUNS.index(shot.noun)] = 1
+        features["semantics"][row, len(scenes.NOUNS) + scenes.SCENES.index(shot.scene)] = 1
+    return times, features
+
+
+def haemodynamics(times: np.ndarray, features: Mapping[str, np.ndarray], volumes: np.ndarray) -> dict[str, np.ndarray]:
+    """Features convolved with the canonical response and sampled at the volumes' times, (volume, feature)."""
+    kernel = (canonical_response(volumes[:, None] - times) / RATE).astype(np.float32)
+    return {name: kernel @ feature for name, feature in features.items()}
+
+
+def make_brain(seed: int, subject: int) -> Brain:
+    """Draw a subject: retinotopic layout, tuning, codes and gains.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the world.
+    subject : int
+        Number of the subject; each has a stream of its own.
+    """
+    rng = np.random.default_rng((seed, subject, 1))
+    names = area_names()
+    bare = np.strings.slice(names, 2, None)
+    driven = sorted({area for areas in PLANTED.values() for area in areas})
+    rows = np.flatnonzero(np.isin(bare, driven))
+    weights = {
+        "structure": np.zeros((3 * PICTURE**2, len(rows)), np.float32),
+        "motion": np.zeros((5, len(rows)), np.float32),
+        "semantics": np.zeros((len(scenes.NOUNS) + len(scenes.SCENES), len(rows)), np.float32),
+    }
+    flat = flat_coordinates()
+    for area in PLANTED["structure"]:
+        for side in "LR":
+            columns = np.flatnonzero(names[rows] == f"{side}_{area}")
+            centres = _retinotopy(flat[rows[columns]], side, rng)
+            weights["structure"][:, columns] = _receptive_fields(centres, area, rng)
+    columns = np.flatnonzero(np.isin(bare[rows], PLANTED["motion"]))
+    preferred = rng.uniform(0, 2 * np.pi, len(columns))
+    weights["motion"][:, columns] = [
+        0.4 * rng.standard_normal(len(columns)),
+        np.cos(preferred),
+        np.sin(preferred),
+        0.3 * np.cos(2 * preferred),
+        0.3 * np.sin(2 * preferred),
+    ]
+    columns = np.flatnonzero(np.isin(bare[rows], PLANTED["semantics"]))
+    share = rng.uniform(0, np.pi / 2, len(columns))
+    nouns = rng.standard_normal((len(scenes.NOUNS), len(columns))) * np.sin(share)
+    settings = rng.standard_normal((len(scenes.SCENES), len(columns))) * np.cos(share)
+    weights["semantics"][:, columns] = np.concatenate([nouns, settings])
+    gains = np.exp(0.3 * rng.standard_normal(len(rows)))
+    gains *= [_GAIN.get(area, 1.0) for area in bare[rows]]
+    return Brain(rows, _scaled(weights, gains, bare[rows]))
+
+
+def responses(brain: Brain, convolved: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Noise-free response of the driven vertices, (driven, volume) float32, in deviations."""
+    return sum(brain.weights[name].T @ feature.T for name, feature in convolved.items())
+
+
+def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """One run: signal, autocorrelated noise, drifts and a baseline.
+
+    Parameters
+    ----------
+    brain : Brain
+    signal : ndarray (driven, volume) float32
+        Noise-free responses, of `responses`.
+    noise : float
+        Deviation of the noise, drifts aside, in deviations of the response.
+    rng : Generator
+        The run's own.
+
+    Returns
+    -------
+    ndarray (91282, volume) float32
+        All grayordinates, subcortical ones without signal; about 10,000, with 100 a deviation of the response.
+    """
+    n_volumes = signal.shape[1]
+    own = np.sqrt(0.85).astype(np.float32) * _autoregression(n_volumes, _AUTOCORRELATION)
+    common = rng.standard_normal((_SHARED, n_volumes), np.float32) @ _autoregression(n_volumes, 0.7).T
+    place = np.linspace(-1, 1, n_volumes)
+    waves = [np.cos(np.pi * k * (place + 1) / 2 + rng.uniform(0, 2 * np.pi)) for k in (5, 6)]
+    slow = np.array([place, place**2 - 1 / 3, place**3 - 0.6 * place, *waves], np.float32)
+    courses = np.concatenate([common, slow])
+    size = np.array([np.sqrt(0.15 / _SHARED)] * _SHARED + [1.5, 1.0, 0.7, 0.15, 0.15], np.float32)
+    series = np.empty((N_GRAYORDINATES, n_volumes), np.float32)
+    for start in range(0, N_GRAYORDINATES, _BLOCK):
+        block = series[start : start + _BLOCK]
+        white = rng.standard_normal(block.shape, np.float32)
+        np.matmul(white, own.T, out=block)
+        block += (rng.standard_normal((len(block), len(courses)), np.float32) * size) @ courses
+        block *= np.float32(noise)
+        first, last = np.searchsorted(brain.rows, (start, start + len(block)))
+        block[brain.rows[first:last] - start] += signal[first:last]
+        block *= np.float32(UNIT)
+        block += np.float32(BASELINE) * (1 + 0.1 * rng.standard_normal((len(block), 1), np.float32))
+    return series
+
+
+def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:
+    """Weights that give each vertex the deviation of its gain over a long movie of every combination."""
+    times, features = drive(scenes.sample_movie(0, 480.0, "all"))
+    convolved = haemodynamics(times, features, volume_times(245, 2.0))
+    scaled = {}
+    for name, weight in weights.items():
+        deviation = (convolved[name] @ weight).std(axis=0)
+        share = np.where(areas == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
+        scaled[name] = (weight * np.divide(gains * share, deviation, where=deviation > 0, out=0 * gains)).astype(
+            np.float32
+        )
+    return scaled
+
+
+def _opponent(picture: np.ndarray) -> np.ndarray:
+    """Luminance, red-green and blue-yellow contrast in [-1, 1], (channel, height, width), of an RGB picture."""
+    red, green, blue = np.moveaxis(picture.astype(np.float32) / 255, -1, 0)
+    return np.stack([2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1, red - green, blue - (red + green) / 2])
+
+
+def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.ndarray:
+    """Centres (x, y) of receptive fields, in frame widths, of an area's vertices on the flat map.
+
+    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the picture that
+    the hemisphere sees, a little beyond the vertical midline.
+    """
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turned = (flat - flat.mean(axis=0)) @ turn
+    spread = turned.argsort(axis=0).argsort(axis=0) / max(len(flat) - 1, 1)
+    spread = np.clip(spread + 0.02 * rng.standard_normal(spread.shape), 0, 1)
+    spread[:, 0] = 0.54 * spread[:, 0] + (0.46 if side == "L" else 0.0)
+    return spread
+
+
+def _receptive_fields(centres: np.ndarray, area: str, rng: np.random.Generator) -> np.ndarray:
+    """Weights (channel x pixel, vertex) of Gaussian fields, each with a random mixture of the three channels."""
+    middles = (np.arange(PICTURE) + 0.5) / PICTURE
+    width = 2 * _FIELD[area] ** 2
+    across = np.exp(-((middles[:, None] - centres[:, 0]) ** 2) / width)  # (column, vertex)
+    down = np.exp(-((middles[:, None] - centres[:, 1]) ** 2) / width)  # (row, vertex)
+    field = (down[:, None] * across[None]).reshape(PICTURE**2, -1)
+    field /= field.sum(axis=0)
+    mixture = rng.standard_normal((3, len(centres))) * np.array(_CHANNELS[area])[:, None]
+    return (mixture[:, None] * field[None]).reshape(3 * PICTURE**2, -1)
+
+
+def _autoregression(length: int, coefficient: float) -> np.ndarray:
+    """Matrix that turns white noise into stationary AR(1) noise of deviation 1, (length, length) float32."""
+    age = np.arange(length)[:, None] - np.arange(length)
+    powers = np.where(age >= 0, float(coefficient) ** np.maximum(age, 0), 0.0)
+    powers[:, 1:] *= np.sqrt(1 - coefficient**2)
+    return powers.astype(np.float32)
+
+

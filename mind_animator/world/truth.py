@@ -1,0 +1,84 @@
+"""Truth about a movie of the embedded world: shots, layout and optical flow. Only scoring and tests may read it."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.files import read_json, write_json
+from mind_animator.errors import InputError
+from mind_animator.world import scenes
+
+
+def write_truth(path: Path, shots: list[scenes.Shot]) -> None:
+    """Write the shots of a movie, and where its object is at 4 Hz, as JSON; atomic.
+
+    Everything else (pictures, masks, flow at any time and size) follows from the shots.
+    """
+    times = np.arange(0, shots[-1].offset, 0.25)
+    table = {key: values.tolist() for key, values in layout(shots, times).items()}
+    write_json(path, {"shots": [asdict(shot) for shot in shots], "time": times.tolist(), "layout": table})
+
+
+def read_truth(path: Path) -> list[scenes.Shot]:
+    """Read the shots of a movie; `InputError` names the file where it is no truth file."""
+    stored = read_json(path)
+    names = {field.name for field in fields(scenes.Shot)}
+    if not isinstance(stored, dict) or not all(set(shot) == names for shot in stored.get("shots", [{}])):
+        raise InputError(f"Expected the shots of a movie, each with {sorted(names)}, in {path}, got something else.")
+    return [
+        scenes.Shot(**shot | {"sky": tuple(shot["sky"]), "ground": tuple(shot["ground"])}) for shot in stored["shots"]
+    ]
+
+
+def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]:
+    """What is on the screen at given times.
+
+    Parameters
+    ----------
+    shots : list of Shot
+    times : ndarray (time,)
+        Seconds since the movie's start.
+
+    Returns
+    -------
+    dict of ndarray (time,)
+        ``noun`` and ``scene`` (indices), ``x`` and ``y`` (centre, frame widths), ``velocity_x`` and ``velocity_y``
+        (frame widths per second).
+    """
+    rows = []
+    for time in times:
+        shot = scenes.shot_at(shots, float(time))
+        noun, scene = scenes.NOUNS.index(shot.noun), scenes.SCENES.index(shot.scene)
+        rows.append((noun, scene, *scenes.position(shot, time - shot.onset), *scenes.velocity(shot)))
+    columns = ("noun", "scene", "x", "y", "velocity_x", "velocity_y")
+    types = (np.int64, np.int64, float, float, float, float)
+    return {
+        name: np.asarray(values, kind) for name, values, kind in zip(columns, zip(*rows, strict=True), types, strict=True)
+    }
+
+
+def clip_flow(shots: list[scenes.Shot], times: np.ndarray, size: int) -> np.ndarray:
+    """Exact optical flow between the frames of a clip; across a cut there is none (NaN).
+
+    Parameters
+    ----------
+    shots : list of Shot
+    times : ndarray (frame,)
+        Seconds since the movie's start.
+    size : int
+        Height and width in pixels.
+
+    Returns
+    -------
+    ndarray (frame - 1, size, size, 2) float32
+        Displacement (x, y) in pixels.
+    """
+    flows = []
+    for start, stop in zip(times[:-1], times[1:], strict=True):
+        shot, following = scenes.shot_at(shots, float(start)), scenes.shot_at(shots, float(stop))
+        if shot is following:
+            flows.append(scenes.flow(shot, start - shot.onset, stop - shot.onset, size))
+        else:
+            flows.append(np.full((size, size, 2), np.nan, np.float32))
+    return np.stack(flows)

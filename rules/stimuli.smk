@@ -1,0 +1,44 @@
+"""Movies -> clips of frames, by presentation time, decoded once and never encoded again."""
+
+
+rule segment_movie:
+    input:
+        movies=lambda wildcards: [
+            str(path) for path in DATASET.stimulus_files(wildcards.segment)
+        ],
+    output:
+        frames=f"{R}/stimuli/{{segment}}.h5",
+        table=f"{R}/stimuli/{{segment}}.tsv",
+    log:
+        f"{R}/logs/segment_movie/{{segment}}.log",
+    benchmark:
+        f"{R}/benchmarks/segment_movie/{{segment}}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=4_000,
+        runtime=120,
+    params:
+        code=code_digest("workflow_scripts/segment_movie.py", *ADAPTER_FILES),
+        clips=clip_digest,
+        settings=json_of(CONFIG.stimuli),
+        # not tracked (it names threads): the clips above are all that matters of it
+        dataset=lambda wildcards, threads: DATASET_JSON,
+    message:
+        "Cutting segment {wildcards.segment} into clips"
+    shell:
+        "python -m workflow_scripts.segment_movie"
+        " --dataset {params.dataset:q}"
+        " --segment {wildcards.segment}"
+        " --settings {params.settings:q}"
+        " --threads {threads}"
+        " --frames {output.frames}"
+        " --table {output.table}"
+        " > {log} 2>&1"
+
+
+rule stimuli:
+    """All clips of frames and their tables."""
+    input:
+        expand(f"{R}/stimuli/{{segment}}.h5", segment=SEGMENTS),

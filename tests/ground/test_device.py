@@ -1,0 +1,52 @@
+"""A job gets a card of its own, and a clear word where there is none."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mind_animator.device import claim_card, use_device
+from mind_animator.errors import InputError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mind_animator.device import claim_card
+print(claim_card(["0", "1"], Path(sys.argv[1])), flush=True)
+time.sleep(60)
+"""
+
+
+def test_jobs_side_by_side_get_different_cards_and_a_killed_one_frees_its_own(tmp_path: Path):
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        cards = sorted(job.stdout.readline().strip() for job in jobs)
+        assert cards == ["0", "1"]
+        assert claim_card(["0", "1"], tmp_path) is None
+        jobs[0].kill()
+        jobs[0].wait()
+        deadline = time.monotonic() + 10
+        while (card := claim_card(["0", "1"], tmp_path)) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert card in ("0", "1")
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+
+
+def test_a_missing_card_is_said_before_any_work():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(InputError, match=r"Expected a CUDA device \(device: cuda\), got none"):
+        use_device("cuda")
+    with pytest.raises(InputError, match="Expected device 'cpu' or 'cuda', got 'tpu'"):
+        use_device("tpu")
+    assert use_device("cpu") == "cpu"

@@ -1,0 +1,78 @@
+"""Invert the decoded latents of one shard of test clips: the noise from which the generator starts."""
+
+import argparse
+
+import torch
+from pydantic import ValidationError
+
+from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.artefacts.reconstructions import check_shapes, read_shard
+from mind_animator.config.base import explain
+from mind_animator.config.reconstruction import InversionConfig
+from mind_animator.diffusion.generator import invert_batch, load_generator
+from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
+from mind_animator.errors import InputError, run_command
+from mind_animator.models.places import content_digest, locate
+from mind_animator.provenance import code_digest, fingerprint
+
+
+def main() -> None:
+    """Read predictions, invert batch by batch, write the noise."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
+    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
+    parser.add_argument("--lock", help="lock file of models")
+    parser.add_argument("--settings", required=True, help="inversion settings, JSON")
+    parser.add_argument(
+        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
+    )
+    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
+    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
+    parser.add_argument("--output", required=True, help="HDF5 file with noise (clip, frame, 4, h, w)")
+    arguments = parser.parse_args()
+    try:
+        settings = InversionConfig.model_validate_json(arguments.settings)
+    except ValidationError as error:
+        raise InputError(explain(error, "--settings")) from None
+    clips, arrays = read_shard(arguments.predictions, arguments.shard, arguments.shard_size, ["latents"])
+    check_shapes(arguments.predictions, arrays, arguments.tokens)
+    latents = torch.from_numpy(arrays["latents"])
+    stamp = fingerprint(
+        settings=settings.model_dump(mode="json"),
+        seed=arguments.seed,
+        tokens=arguments.tokens,
+        clips=clips,
+        arrays=array_digest(arrays),
+        models=[
+            content_digest(locate(arguments.model, arguments.lock, part)) for part in ("unet", "text_encoder")
+        ],
+        code=code_digest("workflow_scripts/invert_latents.py"),
+    )
+    generator = load_generator(
+        arguments.model,
+        arguments.lock,
+        latents.shape[1],
+        settings,
+        device=arguments.device,
+        seed=arguments.seed,
+    )
+    finished = FinishedBatches(arguments.state, stamp)
+    noise = process_shard(
+        clips,
+        arguments.shard,
+        settings.clips_per_batch,
+        lambda rows: {
+            "noise": invert_batch(generator, latents[list(rows)], settings, arguments.tokens).numpy()
+        },
+        finished,
+        title=f"Inverting shard {arguments.shard:05d}",
+    )
+    write_arrays(arguments.output, noise, clips)
+    finished.remove()
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,112 @@
+"""Reconstruct one shard of test clips: from predictions and inverted latents to frames."""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from mind_animator.artefacts.reconstructions import (
+    check_shapes,
+    has_array,
+    read_finite,
+    read_shard,
+    write_reconstructions,
+)
+from mind_animator.config.base import explain
+from mind_animator.config.reconstruction import ReconstructionConfig
+from mind_animator.diffusion.generator import load_generator, reconstruct_batch
+from mind_animator.diffusion.sample import decode_frames
+from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
+from mind_animator.errors import InputError, run_command
+from mind_animator.models.load import load_vae
+from mind_animator.models.places import content_digest, locate
+from mind_animator.provenance import code_digest, fingerprint
+
+
+def main() -> None:
+    """Read predictions and inversions, sample batch by batch, write frames and a video."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--predictions", required=True, help="HDF5 file with latents and condition")
+    parser.add_argument(
+        "--inversions", help="HDF5 file with noise of the same clips; none with inversion_steps 0"
+    )
+    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
+    parser.add_argument("--lock", help="lock file of models")
+    parser.add_argument("--settings", required=True, help="reconstruction settings, JSON")
+    parser.add_argument(
+        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
+    )
+    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
+    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
+    parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
+    parser.add_argument("--video", required=True, help="mp4 file to write")
+    arguments = parser.parse_args()
+    try:
+        settings = ReconstructionConfig.model_validate_json(arguments.settings)
+    except ValidationError as error:
+        raise InputError(explain(error, "--settings")) from None
+    if bool(settings.inversion_steps) != bool(arguments.inversions):
+        raise InputError(
+            f"Expected --inversions just where inversion_steps > 0, got {arguments.inversions} "
+            f"with inversion_steps {settings.inversion_steps}."
+        )
+    has_text = has_array(arguments.predictions, "condition")
+    names = ["latents", "condition"] if has_text else ["latents"]
+    clips, arrays = read_shard(arguments.predictions, arguments.shard, arguments.shard_size, names)
+    if arguments.inversions:
+        arrays |= read_finite(arguments.inversions, ["noise"], clips)
+    check_shapes(arguments.predictions, arrays, arguments.tokens)
+    stamp = fingerprint(
+        settings=settings.model_dump(mode="json"),
+        seed=arguments.seed,
+        clips=clips,
+        arrays=array_digest(arrays),
+        models=[
+            content_digest(locate(arguments.model, arguments.lock, part))
+            for part in ("unet", "vae", "text_encoder")
+        ],
+        code=code_digest("workflow_scripts/reconstruct_clips.py"),
+    )
+    generator = load_generator(
+        arguments.model,
+        arguments.lock,
+        arrays["latents"].shape[1],
+        settings,
+        device=arguments.device,
+        seed=arguments.seed,
+    )
+    vae = load_vae(arguments.model, arguments.lock, device=arguments.device)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if not has_text:
+        # A method without semantics says nothing: the empty prompt does.
+        empty = generator.encode_text("", arguments.tokens)[:, 1:].cpu()
+        tensors["condition"] = empty.expand(len(clips), -1, -1)
+
+    def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
+        batch = {name: tensor[list(rows)] for name, tensor in tensors.items()}
+        latents = reconstruct_batch(
+            generator,
+            batch["latents"],
+            batch.get("noise"),
+            batch["condition"],
+            [clips[row] for row in rows],
+            settings,
+            seed=arguments.seed,
+        )
+        return {"frames": decode_frames(vae, latents.to(generator.device)).numpy()}
+
+    finished = FinishedBatches(arguments.state, stamp)
+    title = f"Reconstructing shard {arguments.shard:05d}"
+    results = process_shard(clips, arguments.shard, settings.clips_per_batch, work, finished, title=title)
+    write_reconstructions(arguments.frames, arguments.video, clips, results["frames"], arguments.rate)
+    finished.remove()
+
+
+if __name__ == "__main__":
+    run_command(main)
