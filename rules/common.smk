@@ -91,3 +91,46 @@ def clip_digest(wildcards):
 def pinned_model(name):
     """What a rule tracks of a model: its revision in the lock file, or that it is a local folder."""
     return identity(getattr(CONFIG.models, name), CONFIG.models.lock)
+
+
+def methods_by(reconstruction):
+    """Wildcard pattern of the methods that reconstruct in this way; matches nothing where there are none."""
+    names = [name for name, m in METHODS.items() if m.reconstruction == reconstruction]
+    return "|".join(names) or "(?!)"
+
+
+def inverted_latents(wildcards):
+    """Inversion artefact behind a reconstruction; none where sampling starts from noised latents."""
+    if not CONFIG.reconstruction.inversion_steps:
+        return []
+    owner = METHODS[wildcards.method].inversion_of
+    return f"{R}/inversions/{owner}/sub-{wildcards.subject}/clips-{wildcards.shard}.h5"
+
+
+def shard_frames(size):
+    """Input function: the segments' frames that a shard of this size is taken from."""
+    return lambda wildcards: [
+        f"{R}/stimuli/{segment}.h5"
+        for segment in shard_segments(CLIPS, size, wildcards.shard)
+    ]
+
+
+def clips_before(size):
+    """Clips of a shard's first segment that come before the shard."""
+    return lambda wildcards: int(
+        shard_clips(CLIPS, size, wildcards.shard)[0].rsplit("-", 1)[1]
+    )
+
+
+def clips_in(size):
+    """Number of a shard's clips."""
+    return lambda wildcards: len(shard_clips(CLIPS, size, wildcards.shard))
+
+
+def captions_of_features(wildcards):
+    """Tables of captions that a shard of features is made from."""
+    size = CONFIG.shards.captions
+    first = int(wildcards.shard)
+    last = first + len(shard_clips(CLIPS, CONFIG.shards.features, wildcards.shard)) - 1
+    starts = range(first // size * size, last + 1, size)
+    return [f"{R}/captions/clips-{start:05d}.tsv" for start in starts]

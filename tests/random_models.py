@@ -1,4 +1,4 @@
-"""Folders of random-weight models in the very formats that the loaders read (no fixture of their own: a function)."""
+"""Folders of random-weight models in the very formats that the loaders read."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def save_random_models(folder: Path, seed: int = 0) -> Path:
 
 
 def _spread(model: torch.nn.Module) -> None:
-    """Widen the weights that initialisation leaves near zero, so that outputs depend on their inputs visibly."""
+    """Widen weights that initialisation leaves near zero, so that outputs depend visibly on their inputs."""
     with torch.no_grad():
         for value in model.parameters():
             if value.ndim > 1:

@@ -16,7 +16,7 @@ from mind_animator.datasets import open_dataset
 from mind_animator.errors import InputError, run_command
 from mind_animator.provenance import file_sha256
 from mind_animator.video.cuts import cut_places
-from mind_animator.video.segment import plan_segment, segment_clips
+from mind_animator.video.segment import plan_segment, ready_clips, segment_clips
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,20 +33,24 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
     if given.segment not in {segment.id for segment in dataset.segments}:
         raise InputError(f"Expected --segment to be one of the data set's, got '{given.segment}'.")
-    movies = {path.name: path for path in dataset.stimulus_files(given.segment)}
     table = dataset.clip_table(given.segment)
-    plan = plan_segment(table, movies, settings, given.threads)
+    ready = dataset.frames(given.segment)
+    movies = dataset.stimulus_files(given.segment)
+    if ready is None:
+        plan = plan_segment(table, {path.name: path for path in movies}, settings, given.threads)
+        clips = segment_clips(plan, settings, given.threads)
+    else:
+        clips = ready_clips(ready, len(table), settings, given.segment)
 
     cuts = np.zeros(len(table), bool)
     attrs = {
         "stimuli": settings.model_dump_json(),
-        "movies": json.dumps({path.name: file_sha256(path) for path in plan}),
+        "movies": json.dumps({path.name: file_sha256(path) for path in movies}),
     }
     with write_stream(given.frames, list(table["clip"]), attrs) as stream:
-        clips = segment_clips(plan, settings, given.threads)
         for row, frames in tqdm(clips, total=len(table), desc=given.segment, unit="clip", mininterval=5):
             stream.write(row, {"frames": frames})
-            cuts[row] = len(cut_places(frames, settings.cut_distance)) > 0
+            cuts[row] = len(cut_places(frames)) > 0
     write_table(given.table, table.assign(scene_cut=cuts))
 
 

@@ -16,6 +16,7 @@ def write_arrays(
     arrays: Mapping[str, np.ndarray],
     clips: Sequence[str] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    others: Mapping[str, np.ndarray | Sequence[str]] | None = None,
 ) -> None:
     """Write named arrays to HDF5, losslessly compressed where that pays (integers), one chunk a clip.
 
@@ -27,6 +28,8 @@ def write_arrays(
         Clip names, stored as the data set ``clip``.
     attrs : mapping, optional
         Plain values kept as attributes of the file.
+    others : mapping of name to array or list of str, optional
+        Further arrays whose first axis is not the clips, e.g. by voxel; read them with `read_whole`.
     """
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for name, array in arrays.items():
@@ -40,8 +43,25 @@ def write_arrays(
             )  # fmt: skip
         if clips is not None:
             file.create_dataset("clip", data=list(clips), dtype=h5py.string_dtype())
+        for name, array in (others or {}).items():
+            text = len(array) > 0 and isinstance(array[0], str)
+            file.create_dataset(
+                name, data=list(array) if text else array, dtype=h5py.string_dtype() if text else None
+            )
         for key, value in (attrs or {}).items():
             file.attrs[key] = value
+
+
+def read_whole(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read named arrays of one file as they are, whatever their axes; text becomes an array of str."""
+    with open_arrays(path) as file:
+        members = {name: _member(file, name) for name in names}
+        return {
+            name: np.array(member.asstr()[:], dtype=str)
+            if h5py.check_string_dtype(member.dtype)
+            else member[:]
+            for name, member in members.items()
+        }
 
 
 def read_attrs(path: Path | str) -> dict[str, Any]:
@@ -114,7 +134,9 @@ def read_arrays(
     row_of = {clip: row for row, clip in enumerate(found)}
     missing = [clip for clip in clips if clip not in row_of]
     if missing:
-        raise InputError(f"Expected clip '{missing[0]}' ({len(missing)} missing) in {paths[0]} and its shards.")
+        raise InputError(
+            f"Expected clip '{missing[0]}' ({len(missing)} missing) in {paths[0]} and its shards."
+        )
     order = [row_of[clip] for clip in clips]
     if order == list(range(len(found))):
         return list(clips), joined
@@ -150,3 +172,14 @@ def _member(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise InputError(f"Expected an array '{name}' in {file.filename}, got {sorted(file)}.")
     return file[name]
+
+
+def shard_of(paths: Iterable[Path | str], skip: int, count: int) -> list[str]:
+    """Names of a shard's clips: ``count`` clips of the files one after another, after the first ``skip``."""
+    paths = list(paths)
+    clips = [clip for path in paths for clip in read_clip_names(path)][skip : skip + count]
+    if len(clips) != count:
+        raise InputError(
+            f"Expected {skip + count} clips in {', '.join(map(str, paths))}, got {skip + len(clips)}."
+        )
+    return clips

@@ -16,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis
+from scipy.spatial import cKDTree
 
 from mind_animator.errors import InputError
 
@@ -107,6 +108,35 @@ def flat_coordinates() -> np.ndarray:
     return np.concatenate(
         [surface("flat", side)[0][rows, :2] for side, rows in zip("LR", mesh_vertices(), strict=True)]
     )
+
+
+@cache
+def flat_raster(width: int = 900) -> np.ndarray:
+    """Both flat maps side by side as a picture of cortical grayordinates, to draw values of vertices with.
+
+    Parameters
+    ----------
+    width : int
+        Width of the picture, pixels.
+
+    Returns
+    -------
+    ndarray (height, width) int64
+        Index of the grayordinate nearest to each pixel, -1 outside the cortex; upper row first. A map is
+        ``np.where(raster < 0, np.nan, values[raster])``. Read-only.
+    """
+    flat = flat_coordinates().astype(np.float64)
+    left = np.arange(N_CORTEX) < _LEFT
+    shift = flat[left, 0].max() - flat[~left, 0].min() + 20
+    x, y = flat[:, 0] + np.where(left, 0, shift), flat[:, 1]
+    pixel = (x.max() - x.min()) / width
+    columns = x.min() + pixel * (np.arange(width) + 0.5)
+    lines = np.arange(y.max() - pixel / 2, y.min(), -pixel)
+    grid = np.stack(np.meshgrid(columns, lines), axis=-1)
+    distance, nearest = cKDTree(np.stack([x, y], axis=1)).query(grid)
+    raster = np.where(distance < 3.0, nearest, -1)  # vertices of the flat map lie about 2 mm apart
+    raster.flags.writeable = False
+    return raster
 
 
 @cache

@@ -37,8 +37,9 @@ class LayoutConfig(Strict):
     Attributes
     ----------
     name : str
-        File name without its suffix, or name of a folder of pictures. ``{number}`` stands for digits (``gt_{number}``),
-        ``{clip}`` for any text; exactly one of them. ``*`` stands for text that does not matter.
+        File name without its suffix, or name of a folder of pictures. ``{number}`` stands for digits
+        (``gt_{number}``), ``{clip}`` for any text; exactly one of them. ``*`` stands for text that does not
+        matter.
     first : int
         Number of the first clip, 0 or 1; keys are counted from 0 whatever it is.
     grid : GridConfig, optional
@@ -89,8 +90,8 @@ class ClipFolderConfig(Strict):
     layout : LayoutConfig
         Names, numbers and grid of the files. ``{number}`` is the place in the list of test clips.
     timing : str
-        ``stretch``: a file covers its clip whatever rate it plays at (the default: many are saved at an arbitrary
-        rate); ``clock``: its own clock counts, and what it lacks at the end is its last frame.
+        ``stretch``: a file covers its clip whatever rate it plays at (the default: many are saved at an
+        arbitrary rate); ``clock``: its own clock counts, and what it lacks at the end is its last frame.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """The three decoders: settings, the presets ``paper``, ``released_code`` and ``best``, and every published quirk.
 
-A quirk of the published code that changes results is an option of its own, so that its effect can be measured:
-`SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `inference_mask` and `guidance`,
+A quirk of the published code that changes results is an option of its own, so that its effect can be
+measured: `SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `inference_mask` and `guidance`,
 `OptimisationConfig.schedule` (``noam`` overwrites ``learning_rate``) and `ValidationConfig.how`.
 """
 
@@ -105,7 +105,8 @@ class LinearConfig(Strict):
     rank : int
         Most principal components of a target that are predicted, each with a penalty of its own.
     components : int
-        Leading ones of these that feed the network (in training: as predicted with the clip's movie left out).
+        Leading ones of these that feed the network (in training: as predicted with the clip's movie left
+        out).
     """
 
     alphas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -182,9 +183,9 @@ class MotionConfig(DecoderConfig):
     Attributes
     ----------
     network : str
-        ``frame_tokens``: one token a frame (released_code); ``patch_tokens``: patches, sparse causal attention
-        over earlier frames, cross-attention to several fMRI tokens; ``per_frame``: a network without earlier
-        frames, a frame at a time (the paper's ablation without the motion decoder).
+        ``frame_tokens``: one token a frame (released_code); ``patch_tokens``: patches, sparse causal
+        attention over earlier frames, cross-attention to several fMRI tokens; ``per_frame``: a network
+        without earlier frames, a frame at a time (the paper's ablation without the motion decoder).
     layers, heads, head_width, hidden : int
         Of the transformer; ``hidden`` is the width of its feed-forward part.
     token_width : int
@@ -194,8 +195,8 @@ class MotionConfig(DecoderConfig):
     fmri_tokens : int
         Keys of the cross-attention (``patch_tokens``).
     guidance : str
-        ``tokens``: cross-attention over ``fmri_tokens`` keys; ``single_token`` (released_code): one key, whose
-        softmax is constant, so that queries and keys get no gradient and guidance is an added vector.
+        ``tokens``: cross-attention over ``fmri_tokens`` keys; ``single_token`` (released_code): one key,
+        whose softmax is constant, so that queries and keys get no gradient and guidance is an added vector.
     mask_kept : float
         Share of the earlier frames but the first that a frame sees in training. The published "mask ratio" of
         .6 is this share *kept*.
@@ -207,7 +208,8 @@ class MotionConfig(DecoderConfig):
     first_loss : int
         First frame (1-based) that the loss counts; m + 1 of the paper.
     cells : int
-        The linear path also predicts the flow of the latents on a grid of cells x cells, by which frames are moved.
+        The linear path also predicts the flow of the latents on a grid of cells x cells, by which frames
+        are moved.
     decoded_share : float
         Share of the training clips whose earlier frames are decoded (from movies left out) instead of true,
         as they are at inference.

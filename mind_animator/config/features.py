@@ -16,10 +16,14 @@ class FeaturesConfig(Strict):
         Tokens of the text condition, BOS included (the decoder predicts all but BOS).
     latents : str
         ``mean`` of the VAE's posterior, or ``sample`` (seeded per clip).
+    image : str
+        Frame whose CLIP embedding stands for a clip: the ``middle`` or ``first`` sampled one, or the ``mean``
+        of all frames' normalised embeddings.
     batch : int
-        Frames per forward.
+        Frames (or texts) per forward.
     """
 
     tokens: int = Field(20, ge=2, le=77)
     latents: Literal["mean", "sample"] = "mean"
+    image: Literal["middle", "first", "mean"] = "middle"
     batch: int = Field(64, ge=1)

@@ -13,7 +13,8 @@ class VoxelsConfig(Strict):
     Attributes
     ----------
     count : int, optional
-        The most reproducible voxels: highest t over training segments of the Fisher-z correlation between repeats.
+        The most reproducible voxels: highest t over training segments of the Fisher-z correlation between
+        repeats.
     threshold : float, optional
         All voxels whose Bonferroni-corrected one-sided p is below this.
     areas : tuple of str, optional
@@ -47,7 +48,8 @@ class FmriConfig(Strict):
     ddof : int
         0 (divide by N) or 1 in the z-score of a run.
     scaling : str
-        ``train``: mean and standard deviation of the training clips for all; ``released_code``: each split by its own.
+        ``train``: mean and standard deviation of the training clips for all; ``released_code``: each split
+        by its own.
     """
 
     detrend_order: int = Field(4, ge=0, le=10)

@@ -17,12 +17,13 @@ class ScoringConfig(Strict):
     n_ways : tuple of int
         Candidates of the n-way accuracies.
     shuffles : int
-        Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two frames).
+        Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two
+        frames).
     block : int
         Neighbouring clips that every permutation and bootstrap keeps together.
     pair_size : int
-        Height and width at which predictions meet other clips' truths (SSIM and hue of the block tests); ``size``
-        where that is smaller.
+        Height and width at which predictions meet other clips' truths (SSIM and hue of the block tests);
+        ``size`` where that is smaller.
     moving : float
         Share of the truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
     permutations, bootstraps : int

@@ -23,8 +23,6 @@ class StimuliConfig(Strict):
         Height and width of the frames, pixels; the aspect ratio is not kept (as published).
     crop : float
         Share of height and width kept about the centre before resizing (420 / 512 takes HCP's letterbox off).
-    cut_distance : float
-        Least distance (0 to 1) of neighbouring frames' colour histograms that marks a scene cut.
     """
 
     frames: int = Field(8, ge=2)
@@ -32,4 +30,3 @@ class StimuliConfig(Strict):
     sampling: Literal["true_rate", "released_code"] = "true_rate"
     size: int = Field(512, ge=16, multiple_of=8)
     crop: float = Field(1.0, gt=0, le=1)
-    cut_distance: float = Field(0.5, gt=0, le=1)

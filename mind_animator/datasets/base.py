@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from mind_animator.config.base import Strict, explain
 from mind_animator.config.dataset import DatasetConfig
+from mind_animator.datasets.archives import Archive
 from mind_animator.errors import InputError
 
 if TYPE_CHECKING:
@@ -140,8 +141,46 @@ class Dataset(ABC):
         """Area of every voxel (hemisphere prefix ``L_`` / ``R_``), or None where none is known."""
         return None
 
+    def frames(self, segment: str) -> "np.ndarray | None":
+        """Ready frames (clip, frame, height, width, 3) uint8 where the data come with them; None: cut movies."""
+        return None
+
+    def caption_files(self) -> list[Path]:
+        """Files of ready captions (inputs of the DAG), where the data come with them."""
+        return []
+
+    def captions(self) -> "pd.DataFrame":
+        """Ready captions, one row a clip in order: ``clip, caption``; only where ``has_captions``."""
+        raise InputError(f"Expected captions to come with data set {self.name}, but they do not.")
+
+    def caption_order(self) -> dict[str, list[str]]:
+        """Clips of each split in the order of published caption files, which carry no names.
+
+        A clip that was shown several times may come several times.
+        """
+        every = self.segments
+        return {split: [c for s in every if s.split == split for c in s.clips] for split in ("train", "test")}
+
+    def archives(self) -> tuple[Archive, ...]:
+        """What there is to download for the subjects asked for, whether it is here already or not."""
+        return ()
+
+    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+        """Which members of a zip go where (relative to the root); by default where their paths end alike."""
+        from mind_animator.datasets.download.zips import suffix_chooser
+
+        choose = suffix_chooser(archive.gives)
+        return {member: place for member in members if (place := choose(member)) is not None}
+
+    def sources(self) -> list[Path]:
+        """Every file that the pipeline reads, once, whether it is here or not; segments first, then subjects."""
+        segments = [segment.id for segment in self.segments]
+        stimuli = [path for segment in segments for path in self.stimulus_files(segment)]
+        answers = [path for sub in self.subjects for seg in segments for path in self.response_files(sub, seg)]
+        return list(dict.fromkeys([*stimuli, *self.caption_files(), *answers]))
+
     def check_before_work(self) -> None:
-        """Raise `InputError` if terms, credentials or files that a real run needs are missing."""
+        """Raise `InputError` if terms or credentials that fetching the missing files needs are missing."""
 
     def find(self, *candidates: str) -> Path:
         """The first candidate (relative to the root) that exists, else the first one."""

@@ -34,7 +34,7 @@ CLIP_SECONDS = 2.0
 # seconds between the movie's start and the first volume, by number of volumes
 RECORDING_START = {245: 2.0, 246: 0.0}
 FROM_MOVIE_START = ("test2", "test3", "test4", "test5")
-_DELAYED = ("3", "test2", 9)
+DELAYED_RUN = ("3", "test2", 9)
 
 
 def n_volumes(segment: str) -> int:
@@ -129,7 +129,7 @@ class CC2017(Dataset):
     def _used_repeats(self, subject: str, segment: str) -> list[int]:
         every = range(1, self._repeats(segment) + 1)
         delayed = self.options.skip_delayed_run
-        return [repeat for repeat in every if not (delayed and (subject, segment, repeat) == _DELAYED)]
+        return [repeat for repeat in every if not (delayed and (subject, segment, repeat) == DELAYED_RUN)]
 
     def _run_file(self, subject: str, segment: str, repeat: int, kind: str) -> Path:
         if subject not in self.known_subjects:

@@ -39,7 +39,7 @@ class DemoOptions(Strict):
     test_movies: int = Field(1, ge=1, le=5)
     repeats_train: int = Field(2, ge=2, le=10)
     repeats_test: int = Field(6, ge=2, le=10)
-    noise: float = Field(1.5, gt=0)
+    noise: float = Field(2.5, gt=0)
     skip_delayed_run: bool = True
 
 

@@ -1,6 +1,7 @@
 """Is the signal there, and is it where the config says: noise ceilings and cross-correlation over lags."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,31 +45,106 @@ def cross_correlation(
     -------
     ndarray (shift,) float64
         In [0, 1]; about 1 / number of clips where there is nothing.
+
+    Raises
+    ------
+    ValueError
+        If responses and feature differ in length, or a shift leaves fewer than 3 clips of a segment.
     """
-    if [len(r) for r in responses] != [len(f) for f in feature]:
-        raise ValueError(
-            f"Expected the feature's clips to be {[len(r) for r in responses]}, got {[len(f) for f in feature]}."
-        )
-    shortest = min(len(f) for f in feature)
-    if max(map(abs, shifts)) > shortest - 3:
-        raise ValueError(f"Expected shifts below {shortest - 2} clips, got {max(map(abs, shifts))}.")
+    lengths = [len(values) for values in feature]
+    if [len(values) for values in responses] != lengths:
+        raise ValueError(f"Expected as many clips as the feature's {lengths}, got {[len(r) for r in responses]}.")
+    farthest = max(abs(shift) for shift in shifts)
+    if farthest > min(lengths) - 3:
+        raise ValueError(f"Expected shifts of at most {min(lengths) - 3} clips, got {farthest}.")
     values = np.empty(len(shifts))
     for index, shift in enumerate(shifts):
         late = [r[max(shift, 0) : len(r) + min(shift, 0)] for r in responses]
-        early = np.concatenate([f[max(-shift, 0) : len(f) - max(shift, 0)] for f in feature]).astype(
-            np.float64
-        )
-        early = early - early.mean()
-        count = len(early)
-        product = sum(
-            e @ r for e, r in zip(np.split(early, np.cumsum([len(r) for r in late])[:-1]), late, strict=True)
-        )
+        early = [f[max(-shift, 0) : len(f) - max(shift, 0)].astype(np.float64) for f in feature]
+        count = sum(len(part) for part in early)
+        mean = sum(part.sum() for part in early) / count
+        early = [part - mean for part in early]
+        product = sum(e @ r for e, r in zip(early, late, strict=True))
         total = sum(r.sum(axis=0, dtype=np.float64) for r in late)
         square = sum(np.einsum("cv,cv->v", r, r, dtype=np.float64) for r in late)
-        scale = (square - total**2 / count) * (early @ early)
-        squared = np.divide(product**2, scale, out=np.zeros_like(scale), where=scale > 0)
-        values[index] = squared.mean()
+        scale = (square - total**2 / count) * sum(part @ part for part in early)
+        values[index] = np.divide(product**2, scale, out=np.zeros_like(scale), where=scale > 0).mean()
     return values
+
+
+@dataclass(frozen=True)
+class LagCurve:
+    """Where responses follow a feature best.
+
+    Attributes
+    ----------
+    lags : ndarray (lag,) float64
+        Seconds between a clip's onset and its volume.
+    correlation : ndarray (lag,) float64
+        Root of the mean squared correlation over voxels.
+    chance : float
+        95 % point of the highest correlation that as many neighbouring lags reach far from the true ones.
+    peak : float
+        Lag of the highest correlation, seconds.
+    """
+
+    lags: np.ndarray
+    correlation: np.ndarray
+    chance: float
+    peak: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the peak stands out of chance."""
+        return bool(self.correlation.max() > self.chance)
+
+
+def lag_curve(
+    responses: Sequence[np.ndarray],
+    feature: Sequence[np.ndarray],
+    *,
+    lag: float,
+    clip_seconds: float,
+    first: float = -4.0,
+    last: float = 14.0,
+) -> LagCurve:
+    """Cross-correlation of responses and a feature over lags.
+
+    Responses have been aligned to the clips at ``lag`` already, so that shift s stands for ``lag + s clip_seconds``.
+    Chance comes from windows of as many shifts where no response can be: the feature is rolled within each segment
+    beyond the range of lags by 30 s more (less where segments are short).
+
+    Parameters
+    ----------
+    responses, feature : sequence of ndarray
+        As in `cross_correlation`.
+    lag : float
+        Lag at which clips were aligned, seconds.
+    clip_seconds : float
+        Seconds between the onsets of clips.
+    first, last : float
+        Range of lags, seconds; what the number of clips does not allow is left out.
+    """
+    shortest = min(len(values) for values in feature)
+    reach = max(shortest // 6, 1)
+    shifts = np.arange(int(np.ceil((first - lag) / clip_seconds)), int(np.floor((last - lag) / clip_seconds)) + 1)
+    shifts = shifts[np.abs(shifts) <= reach]
+    squared = cross_correlation(responses, feature, shifts)
+    far = min(int(np.ceil(30 / clip_seconds)), reach) + int(np.abs(shifts).max())
+    rolls = np.arange(far, shortest - far + 1)
+    rolled = np.concatenate([np.stack([np.roll(values, roll) for roll in rolls]) for values in feature], axis=1)
+    rolled = rolled - rolled.mean(axis=1, keepdims=True)
+    joined = np.concatenate(list(responses))
+    scale = joined.var(axis=0, dtype=np.float64) * len(joined) * (rolled[0] @ rolled[0])
+    product = rolled.astype(joined.dtype) @ joined
+    null = np.divide(product**2, scale, out=np.zeros(product.shape), where=scale > 0).mean(axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(null, min(len(shifts), len(null)))
+    return LagCurve(
+        lags=lag + shifts * clip_seconds,
+        correlation=np.sqrt(squared),
+        chance=float(np.sqrt(np.quantile(windows.max(axis=1), 0.95))),
+        peak=float(lag + shifts[int(np.argmax(squared))] * clip_seconds),
+    )
 
 
 def clip_features(frames: np.ndarray) -> dict[str, float]:

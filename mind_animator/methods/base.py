@@ -163,9 +163,10 @@ class Method(ABC):
         seed: int,
         device: str = "cpu",
         state: Path | None = None,
+        stamp: str = "",
         logs: Path | None = None,
     ) -> Trained:
-        """Train one decoder; ``state`` is where a killed training finds itself again."""
+        """Train one decoder; ``state`` is where a killed training of the same ``stamp`` finds itself again."""
         raise NotImplementedError(f"{cls.kind} trains no decoder")
 
     @classmethod

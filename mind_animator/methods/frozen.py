@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.config.base import Strict
+from mind_animator.errors import InputError
+from mind_animator.methods._frames import frames_of
 from mind_animator.methods.base import Method
 
 
@@ -39,11 +40,20 @@ class Frozen(Method):
 
     @classmethod
     def reconstruct(
-        cls, settings: str, clips: Sequence[str], files: Sequence[Path], test_clips: Sequence[str], *, seed: int
-    ) -> Iterator[tuple[str, np.ndarray]]:
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
+    ) -> Iterator[tuple[str, np.ndarray | InputError]]:
         """Yield every clip's first frame, repeated; ``files`` are the source's shards."""
-        for clip, frames in iterate_clips(files, "frames", clips):
-            yield clip, np.repeat(frames[:1], len(frames), axis=0)
+        for clip, frames in zip(clips, frames_of(files, clips), strict=True):
+            yield (
+                clip,
+                frames if isinstance(frames, InputError) else np.repeat(frames[:1], len(frames), axis=0),
+            )
 
 
 ENTRY = Frozen

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+# Mean targets of the training clips, kept beside the weights: what is left where a decoder is left out.
+_MEANS = {"semantic": ("clip_text", "condition"), "structure": ("latents",), "motion": ()}
+
+
 class Training(Strict):
     """What the weights of one decoder depend on, beside data and seed.
 
@@ -152,8 +156,8 @@ class MindAnimator(Method):
         seed: int,
         device: str = "cpu",
         state: Path | None = None,
-        logs: Path | None = None,
         stamp: str = "",
+        logs: Path | None = None,
     ) -> Trained:
         import numpy as np
 
@@ -225,8 +229,6 @@ class MindAnimator(Method):
 
 
 ENTRY = MindAnimator
-# Mean targets of the training clips, kept beside the weights: what is left where a decoder is left out.
-_MEANS = {"semantic": ("clip_text", "condition"), "structure": ("latents",), "motion": ()}
 
 
 def load_decoder(decoder: str, path: Path) -> "tuple[Any, dict[str, np.ndarray]]":

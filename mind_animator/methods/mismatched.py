@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
+from mind_animator.methods._frames import frames_of
 from mind_animator.methods.base import Method
 
 
@@ -40,14 +40,18 @@ class Mismatched(Method):
 
     @classmethod
     def reconstruct(
-        cls, settings: str, clips: Sequence[str], files: Sequence[Path], test_clips: Sequence[str], *, seed: int
-    ) -> Iterator[tuple[str, np.ndarray]]:
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
+    ) -> Iterator[tuple[str, np.ndarray | InputError]]:
         """Yield the frames of another clip under each clip's name; ``files`` are the source's shards."""
         block = Options.model_validate_json(settings).block
         donor = dict(zip(test_clips, exchanged(test_clips, block, seed), strict=True))
-        frames_of = iterate_clips(files, "frames", [donor[clip] for clip in clips])
-        for clip, (_, frames) in zip(clips, frames_of, strict=True):
-            yield clip, frames
+        yield from zip(clips, frames_of(files, [donor[clip] for clip in clips]), strict=True)
 
 
 def exchanged(clips: Sequence[str], block: int, seed: int) -> list[str]:

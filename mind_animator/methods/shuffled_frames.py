@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.config.base import Strict
+from mind_animator.errors import InputError
+from mind_animator.methods._frames import frames_of
 from mind_animator.methods.base import Method
 
 
@@ -39,14 +40,23 @@ class ShuffledFrames(Method):
 
     @classmethod
     def reconstruct(
-        cls, settings: str, clips: Sequence[str], files: Sequence[Path], test_clips: Sequence[str], *, seed: int
-    ) -> Iterator[tuple[str, np.ndarray]]:
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
+    ) -> Iterator[tuple[str, np.ndarray | InputError]]:
         """Yield every clip's frames in a random order that is not theirs; ``files`` are the source's shards.
 
         One generator a clip, so that the order does not depend on the sharding.
         """
         place = {clip: index for index, clip in enumerate(test_clips)}
-        for clip, frames in iterate_clips(files, "frames", clips):
+        for clip, frames in zip(clips, frames_of(files, clips), strict=True):
+            if isinstance(frames, InputError):
+                yield clip, frames
+                continue
             generator = np.random.default_rng([seed, place[clip]])
             order = np.arange(len(frames))
             while len(frames) > 1 and np.array_equal(order, np.arange(len(frames))):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["pixel", "motion", "image_classifier", "video_classifier", "vifi", "clip", "retrieval"]
+Family = Literal["pixel", "motion", "image_classifier", "video_classifier", "vifi", "clip", "retrieval", "target"]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,20 @@ def metric(name: str) -> Metric:
     if kind in ("image", "video") and count.isdigit():
         label = f"{count}-way-{kind[0].upper()}" + (f" ({model[1:]})" if model else "")
         return Metric(name, label, "1", 0, 1, True, f"{kind}_classifier", not model)
-    kind, _, rest = name.removeprefix("retrieval_").partition("_")
-    if name.startswith("retrieval_") and rest == "rank":
-        return Metric(name, f"retrieval rank ({kind})", "rank", 1, None, False, "retrieval", False)
-    if name.startswith("retrieval_") and rest.startswith("top"):
-        return Metric(name, f"top-{rest[3:]} ({kind})", "1", 0, 1, True, "retrieval", True)
+    if name.startswith("retrieval_"):
+        kind, _, rest = name.removeprefix("retrieval_").rpartition("_")
+        if rest == "rank":
+            return Metric(name, f"retrieval rank ({_words(kind)})", "rank", 1, None, False, "retrieval", False)
+        if rest == "cosine":
+            return Metric(name, f"embedding cosine ({_words(kind)})", "1", -1, 1, True, "retrieval", False)
+        if rest.startswith("top"):
+            return Metric(name, f"top-{rest[3:]} ({_words(kind)})", "1", 0, 1, True, "retrieval", True)
+    if name.startswith("target_"):
+        kind, _, rest = name.removeprefix("target_").rpartition("_")
+        if rest == "corr":
+            return Metric(name, f"correlation with the {kind} target", "1", -1, 1, True, "target", False)
+        if rest == "r2":
+            return Metric(name, f"R2 of the {kind} target", "1", None, 1, True, "target", False)
     raise KeyError(f"Expected a metric of the catalogue, got '{name}'.")
 
 
@@ -70,6 +79,10 @@ def metric_names(n_ways: tuple[int, ...], families: tuple[Family, ...] | None = 
     nway = [f"{kind}_{n}way" for kind in ("image", "video") for n in n_ways]
     names = [*nway, *_FIXED]
     return names if families is None else [name for name in names if metric(name).family in families]
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", ", ")
 
 
 _FIXED = {

@@ -4,6 +4,9 @@ The field draws n - 1 distractor classes at random 20 to 100 times. What is draw
 law, so its expectation can simply be computed.
 """
 
+from functools import cache
+from math import comb
+
 import torch
 from torch import Tensor
 
@@ -56,27 +59,30 @@ def nway_accuracy(scores: Tensor, target: Tensor, *, n_way: int, top_k: int = 1)
         raise ValueError(
             f"Expected 1 <= top_k < n_way <= {population + 1}, got top_k={top_k}, n_way={n_way}."
         )
+    ordered = target.sort(-1).values
+    wrong = (ordered[..., :1] < 0) | (ordered[..., -1:] >= scores.shape[-1])
+    wrong = wrong.squeeze(-1) | (ordered.diff(dim=-1) == 0).any(-1)
+    if wrong.any():
+        raise ValueError(
+            f"Expected distinct target classes in 0..{scores.shape[-1] - 1}, got {target[wrong][0].tolist()}."
+        )
     best = scores.gather(-1, target).amax(-1, keepdim=True)
     rivals = (scores >= best).scatter(-1, target, False).sum(-1)
     return _hit_probability(population, n_way - 1, top_k)[rivals.cpu()]
 
 
+@cache
 def _hit_probability(population: int, draws: int, top_k: int) -> Tensor:
-    """P(fewer than ``top_k`` rivals drawn) for every number of rivals 0..population, float64."""
-    rivals = torch.arange(population + 1, dtype=torch.float64)[:, None]
-    drawn = torch.arange(top_k, dtype=torch.float64)
-    total = _log_choose(torch.tensor(float(population), dtype=torch.float64), torch.tensor(float(draws)))
-    log = _log_choose(rivals, drawn) + _log_choose(population - rivals, draws - drawn) - total
-    return log.exp().sum(1).clamp(max=1.0)
+    """P(fewer than ``top_k`` rivals drawn) for every number of rivals 0..population, float64.
 
-
-def _log_choose(n: Tensor, k: Tensor) -> Tensor:
-    """Log of C(n, k), minus infinity where k is outside 0..n."""
-    possible = (k >= 0) & (k <= n)
-    k = torch.where(possible, k, 0.0)
-    return torch.where(
-        possible, torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1), -torch.inf
+    A quotient of whole numbers, hence right to the last digit.
+    """
+    total = comb(population, draws)
+    ways = (
+        sum(comb(rivals, j) * comb(population - rivals, draws - j) for j in range(top_k))
+        for rivals in range(population + 1)
     )
+    return torch.tensor([way / total for way in ways], dtype=torch.float64)
 
 
 def top_classes(scores: Tensor, n_targets: int = N_TARGETS) -> Tensor:

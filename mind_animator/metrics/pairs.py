@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mind_animator.errors import InputError
-from mind_animator.metrics.pixel import WINDOW, hue_vectors
+from mind_animator.metrics.pixel import WINDOW, hue_pattern
 from mind_animator.metrics.score import Source
 from mind_animator.video.conform import conform
 
@@ -42,7 +42,9 @@ def pixel_pairs(
         cannot be read, a column for a truth.
     """
     for offset in range(rows.shape[1]):
-        sides = [[_read(source, clips[row], size) for row in rows[:, offset]] for source in (truth, prediction)]
+        sides = [
+            [_read(source, clips[row], size) for row in rows[:, offset]] for source in (truth, prediction)
+        ]
         yield offset, {"ssim": ssim_pairs(*sides), "hue_circular_corr": hue_pairs(*sides)}
 
 
@@ -76,7 +78,9 @@ class _Moments:
 
     def __init__(self, frames: np.ndarray) -> None:
         height, width = frames.shape[1:3]
-        image = np.ascontiguousarray(frames.transpose(1, 2, 0, 3), dtype=np.float32).reshape(height, width, -1)
+        image = np.ascontiguousarray(frames.transpose(1, 2, 0, 3), dtype=np.float32).reshape(
+            height, width, -1
+        )
         centre = image.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
         self.image = image - centre  # covariances do not mind, and lose fewer digits
         local = _local_mean(self.image)
@@ -129,10 +133,7 @@ def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndar
 
 def _hue_units(frames: np.ndarray) -> np.ndarray:
     """Centred hue vectors of each frame at unit length (0 for a frame of one colour vector), in one row."""
-    vectors = np.stack([hue_vectors(frame).reshape(-1, 2) for frame in frames])
-    vectors = vectors - vectors.mean(axis=1, keepdims=True)
-    length = np.sqrt((vectors**2).sum(axis=(1, 2), keepdims=True))
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).ravel()
+    return np.concatenate([hue_pattern(frame) for frame in frames])
 
 
 def nway_pairs(
@@ -157,7 +158,9 @@ def nway_pairs(
 
     n_blocks, n_offsets = rows.shape
     whole = [np.isfinite(side).all(axis=tuple(range(1, side.ndim)))[rows] for side in (truths, predictions)]
-    truths, predictions = (torch.from_numpy(np.nan_to_num(side))[torch.from_numpy(rows)] for side in (truths, predictions))
+    truths, predictions = (
+        torch.from_numpy(np.nan_to_num(side))[torch.from_numpy(rows)] for side in (truths, predictions)
+    )
     targets = top_classes(truths, n_targets)  # (block, offset, ..., targets)
     result = np.empty((n_blocks, n_blocks, n_offsets))
     for column in range(n_blocks):
@@ -174,3 +177,45 @@ def _read(source: Source, clip: str, size: int) -> np.ndarray | None:
     except InputError:
         return None
     return frames if frames.shape[1] <= size else conform(frames, size=size, count=len(frames))
+
+
+def rank_pairs(queries: np.ndarray, candidates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank (ties at mid-rank) and top-10 share of every aligned candidate for every query.
+
+    Parameters
+    ----------
+    queries, candidates : array of shape (clip, dim)
+        Decoded embeddings and the test clips' own.
+    rows : integer array of shape (block, offset)
+
+    Returns
+    -------
+    ranks, top10 : arrays of shape (block, block, offset), float64
+        ``[b, c, o]``: where clip (c, o) stands, among all test clips, for the query of clip (b, o).
+    """
+    ks = min(10, len(candidates))
+    left, right = (unit_rows(vectors) for vectors in (queries, candidates))
+    distinct, which, copies = np.unique(right, axis=0, return_inverse=True, return_counts=True)
+    which = which.ravel()
+    ranks = np.empty((len(rows), len(rows), rows.shape[1]))
+    top = np.empty_like(ranks)
+    for block, members in enumerate(rows):
+        for offset, query in enumerate(members):
+            similarity = distinct @ left[query]
+            order = np.argsort(-similarity, kind="stable")
+            ordered, count = -similarity[order], np.concatenate([[0], np.cumsum(copies[order])])
+            mine = -similarity[which[rows[:, offset]]]
+            better = count[np.searchsorted(ordered, mine, side="left")]
+            ties = count[np.searchsorted(ordered, mine, side="right")] - better - 1
+            ranks[block, :, offset] = 1 + better + ties / 2
+            top[block, :, offset] = np.clip((ks - better) / (ties + 1), 0, 1)
+    return ranks, top
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows at unit length, float64; refuses what is not finite or has no length."""
+    vectors = np.asarray(vectors, np.float64)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(length).all() and length.all()):
+        raise ValueError("Expected finite embeddings other than 0, got NaN, infinity or a zero vector.")
+    return vectors / length

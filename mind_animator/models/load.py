@@ -67,6 +67,19 @@ class ViFiClip(NamedTuple):
     recipe: PictureRecipe
 
 
+def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
+    """The device that a config asks for, and the type of the big networks' weights there.
+
+    Raises
+    ------
+    InputError
+        If ``cuda`` is asked for where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("Expected a CUDA device (device: cuda), found none: set 'device: cpu'.")
+    return torch.device(name), torch.bfloat16 if name == "cuda" else torch.float32
+
+
 def load_clip(
     place: str | Path,
     lock: str | Path | None = None,

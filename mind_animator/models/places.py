@@ -219,6 +219,15 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
     return {"revision": info.sha, "files": sums}
 
 
+def pin_file(path: Path | str, entry: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Lock entry of a single checkpoint file; one that has an entry already is verified."""
+    path = Path(path)
+    if entry is not None:
+        _verify(path.parent, entry["files"], "the lock file")
+        return entry
+    return {"files": {path.name: file_sha256(path)}}
+
+
 def _local_folder(path: Path) -> Located:
     files = tuple(sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()))
     if not any(file.endswith((".safetensors", ".bin", ".pth")) for file in files):

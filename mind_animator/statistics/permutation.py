@@ -94,9 +94,10 @@ def sign_flip_test(
 
 def _directed(values: np.ndarray, alternative: Alternative) -> np.ndarray:
     """Turn a statistic so that larger is more extreme."""
-    if alternative == "two-sided":
-        return np.abs(values)
-    return values if alternative == "greater" else -values
+    turn = {"two-sided": np.abs, "greater": np.positive, "less": np.negative}
+    if alternative not in turn:
+        raise ValueError(f"Expected an alternative of two-sided, greater or less, got '{alternative}'.")
+    return turn[alternative](values)
 
 
 def _slack(values: np.ndarray) -> float:

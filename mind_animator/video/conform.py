@@ -14,10 +14,11 @@ def conform(
 ) -> np.ndarray:
     """Resample a clip to ``count`` frames of ``size`` x ``size`` pixels.
 
-    Frame k of the result is the frame on show at the middle of the k-th of ``count`` equal spans of the clip, at
-    time ``(k + 1/2) / count * duration``: the nearest earlier picture, never a blend of two. Space is resampled by
-    area averaging where it shrinks and by cubic interpolation where it grows; the aspect ratio is not kept (as in
-    the published evaluation). A clip that has the size and the count already comes back as it is.
+    Frame k of the result is the frame on show at the middle of the k-th of ``count`` equal spans of the
+    clip, at time ``(k + 1/2) / count * duration``: the nearest earlier picture, never a blend of two. Space
+    is resampled by area averaging where it shrinks and by cubic interpolation where it grows; the aspect
+    ratio is not kept (as in the published evaluation). A clip that has the size and the count already comes
+    back as it is.
 
     Parameters
     ----------
@@ -26,9 +27,9 @@ def conform(
     times : array of shape (frame + 1,), optional
         Start of every frame and the end of the last, in seconds; equally long frames by default.
     duration : float, optional
-        Length in seconds that the clip should cover. By default its own (it is stretched: whatever rate a file
-        plays at, it covers its clip). Where the clip is shorter its last frame stays on show, where it is longer
-        the rest is left out.
+        Length in seconds that the clip should cover. By default its own (it is stretched: whatever rate a
+        file plays at, it covers its clip). Where the clip is shorter its last frame stays on show, where it
+        is longer the rest is left out.
 
     Returns
     -------
@@ -40,7 +41,9 @@ def conform(
         If the frames are not such an array, there is none, or the times do not fit them.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise ValueError(f"Expected uint8 frames (frame, height, width, 3), got {frames.dtype} {frames.shape}.")
+        raise ValueError(
+            f"Expected uint8 frames (frame, height, width, 3), got {frames.dtype} {frames.shape}."
+        )
     if 0 in frames.shape:
         raise ValueError(f"Expected at least one frame and one pixel, got {frames.shape}.")
     bounds = np.arange(len(frames) + 1, dtype=float) if times is None else np.asarray(times, dtype=float)

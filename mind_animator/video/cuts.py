@@ -1,25 +1,44 @@
 """Scene cuts between the sampled frames of a clip.
 
-Two neighbouring samples of a shot share most of their colours even where things move, and two shots seldom do. A cut
-is a pair of neighbours whose colour histograms overlap by less than half **and** that differ at least twice as much
-as the clip's median pair, so that fire, flashes or a fast pan do not make every pair a cut. Dissolves longer than a
-sampling step and cuts between shots of like colours are missed; a cut after a clip's last sample cannot be seen.
+Neighbouring samples of one shot share most of their colours, or at least their layout once it is shifted a
+little. Two shots share neither, or paint a like layout in other colours. So a pair of neighbours spans a
+cut if its colour distance is at least .4, or if its layout distance is at least .45 and its colour distance
+at least .07.
+
+The limits were set on hand-labelled real clips (4 Hz; cuts: colour .15 to .63 with layout .49 to .88; no
+cut: colour up to .11 with layout up to .41, or layout up to .50 with colour .03), and no pair of the
+embedded world comes near them. Known failures: an object that fills the picture within one sampling step is
+marked; dissolves longer than that step, and cuts after a clip's last sample, are not.
 """
 
 import cv2
 import numpy as np
 
-CUT_DISTANCE = 0.5
-CUT_CONTRAST = 2.0
+COLOUR_ALONE = 0.4
+COLOUR_BESIDE_LAYOUT = 0.07
+LAYOUT = 0.45
 _BINS = 8
-_SIDE = 64
+_COLOUR_SIDE = 64
+_LAYOUT_SIDE = 16
+_SHIFT = 3
 
 
-def frame_distances(frames: np.ndarray) -> np.ndarray:
+def cut_places(frames: np.ndarray) -> np.ndarray:
+    """Indices k such that a cut lies between frames k and k + 1 of a clip.
+
+    Parameters
+    ----------
+    frames : array of shape (n_frames, height, width, 3), uint8
+    """
+    colour, layout = colour_distances(frames), layout_distances(frames)
+    return np.flatnonzero((colour >= COLOUR_ALONE) | ((layout >= LAYOUT) & (colour >= COLOUR_BESIDE_LAYOUT)))
+
+
+def colour_distances(frames: np.ndarray) -> np.ndarray:
     """Half the L1 distance between the colour histograms of neighbouring frames.
 
-    Histograms have 8 x 8 x 8 bins over RGB of the frame reduced to at most 64 x 64 pixels, blurred by one bin along each
-    axis so that a slight change of light moves little mass.
+    Histograms have 8 x 8 x 8 bins over RGB of the frame reduced to at most 64 x 64 pixels, blurred by one
+    bin along each axis so that a slight change of light moves little mass.
 
     Parameters
     ----------
@@ -34,24 +53,51 @@ def frame_distances(frames: np.ndarray) -> np.ndarray:
     return np.abs(np.diff(histograms, axis=0)).sum(axis=1) / 2
 
 
-def cut_places(frames: np.ndarray, distance: float = CUT_DISTANCE, contrast: float = CUT_CONTRAST) -> np.ndarray:
-    """Indices k such that a cut lies between frames k and k + 1 of a clip.
+def layout_distances(frames: np.ndarray) -> np.ndarray:
+    """One minus the best correlation of neighbouring frames' brightness over small shifts.
+
+    Frames are reduced to 16 x 16 grey values; shifts reach 3 of these cells in each direction.
 
     Parameters
     ----------
     frames : array of shape (n_frames, height, width, 3), uint8
-    distance : float
-        Least histogram distance of a cut.
-    contrast : float
-        Least ratio to the clip's median distance.
+
+    Returns
+    -------
+    array of shape (n_frames - 1,), float64
+        0 (the same layout) to 2; a frame of one grey has distance 1 to every other.
     """
-    distances = frame_distances(frames)
-    return np.flatnonzero((distances >= distance) & (distances >= contrast * np.median(distances)))
+    side = (_LAYOUT_SIDE, _LAYOUT_SIDE)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    small = np.stack([cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in grey])
+    small = small.astype(np.float64)
+    best = np.full(len(frames) - 1, -1.0)
+    for down in range(-_SHIFT, _SHIFT + 1):
+        for right in range(-_SHIFT, _SHIFT + 1):
+            before = _overlap(small[:-1], down, right)
+            after = _overlap(small[1:], -down, -right)
+            best = np.maximum(best, _correlation(before, after))
+    return 1 - best
+
+
+def _overlap(frames: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The part of frames that is left when they are shifted, flattened and centred."""
+    side = frames.shape[1]
+    rows = slice(max(down, 0), side + min(down, 0))
+    columns = slice(max(right, 0), side + min(right, 0))
+    part = frames[:, rows, columns].reshape(len(frames), -1)
+    return part - part.mean(axis=1, keepdims=True)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    scale = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    return np.divide((first * second).sum(axis=1), scale, out=np.zeros(len(scale)), where=scale > 1e-6)
 
 
 def _histogram(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
-    small = cv2.resize(frame, (min(width, _SIDE), min(height, _SIDE)), interpolation=cv2.INTER_AREA)
+    size = (min(width, _COLOUR_SIDE), min(height, _COLOUR_SIDE))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     counts = cv2.calcHist([small], [0, 1, 2], None, [_BINS] * 3, [0, 256] * 3).astype(np.float64)
     for axis in range(3):
         padded = np.concatenate([np.take(counts, [0], axis), counts, np.take(counts, [-1], axis)], axis)

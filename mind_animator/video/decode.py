@@ -31,8 +31,8 @@ class Movie:
     Attributes
     ----------
     starts : array of shape (n_frames,), float64
-        Presentation times of the frames, seconds, ascending. Where the container gives none to some frames (AVI), index /
-        average rate.
+        Presentation times of the frames, seconds, ascending. Where the container gives none to some frames
+        (AVI), index / average rate.
     end : float
         When the last frame's presentation ends, seconds.
     """
@@ -44,9 +44,9 @@ class Movie:
         self._reader = self._open(threads)
         spans = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), np.float64)
         period = 1 / self._reader.get_avg_fps()
-        timed = spans.min() > -3600 and (np.diff(spans[:, 0]) > 0).all()
-        self.starts = spans[:, 0] if timed else period * np.arange(len(spans))
-        self.end = float(max(spans[-1, 1], self.starts[-1])) if timed else period * len(spans)
+        self._timed = bool(spans.min() > -3600 and (np.diff(spans[:, 0]) > 0).all())
+        self.starts = spans[:, 0] if self._timed else period * np.arange(len(spans))
+        self.end = float(max(spans[-1, 1], self.starts[-1])) if self._timed else period * len(spans)
 
     def _open(self, threads: int) -> Any:
         import decord
@@ -80,12 +80,16 @@ class Movie:
                 if index < at:
                     raise ValueError(f"Expected ascending indices, got {index} after {at - 1}.")
                 try:
-                    if index > at:
+                    if self._timed and index > at:
                         reader.skip_frames(int(index - at))
+                    while not self._timed and at < index:  # the reader skips by times that this file lacks
+                        reader.next()
+                        at += 1
                     frame = reader.next().asnumpy()
                 except (RuntimeError, StopIteration, decord.DECORDError) as error:
                     raise InputError(
-                        f"Expected a whole movie in {self.path}, got damage before frame {index}: {_brief(error)}."
+                        f"Expected a whole movie in {self.path}, "
+                        f"got damage before frame {index}: {_brief(error)}."
                     ) from None
                 at = int(index) + 1
                 yield int(index), frame

@@ -41,8 +41,8 @@ def sample_indices(
 ) -> np.ndarray:
     """Frame indices of every clip of one movie.
 
-    ``true_rate``: the frame shown at ``onset + k / rate``, k = 0 .. frames - 1. ``released_code``: every 8th frame
-    of the file, counted from the frame shown at the onset (0, 8, .., 56 for 8 frames).
+    ``true_rate``: the frame shown at ``onset + k / rate``, k = 0 .. frames - 1. ``released_code``: every
+    8th frame of the file, counted from the frame shown at the onset (0, 8, .., 56 for 8 frames).
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ def sample_indices(
         late = np.flatnonzero(durations + _TICK < (frames - 1) / rate)
         if late.size:
             raise InputError(
-                f"Expected {frames} frames at {rate:g} Hz to fit into a clip, got clips of {durations[late[0]]:g} s ({where})."
+                f"Expected {frames} frames at {rate:g} Hz to fit into a clip, "
+                f"got clips of {durations[late[0]]:g} s ({where})."
             )
         # a time within the slack after the end shows the last frame
         indices = frames_shown_at(starts, onsets[:, None] + steps / rate)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
-from mind_animator.video.decode import Movie, read_clips
+from mind_animator.video.decode import Movie, read_clips, resize_frame
 from mind_animator.video.sampling import sample_indices
 
 
@@ -60,8 +60,21 @@ def plan_segment(
 def segment_clips(
     plan: Mapping[Path, tuple[np.ndarray, np.ndarray]], settings: StimuliConfig, threads: int = 1
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, one movie after another."""
+    """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, by movies."""
     for path, (rows, indices) in plan.items():
         clips = read_clips(Movie(path, threads), indices, size=settings.size, crop=settings.crop)
         for row, frames in clips:
             yield int(rows[row]), frames
+
+
+def ready_clips(
+    clips: np.ndarray, n_clips: int, settings: StimuliConfig, where: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (row, frames (frame, size, size, 3) uint8) of frames that came with the data, resized as all are."""
+    if len(clips) != n_clips or clips.shape[1] != settings.frames:
+        raise InputError(
+            f"Expected {n_clips} clips of {settings.frames} frames ({where}), "
+            f"got {len(clips)} of {clips.shape[1]}: set stimuli.frames."
+        )
+    for row, frames in enumerate(clips):
+        yield row, np.stack([resize_frame(frame, settings.size, settings.crop) for frame in frames])

@@ -2,8 +2,9 @@
 
 The parameters of the scenes drive the real 32k fs_LR cortex, in areas chosen by name:
 
-- *structure* (V1, V2, V3, V4): luminance and two colour contrasts of a 16 x 16 picture of the scene, seen through
-  receptive fields that lie retinotopically on the flat cortex (left hemisphere, right half of the picture);
+- *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (where the object covers the ground)
+  of a 16 x 16 picture of the scene, seen through receptive fields that lie retinotopically on the flat cortex (left
+  hemisphere, right half of the picture);
 - *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
 - *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
 
@@ -37,8 +38,14 @@ PICTURE = 16  # height and width of the picture that areas of structure see
 BASELINE, UNIT = 10_000.0, 100.0  # mean of the volumes, and the size of one deviation of a response (1 %)
 
 _FIELD = {"V1": 0.05, "V2": 0.07, "V3": 0.09, "V4": 0.13}  # receptive fields, frame widths
-_CHANNELS = {"V1": (1.0, 0.7, 0.7), "V2": (1.0, 0.8, 0.8), "V3": (1.0, 0.8, 0.8), "V4": (0.6, 1.0, 1.0)}
-_GAIN = {"MT": 1.4, "MST": 1.3, "V3A": 1.1}
+# shares of luminance, red-green, blue-yellow and figure
+_CHANNELS = {
+    "V1": (1.0, 0.8, 0.8, 0.4),
+    "V2": (1.0, 0.8, 0.8, 0.6),
+    "V3": (1.0, 0.8, 0.8, 0.8),
+    "V4": (0.6, 1.0, 1.0, 0.8),
+}
+_GAIN = {"V2": 1.15, "V3": 1.15, "V4": 1.15, "MT": 1.4, "MST": 1.3, "V3A": 1.1}
 _MOTION_IN_V1 = 0.7
 _AUTOCORRELATION = 0.35
 _SHARED = 4  # noise that many vertices have in common, components
@@ -54,7 +61,7 @@ class Brain:
     rows : ndarray (driven,) int64
         Cortical grayordinates that any feature drives, ascending.
     weights : dict of str to ndarray (feature, driven) float32
-        ``structure`` (768), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each feature. Over
+        ``structure`` (1024), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each feature. Over
         a long movie the response of a vertex has a deviation of about its gain.
     """
 
@@ -93,7 +100,8 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
     times : ndarray (time,)
         Middles of quarter-second bins, seconds since the movie's start, from -12 to 12 past its end.
     features : dict of ndarray (time, feature) float32
-        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1]; ``motion``: relative
+        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1], and the object's
+        opacity there; ``motion``: relative
         speed times (1, cos d, sin d, cos 2d, sin 2d) of direction d; ``semantics``: indicators of noun and of scene.
         All 0 on the signal's account where it leaves them out.
     """
@@ -102,24 +110,27 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
     end = shots[-1].offset
     times = np.arange(-FROZEN, end + FROZEN, 1 / RATE) + 0.5 / RATE
     features = {
-        "structure": np.zeros((len(times), 3 * PICTURE**2), np.float32),
+        "structure": np.zeros((len(times), 4 * PICTURE**2), np.float32),
         "motion": np.zeros((len(times), 5), np.float32),
         "semantics": np.zeros((len(times), len(scenes.NOUNS) + len(scenes.SCENES)), np.float32),
     }
     if signal == "none":
         return times, features
-    fastest = scenes.SPEED_RANGE[1]
-    for row, time in enumerate(times):
-        shown = float(np.clip(time, 0, end - 1e-3))
-        shot = scenes.shot_at(shots, shown)
-        within = shot.duration / 2 if signal == "no_motion" else shown - shot.onset
-        features["structure"][row] = _opponent(scenes.render_frame(shot, within, PICTURE)).ravel()
-        if signal == "full" and 0 <= time < end:
-            d = shot.direction
-            tuning = (1, np.cos(d), np.sin(d), np.cos(2 * d), np.sin(2 * d))
-            features["motion"][row] = shot.speed / fastest * np.array(tuning)
-        features["semantics"][row, scenes.NOUNS.index(shot.noun)] = 1
-        features["semantics"][row, len(scenes.NOUNS) + scenes.SCENES.index(shot.scene)] = 1
+    shown = np.clip(times, 0, end - 0.5 / RATE)
+    number = np.searchsorted([shot.onset for shot in shots], shown, side="right") - 1
+    for index, shot in enumerate(shots):
+        rows = np.flatnonzero(number == index)
+        still = signal == "no_motion" or shot.speed == 0
+        within = np.full(len(rows), shot.duration / 2) if still else shown[rows] - shot.onset
+        moments, place = np.unique(within, return_inverse=True)  # a picture that stands still is drawn once
+        pictures = [_seen(shot, float(moment)).ravel() for moment in moments]
+        features["structure"][rows] = np.array(pictures)[place] if pictures else 0
+        features["semantics"][rows, scenes.NOUNS.index(shot.noun)] = 1
+        features["semantics"][rows, len(scenes.NOUNS) + scenes.SCENES.index(shot.scene)] = 1
+        if signal == "full":
+            d, speed = shot.direction, shot.speed / scenes.SPEED_RANGE[1]
+            moving = rows[(times[rows] >= 0) & (times[rows] < end)]
+            features["motion"][moving] = speed * np.array((1, np.cos(d), np.sin(d), np.cos(2 * d), np.sin(2 * d)))
     return times, features
 
 
@@ -145,7 +156,7 @@ def make_brain(seed: int, subject: int) -> Brain:
     driven = sorted({area for areas in PLANTED.values() for area in areas})
     rows = np.flatnonzero(np.isin(bare, driven))
     weights = {
-        "structure": np.zeros((3 * PICTURE**2, len(rows)), np.float32),
+        "structure": np.zeros((4 * PICTURE**2, len(rows)), np.float32),
         "motion": np.zeros((5, len(rows)), np.float32),
         "semantics": np.zeros((len(scenes.NOUNS) + len(scenes.SCENES), len(rows)), np.float32),
     }
@@ -233,10 +244,12 @@ def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, areas: np.ndarray
     return scaled
 
 
-def _opponent(picture: np.ndarray) -> np.ndarray:
-    """Luminance, red-green and blue-yellow contrast in [-1, 1], (channel, height, width), of an RGB picture."""
-    red, green, blue = np.moveaxis(picture.astype(np.float32) / 255, -1, 0)
-    return np.stack([2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1, red - green, blue - (red + green) / 2])
+def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
+    """Channels (4, height, width) of the picture: luminance and contrasts in [-1, 1], opacity of the object."""
+    red, green, blue = np.moveaxis(scenes.render_frame(shot, time, PICTURE).astype(np.float32) / 255, -1, 0)
+    luminance = 2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1
+    figure = scenes.object_alpha(shot, time, PICTURE)
+    return np.stack([luminance, red - green, blue - (red + green) / 2, figure])
 
 
 def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.ndarray:
@@ -255,15 +268,15 @@ def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.nda
 
 
 def _receptive_fields(centres: np.ndarray, area: str, rng: np.random.Generator) -> np.ndarray:
-    """Weights (channel x pixel, vertex) of Gaussian fields, each with a random mixture of the three channels."""
+    """Weights (channel x pixel, vertex) of Gaussian fields, each with a random mixture of the channels."""
     middles = (np.arange(PICTURE) + 0.5) / PICTURE
     width = 2 * _FIELD[area] ** 2
     across = np.exp(-((middles[:, None] - centres[:, 0]) ** 2) / width)  # (column, vertex)
     down = np.exp(-((middles[:, None] - centres[:, 1]) ** 2) / width)  # (row, vertex)
     field = (down[:, None] * across[None]).reshape(PICTURE**2, -1)
     field /= field.sum(axis=0)
-    mixture = rng.standard_normal((3, len(centres))) * np.array(_CHANNELS[area])[:, None]
-    return (mixture[:, None] * field[None]).reshape(3 * PICTURE**2, -1)
+    mixture = rng.standard_normal((4, len(centres))) * np.array(_CHANNELS[area])[:, None]
+    return (mixture[:, None] * field[None]).reshape(4 * PICTURE**2, -1)
 
 
 def _autoregression(length: int, coefficient: float) -> np.ndarray:

@@ -159,6 +159,7 @@ def build_clip() -> CLIPModel:
         "pad_token_id": vocabulary - 1,
     }
     vision = TRUNK | {"projection_dim": EMBEDDING, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+    vision |= {"num_attention_heads": WIDTH // 64, "intermediate_size": 4 * WIDTH}  # as in every published CLIP
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=EMBEDDING))
 
 
@@ -238,7 +239,10 @@ def build_blip2() -> Blip2ForConditionalGeneration:
         num_query_tokens=QUERIES,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
-    return Blip2ForConditionalGeneration(config)
+    model = Blip2ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.language_model.lm_head.weight.mul_(WIDTH**-0.5)  # T5 draws it for tied weights, far too large here
+    return model
 
 
 def build_blip2_processor() -> Blip2Processor:
@@ -296,7 +300,8 @@ _RENAMED = {
 def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
     """Copy blocks, patches and positions of a trained vision transformer into another class, in place.
 
-    What only one of the two has (biases of keys, heads, positions of a video) is left as it is.
+    What only one of the two has (biases of keys, heads, positions of a video, a wider perceptron's further units)
+    is left as it is.
 
     Returns
     -------
@@ -313,8 +318,11 @@ def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
     for name, value in weights.items():
         found = target.get(pattern.sub(lambda match: table[match.group()], name))
         if found is not None:
-            whole = value[:, :, None].expand_as(found) / TUBELET if found.ndim == 5 else value.reshape(found.shape)
-            found.copy_(whole)
+            if found.ndim == 5:
+                value = value[:, :, None].expand_as(found) / TUBELET
+            elif found.ndim != value.ndim:
+                value = value.reshape(found.shape)
+            found[tuple(slice(length) for length in value.shape)] = value
             copied += 1
     return copied
 

@@ -335,7 +335,7 @@ def train_vificlip(plan: Plan, state: Path, clip: nn.Module) -> tuple[nn.Module,
     clips = draw_clips(plan.stills() // 8, plan.seed)
     captions = Captions(models.build_clip_tokenizer())
     torch.manual_seed(plan.seed)
-    module = copy.deepcopy(clip)
+    module = copy.deepcopy(clip).requires_grad_(True)
     module.text_model.requires_grad_(False)
     module.text_projection.requires_grad_(False)
     content = clips.noun * len(scenes.SCENES) + clips.scene

@@ -285,7 +285,8 @@ def s3_client(anonymous: bool, timeout: float = TIMEOUT):
     config = Config(
         connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1}, **settings
     )
-    return boto3.client("s3", config=config, region_name=boto3.Session().region_name or "us-east-1")
+    session = boto3.Session()  # the default one keeps old credentials and is not safe among threads
+    return session.client("s3", config=config, region_name=session.region_name or "us-east-1")
 
 
 def _nothing(count: int) -> bytes:

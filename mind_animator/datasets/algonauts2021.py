@@ -1,0 +1,247 @@
+"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one a showing.
+
+Facts of the published files that this module answers for:
+
+- 1,000 videos have responses (three showings); those of the last 102 are withheld. The devkit trains on the first 900
+  and validates on the last 100: they are the test set here.
+- The level ``mini_track`` / ``full_track`` is missing in some unpackings.
+- Responses are pickles of Python 2, and a pickle is code: only arrays are read from them.
+- Betas have no haemodynamic shift, no trend and no run: ``fmri.lag`` and detrending do not apply.
+- Videos last 3 s: with 8 frames at 8/3 Hz the whole of one is sampled (the published code took its first .27 s).
+- **BOLD Moments** (``release: bold_moments``) has the same videos and subjects without a form for the responses, on the
+  32k cortex, with ten showings of the 102 test videos.
+
+References
+----------
+Cichy et al. (2021), "The Algonauts Project 2021 challenge", arXiv 2104.13714.
+Lahner et al. (2024), "Modeling short visual events through the BOLD Moments video fMRI dataset", Nature Communications.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mind_animator.config.base import Strict
+from mind_animator.datasets.archives import Archive, archive, describe
+from mind_animator.datasets.base import Dataset, Segment
+from mind_animator.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from mind_animator.config.fmri import FmriConfig
+
+N_VIDEOS, N_TRAIN, N_SHOWN, PACK = 1102, 900, 1000, 100
+SECONDS = 3.0
+AREAS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+VIDEOS = "AlgonautsVideos268_All_30fpsmax"
+_MOMENTS = "derivatives/versionB/fsLR32k/GLM"
+
+
+class AlgonautsOptions(Strict):
+    """Settings of Algonauts 2021 alone.
+
+    Attributes
+    ----------
+    release : str
+        ``algonauts``, or ``bold_moments`` from OpenNeuro.
+    track : str
+        Of ``algonauts``: ``mini`` (nine areas) or ``full`` (whole brain).
+    terms_accepted : bool
+        Set it once the form of the data set is filled in; without it nothing is fetched.
+    """
+
+    release: Literal["algonauts", "bold_moments"] = "algonauts"
+    track: Literal["mini", "full"] = "full"
+    terms_accepted: bool = False
+
+
+class Algonauts2021(Dataset):
+    """The adapter; see the module's text for what it takes care of."""
+
+    name = "algonauts2021"
+    Options: ClassVar[type[Strict]] = AlgonautsOptions
+    tr = 1.75
+
+    known_subjects: ClassVar[tuple[str, ...]] = tuple(f"{number:02d}" for number in range(1, 11))
+
+    def _subjects(self) -> tuple[str, ...]:
+        for subject in self.config.subjects:
+            if subject not in self.known_subjects:
+                raise InputError(
+                    f"Expected dataset.subjects to be of {list(self.known_subjects)}, got '{subject}' "
+                    f"(dataset {self.name})."
+                )
+        return self.config.subjects or self.known_subjects
+
+    @property
+    def areas_of(self) -> str:
+        return "fs_LR_32k" if self._moments else "none"
+
+    @property
+    def _moments(self) -> bool:
+        return self.options.release == "bold_moments"
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Packs of 100 videos in their order, the last one tested on; of BOLD Moments, the 102 test videos."""
+        packs = [Segment(f"videos{n + 1:04d}", "train", PACK) for n in range(0, N_SHOWN, PACK)]
+        if self._moments:
+            return (*packs, Segment(f"videos{N_SHOWN + 1:04d}", "test", N_VIDEOS - N_SHOWN))
+        return (*packs[: N_TRAIN // PACK], Segment(f"videos{N_TRAIN + 1:04d}", "test", N_SHOWN - N_TRAIN))
+
+    def stimulus_files(self, segment: str) -> list[Path]:
+        start, count = self._place(segment)
+        return self._videos()[start : start + count]
+
+    def clip_table(self, segment: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        described = next(known for known in self.segments if known.id == segment)
+        start, count = self._place(segment)
+        return pd.DataFrame(
+            {
+                "clip": described.clips,
+                "segment": segment,
+                "movie": [f"video{start + index + 1:04d}" for index in range(count)],
+                "file": [str(path) for path in self.stimulus_files(segment)],
+                "onset": 0.0,
+                "duration": SECONDS,
+                "split": described.split,
+            }
+        )
+
+    def response_files(self, subject: str, segment: str) -> list[Path]:
+        if self._moments:
+            return [self.root / _betas(subject, "test" if self._place(segment)[0] >= N_SHOWN else "train")]
+        folder = f"{self.options.track}_track/sub{subject}"
+        names = ["WB"] if self.options.track == "full" else list(AREAS)
+        return [self._pickle(folder, f"{name}.pkl") for name in names]
+
+    def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
+        import numpy as np
+
+        betas = np.concatenate([self._read(path, segment) for path in self.response_files(subject, segment)], axis=2)
+        for showing in range(betas.shape[1]):
+            yield np.ascontiguousarray(betas[:, showing], np.float32)
+
+    def area_names(self, subject: str) -> "list[str] | None":
+        if self._moments:
+            from mind_animator.artefacts.cortex import area_names
+
+            return area_names().tolist()
+        if self.options.track == "full":
+            return None
+        files = self.response_files(subject, self.segments[0].id)
+        return [area for area, path in zip(AREAS, files, strict=True) for _ in range(_betas_in(path).shape[2])]
+
+    def archives(self) -> tuple[Archive, ...]:
+        if self._moments:
+            tasks = ("train", "test")
+            return tuple(
+                archive("bold_moments", "betas", subject=f"sub-{subject}", task=task)
+                for subject in self.subjects
+                for task in tasks
+            )
+        answers = [str(p.relative_to(self.root)) for s in self.subjects for p in self.response_files(s, "videos0001")]
+        videos = [f"{VIDEOS}/{number:04d}.mp4" for number in range(1, N_VIDEOS + 1)]
+        return (archive(self.name, "participants_data", gives=(*videos, *answers)),)
+
+    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+        """Videos by their rank among the sorted names (that is how they are numbered); pickles in either layout."""
+        videos = sorted(member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4"))
+        if len(videos) != N_VIDEOS:
+            raise InputError(f"Expected {N_VIDEOS} videos in {archive.file}, got {len(videos)}.")
+        chosen = {member: f"{VIDEOS}/{rank:04d}.mp4" for rank, member in enumerate(videos, 1)}
+        for place in archive.gives:
+            if place.endswith(".pkl"):
+                short = re.sub(r"^.*/(?:mini|full)_track/", "", place)
+                level = place.removesuffix(short).rstrip("/").rsplit("/", 1)[-1]
+                found = [m for m in members if f"/{m}".endswith(f"/{level}/{short}")]
+                found = found or [m for m in members if f"/{m}".endswith(f"/{short}")]
+                if len(found) == 1:
+                    chosen[found[0]] = place
+        return chosen
+
+    def check_before_work(self) -> None:
+        absent = [path for path in self.sources() if not path.exists()]
+        if absent and not self.options.terms_accepted:
+            described = describe(self.name)
+            raise InputError(
+                f"Expected the terms of {described['title']} to be accepted before {len(absent)} files are fetched "
+                f"(the first is {absent[0]}): {described['terms']} ({described['page']})."
+            )
+
+    def _place(self, segment: str) -> tuple[int, int]:
+        """First video (from 0) of a segment and their number."""
+        for known in self.segments:
+            if known.id == segment:
+                return int(segment.removeprefix("videos")) - 1, known.n_clips
+        raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
+
+    def _videos(self) -> list[Path]:
+        """All videos in their order: the files of a folder that is there, else the names they will have."""
+        folder = self.find(VIDEOS, f"participants_data_v2021/{VIDEOS}", "stimuli", "derivatives/stimuli_metadata/mp4")
+        here = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
+        if all(re.fullmatch(r"\d{4}\.mp4", path.name) for path in here):
+            return [folder / f"{number:04d}.mp4" for number in range(1, N_VIDEOS + 1)]
+        if len(here) != N_VIDEOS:
+            raise InputError(f"Expected {N_VIDEOS} videos in {folder}, got {len(here)}.")
+        return here
+
+    def _pickle(self, folder: str, name: str) -> Path:
+        subject = folder.split("/")[1]
+        parents = ("participants_data_v2021", ".", "participants_data/participants_data_v2021")
+        return self.find(
+            *(f"{parent}/{folder}/{name}" for parent in parents), *(f"{parent}/{subject}/{name}" for parent in parents)
+        )
+
+    def _read(self, path: Path, segment: str) -> "np.ndarray":
+        """Betas (clip, showing, voxel) of a segment's videos from one file."""
+        from mind_animator.artefacts.cortex import N_CORTEX, N_GRAYORDINATES
+
+        start, count = self._place(segment)
+        if not self._moments:
+            return _betas_in(path)[start : start + count]
+        betas, names = _moments_in(path)
+        if betas.shape[2] != N_GRAYORDINATES:
+            raise InputError(f"Expected {N_GRAYORDINATES} grayordinates in {path}, got {betas.shape[2]}.")
+        row_of = {name: row for row, name in enumerate(names)}
+        wanted = [f"vid{start + index + 1:04d}" for index in range(count)]
+        missing = [name for name in wanted if name not in row_of]
+        if missing:
+            raise InputError(f"Expected responses to '{missing[0]}' in {path} ({len(missing)} missing).")
+        return betas[[row_of[name] for name in wanted], :, :N_CORTEX]
+
+
+def _betas(subject: str, task: str) -> str:
+    return f"{_MOMENTS}/sub-{subject}/prepared_betas/sub-{subject}_organized_betas_task-{task}_normalized.pkl"
+
+
+def _betas_in(path: Path) -> "np.ndarray":
+    """The array (1000, 3, voxel) of a challenge pickle."""
+    from mind_animator.artefacts.pickles import read_pickle
+
+    content = read_pickle(path)
+    shape = getattr(content.get("train"), "shape", None) if isinstance(content, dict) else None
+    if shape is None or len(shape) != 3 or shape[0] != N_SHOWN:
+        raise InputError(f"Expected 'train' of shape ({N_SHOWN}, showing, voxel) in {path}, got {shape}.")
+    return content["train"]
+
+
+def _moments_in(path: Path) -> "tuple[np.ndarray, list[str]]":
+    """Betas (video, showing, grayordinate) and the videos' names of a BOLD Moments pickle."""
+    from mind_animator.artefacts.pickles import read_pickle
+
+    content = read_pickle(path)
+    if not isinstance(content, tuple) or len(content) != 2 or getattr(content[0], "ndim", 0) != 3:
+        raise InputError(f"Expected (betas, names of videos) in {path}, got {type(content).__name__}.")
+    betas, names = content
+    if len(names) != len(betas):
+        raise InputError(f"Expected {len(betas)} names of videos in {path}, got {len(names)}.")
+    return betas, list(names)
+
+
+ADAPTER = Algonauts2021

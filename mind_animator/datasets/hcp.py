@@ -1,0 +1,206 @@
+"""HCP 7T movie watching: 176 complete subjects, four runs of film clips with rests, TR 1 s.
+
+Facts of the published files that this module answers for:
+
+- Runs are scanned AP, PA, PA, AP; their folders are named for it.
+- Film clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
+- **The last 76 s of every run are the same film.** It is a segment of its own here (``retest``), never in training, and
+  its four showings are the repeats of the test set.
+- Runs are held out whole; what is left of the others is training, each film in a run a movie of its own.
+- Responses come in three variants; the 59k one lies on another mesh, for which no area names are known here.
+- Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
+
+References
+----------
+Van Essen et al. (2013), "The WU-Minn Human Connectome Project: an overview", NeuroImage 80.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mind_animator.config.base import Strict
+from mind_animator.datasets.archives import Archive, archive, describe
+from mind_animator.datasets.base import Dataset, Run, Segment
+from mind_animator.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from mind_animator.config.fmri import FmriConfig
+
+# Films of each run as (start, stop), seconds since the run's start; the last is the retest film.
+FILMS = {
+    1: ((26, 231), (289, 505), (531, 705), (740, 797), (824, 900)),
+    2: ((26, 246), (272, 525), (551, 794), (821, 897)),
+    3: ((26, 199), (227, 403), (431, 615), (655, 791), (818, 894)),
+    4: ((26, 252), (278, 502), (528, 777), (804, 880)),
+}
+MOVIES = {
+    1: "7T_MOVIE1_CC1_v2.mp4",
+    2: "7T_MOVIE2_HO1_v2.mp4",
+    3: "7T_MOVIE3_CC2_v2.mp4",
+    4: "7T_MOVIE4_HO2_v2.mp4",
+}
+RUNS = {1: "tfMRI_MOVIE1_7T_AP", 2: "tfMRI_MOVIE2_7T_PA", 3: "tfMRI_MOVIE3_7T_PA", 4: "tfMRI_MOVIE4_7T_AP"}
+VARIANTS = {"msmsulc": "", "msmall_clean": "_MSMAll_hp2000_clean", "59k": "_1.6mm_MSMAll_hp2000_clean"}
+RETEST = "retest"
+RETEST_SECONDS = 76
+PAPER_SUBJECTS = ("100610", "102816", "104416")
+
+
+class HCPOptions(Strict):
+    """Settings of HCP alone.
+
+    Attributes
+    ----------
+    variant : str
+        ``msmsulc`` (32k, not cleaned: what Mind-Animator read), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
+    held_out_run : int
+        The run whose films are tested on, beside the retest film.
+    """
+
+    variant: Literal["msmsulc", "msmall_clean", "59k"] = "msmsulc"
+    held_out_run: Literal[1, 2, 3, 4] = 4
+
+
+class HCP(Dataset):
+    """The adapter; see the module's text for what it takes care of."""
+
+    name = "hcp"
+    Options: ClassVar[type[Strict]] = HCPOptions
+    tr = 1.0
+
+    def _subjects(self) -> tuple[str, ...]:
+        for subject in self.config.subjects:
+            if not re.fullmatch(r"\d{6}", subject):
+                raise InputError(f"Expected dataset.subjects to be six-digit HCP numbers, got '{subject}'.")
+        return self.config.subjects or PAPER_SUBJECTS
+
+    @property
+    def areas_of(self) -> str:
+        return "none" if self.options.variant == "59k" else "fs_LR_32k"
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        held_out = self.options.held_out_run
+        order = [run for run in FILMS if run != held_out] + [held_out]
+        return (
+            *(Segment(f"run{run}", "test" if run == held_out else "train", len(_seconds(run))) for run in order),
+            Segment(RETEST, "test", RETEST_SECONDS),
+        )
+
+    def stimulus_files(self, segment: str) -> list[Path]:
+        name = MOVIES[self._runs_of(segment)[0]]
+        return [self.find(f"stimuli/{name}", name, f"movies/{name}", f"7T_movies/{name}")]
+
+    def clip_table(self, segment: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        run = self._runs_of(segment)[0]
+        described = next(known for known in self.segments if known.id == segment)
+        if segment == RETEST:
+            rows = [(second, RETEST) for second in range(*FILMS[run][-1])]
+        else:
+            rows = [(s, f"run{run}_film{film}") for film, span in enumerate(FILMS[run][:-1], 1) for s in range(*span)]
+        return pd.DataFrame(
+            {
+                "clip": described.clips,
+                "segment": segment,
+                "movie": [movie for _, movie in rows],
+                "file": str(self.stimulus_files(segment)[0]),
+                "onset": [float(second) for second, _ in rows],
+                "duration": 1.0,
+                "split": described.split,
+            }
+        )
+
+    def response_files(self, subject: str, segment: str) -> list[Path]:
+        return [self._run_file(subject, run) for run in self._runs_of(segment)]
+
+    def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
+        return (run.values for run in self.runs(subject, segment, settings))
+
+    def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
+        import numpy as np
+
+        from mind_animator.fmri.align import volumes_of_clips
+        from mind_animator.fmri.clean import clean_run
+
+        for number in self._runs_of(segment):
+            file = self._run_file(subject, number)
+            series = self._read(file)
+            seconds = range(*FILMS[number][-1]) if segment == RETEST else _seconds(number)
+            try:
+                volumes = volumes_of_clips(
+                    np.array(seconds, float),
+                    n_volumes=len(series),
+                    repetition_time=self.tr,
+                    recording_start=0.0,
+                    lag=settings.lag,
+                )
+            except ValueError as error:
+                raise InputError(f"{error} ({file}; fmri.lag)") from None
+            values, tsnr = clean_run(series, settings.detrend_order, settings.ddof)
+            yield Run(file.name, values[volumes], tsnr)
+
+    def area_names(self, subject: str) -> "list[str] | None":
+        from mind_animator.artefacts.cortex import area_names
+
+        return None if self.options.variant == "59k" else area_names().tolist()
+
+    def caption_order(self) -> dict[str, list[str]]:
+        """The 3,040 published captions: all films of run 1, run 2, ..., the retest film in each."""
+        clips_of = {segment.id: segment.clips for segment in self.segments}
+        return {"train": [clip for run in FILMS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])], "test": []}
+
+    def archives(self) -> tuple[Archive, ...]:
+        variant = VARIANTS[self.options.variant]
+        stimuli = [archive(self.name, "stimuli", movie=MOVIES[run]) for run in FILMS]
+        answers = [
+            archive(self.name, "responses", subject=subject, run=RUNS[run], variant=variant)
+            for subject in self.subjects
+            for run in FILMS
+        ]
+        return (*stimuli, *answers)
+
+    def check_before_work(self) -> None:
+        import boto3
+
+        absent = [path for sub in self.subjects for run in FILMS if not (path := self._run_file(sub, run)).exists()]
+        if absent and boto3.Session().get_credentials() is None:
+            described = describe(self.name)
+            raise InputError(
+                f"Expected AWS credentials to fetch {len(absent)} files of {self.name} (the first is {absent[0]}), "
+                f"found none: {described['terms']} ({described['page']}), then put it into the environment "
+                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or ~/.aws/credentials."
+            )
+
+    def _runs_of(self, segment: str) -> list[int]:
+        """Runs in which a segment was shown; for the retest film all four, in order."""
+        if segment == RETEST:
+            return list(FILMS)
+        if segment not in {f"run{run}" for run in FILMS}:
+            raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
+        return [int(segment.removeprefix("run"))]
+
+    def _run_file(self, subject: str, run: int) -> Path:
+        name = f"{RUNS[run]}/{RUNS[run]}_Atlas{VARIANTS[self.options.variant]}.dtseries.nii"
+        inside = f"{subject}/MNINonLinear/Results/{name}"
+        return self.find(f"HCP_1200/{inside}", inside, f"{subject}/{name}")
+
+    def _read(self, file: Path) -> "np.ndarray":
+        from mind_animator.artefacts.cifti import cortex_size, read_cortex
+        from mind_animator.artefacts.cortex import N_CORTEX
+
+        return read_cortex(file, n_vertices=cortex_size(file) if self.options.variant == "59k" else N_CORTEX)
+
+
+def _seconds(run: int) -> list[int]:
+    """Seconds of a run's films, the retest film left out."""
+    return [second for span in FILMS[run][:-1] for second in range(*span)]
+
+
+ADAPTER = HCP

@@ -1,0 +1,94 @@
+"""Anybody's method: a folder of videos, read as its layout says."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from mind_animator.artefacts.clipfolder import find_clips, place_in_list, read_clip
+from mind_animator.config.clipfolder import ClipFolderConfig, LayoutConfig
+from mind_animator.errors import InputError
+from mind_animator.methods.base import Method
+from mind_animator.video.conform import conform
+
+
+class Options(ClipFolderConfig):
+    """A folder of videos (see `ClipFolderConfig`) and what its clips become.
+
+    Attributes
+    ----------
+    frames : int
+        Frames a clip, as in the stimuli.
+    size : int, optional
+        Height and width; the shorter side of the first readable file by default.
+    duration : float
+        Seconds that a clip lasts; used by ``timing: clock`` alone.
+    """
+
+    frames: int = Field(8, ge=2)
+    size: int | None = Field(None, ge=16)
+    duration: float = Field(2.0, gt=0)
+
+
+class Folder(Method):
+    """Videos that somebody else made, scored like any other method's."""
+
+    kind = "folder"
+    Options = Options
+    reconstruction = "frames"
+    frames_from = "folder"
+
+    def files(self, subject: str) -> list[str]:
+        """The subject's folder: the input of the DAG."""
+        return [self.options.path.replace("{subject}", subject)]
+
+    @classmethod
+    def reconstruct(
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
+    ) -> Iterator[tuple[str, np.ndarray | InputError]]:
+        """Yield each clip's frames, or why there are none; ``files`` is the one folder."""
+        options = Options.model_validate_json(settings)
+        layout = options.prediction_layout()
+        (folder,) = files
+        placed = place_in_list(find_clips(folder, layout), test_clips, layout, str(folder))
+        size = options.size or _own_size(placed, layout)
+        duration = options.duration if options.timing == "clock" else None
+        for clip in clips:
+            if clip not in placed:
+                yield (
+                    clip,
+                    InputError(f"Expected a video of clip '{clip}' in {folder}, found none (missing)."),
+                )
+                continue
+            try:
+                video = read_clip(placed[clip], layout)
+            except InputError as error:
+                yield clip, error
+                continue
+            yield (
+                clip,
+                conform(video.frames, size=size, count=options.frames, times=video.times, duration=duration),
+            )
+
+
+def _own_size(files: dict[str, Path], layout: LayoutConfig) -> int:
+    """Shorter side of the first readable clip."""
+    reasons = []
+    for path in files.values():
+        try:
+            return min(read_clip(path, layout).frames.shape[1:3])
+        except InputError as error:
+            reasons.append(str(error))
+    raise InputError(
+        f"Expected at least one readable video, got none of {len(files)}; the first: {reasons[0]}"
+    )
+
+
+ENTRY = Folder

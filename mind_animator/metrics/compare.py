@@ -1,0 +1,367 @@
+"""From score rows to summaries with intervals and to tests with Holm's correction: what tables and pages show."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.streams import PairScores
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.metrics.catalogue import metric as catalogue
+from mind_animator.statistics.blocks import block_labels
+from mind_animator.statistics.bootstrap import block_bootstrap
+from mind_animator.statistics.permutation import (
+    TestResult,
+    frame_shuffle_test,
+    holm,
+    motion_pairing,
+    motion_swap_test,
+    pairing_test,
+    sign_flip_test,
+)
+from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
+
+POOLED = "pooled"
+SUMMARY = (
+    "dataset", "method", "subject", "clips", "metric", "label", "unit", "direction", "definition",
+    "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
+)  # fmt: skip
+TESTS = (
+    "dataset", "subject", "test", "method", "other", "metric", "clips", "alternative", "statistic", "score",
+    "p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
+)  # fmt: skip
+
+
+def with_pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the subject `POOLED`: every clip's mean over subjects, where all subjects of the method have a score.
+
+    Data sets with one subject get no pooled rows.
+    """
+    keys = ["dataset", "method", "clip", "segment", "movie", "scene_cut", "metric"]
+    several = rows.groupby(["dataset", "method"])["subject"].transform("nunique") > 1
+    if not several.any():
+        return rows
+    groups = rows[several].groupby(keys, sort=False, observed=True)
+    pooled = groups.agg(
+        value=("value", lambda v: v.mean(skipna=False)), status=("status", _worst)
+    ).reset_index()
+    return pd.concat([rows, pooled.assign(subject=POOLED)[list(rows.columns)]], ignore_index=True)
+
+
+def _worst(status: pd.Series) -> str:
+    bad = status[status != "ok"]
+    return "ok" if bad.empty else bad.iloc[0]
+
+
+def wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a clip, one column a metric, and ``status``: for people."""
+    keys = ["dataset", "method", "subject", "clip", "segment", "movie", "scene_cut"]
+    order = list(dict.fromkeys(rows["metric"]))
+    table = rows.pivot(index=keys, columns="metric", values="value")[order].reset_index()
+    pixel = rows[rows["metric"] == "ssim"].set_index(keys)["status"].rename("status").reset_index()
+    first = rows.drop_duplicates(keys)[keys]
+    return first.merge(table, on=keys, how="left").merge(pixel, on=keys, how="left")
+
+
+def subsets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """``all`` clips, and those ``without_cuts`` where some clip spans a scene cut."""
+    yield "all", rows
+    cut = rows["scene_cut"].astype(bool)
+    if cut.any() and not cut.all():
+        yield "without_cuts", rows[~cut]
+
+
+def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
+    """Mean over clips with its block-bootstrap interval, per data set, method, subject, subset and metric.
+
+    A mean is over the clips that have a value; ``n_clips`` of ``n_expected``, and ``status`` says what became of
+    the others, so that no mean hides a missing clip.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        `mind_animator.metrics.score.COLUMNS`, pooled subjects included where wanted (`with_pooled`).
+    settings : ScoringConfig
+        ``block, bootstraps, confidence``.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        `SUMMARY`.
+    """
+    found = []
+    keys = ["dataset", "method", "subject", "metric"]
+    for subset, part in subsets(rows):
+        for key, group in part.groupby(keys, sort=False, observed=True):
+            entry = catalogue(key[-1])
+            blocks = block_labels(group["segment"].tolist(), settings.block)
+            there = np.isfinite(group["value"].to_numpy())
+            numbers = {"mean": np.nan, "low": np.nan, "high": np.nan, "n_blocks": 0}
+            if there.any():
+                interval = block_bootstrap(
+                    group["value"].to_numpy()[there], blocks[there], group["segment"].to_numpy()[there],
+                    n_draws=settings.bootstraps, level=settings.confidence, generator=np.random.default_rng(seed),
+                )  # fmt: skip
+                numbers = {"mean": interval.estimate, "low": interval.low, "high": interval.high}
+                numbers["n_blocks"] = interval.n_blocks
+            found.append(
+                {
+                    **dict(zip(keys, key, strict=True)), "clips": subset, "label": entry.label, "unit": entry.unit,
+                    "direction": entry.direction, "definition": "published" if entry.published else "ours",
+                    "level": settings.confidence, "n_clips": int(there.sum()), "n_expected": len(group),
+                    "status": _status(group["status"][~there]), **numbers,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(found, columns=SUMMARY)
+
+
+def _status(bad: pd.Series) -> str:
+    """``ok``, or each reason with its number of clips, the commonest first."""
+    if bad.empty:
+        return "ok"
+    return "; ".join(f"{count} clips: {reason}" for reason, count in bad.value_counts().head(3).items())
+
+
+def paired_tests(
+    rows: pd.DataFrame, settings: ScoringConfig, *, seed: int, published: bool = True
+) -> pd.DataFrame:
+    """Every method against every other on the clips that both have: block sign flips, Holm over metrics.
+
+    ``p_published`` is the field's own test (Wilcoxon between bootstrap means), which rejects most true nulls.
+
+    Returns
+    -------
+    DataFrame
+        `TESTS`, ``test = paired``; ``statistic`` is the mean of method minus other, in the metric's unit.
+    """
+    found = []
+    for subset, part in subsets(rows):
+        for (dataset, subject), group in part.groupby(["dataset", "subject"], sort=False, observed=True):
+            order = group.drop_duplicates("clip")[["clip", "segment"]].reset_index(drop=True)
+            blocks = block_labels(order["segment"].tolist(), settings.block)
+            table = group.pivot(index="clip", columns=["metric", "method"], values="value").reindex(
+                order["clip"]
+            )
+            methods = list(dict.fromkeys(group["method"]))
+            metrics = list(dict.fromkeys(group["metric"]))
+            for first, second in combinations(methods, 2):
+                family = []
+                for name in metrics:
+                    if (name, first) not in table or (name, second) not in table:
+                        continue
+                    values = table[[(name, first), (name, second)]].to_numpy()
+                    both = np.isfinite(values).all(axis=1)
+                    if not both.any():
+                        continue
+                    a, b = values[both].T
+                    result = sign_flip_test(
+                        a - b, blocks[both], n_permutations=settings.permutations,
+                        generator=np.random.default_rng(seed),
+                    )  # fmt: skip
+                    row = _row(result, dataset, subject, "paired", first, second, name, subset, "two-sided")
+                    if published:
+                        row["p_published"] = wilcoxon_of_bootstrap_means(
+                            a, b, generator=np.random.default_rng(seed)
+                        )
+                    family.append(row)
+                found += _with_holm(family)
+    return pd.DataFrame(found, columns=TESTS)
+
+
+def above_chance_tests(
+    pairs: Mapping[str, np.ndarray],
+    settings: ScoringConfig,
+    *,
+    dataset: str,
+    method: str,
+    subject: str,
+    seed: int,
+) -> list[dict]:
+    """Does a method's prediction fit its own clip better than the clips at the same offset of other blocks?
+
+    Parameters
+    ----------
+    pairs : mapping of metric to array of shape (block, block, offset)
+        `PairScores.pairs`. Blocks with a missing score are left out, and the note says how many.
+
+    Returns
+    -------
+    list of dict
+        Rows of `TESTS`, ``test = above_chance``; ``statistic`` is own minus mean of the others, ``score`` the mean
+        with the own truth. Uncorrected: the family is the caller's.
+    """
+    found = []
+    for name, values in pairs.items():
+        whole = whole_blocks(values)
+        kept = values[np.ix_(whole, whole)]
+        better = "greater" if catalogue(name).higher_is_better else "less"
+        if whole.sum() < 2:
+            continue
+        result = pairing_test(
+            kept,
+            n_permutations=settings.permutations,
+            alternative=better,
+            generator=np.random.default_rng(seed),
+        )
+        row = _row(result, dataset, subject, "above_chance", method, "other clips", name, "all", better)
+        row["score"] = float(np.einsum("bbo->", kept) / (kept.shape[0] * kept.shape[2]))
+        row["note"] = _left_out(whole)
+        found.append(row)
+    return found
+
+
+def motion_tests(
+    scores: PairScores,
+    epe: Sequence[float],
+    settings: ScoringConfig,
+    *,
+    dataset: str,
+    method: str,
+    subject: str,
+    seed: int,
+) -> list[dict]:
+    """`motion_pairing` and the published frame-shuffle test of one method and subject.
+
+    Parameters
+    ----------
+    scores : PairScores
+    epe : sequence of float, length clip
+        End-point errors of ``scores.clips`` as predicted; nan where there is none.
+
+    Returns
+    -------
+    list of dict
+        Rows of `TESTS`.
+    """
+    found = []
+    flow, truth = scores.by_clip["mean_flow"], scores.by_clip["mean_flow_truth"]
+    there = np.isfinite(flow).all(axis=1) & np.isfinite(truth).all(axis=1)
+    whole = there[scores.rows].all(axis=1)
+    if whole.sum() > 1:
+        moving = moving_clips(truth, settings.moving)
+        result, score = motion_pairing(
+            np.nan_to_num(truth), np.nan_to_num(flow), scores.rows[whole], moving=moving & there,
+            n_permutations=settings.permutations, generator=np.random.default_rng(seed),
+        )  # fmt: skip
+        row = _row(
+            result,
+            dataset,
+            subject,
+            "motion_pairing",
+            method,
+            "other clips",
+            "flow_cosine",
+            "moving",
+            "greater",
+        )
+        row["score"], row["note"] = score, _left_out(whole)
+        found.append(row)
+    shuffled, own = scores.by_clip.get("shuffled_epe"), np.asarray(epe, float)
+    if shuffled is not None and (used := np.isfinite(own) & np.isfinite(shuffled).all(axis=1)).any():
+        outcome = frame_shuffle_test(own[used], shuffled[used].T, higher_is_better=False)
+        row = dict.fromkeys(TESTS) | {
+            "dataset": dataset, "subject": subject, "test": "frame_shuffle", "method": method,
+            "other": "shuffled frames", "metric": "epe", "clips": "all", "alternative": "less",
+            "statistic": float(own[used].mean() - shuffled[used].mean()), "score": float(own[used].mean()),
+            "p": outcome.p, "p_published": outcome.p_published, "n_permutations": outcome.n_orders,
+            "exact": False, "n_clips": outcome.n_clips, "n_blocks": 0,
+            "note": "any smooth video passes: it measures smoothness, not motion from the brain",
+        }  # fmt: skip
+        found.append(row)
+    return found
+
+
+def swap_test(
+    full: PairScores,
+    swapped: PairScores,
+    segments: Sequence[str],
+    settings: ScoringConfig,
+    *,
+    dataset: str,
+    method: str,
+    other: str,
+    subject: str,
+    seed: int,
+) -> list[dict]:
+    """`motion_swap`: cosine of mean flows, full minus swapped, over clips that truly move.
+
+    Parameters
+    ----------
+    full, swapped : PairScores
+        Of the method, and of one whose motion decoder saw another clip's responses.
+    segments : sequence of str, length clip
+    """
+    if full.clips != swapped.clips:
+        raise ValueError(f"Expected the same clips of '{method}' and '{other}', got others.")
+    flows = [scores.by_clip["mean_flow"] for scores in (full, swapped)]
+    truth = full.by_clip["mean_flow_truth"]
+    there = (
+        np.isfinite(truth).all(axis=1) & np.isfinite(flows[0]).all(axis=1) & np.isfinite(flows[1]).all(axis=1)
+    )
+    used = moving_clips(truth, settings.moving) & there
+    if not used.any():
+        return []
+    blocks = block_labels(list(segments), settings.block)[used]
+    values = [_cosines(truth[used], flow[used]) for flow in flows]
+    result = motion_swap_test(
+        *values, blocks, n_permutations=settings.permutations, generator=np.random.default_rng(seed)
+    )
+    row = _row(result, dataset, subject, "motion_swap", method, other, "flow_cosine", "moving", "greater")
+    row["score"] = float(values[0].mean())
+    return [row]
+
+
+def moving_clips(truth: np.ndarray, share: float) -> np.ndarray:
+    """The ``share`` of clips whose true mean flow (clip, 2) is greatest, at least one, as a mask (clip,)."""
+    speed = np.where(np.isfinite(truth).all(axis=1), np.linalg.norm(truth, axis=1), -np.inf)
+    count = max(1, round(share * int(np.isfinite(speed).sum())))
+    mask = np.zeros(len(speed), bool)
+    mask[np.argsort(-speed, kind="stable")[:count]] = True
+    return mask & (speed > 0)
+
+
+def whole_blocks(values: np.ndarray) -> np.ndarray:
+    """Blocks all of whose clips have both a prediction and a truth, (block,) bool, of pairs (block, block, offset).
+
+    A missing prediction leaves its row of the pairs nan, a missing truth its column.
+    """
+    rows = np.isnan(values).all(axis=1).any(axis=1)  # some prediction meets no truth at all
+    columns = np.isnan(values).all(axis=0).any(axis=1)
+    return ~(rows | columns)
+
+
+def _cosines(truth: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(truth, axis=1) * np.linalg.norm(flow, axis=1)
+    return np.divide((truth * flow).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0)
+
+
+def _left_out(whole: np.ndarray) -> str:
+    return "" if whole.all() else f"{int((~whole).sum())} of {len(whole)} blocks left out: clips are missing"
+
+
+def _row(
+    result: TestResult,
+    dataset: str,
+    subject: str,
+    test: str,
+    method: str,
+    other: str,
+    name: str,
+    clips: str,
+    alternative: str,
+) -> dict:
+    return dict.fromkeys(TESTS) | {
+        "dataset": dataset, "subject": subject, "test": test, "method": method, "other": other, "metric": name,
+        "clips": clips, "alternative": alternative, "statistic": result.statistic, "p": result.p,
+        "n_permutations": result.n_permutations, "exact": result.exact, "n_clips": result.n_clips,
+        "n_blocks": result.n_blocks, "note": "",
+    }  # fmt: skip
+
+
+def _with_holm(family: list[dict]) -> list[dict]:
+    if family:
+        for row, adjusted in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
+            row["p_holm"] = float(adjusted)
+    return family

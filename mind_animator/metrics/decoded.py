@@ -1,0 +1,127 @@
+"""Scores of decoded features, before any video is made: retrieval, and each decoder on its own target."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.streams import PairScores
+from mind_animator.metrics.pairs import rank_pairs
+from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
+from mind_animator.metrics.score import COLUMNS
+from mind_animator.statistics.blocks import aligned_blocks
+from mind_animator.statistics.permutation import pair_scores
+
+TOP = (1, 10, 50, 100)
+# target -> (array of the predictions, array of the features, frames of it)
+TARGETS = {
+    "semantic": ("semantic", "clip_text", slice(None)),
+    "condition": ("condition", "condition", slice(None)),
+    "structure": ("structure", "latents", 0),
+    "motion": ("latents", "latents", slice(1, None)),
+}
+
+
+def score_decoded(
+    clips: pd.DataFrame,
+    predictions: Mapping[str, np.ndarray],
+    features: Mapping[str, np.ndarray],
+    extra: Mapping[str, np.ndarray],
+    *,
+    block: int,
+    dataset: str,
+    method: str,
+    subject: str,
+) -> tuple[pd.DataFrame, PairScores, dict[str, int]]:
+    """Retrieval and target scores of one method and subject.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        ``clip, segment, movie, scene_cut``, the order of all arrays.
+    predictions : mapping
+        ``semantic`` (clip, dim), and where there are any ``condition, structure, latents``.
+    features : mapping
+        ``clip_text, clip_image`` (clip, dim), ``condition``, ``latents`` of the same clips.
+    extra : mapping
+        ``text``, ``image`` (candidate, dim): further candidates of the large set; empty for none.
+    block : int
+
+    Returns
+    -------
+    rows : DataFrame
+        `COLUMNS`; ranks and top-k shares of the small set (``retrieval_text_rank``, ...), of the large one
+        (``retrieval_text_large_rank``, ...), and ``target_*``.
+    pairs : PairScores
+        ``retrieval_{text,image}_{cosine,rank,top10}``.
+    candidates : dict of str to int
+        Number of candidates by the middle of the name (``text``, ``text_large``, ...).
+    """
+    values: dict[str, np.ndarray] = {}
+    candidates: dict[str, int] = {}
+    pairs: dict[str, np.ndarray] = {}
+    rows = aligned_blocks(clips["segment"].tolist(), block)
+    query = np.asarray(predictions["semantic"])
+    own = np.arange(len(query))
+    for kind in ("text", "image"):
+        small = np.asarray(features[f"clip_{kind}"])
+        sets = {kind: small}
+        if kind in extra:
+            sets[f"{kind}_large"] = np.concatenate([small, extra[kind]])
+        for name, pool in sets.items():
+            ranks = retrieval_ranks(query, pool, own)
+            candidates[name] = len(pool)
+            values[f"retrieval_{name}_rank"] = ranks.middle
+            for k in TOP:
+                if k <= len(pool):
+                    values[f"retrieval_{name}_top{k}"] = top_k_hits(ranks, k)
+        if len(rows) > 1:
+            pairs[f"retrieval_{kind}_cosine"] = pair_scores(query, small, rows)
+            ranks, top10 = rank_pairs(query, small, rows)
+            pairs[f"retrieval_{kind}_rank"] = ranks
+            if len(small) >= 10:
+                pairs[f"retrieval_{kind}_top10"] = top10
+    for name, (predicted, wanted, frames) in TARGETS.items():
+        if predicted in predictions and wanted in features:
+            target = np.asarray(features[wanted])
+            target = target[:, frames] if wanted == "latents" else target
+            guess = np.asarray(predictions[predicted])
+            guess = guess[:, frames] if predicted == "latents" else guess
+            values[f"target_{name}_corr"], values[f"target_{name}_r2"] = target_scores(target, guess)
+    place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
+    table = pd.concat(
+        [place.assign(metric=name, value=value, status="ok") for name, value in values.items()], ignore_index=True
+    ).assign(dataset=dataset, method=method, subject=subject)
+    return table[list(COLUMNS)], PairScores(clips["clip"].tolist(), rows, pairs, {}), candidates
+
+
+def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How close each clip's prediction is to its target, the mean target of all clips taken off both.
+
+    With t and p the target and the prediction less the mean target, as one vector a clip::
+
+        corr = t . p / (|t| |p|),      r2 = 1 - |t - p|^2 / mean over clips of |t|^2
+
+    so that a decoder that always answers the mean target scores 0 on both; the mean of ``r2`` over clips is the share of
+    variance explained.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (clip, ...)
+
+    Returns
+    -------
+    corr, r2 : arrays of shape (clip,), float64
+        In [-1, 1] and (-inf, 1], higher is better.
+    """
+    if target.shape != prediction.shape:
+        raise ValueError(f"Expected targets and predictions of one shape, got {target.shape} and {prediction.shape}.")
+    mean = target.mean(axis=0, dtype=np.float64)
+    corr, error, power = np.empty(len(target)), np.empty(len(target)), np.empty(len(target))
+    for row, (t, p) in enumerate(zip(target, prediction, strict=True)):
+        t, p = (t - mean).ravel(), (p - mean).ravel()
+        power[row] = t @ t
+        norm = np.sqrt(power[row] * (p @ p))
+        corr[row] = t @ p / norm if norm > 0 else 0.0
+        error[row] = (t - p) @ (t - p)
+    return corr, 1 - error / power.mean()

@@ -1,0 +1,71 @@
+"""Between frames and the VAE's latents, in batches of one padded shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mind_animator.models.embed import in_batches
+
+
+def encode_latents(
+    vae: Any, frames: Tensor | np.ndarray, batch: int, generators: Sequence[torch.Generator] | None = None
+) -> Tensor:
+    """Latents of frames: the posterior's mean, or a sample of it, times the VAE's scaling factor.
+
+    Parameters
+    ----------
+    vae : AutoencoderKL
+    frames : Tensor or array of shape (clip, frame, height, width, 3), uint8
+    batch : int
+        Frames a forward.
+    generators : sequence of CPU generators, one a clip, optional
+        Draw ``mean + std * noise`` with each clip's own noise; the mean by default.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, channel, height / 8, width / 8), float32, on the CPU
+        The ratio of sizes is the VAE's own.
+    """
+    frames = torch.as_tensor(frames)
+    n_clips, n_frames = frames.shape[:2]
+
+    def network(part: Tensor) -> Tensor:
+        pictures = part.to(vae.device).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
+        return vae.encode(pictures).latent_dist.parameters
+
+    moments = in_batches(network, frames.flatten(0, 1), batch).unflatten(0, (n_clips, n_frames))
+    mean, log_variance = moments.chunk(2, dim=2)
+    if generators is not None:
+        if len(generators) != n_clips:
+            raise ValueError(f"Expected {n_clips} generators, one a clip, got {len(generators)}.")
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
+        # the same bounds as diffusers' own posterior
+        mean = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+    return mean * vae.config.scaling_factor
+
+
+def decode_latents(vae: Any, latents: Tensor, batch: int) -> Tensor:
+    """Frames of latents.
+
+    Parameters
+    ----------
+    vae : AutoencoderKL
+    latents : Tensor of shape (clip, frame, channel, h, w)
+        Multiplied by the VAE's scaling factor.
+    batch : int
+        Frames a forward.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, height, width, 3), uint8, on the CPU
+    """
+
+    def network(part: Tensor) -> Tensor:
+        scaled = part.to(vae.device, vae.dtype) / vae.config.scaling_factor
+        return vae.decode(scaled).sample.float().add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
+
+    pictures = in_batches(network, latents.flatten(0, 1), batch)
+    return pictures.to(torch.uint8).unflatten(0, latents.shape[:2])

@@ -1,0 +1,86 @@
+"""The pairing test for a median, e.g. the median rank of retrieval: a median is no sum over blocks."""
+
+from itertools import permutations
+from math import factorial
+
+import numpy as np
+
+from mind_animator.statistics.blocks import block_sums
+from mind_animator.statistics.permutation import TestResult
+
+
+def median_pairing_test(
+    pairs: np.ndarray, *, n_permutations: int = 9999, generator: np.random.Generator
+) -> TestResult:
+    """Is the median over clips lower with their own truths than with other clips' truths?
+
+    As `mind_animator.statistics.permutation.pairing_test` with the median in place of the mean and lower is better:
+    blocks of truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations + 1``.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (block, block, offset)
+        ``pairs[b, c, o]``: value of the prediction of clip (b, o) for the truth of clip (c, o), e.g. its rank.
+    n_permutations : int
+    generator : numpy Generator
+
+    Returns
+    -------
+    TestResult
+        ``statistic``: median with the own truths minus median over all pairs of other blocks. With fewer than 2
+        blocks nothing can be re-paired: the statistic is nan and p is 1.
+    """
+    pairs = np.asarray(pairs, np.float64)
+    if pairs.ndim != 3 or pairs.shape[0] != pairs.shape[1] or 0 in pairs.shape or n_permutations < 1:
+        raise ValueError(
+            f"Expected pairs (block, block, offset) and n_permutations >= 1, got {pairs.shape}, {n_permutations}."
+        )
+    if not np.isfinite(pairs).all():
+        raise ValueError("Expected finite values, got NaN or infinity.")
+    n, _, offsets = pairs.shape
+    if n < 2:
+        return TestResult(float("nan"), 1.0, 0, True, n, offsets)
+    places = np.arange(n)
+    own = float(np.median(pairs[places, places]))
+    exact = n <= 20 and factorial(n) <= n_permutations + 1
+    total = factorial(n) if exact else n_permutations
+    hits = 0
+    orders = permutations(range(n)) if exact else (generator.permutation(n) for _ in range(total))
+    for order in orders:
+        hits += bool(np.median(pairs[places, np.asarray(order)]) <= own)
+    others = float(np.median(pairs[~np.eye(n, dtype=bool)]))
+    return TestResult(
+        own - others, hits / total if exact else (1 + hits) / (1 + total), total, exact, n, n * offsets
+    )
+
+
+def median_interval(
+    values: np.ndarray,
+    blocks: np.ndarray,
+    *,
+    n_draws: int = 2000,
+    level: float = 0.95,
+    generator: np.random.Generator,
+) -> tuple[float, float]:
+    """Percentile interval of the median over clips, drawing whole blocks; nan with fewer than two blocks.
+
+    Parameters
+    ----------
+    values : ndarray of shape (clip,)
+    blocks : integer ndarray of shape (clip,)
+        From `mind_animator.statistics.blocks.block_labels`.
+    n_draws : int
+    level : float
+        In (0, 1).
+    generator : numpy Generator
+    """
+    values = np.asarray(values, np.float64)
+    block_sums(values, blocks)  # refuses what is not finite or does not fit
+    members = [np.flatnonzero(blocks == label) for label in np.unique(blocks)]
+    if len(members) < 2:
+        return float("nan"), float("nan")
+    draws = generator.integers(len(members), size=(n_draws, len(members)))
+    medians = [np.median(np.concatenate([values[members[i]] for i in draw])) for draw in draws]
+    tail = (1 - level) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return float(low), float(high)

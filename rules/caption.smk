@@ -1,0 +1,89 @@
+"""Frames -> captions, or captions that were there already."""
+
+if CONFIG.captions.ready or DATASET.has_captions:
+
+    rule read_captions:
+        input:
+            ready=list(CONFIG.captions.ready),
+            own=[] if CONFIG.captions.ready else list(map(str, DATASET.caption_files())),
+        output:
+            captions=f"{R}/captions/clips-{{shard}}.tsv",
+        log:
+            f"{R}/logs/read_captions/{{shard}}.log",
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            mem_mb=1_000,
+            runtime=10,
+        params:
+            code=code_digest("workflow_scripts/read_captions.py", *ADAPTER_FILES),
+            count=clips_in(CONFIG.shards.captions),
+            # not tracked (it names threads): which clips these are follows from the code
+            dataset=lambda wildcards, threads: DATASET_JSON,
+        message:
+            "Reading ready captions of shard {wildcards.shard}"
+        shell:
+            "python -m workflow_scripts.read_captions"
+            " --dataset {params.dataset:q}"
+            " --ready {input.ready:q}"
+            " --first $((10#{wildcards.shard}))"
+            " --count {params.count}"
+            " --captions {output.captions}"
+            " > {log} 2>&1"
+
+else:
+
+    rule caption_clips:
+        input:
+            frames=shard_frames(CONFIG.shards.captions),
+            blip2=local_model("blip2"),
+            clip=local_model("clip"),
+        output:
+            captions=f"{R}/captions/clips-{{shard}}.tsv",
+        log:
+            f"{R}/logs/caption_clips/{{shard}}.log",
+        benchmark:
+            f"{R}/benchmarks/caption_clips/{{shard}}.tsv"
+        conda:
+            "../envs/gpu.yaml"
+        threads: 2
+        resources:
+            gpu=gpu_count,
+            mem_mb=64_000 if CONFIG.device == "cuda" else 4_000,
+            runtime=240,
+        params:
+            code=code_digest("workflow_scripts/caption_clips.py"),
+            blip2=pinned_model("blip2"),
+            clip=pinned_model("clip"),
+            settings=CONFIG.captions.model_dump_json(exclude={"ready"}),
+            seed=CONFIG.seed,
+            skip=clips_before(CONFIG.shards.captions),
+            count=clips_in(CONFIG.shards.captions),
+            # not tracked: derived from resources or output
+            device=lambda wildcards, resources: CONFIG.device,
+            state=lambda wildcards, output: f"{output.captions}.state",
+        message:
+            "Captioning the clips of shard {wildcards.shard}"
+        shell:
+            "OMP_NUM_THREADS={threads} python -m workflow_scripts.caption_clips"
+            " --frames {input.frames}"
+            " --skip {params.skip}"
+            " --count {params.count}"
+            f" --blip2 {CONFIG.models.blip2}"
+            f" --clip {CONFIG.models.clip}"
+            f" --lock {CONFIG.models.lock}"
+            " --settings {params.settings:q}"
+            " --seed {params.seed}"
+            " --device {params.device}"
+            " --state {params.state}"
+            " --captions {output.captions}"
+            " > {log} 2>&1"
+
+
+rule captions:
+    """Captions of all clips."""
+    input:
+        expand(
+            f"{R}/captions/clips-{{shard}}.tsv",
+            shard=shards(CLIPS, CONFIG.shards.captions),
+        ),

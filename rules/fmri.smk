@@ -1,0 +1,179 @@
+"""Volumes -> one scaled vector a clip, and how good it is."""
+
+
+rule preprocess_segment:
+    input:
+        runs=lambda wildcards: [
+            str(path)
+            for path in DATASET.response_files(wildcards.subject, wildcards.segment)
+        ],
+    output:
+        averages=temp(f"{R}/fmri/sub-{{subject}}/{{segment}}.h5"),
+    log:
+        f"{R}/logs/preprocess_segment/sub-{{subject}}/{{segment}}.log",
+    benchmark:
+        f"{R}/benchmarks/preprocess_segment/sub-{{subject}}/{{segment}}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    # before the simulation of further runs, so that few of them lie on the disk at once
+    priority: 10
+    resources:
+        mem_mb=2_000,
+        runtime=60,
+    params:
+        code=code_digest("workflow_scripts/preprocess_segment.py", *ADAPTER_FILES),
+        settings=CONFIG.fmri.model_dump_json(
+            include={"detrend_order", "lag", "ddof"}
+        ),
+        # not tracked (it names threads): runs and code say what matters of the data set
+        dataset=lambda wildcards, threads: DATASET_JSON,
+    message:
+        "Cleaning subject {wildcards.subject}, {wildcards.segment}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.preprocess_segment"
+        " --dataset {params.dataset:q}"
+        " --subject {wildcards.subject}"
+        " --segment {wildcards.segment}"
+        " --settings {params.settings:q}"
+        " --output {output.averages}"
+        " > {log} 2>&1"
+
+
+rule select_voxels:
+    input:
+        segments=expand(
+            f"{R}/fmri/sub-{{subject}}/{{segment}}.h5",
+            segment=SEGMENTS,
+            allow_missing=True,
+        ),
+        mask=CONFIG.fmri.voxels.mask or [],
+    output:
+        responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+        maps=f"{R}/fmri/sub-{{subject}}/maps.h5",
+        voxels=f"{R}/fmri/sub-{{subject}}/voxels.tsv",
+        quality=f"{R}/fmri/sub-{{subject}}/quality.tsv",
+    log:
+        f"{R}/logs/select_voxels/sub-{{subject}}.log",
+    benchmark:
+        f"{R}/benchmarks/select_voxels/sub-{{subject}}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        code=code_digest("workflow_scripts/select_voxels.py", *ADAPTER_FILES),
+        settings=json_of(CONFIG.fmri),
+        # not tracked (it names threads): the segments say what matters of the data set
+        dataset=lambda wildcards, threads: DATASET_JSON,
+    message:
+        "Choosing the voxels of subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.select_voxels"
+        " --dataset {params.dataset:q}"
+        " --subject {wildcards.subject}"
+        " --settings {params.settings:q}"
+        " --segments {input.segments}"
+        " --responses {output.responses}"
+        " --maps {output.maps}"
+        " --voxels {output.voxels}"
+        " --quality {output.quality}"
+        " > {log} 2>&1"
+
+
+rule measure_stimuli:
+    input:
+        frames=expand(f"{R}/stimuli/{{segment}}.h5", segment=SEGMENTS),
+    output:
+        features=f"{R}/stimuli/features.tsv",
+    log:
+        f"{R}/logs/measure_stimuli.log",
+    benchmark:
+        f"{R}/benchmarks/measure_stimuli.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=120,
+    params:
+        code=code_digest("workflow_scripts/measure_stimuli.py"),
+    message:
+        "Measuring luminance, contrast and motion energy of all clips"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.measure_stimuli"
+        " --frames {input.frames}"
+        " --features {output.features}"
+        " > {log} 2>&1"
+
+
+rule draw_lag:
+    input:
+        responses=rules.select_voxels.output.responses,
+        features=rules.measure_stimuli.output.features,
+        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+    output:
+        table=f"{R}/fmri/sub-{{subject}}/lag.tsv",
+        figure=f"{R}/fmri/sub-{{subject}}/lag.png",
+    log:
+        f"{R}/logs/draw_lag/sub-{{subject}}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        code=code_digest("workflow_scripts/draw_lag.py"),
+        lag=CONFIG.fmri.lag,
+    message:
+        "Drawing the lag of subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_lag"
+        " --subject {wildcards.subject}"
+        " --responses {input.responses}"
+        " --features {input.features}"
+        " --clips {input.clips}"
+        " --lag {params.lag}"
+        " --table {output.table}"
+        " --figure {output.figure}"
+        " > {log} 2>&1"
+
+
+rule draw_quality:
+    input:
+        maps=rules.select_voxels.output.maps,
+        voxels=rules.select_voxels.output.voxels,
+    output:
+        figure=f"{R}/fmri/sub-{{subject}}/quality.png",
+    log:
+        f"{R}/logs/draw_quality/sub-{{subject}}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        code=code_digest("workflow_scripts/draw_quality.py"),
+    message:
+        "Drawing the quality of subject {wildcards.subject}'s data"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_quality"
+        " --subject {wildcards.subject}"
+        " --maps {input.maps}"
+        " --voxels {input.voxels}"
+        " --figure {output.figure}"
+        " > {log} 2>&1"
+
+
+rule fmri:
+    """Responses of all subjects, their lag and their quality."""
+    input:
+        expand(
+            f"{R}/fmri/sub-{{subject}}/{{product}}",
+            subject=SUBJECTS,
+            product=["responses.h5", "lag.tsv", "lag.png", "quality.png"],
+        ),

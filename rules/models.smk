@@ -1,0 +1,19 @@
+"""The frozen models' revisions and checksums: asked for by name, once, where there is a network."""
+
+
+localrules:
+    pin_models,
+
+
+rule pin_models:
+    log:
+        f"{R}/logs/pin_models.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        models=json_of(CONFIG.models),
+    message:
+        f"Fetching the frozen models and writing {CONFIG.models.lock}"
+    shell:
+        "python -m workflow_scripts.pin_models --models {params.models:q}"
+        " 2>&1 | tee {log}"

@@ -1,0 +1,164 @@
+"""Predictions -> videos: inversion and sampling by the generator, or the VAE's decoder alone."""
+
+
+rule invert_latents:
+    input:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        model=local_model("stable_diffusion"),
+    output:
+        noise=f"{R}/inversions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+    log:
+        f"{R}/logs/invert_latents/{{method}}/sub-{{subject}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/invert_latents/{{method}}/sub-{{subject}}-{{shard}}.tsv"
+    wildcard_constraints:
+        method=methods_by("generator"),
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=16_000,
+        runtime=240,
+    params:
+        code=code_digest("workflow_scripts/invert_latents.py"),
+        place=CONFIG.models.stable_diffusion,
+        lock=CONFIG.models.lock,
+        revision=pinned_model("stable_diffusion"),
+        settings=lambda wildcards: json_of(CONFIG.reconstruction.inversion()),
+        tokens=CONFIG.features.tokens,
+        shard_size=CONFIG.shards.reconstruction,
+        seed=CONFIG.seed,
+        # not tracked: derived from resources or output
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        state=subpath(output.noise, with_suffix=".state"),
+    message:
+        "Inverting the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.invert_latents"
+        " --predictions {input.predictions}"
+        " --model {params.place:q}"
+        " --lock {params.lock:q}"
+        " --settings {params.settings:q}"
+        " --tokens {params.tokens}"
+        " --shard {wildcards.shard}"
+        " --shard-size {params.shard_size}"
+        " --seed {params.seed}"
+        " --device {params.device}"
+        " --state {params.state}"
+        " --output {output.noise}"
+        " > {log} 2>&1"
+
+
+rule reconstruct_clips:
+    input:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        inversions=inverted_latents,
+        model=local_model("stable_diffusion"),
+    output:
+        frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+        video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+    log:
+        f"{R}/logs/reconstruct_clips/{{method}}/sub-{{subject}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/reconstruct_clips/{{method}}/sub-{{subject}}-{{shard}}.tsv"
+    wildcard_constraints:
+        method=methods_by("generator"),
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=16_000,
+        runtime=lambda wildcards, attempt: min(360 * attempt, 1440),
+    params:
+        code=code_digest("workflow_scripts/reconstruct_clips.py"),
+        place=CONFIG.models.stable_diffusion,
+        lock=CONFIG.models.lock,
+        revision=pinned_model("stable_diffusion"),
+        settings=json_of(CONFIG.reconstruction),
+        tokens=CONFIG.features.tokens,
+        shard_size=CONFIG.shards.reconstruction,
+        seed=CONFIG.seed,
+        rate=CONFIG.stimuli.rate,
+        # not tracked: derived from resources, input or output
+        inversions=lambda wildcards, input: (
+            f"--inversions {input.inversions}" if input.inversions else ""
+        ),
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        state=subpath(output.frames, with_suffix=".state"),
+    message:
+        "Reconstructing {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.reconstruct_clips"
+        " --predictions {input.predictions}"
+        " {params.inversions}"
+        " --model {params.place:q}"
+        " --lock {params.lock:q}"
+        " --settings {params.settings:q}"
+        " --tokens {params.tokens}"
+        " --shard {wildcards.shard}"
+        " --shard-size {params.shard_size}"
+        " --seed {params.seed}"
+        " --rate {params.rate}"
+        " --device {params.device}"
+        " --state {params.state}"
+        " --frames {output.frames}"
+        " --video {output.video}"
+        " > {log} 2>&1"
+
+
+rule decode_latents:
+    input:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        model=local_model("stable_diffusion"),
+    output:
+        frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+        video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+    log:
+        f"{R}/logs/decode_latents/{{method}}/sub-{{subject}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/decode_latents/{{method}}/sub-{{subject}}-{{shard}}.tsv"
+    wildcard_constraints:
+        method=methods_by("vae"),
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=16_000,
+        runtime=120,
+    params:
+        code=code_digest("workflow_scripts/decode_latents.py"),
+        place=CONFIG.models.stable_diffusion,
+        lock=CONFIG.models.lock,
+        revision=pinned_model("stable_diffusion"),
+        shard_size=CONFIG.shards.reconstruction,
+        rate=CONFIG.stimuli.rate,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    message:
+        "Decoding the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.decode_latents"
+        " --predictions {input.predictions}"
+        " --model {params.place:q}"
+        " --lock {params.lock:q}"
+        " --shard {wildcards.shard}"
+        " --shard-size {params.shard_size}"
+        " --rate {params.rate}"
+        " --device {params.device}"
+        " --frames {output.frames}"
+        " --video {output.video}"
+        " > {log} 2>&1"
+
+
+rule reconstruct:
+    """Videos of all methods and subjects."""
+    input:
+        expand(
+            f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+            method=METHODS,
+            subject=SUBJECTS,
+            shard=shards(TEST_CLIPS, CONFIG.shards.reconstruction),
+        ),

@@ -1,0 +1,98 @@
+"""Guidance, the faster solver and frames of latents."""
+
+import pytest
+import torch
+
+from mind_animator.diffusion.sample import decode_frames, guided_noise, sample, sample_dpm
+from mind_animator.diffusion.schedule import schedule_of
+from mind_animator.world.models import build_scheduler, build_vae
+
+
+@pytest.fixture
+def scheduler_config():
+    return dict(build_scheduler().config)
+
+
+@pytest.fixture
+def schedule(scheduler_config):
+    return schedule_of(scheduler_config)
+
+
+@pytest.fixture
+def vae():
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return build_vae().eval().requires_grad_(False)
+
+
+def towards(latents, timestep, condition):
+    """The best net for latents that all equal the condition's mean: noise = what is not that value."""
+    schedule = schedule_of(dict(build_scheduler().config))
+    alpha = schedule.alpha(timestep)
+    value = condition.mean(dim=(1, 2))[:, None, None, None, None]
+    return (latents - alpha**0.5 * value) / (1 - alpha) ** 0.5
+
+
+def test_guidance_goes_from_negative_through_condition(schedule, draw):
+    latents, condition, negative = draw(2, 3, 4, 4, 4), draw(2, 5, 6), draw(2, 5, 6)
+    positive, away = towards(latents, 400, condition), towards(latents, 400, negative)
+    for scale in (0, 1, 3.5):
+        result = guided_noise(towards, latents, 400, condition, negative, scale, schedule)
+        torch.testing.assert_close(result, away + scale * (positive - away), atol=1e-5, rtol=1e-5)
+
+
+def test_without_guidance_one_half_is_asked(schedule, draw):
+    asked = []
+
+    def predict(latents, timestep, condition):
+        asked.append(len(latents))
+        return latents
+
+    latents, condition = draw(2, 3, 4, 4, 4), draw(2, 5, 6)
+    sample(predict, latents, condition, condition, schedule, steps=3, guidance_scale=1)
+    sample(predict, latents, condition, condition, schedule, steps=3, guidance_scale=2)
+    assert asked == [2, 2, 2, 4, 4, 4]
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("depth", [1000, 600])
+def test_a_perfect_net_leads_to_its_value(schedule, scheduler_config, draw, sampler, depth):
+    start, condition = draw(2, 3, 4, 4, 4), draw(2, 5, 6)
+    before = start.clone()
+    arguments = (start, condition, condition, schedule)
+    if sampler == "ddim":
+        result = sample(towards, *arguments, steps=10, guidance_scale=1, depth=depth)
+    else:
+        result = sample_dpm(towards, *arguments, scheduler_config, steps=10, guidance_scale=1, depth=depth)
+    expected = condition.mean(dim=(1, 2))[:, None, None, None, None].expand_as(result)
+    # DDIM ends at the noise level of the first training step (alpha-bar .99915): sqrt(1 - .99915) = .03 is left.
+    torch.testing.assert_close(result, expected, atol=0.13 if sampler == "ddim" else 1e-3, rtol=0)
+    assert torch.equal(start, before)
+
+
+def test_frames_of_a_clip_do_not_depend_on_other_clips(vae, draw):
+    latents = draw(3, 4, 4, 8, 8)
+    together = decode_frames(vae, latents)
+    assert together.shape == (3, 4, 64, 64, 3)
+    assert together.dtype == torch.uint8
+    for index in range(3):
+        assert torch.equal(decode_frames(vae, latents[index : index + 1])[0], together[index])
+
+
+@torch.no_grad()
+def test_frames_are_the_decoders_output_in_bytes(vae, draw):
+    latents = 3 * draw(1, 2, 4, 8, 8)
+    frames = decode_frames(vae, latents)[0]
+    pixels = vae.decode(latents[0] / vae.config.scaling_factor).sample
+    expected = ((pixels / 2 + 0.5).clamp(0, 1) * 255).permute(0, 2, 3, 1)
+    # A value just between two grey levels may fall on either side.
+    assert (frames.float() - expected).abs().max() <= 0.5 + 1e-3
+    assert frames.min() < 128 < frames.max()
+
+
+def test_a_net_that_fails_is_named(schedule, draw):
+    def broken(latents, timestep, condition):
+        return latents * float("nan")
+
+    with pytest.raises(FloatingPointError, match=r"Expected finite sampled latents, got NaN or infinity"):
+        sample(broken, draw(1, 2, 4, 4, 4), draw(1, 5, 6), draw(1, 5, 6), schedule, steps=2, guidance_scale=1)

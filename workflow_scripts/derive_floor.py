@@ -1,0 +1,73 @@
+"""Frames that are made of frames: floors (of training frames or of another method's videos) and anyone's videos."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mind_animator.artefacts.reconstructions import SHOWN_SIZE
+from mind_animator.artefacts.streams import write_problems, write_stream
+from mind_animator.artefacts.tables import read_table
+from mind_animator.artefacts.video import write_mp4
+from mind_animator.errors import InputError, run_command
+from mind_animator.methods import open_kind
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", required=True, help="kind of method, e.g. flat_mean")
+    parser.add_argument("--settings", required=True, help="its options, JSON")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
+    )
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="what the frames are made of")
+    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
+    parser.add_argument("--shard-size", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="frames a second, for the video")
+    parser.add_argument("--frames", type=Path, required=True, help="output, HDF5")
+    parser.add_argument("--video", type=Path, required=True, help="output, mp4, for people")
+    given = parser.parse_args(arguments)
+
+    kind = open_kind(given.kind, "--kind")
+    if kind.reconstruction != "frames":
+        raise InputError(f"Expected a kind that is made of frames, got '{given.kind}'.")
+    test_clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
+    clips = test_clips[given.shard : given.shard + given.shard_size]
+    if not clips:
+        raise InputError(f"Expected more than {given.shard} test clips, got {len(test_clips)} (--shard).")
+    made = kind.reconstruct(given.settings, clips, given.files, test_clips, seed=given.seed)
+    problems: dict[str, str] = {}
+    shape = None
+    with write_stream(given.frames, clips, {"rate": given.rate}) as stream:
+        row_of = {clip: row for row, clip in enumerate(clips)}
+        for clip, frames in tqdm(made, given.kind, len(clips), unit="clip", mininterval=5):
+            if isinstance(frames, InputError):
+                problems[clip] = str(frames)
+                continue
+            stream.write(row_of[clip], {"frames": frames})
+            shape = frames.shape
+        if shape is None:
+            raise InputError(
+                f"Expected frames of at least one clip, got none; the first: {problems[clips[0]]}"
+            )
+        write_problems(stream, problems)
+    for clip, reason in problems.items():
+        print(f"{clip}: {reason}")
+    write_mp4(given.video, _shown(given.frames, [clip for clip in clips if clip not in problems]), given.rate)
+
+
+def _shown(path: Path, clips: list[str]) -> Iterator[np.ndarray]:
+    """Frames for people: enlarged by whole pixels, of even size."""
+    from mind_animator.artefacts.arrays import iterate_clips
+
+    for _, frames in iterate_clips(path, "frames", clips):
+        factor = max(1, -(-SHOWN_SIZE // min(frames.shape[1:3])))
+        for frame in frames.repeat(factor, axis=1).repeat(factor, axis=2):
+            yield frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+
+
+if __name__ == "__main__":
+    run_command(main)

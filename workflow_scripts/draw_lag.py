@@ -1,0 +1,110 @@
+"""Show at which lag one subject's responses follow the stimulus, and warn where that is not the configured one."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.errors import run_command
+from mind_animator.fmri.quality import LagCurve, lag_curve
+
+FEATURES = ("luminance", "contrast", "motion_energy")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--responses", type=Path, required=True, help="of select_voxels, HDF5")
+    parser.add_argument("--features", type=Path, required=True, help="of measure_stimuli, TSV")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of segment_movie, TSV")
+    parser.add_argument("--lag", type=float, required=True, help="configured lag, seconds")
+    parser.add_argument("--table", type=Path, required=True, help="output, TSV")
+    parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
+    given = parser.parse_args(arguments)
+
+    clips = pd.concat([read_table(path, ("clip", "movie", "onset")) for path in given.clips], ignore_index=True)
+    measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
+    _, arrays = read_arrays(given.responses, ["responses"], clips["clip"].tolist())
+    pieces = _unbroken(clips)
+    seconds = _spacing(clips, pieces)
+    responses = [arrays["responses"][piece] for piece in pieces]
+    rows, curves = [], {}
+    for name in FEATURES:
+        values = measured[name].to_numpy()
+        curve = lag_curve(responses, [values[piece] for piece in pieces], lag=given.lag, clip_seconds=seconds)
+        curves[name] = curve
+        note = judge(curve, given.lag, seconds)
+        if note.startswith("warning"):
+            print(f"subject {given.subject}, {name}: {note}", file=sys.stderr)
+        rows += [
+            {
+                "subject": given.subject,
+                "feature": name,
+                "lag": lag,
+                "correlation": correlation,
+                "chance": curve.chance,
+                "configured": given.lag,
+                "peak": curve.peak,
+                "note": note,
+            }
+            for lag, correlation in zip(curve.lags, curve.correlation, strict=True)
+        ]
+    write_table(given.table, pd.DataFrame(rows))
+    draw(curves, given.lag, given.subject, given.figure)
+
+
+def judge(curve: LagCurve, configured: float, spacing: float) -> str:
+    """One line: the peak is where the config says, elsewhere (a warning), or not above chance."""
+    if not curve.clear:
+        return f"no peak above chance ({curve.correlation.max():.3f} <= {curve.chance:.3f})"
+    if abs(curve.peak - configured) > spacing / 2:
+        return f"warning: the peak is at {curve.peak:g} s, the config says {configured:g} s"
+    return f"peak at {curve.peak:g} s, as configured"
+
+
+def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Path) -> None:
+    """One line a feature, chance dotted, the configured lag marked."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
+    for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=True):
+        axes.plot(curve.lags, curve.correlation, "o-", color=colour, markersize=3.5, label=name.replace("_", " "))
+        axes.axhline(curve.chance, color=colour, linestyle=":", linewidth=1)
+    axes.axvline(configured, color="0.5", linewidth=1, zorder=0)
+    axes.set_xlabel("lag of the volume behind its clip (s)")
+    axes.set_ylabel("root mean squared correlation")
+    axes.set_title(f"Subject {subject}: lag configured {configured:g} s (grey); chance dotted", fontsize=9)
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    plt.close(figure)
+
+
+def _unbroken(clips: pd.DataFrame) -> list[np.ndarray]:
+    """Rows of clips that follow each other without a gap in one segment and movie; the longer half of pieces."""
+    step = clips["onset"].diff().round(6)
+    usual = step[(clips["movie"] == clips["movie"].shift()) & (step > 0)].mode()
+    new = (clips["movie"] != clips["movie"].shift()) | (clips["segment"] != clips["segment"].shift())
+    if len(usual):
+        new |= step != usual.iloc[0]
+    pieces = [group.to_numpy() for _, group in pd.Series(np.arange(len(clips))).groupby(new.cumsum())]
+    longest = max(map(len, pieces))
+    return [piece for piece in pieces if len(piece) >= max(longest // 2, 4)] or pieces[:1]
+
+
+def _spacing(clips: pd.DataFrame, pieces: list[np.ndarray]) -> float:
+    onsets = clips["onset"].to_numpy()
+    return float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
+
+
+if __name__ == "__main__":
+    run_command(main)

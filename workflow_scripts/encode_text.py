@@ -1,0 +1,46 @@
+"""Text targets of one shard of clips: CLIP text embeddings and the text condition."""
+
+import argparse
+from pathlib import Path
+
+from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.captions.tables import read_captions
+from mind_animator.config.base import parse_settings
+from mind_animator.config.features import FeaturesConfig
+from mind_animator.errors import InputError, run_command
+from mind_animator.features.targets import text_targets
+from mind_animator.models.load import load_clip, load_text_encoder, torch_device
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--captions", type=Path, nargs="+", required=True, help="tables of captions, in order"
+    )
+    parser.add_argument("--skip", type=int, required=True, help="rows of the first table before the shard")
+    parser.add_argument("--count", type=int, required=True, help="clips of the shard")
+    parser.add_argument("--clip", required=True, help="folder or hub id")
+    parser.add_argument("--stable-diffusion", required=True, help="folder or hub id")
+    parser.add_argument("--lock", type=Path, required=True, help="lock file of hub models")
+    parser.add_argument("--settings", required=True, help="the features' settings, JSON")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--features", type=Path, required=True, help="output, HDF5")
+    given = parser.parse_args(arguments)
+
+    settings = parse_settings(FeaturesConfig, given.settings)
+    device, _ = torch_device(given.device)
+    captions = list(read_captions(given.captions).items())[given.skip : given.skip + given.count]
+    if len(captions) != given.count:
+        raise InputError(
+            f"Expected {given.skip + given.count} captions in {', '.join(map(str, given.captions))}, "
+            f"got {given.skip + len(captions)}."
+        )
+    clips = [clip for clip, _ in captions]
+    clip = load_clip(given.clip, given.lock, device=device)
+    encoder = load_text_encoder(given.stable_diffusion, given.lock, device=device)
+    targets = text_targets(clip, encoder, [caption for _, caption in captions], settings)
+    write_arrays(given.features, targets, clips, {"features": settings.model_dump_json()})
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,43 @@
+"""What depends on the truth alone, once for all methods: frames at the one size, flows, logits, embeddings."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from mind_animator.artefacts.tables import read_table
+from mind_animator.config.base import parse_settings
+from mind_animator.config.models import ModelsConfig
+from mind_animator.errors import run_command
+from mind_animator.metrics.networks import open_networks
+from mind_animator.metrics.sources import ArraySource
+from mind_animator.metrics.truth import encode_truth
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--stimuli", type=Path, nargs="+", required=True, help="frames of the test segments, HDF5"
+    )
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
+    )
+    parser.add_argument("--size", type=int, required=True, help="height and width, pixels")
+    parser.add_argument("--frames", type=int, required=True, help="frames a clip")
+    parser.add_argument("--rate", type=float, required=True, help="frames a second of the compared clips")
+    parser.add_argument("--batch", type=int, required=True, help="clips a forward of the models")
+    parser.add_argument("--models", default="{}", help="the models' settings, JSON")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--truth", type=Path, required=True, help="output, HDF5")
+    given = parser.parse_args(arguments)
+
+    cv2.setNumThreads(given.threads)
+    clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
+    source = ArraySource(given.stimuli, size=given.size, count=given.frames)
+    networks = open_networks(parse_settings(ModelsConfig, given.models, "--models"), device=given.device)
+    encode_truth(clips, source, networks, given.truth, batch=given.batch, rate=given.rate)
+
+
+if __name__ == "__main__":
+    run_command(main)

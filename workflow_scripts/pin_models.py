@@ -1,0 +1,48 @@
+"""Fetch the frozen models once, where there is a network, and write what arrived into the lock file.
+
+A model that has an entry already is fetched at its revision and verified, never pinned anew: to change a
+revision, delete its entry by hand. Local folders need no entry. A single checkpoint file gets its sha256
+under its name.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mind_animator.artefacts.files import write_json
+from mind_animator.config.base import parse_settings
+from mind_animator.config.models import ModelsConfig
+from mind_animator.errors import InputError, run_command
+from mind_animator.models.places import FOLDERS, pin_file, pin_model, read_lock
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", required=True, help="the models' settings, JSON")
+    given = parser.parse_args(arguments)
+
+    models = parse_settings(ModelsConfig, given.models, "--models")
+    entries = read_lock(models.lock)
+    absent = []
+    for role, folders in FOLDERS.items():
+        place = getattr(models, role)
+        path = Path(place)
+        if path.is_dir():
+            print(f"{role}: {place} is a local folder", file=sys.stderr)
+        elif path.suffix in {".pth", ".safetensors"}:
+            if not path.is_file():
+                absent.append(place)
+                continue
+            entries[path.name] = pin_file(path, entries.get(path.name))
+        else:
+            entries[place] = pin_model(place, folders, entries.get(place))
+            print(f"{role}: {place} at {entries[place]['revision']}", file=sys.stderr)
+        write_json(models.lock, dict(sorted(entries.items())))
+    if absent:
+        raise InputError(
+            f"Expected checkpoint {absent[0]}, found none: download it by hand. The others are pinned."
+        )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,44 @@
+"""Take one shard of clips' captions from ready files, or from the data set itself."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from mind_animator.artefacts.tables import write_table
+from mind_animator.captions.tables import captions_of, read_ready_captions
+from mind_animator.config.base import parse_settings
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.datasets import open_dataset
+from mind_animator.errors import InputError, run_command
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
+    parser.add_argument("--ready", type=Path, nargs="*", default=[], help="TSV or HDF5; else the data set's own")
+    parser.add_argument(
+        "--first", type=int, required=True, help="index of the shard's first clip in the data set"
+    )
+    parser.add_argument("--count", type=int, required=True, help="clips of the shard")
+    parser.add_argument("--captions", type=Path, required=True, help="output, TSV")
+    given = parser.parse_args(arguments)
+
+    dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
+    clips = [clip for segment in dataset.segments for clip in segment.clips]
+    wanted = clips[given.first : given.first + given.count]
+    if len(wanted) != given.count:
+        raise InputError(f"Expected {given.first + given.count} clips in the data set, got {len(clips)}.")
+    if given.ready:
+        captions = read_ready_captions(given.ready, dataset.caption_order())
+        where = ", ".join(map(str, given.ready))
+    else:
+        table = dataset.captions()
+        captions = dict(zip(table["clip"], table["caption"], strict=True))
+        where = f"the data set {dataset.name}"
+    texts = captions_of(captions, wanted, where)
+    write_table(given.captions, pd.DataFrame({"clip": wanted, "caption": texts}))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,63 @@
+"""Score decoded features of one method and subject: retrieval among test clips, and each decoder's own target."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.reconstructions import has_array
+from mind_animator.artefacts.streams import write_pairs
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.errors import InputError, run_command
+from mind_animator.metrics.decoded import score_decoded
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--predictions", type=Path, required=True, help="HDF5 of the test clips")
+    parser.add_argument("--text", type=Path, nargs="+", required=True, help="shards of text features")
+    parser.add_argument("--image", type=Path, nargs="+", required=True, help="shards of image features")
+    parser.add_argument("--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features")
+    parser.add_argument("--extra-image", type=Path, nargs="*", default=[], help="further candidates, image features")
+    parser.add_argument("--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments")
+    parser.add_argument("--block", type=int, required=True, help="neighbouring clips of a block")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--scores", type=Path, required=True, help="output, Parquet: one row a clip and metric")
+    parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
+    given = parser.parse_args(arguments)
+
+    needed = ["clip", "segment", "movie", "scene_cut"]
+    clips = pd.concat([read_table(table, tuple(needed)) for table in given.tables], ignore_index=True)[needed]
+    names = clips["clip"].tolist()
+    held = [n for n in ("semantic", "condition", "structure", "latents") if has_array(given.predictions, n)]
+    if "semantic" not in held:
+        raise InputError(f"Expected an array 'semantic' in {given.predictions}, got {held}.")
+    _, predictions = read_arrays(given.predictions, held, names)
+    _, text = read_arrays(given.text, ["clip_text", "condition"], names)
+    _, image = read_arrays(given.image, ["clip_image", "latents"], names)
+    extra = {}
+    for kind, paths in (("text", given.extra_text), ("image", given.extra_image)):
+        if paths:
+            extra[kind] = read_arrays(paths, [f"clip_{kind}"])[1][f"clip_{kind}"]
+    for name, array in predictions.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"Expected finite '{name}' in {given.predictions}, got NaN or infinity.")
+    rows, pairs, candidates = score_decoded(
+        clips, predictions, text | image, extra,
+        block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
+    )  # fmt: skip
+    write_pairs(given.pairs, pairs)
+    write_table(given.scores, rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates))))
+
+
+def _pool(metric: str, candidates: dict[str, int]) -> int:
+    """Number of candidates behind a retrieval metric, 0 for others."""
+    return candidates.get(metric.removeprefix("retrieval_").rpartition("_")[0], 0)
+
+
+if __name__ == "__main__":
+    run_command(main)
