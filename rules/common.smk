@@ -11,6 +11,7 @@ from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
+from mind_animator.methods.base import POOLED, TARGETS
 from mind_animator.models.places import identity
 from mind_animator.provenance import ROOT, code_digest, fingerprint
 
@@ -134,3 +135,60 @@ def captions_of_features(wildcards):
     last = first + len(shard_clips(CLIPS, CONFIG.shards.features, wildcards.shard)) - 1
     starts = range(first // size * size, last + 1, size)
     return [f"{R}/captions/clips-{start:05d}.tsv" for start in starts]
+
+
+def subjects_of_training(subject):
+    """Subjects whose responses train the weights at a subject's path: itself, or all where they are pooled."""
+    return SUBJECTS if subject == POOLED else [subject]
+
+
+def responses_of_training(wildcards):
+    """Responses that a decoder is trained on; it reads the training clips alone."""
+    return [
+        f"{R}/fmri/sub-{subject}/responses.h5"
+        for subject in subjects_of_training(wildcards.subject)
+    ]
+
+
+def targets_of_training(wildcards):
+    """Shards of features that hold a decoder's targets for the training clips, which come first."""
+    count = sum(s.n_clips for s in DATASET.segments if s.split == "train")
+    return [
+        f"{R}/features/clips-{shard}.{kind}.h5"
+        for shard in shards(CLIPS[:count], CONFIG.shards.features)
+        for kind in sorted(set(TARGETS.get(wildcards.decoder, {}).values()))
+    ]
+
+
+def training_settings(wildcards):
+    """JSON of what the weights of one decoder depend on."""
+    method = METHODS.get(wildcards.method)
+    if method is None or wildcards.decoder not in method.trains:
+        raise WorkflowError(
+            f"Expected a method of the config that trains the decoder '{wildcards.decoder}', got '{wildcards.method}'."
+        )
+    return method.training_settings(wildcards.decoder)
+
+
+def decoders_of_prediction(wildcards):
+    """Weights that a method predicts with, by decoder: its own or another method's."""
+    return {
+        decoder: "{}/decoders/{}/sub-{}/{}.safetensors".format(
+            R,
+            owner,
+            POOLED if METHODS[owner].pooled else wildcards.subject,
+            decoder,
+        )
+        for decoder, owner in METHODS[wildcards.method].decoders.items()
+    }
+
+
+def training_minutes(wildcards, attempt):
+    """Ask for more time after a timeout; a training goes on from its own state."""
+    return min(240 * attempt, 1440)
+
+
+def training_memory(wildcards):
+    """Memory of training and prediction in MB: the targets of all clips grow with the frames' area."""
+    latents = len(CLIPS) * CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2
+    return 2_000 + 4 * 4 * latents // 10**6

@@ -60,12 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def judge(curve: LagCurve, configured: float, spacing: float) -> str:
-    """One line: the peak is where the config says, elsewhere (a warning), or not above chance."""
+    """One line: the peak is where the config says, elsewhere (a warning), or not above chance.
+
+    A flat top is no reason for a warning: the configured lag must fall 10 % short of the peak.
+    """
     if not curve.clear:
         return f"no peak above chance ({curve.correlation.max():.3f} <= {curve.chance:.3f})"
-    if abs(curve.peak - configured) > spacing / 2:
+    if abs(curve.peak - configured) > spacing / 2 and curve.share_at(configured) < 0.9:
         return f"warning: the peak is at {curve.peak:g} s, the config says {configured:g} s"
-    return f"peak at {curve.peak:g} s, as configured"
+    return f"peak at {curve.peak:g} s, configured {configured:g} s"
 
 
 def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Path) -> None:

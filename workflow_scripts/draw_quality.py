@@ -16,6 +16,7 @@ TITLES = {
     "reliability": "repeat reliability (mean r, training)",
     "noise_ceiling": "noise ceiling (r, test)",
     "tsnr": "temporal SNR",
+    "selected": "chosen voxels",
 }
 AREAS = 24
 
@@ -30,28 +31,29 @@ def main(arguments: list[str] | None = None) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    maps = read_whole(given.maps, [*TITLES, "selected"])
+    maps = read_whole(given.maps, list(TITLES))
     table = read_table(given.voxels, ("area", "voxels", "selected"))
-    figure, panels = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    figure, panels = plt.subplot_mosaic("aabb;ccdd;eeee", figsize=(11, 10), layout="constrained")
     figure.suptitle(f"Subject {given.subject}: {int(maps['selected'].sum())} of {len(maps['selected'])} voxels chosen")
-    for panel, (name, title) in zip(panels.flat, TITLES.items(), strict=False):
-        known = maps[name][np.isfinite(maps[name])]
+    for key, (name, title) in zip("abcd", TITLES.items(), strict=True):
+        panel, values = panels[key], maps[name].astype(np.float32)
+        known = values[np.isfinite(values)]
         panel.set_title(title, fontsize=10)
         if not len(known):
             panel.text(0.5, 0.5, "not known for this data set", ha="center", transform=panel.transAxes)
             panel.axis("off")
-        elif len(maps[name]) == N_CORTEX:
+        elif len(values) == N_CORTEX:
             raster = flat_raster()
-            picture = np.where(raster < 0, np.nan, maps[name][raster])
-            shown = panel.imshow(picture, cmap="viridis", vmin=min(0, known.min()), vmax=np.quantile(known, 0.995))
-            panel.contour(np.where(raster < 0, 0, maps["selected"][raster]), [0.5], colors="white", linewidths=0.4)
+            picture = np.where(raster < 0, np.nan, values[raster])
+            bottom, top = min(0, float(np.quantile(known, 0.005))), float(np.quantile(known, 0.999))
+            shown = panel.imshow(picture, cmap="viridis", vmin=bottom, vmax=top)
             panel.axis("off")
             figure.colorbar(shown, ax=panel, shrink=0.7)
         else:
             panel.hist(known, bins=60, color="#1b6ca8")
             panel.set_ylabel("voxels")
     most = table[table["selected"] > 0].nlargest(AREAS, "selected")
-    panel = panels.flat[3]
+    panel = panels["e"]
     panel.bar(most["area"], most["voxels"], color="0.85", label="all")
     panel.bar(most["area"], most["selected"], color="#1b6ca8", label="chosen")
     panel.set_title("voxels by area", fontsize=10)

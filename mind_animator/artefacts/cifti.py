@@ -69,7 +69,13 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
     return values
 
 
-def write_series(path: Path | str, series: np.ndarray, axis: BrainModelAxis, repetition_time: float) -> None:
+def write_series(
+    path: Path | str,
+    series: np.ndarray,
+    axis: BrainModelAxis,
+    repetition_time: float,
+    rows: np.ndarray | None = None,
+) -> None:
     """Write a dense time series, float32, uncompressed, time fastest on disk.
 
     Parameters
@@ -80,13 +86,23 @@ def write_series(path: Path | str, series: np.ndarray, axis: BrainModelAxis, rep
         What the grayordinates are; one that stays the same is translated to XML once.
     repetition_time : float
         Seconds.
+    rows : ndarray of int, optional
+        Grayordinates that ``series`` is of, ascending; the others are 0, and take no room on the disk.
     """
-    if series.ndim != 2 or len(series) != len(axis):
-        raise ValueError(f"Expected a series of {len(axis)} grayordinates, got shape {series.shape}.")
+    n_rows = len(axis) if rows is None else len(rows)
+    if series.ndim != 2 or len(series) != n_rows:
+        raise ValueError(f"Expected a series of {n_rows} grayordinates, got shape {series.shape}.")
     head = _head(axis, series.shape[1], repetition_time)
+    values = np.ascontiguousarray(series, np.float32)
     with atomic(path) as temporary, open(temporary, "wb") as stream:
         stream.write(head)
-        np.ascontiguousarray(series, np.float32).tofile(stream)
+        if rows is None:
+            values.tofile(stream)
+        else:
+            stream.truncate(len(head) + len(axis) * values[0].nbytes)
+            for row, row_values in zip(rows, values, strict=True):
+                stream.seek(len(head) + int(row) * values[0].nbytes)
+                stream.write(row_values.tobytes())
 
 
 class _Key:

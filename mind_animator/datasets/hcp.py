@@ -46,6 +46,7 @@ MOVIES = {
 }
 RUNS = {1: "tfMRI_MOVIE1_7T_AP", 2: "tfMRI_MOVIE2_7T_PA", 3: "tfMRI_MOVIE3_7T_PA", 4: "tfMRI_MOVIE4_7T_AP"}
 VARIANTS = {"msmsulc": "", "msmall_clean": "_MSMAll_hp2000_clean", "59k": "_1.6mm_MSMAll_hp2000_clean"}
+N_GRAYORDINATES_59K = 170_494
 RETEST = "retest"
 RETEST_SECONDS = 76
 PAPER_SUBJECTS = ("100610", "102816", "104416")
@@ -192,10 +193,22 @@ class HCP(Dataset):
         return self.find(f"HCP_1200/{inside}", inside, f"{subject}/{name}")
 
     def _read(self, file: Path) -> "np.ndarray":
-        from mind_animator.artefacts.cifti import cortex_size, read_cortex
+        from mind_animator.artefacts.cifti import read_cortex
         from mind_animator.artefacts.cortex import N_CORTEX
 
-        return read_cortex(file, n_vertices=cortex_size(file) if self.options.variant == "59k" else N_CORTEX)
+        return read_cortex(file, n_vertices=N_CORTEX if self.options.variant != "59k" else _cortex_59k(file))
+
+
+def _cortex_59k(file: Path) -> int:
+    """Cortical vertices of a 1.6-mm file, as its own header counts them."""
+    import nibabel as nib
+
+    if not file.is_file():
+        raise InputError(f"Expected a CIFTI file at {file}, found none.")
+    axis = nib.load(file).header.get_axis(1)
+    if len(axis) != N_GRAYORDINATES_59K:
+        raise InputError(f"Expected {N_GRAYORDINATES_59K} grayordinates in {file}, got {len(axis)}.")
+    return int(sum("CORTEX" in name and "CEREB" not in name for name in axis.name))
 
 
 def _seconds(run: int) -> list[int]:

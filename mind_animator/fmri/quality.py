@@ -84,6 +84,8 @@ class LagCurve:
         Root of the mean squared correlation over voxels.
     chance : float
         95 % point of the highest correlation that as many neighbouring lags reach far from the true ones.
+    floor : float
+        Mean of the same far lags.
     peak : float
         Lag of the highest correlation, seconds.
     """
@@ -91,12 +93,18 @@ class LagCurve:
     lags: np.ndarray
     correlation: np.ndarray
     chance: float
+    floor: float
     peak: float
 
     @property
     def clear(self) -> bool:
         """Whether the peak stands out of chance."""
         return bool(self.correlation.max() > self.chance)
+
+    def share_at(self, lag: float) -> float:
+        """Squared correlation above the floor at the curve's lag nearest to ``lag``, as a share of the peak's."""
+        above = self.correlation**2 - self.floor**2
+        return float(above[np.argmin(np.abs(self.lags - lag))] / above.max())
 
 
 def lag_curve(
@@ -143,6 +151,7 @@ def lag_curve(
         lags=lag + shifts * clip_seconds,
         correlation=np.sqrt(squared),
         chance=float(np.sqrt(np.quantile(windows.max(axis=1), 0.95))),
+        floor=float(np.sqrt(null.mean())),
         peak=float(lag + shifts[int(np.argmax(squared))] * clip_seconds),
     )
 

@@ -212,20 +212,20 @@ class MindAnimator(Method):
             )
 
         clips = len(responses)
+        out = {}
         if "semantic" in chosen.without:
-            semantic, condition = (
-                np.repeat(means["semantic"][name][None], clips, axis=0) for name in ("clip_text", "condition")
-            )
+            # no condition: an empty prompt stands for it; the mean embedding tells nothing of a clip
+            out["semantic"] = np.repeat(means["semantic"]["clip_text"][None], clips, axis=0)
         else:
-            semantic, condition = run("semantic")
-            condition = condition.reshape(clips, *means["semantic"]["condition"].shape)
+            out["semantic"], condition = run("semantic")
+            out["condition"] = condition.reshape(clips, *means["semantic"]["condition"].shape)
         latent = means["structure"]["latents"].shape[1:]
         if "structure" in chosen.without:
-            structure = np.repeat(means["structure"]["latents"][:1], clips, axis=0)
+            out["structure"] = np.repeat(means["structure"]["latents"][:1], clips, axis=0)
         else:
-            structure = run("structure")[0].reshape(clips, *latent)
-        (latents,) = run("motion", first=structure)
-        return {"semantic": semantic, "condition": condition, "structure": structure, "latents": latents}
+            out["structure"] = run("structure")[0].reshape(clips, *latent)
+        (out["latents"],) = run("motion", first=out["structure"])
+        return out
 
 
 ENTRY = MindAnimator

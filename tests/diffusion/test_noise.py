@@ -40,7 +40,9 @@ def test_shared_noise_is_one_draw_for_all_frames():
     assert noise.shape == (2, *SHAPE)
     assert torch.equal(noise, noise[:, :1].expand_as(noise))
     assert not torch.equal(noise[0], noise[1])
-    with pytest.raises(ValueError, match=r"Expected noise 'independent' or 'shared' across frames, got 'one'\."):
+    with pytest.raises(
+        ValueError, match=r"Expected noise 'independent' or 'shared' across frames, got 'one'\."
+    ):
         draw_noise([clip_generator(0, "a")], SHAPE, across_frames="one")
 
 

@@ -1,0 +1,107 @@
+"""Responses and targets -> trained decoders, and their predictions for the test clips."""
+
+
+rule train_decoder:
+    input:
+        responses=responses_of_training,
+        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
+        features=targets_of_training,
+    output:
+        weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.safetensors",
+        record=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.json",
+    log:
+        f"{R}/logs/train_decoder/{{method}}/sub-{{subject}}-{{decoder}}.log",
+    benchmark:
+        f"{R}/benchmarks/train_decoder/{{method}}/sub-{{subject}}-{{decoder}}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=training_memory,
+        runtime=training_minutes,
+    params:
+        code=lambda wildcards: code_digest(
+            "workflow_scripts/train_decoder.py", METHODS[wildcards.method].module
+        ),
+        kind=lambda wildcards: METHODS[wildcards.method].kind,
+        subjects=lambda wildcards: subjects_of_training(wildcards.subject),
+        settings=training_settings,
+        seed=CONFIG.seed,
+        # not tracked: derived from resources or output
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        state=subpath(output.weights, with_suffix=".state"),
+        logs=subpath(output.weights, with_suffix=".logs"),
+    message:
+        "Training the {wildcards.decoder} decoder of {wildcards.method}, subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.train_decoder"
+        " --kind {params.kind}"
+        " --decoder {wildcards.decoder}"
+        " --settings {params.settings:q}"
+        " --subjects {params.subjects}"
+        " --responses {input.responses}"
+        " --clips {input.clips}"
+        " --features {input.features}"
+        " --seed {params.seed}"
+        " --device {params.device}"
+        " --state {params.state}"
+        " --logs {params.logs}"
+        " --weights {output.weights}"
+        " --record {output.record}"
+        " > {log} 2>&1"
+
+
+rule predict:
+    input:
+        unpack(decoders_of_prediction),
+        responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TEST_SEGMENTS),
+    output:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+    log:
+        f"{R}/logs/predict/{{method}}/sub-{{subject}}.log",
+    benchmark:
+        f"{R}/benchmarks/predict/{{method}}/sub-{{subject}}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=training_memory,
+        runtime=60,
+    params:
+        code=lambda wildcards: code_digest(
+            "workflow_scripts/predict.py", METHODS[wildcards.method].module
+        ),
+        kind=lambda wildcards: METHODS[wildcards.method].kind,
+        settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
+        seed=CONFIG.seed,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    message:
+        "Predicting the test clips of subject {wildcards.subject} by {wildcards.method}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.predict"
+        " --kind {params.kind}"
+        " --settings {params.settings:q}"
+        " --semantic {input.semantic}"
+        " --structure {input.structure}"
+        " --motion {input.motion}"
+        " --subject {wildcards.subject}"
+        " --responses {input.responses}"
+        " --clips {input.clips}"
+        " --seed {params.seed}"
+        " --device {params.device}"
+        " --predictions {output.predictions}"
+        " > {log} 2>&1"
+
+
+rule decode:
+    """Predictions of all methods and subjects."""
+    input:
+        expand(
+            f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+            method=[name for name, method in METHODS.items() if method.predicts],
+            subject=SUBJECTS,
+        ),

@@ -1,0 +1,151 @@
+"""HCP: the clip table, the retest film, the lag, the areas and the published captions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mind_animator.artefacts.pickles import read_pickled_npy
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.config.fmri import FmriConfig
+from mind_animator.datasets import open_dataset
+from mind_animator.datasets.hcp import FILMS, RETEST, RUNS
+from mind_animator.datasets.simulate import simulate_hcp
+from mind_animator.errors import InputError
+
+LAG = 5.0
+
+
+def opened(root, **options):
+    return open_dataset(DatasetConfig(name="hcp", data_root=str(root), subjects=("100610",), options=options))
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """One subject whose responses lag 5 s behind, at true size."""
+    root = tmp_path_factory.mktemp("hcp")
+    return root, simulate_hcp(root, ["100610"], lag=LAG, rng=np.random.default_rng(0), films=False)
+
+
+def test_the_clip_table_is_the_published_one(published_data):
+    published = read_pickled_npy(published_data / "clip_times_24.npy")
+    assert {int(run): tuple(map(tuple, times // 24)) for run, times in published.items()} == FILMS
+    assert all((times % 24 == 0).all() for times in published.values())
+    seconds = {run: sum(stop - start for start, stop in spans) for run, spans in FILMS.items()}
+    assert seconds == {1: 728, 2: 792, 3: 745, 4: 775}
+    assert sum(seconds.values()) == 3040
+
+
+def test_phase_encoding_is_ap_pa_pa_ap():
+    assert [name[-2:] for name in RUNS.values()] == ["AP", "PA", "PA", "AP"]
+
+
+@pytest.mark.parametrize("held_out", [1, 2, 3, 4])
+def test_the_retest_film_is_never_in_training(tmp_path, held_out):
+    dataset = opened(tmp_path, held_out_run=held_out)
+    tables = pd.concat([dataset.clip_table(segment.id) for segment in dataset.segments])
+    assert len(tables) == 3040 - 3 * 76
+    assert list(tables["clip"]) == [clip for segment in dataset.segments for clip in segment.clips]
+    train = tables[tables["split"] == "train"]
+    for run, spans in FILMS.items():
+        shown = train[train["segment"] == f"run{run}"]
+        assert not shown["onset"].between(*spans[-1]).any()
+    assert not set(train["movie"]) & set(tables[tables["split"] == "test"]["movie"])
+    assert set(tables.loc[tables["split"] == "test", "segment"]) == {f"run{held_out}", RETEST}
+    assert [segment.split for segment in dataset.segments] == ["train"] * 3 + ["test"] * 2
+
+
+def test_the_retest_film_has_four_showings(simulated):
+    root, features = simulated
+    runs = list(opened(root).runs("100610", RETEST, FmriConfig(lag=LAG)))
+    assert [run.name.split("_")[1] for run in runs] == ["MOVIE1", "MOVIE2", "MOVIE3", "MOVIE4"]
+    voxel = int(np.argmax(np.abs(runs[0].values).sum(axis=0)))
+    together = np.corrcoef([run.values[:, voxel] for run in runs])
+    assert runs[0].values.shape == (76, 59_412)
+    assert together[np.triu_indices(4, 1)].min() > 0.5
+
+
+def test_the_planted_lag_is_recovered_to_the_volume(simulated):
+    """Multiple correlation of each voxel with the features, swept over lags: highest where it was planted."""
+    root, features = simulated
+    dataset = opened(root)
+    explained = []
+    for lag in range(2, 9):
+        values = next(dataset.responses("100610", RETEST, FmriConfig(lag=float(lag))))
+        live = values[:, values.any(axis=0)]
+        fit = np.linalg.lstsq(features[RETEST], live, rcond=None)[0]
+        explained.append(1 - np.var(live - features[RETEST] @ fit) / np.var(live))
+    assert np.argmax(explained) + 2 == LAG
+    assert explained[3] > 0.7 and np.delete(explained, 3).max() < 0.3
+
+
+def test_too_long_a_lag_is_told(simulated):
+    root, _ = simulated
+    with pytest.raises(InputError, match=r"Expected volumes 0\.\.900 for 76 clips at a lag of 30 s, .*MOVIE4.*fmri\.lag"):
+        list(opened(root).responses("100610", RETEST, FmriConfig(lag=30.0)))
+
+
+def test_twelve_areas_by_name_are_5820_vertices(published_data, tmp_path):
+    import nibabel as nib
+
+    areas = ("V1", "MST", "V2", "V3", "V4", "V3A", "V3B", "LO1", "LO2", "MT", "TPOJ1", "TPOJ2")
+    mine = np.array(opened(tmp_path).area_names("100610"))
+    assert sum((np.isin(mine, [f"L_{a}" for a in areas]), np.isin(mine, [f"R_{a}" for a in areas]))).sum() == 5820
+    image = nib.load(published_data / "mmp.32k_fs_LR.dlabel.nii")
+    label = image.header.get_axis(0).label[0]
+    theirs = np.array([label[int(key)][0].removesuffix("_ROI") for key in image.get_fdata()[0]])
+    # numbers tell hemispheres apart the other way round there, names do not
+    assert (theirs == mine).all()
+    assert label[1][0] == "R_V1_ROI" and label[181][0] == "L_V1_ROI"
+
+
+def test_the_published_captions_come_in_the_order_of_the_runs(published_data, tmp_path):
+    from mind_animator.captions.tables import _read_hdf5
+
+    order = opened(tmp_path).caption_order()
+    assert len(order["train"]) == 3040
+    captions = _read_hdf5(published_data / "captions/HCP_captions.h5", order)
+    assert set(captions) == {clip for segment in opened(tmp_path).segments for clip in segment.clips}
+    import h5py
+
+    with h5py.File(published_data / "captions/HCP_captions.h5") as file:
+        texts = np.array(file["Captions"].asstr()[:])
+    ends = np.cumsum([728, 792, 745, 775])
+    showings = [texts[end - 76 : end] for end in ends]
+    # the same film: captions of its showings agree far more often than chance (.003)
+    assert all(np.mean(showings[0] == other) > 0.7 for other in showings[1:])
+
+
+@pytest.mark.parametrize(("variant", "end"), [
+    ("msmsulc", "_Atlas.dtseries.nii"),
+    ("msmall_clean", "_Atlas_MSMAll_hp2000_clean.dtseries.nii"),
+    ("59k", "_Atlas_1.6mm_MSMAll_hp2000_clean.dtseries.nii"),
+])  # fmt: skip
+def test_variants_and_places_of_files(tmp_path, variant, end):
+    dataset = opened(tmp_path, variant=variant)
+    files = dataset.response_files("100610", "run2")
+    inside = f"100610/MNINonLinear/Results/{RUNS[2]}/{RUNS[2]}{end}"
+    assert files == [tmp_path / "HCP_1200" / inside]
+    (tmp_path / inside).parent.mkdir(parents=True)
+    (tmp_path / inside).touch()
+    assert dataset.response_files("100610", "run2") == [tmp_path / inside]
+    places = {archive.file: archive.urls for archive in dataset.archives()}
+    assert places[f"HCP_1200/{inside}"] == (f"s3://hcp-openaccess/HCP_1200/{inside}",)
+    assert (dataset.area_names("100610") is None) == (variant == "59k")
+
+
+def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(InputError, match=r"Expected AWS credentials to fetch 4 files .*db\.humanconnectome\.org.*AWS_ACCESS_KEY_ID"):
+        opened(tmp_path).check_before_work()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    opened(tmp_path).check_before_work()
+
+
+def test_a_subject_that_cannot_be_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"^Expected dataset\.subjects to be six-digit HCP numbers, got '1'\.$"):
+        open_dataset(DatasetConfig(name="hcp", data_root=str(tmp_path), subjects=("1",)))

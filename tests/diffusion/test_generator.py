@@ -1,0 +1,191 @@
+"""The loaded generator: a clip's result depends on its own inputs, never on its batch, shard or threads."""
+
+import json
+
+import pytest
+import torch
+
+from mind_animator.config.reconstruction import ReconstructionConfig
+from mind_animator.diffusion.generator import (
+    invert_batch,
+    load_generator,
+    reconstruct_batch,
+    start_latents,
+)
+from mind_animator.diffusion.sample import decode_frames
+from mind_animator.diffusion.shards import plan_batches
+from mind_animator.errors import InputError
+from mind_animator.models.load import load_vae
+
+CLIPS = [f"seg1-{index:05d}" for index in range(7)]
+SETTINGS = ReconstructionConfig(steps=3, inversion_steps=3, clips_per_batch=4)
+
+
+@pytest.fixture(scope="module")
+def place(random_models):
+    return random_models / "sd"
+
+
+@pytest.fixture(scope="module")
+def generator(place):
+    return load_generator(place, None, 3, SETTINGS, device="cpu", seed=5)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    draw = torch.Generator().manual_seed(2)
+    return torch.randn(7, 3, 4, 8, 8, generator=draw), torch.randn(7, 19, 128, generator=draw)
+
+
+def reconstruct(generator, inputs, settings=SETTINGS, first=0, count=7, seed=5):
+    """Latents of clips first .. first + count - 1, in padded batches."""
+    latents, condition = (x[first : first + count] for x in inputs)
+    clips, results = CLIPS[first : first + count], {}
+    for batch in plan_batches(first, count, settings.clips_per_batch):
+        rows = list(batch.rows)
+        inverted = invert_batch(generator, latents[rows], settings.inversion(), 20)
+        names = [clips[row] for row in rows]
+        result = reconstruct_batch(
+            generator, latents[rows], inverted, condition[rows], names, settings, seed=seed
+        )
+        for position in batch.kept:
+            results[rows[position]] = result[position]
+    return torch.stack([results[row] for row in range(count)])
+
+
+@pytest.fixture(scope="module")
+def reference(generator, inputs):
+    return reconstruct(generator, inputs)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 4), (0, 5), (3, 4), (5, 2), (6, 1)])
+def test_identical_bits_for_any_shard(generator, inputs, reference, first, count):
+    result = reconstruct(generator, inputs, first=first, count=count)
+    assert torch.equal(result, reference[first : first + count])
+
+
+def test_identical_bits_for_any_number_of_threads(generator, inputs, reference):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if threads == 1 else 1)
+        result = reconstruct(generator, inputs)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(result, reference)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_nearly_equal_for_any_batch_size(generator, inputs, reference, place, size):
+    settings = SETTINGS.model_copy(update={"clips_per_batch": size})
+    result = reconstruct(generator, inputs, settings)
+    torch.testing.assert_close(result, reference, atol=1e-4, rtol=0)
+    vae = load_vae(place)
+    frames, expected = decode_frames(vae, result).int(), decode_frames(vae, reference).int()
+    assert (frames - expected).abs().max() <= 1
+
+
+def test_seed_and_name_decide_the_noise(generator, inputs, reference):
+    assert not torch.allclose(reconstruct(generator, inputs, seed=6), reference, atol=1e-2)
+    same = torch.stack([inputs[0][0]] * 7), torch.stack([inputs[1][0]] * 7)
+    results = reconstruct(generator, same)
+    assert not torch.allclose(results[0], results[1], atol=1e-2)
+    quiet = SETTINGS.model_copy(update={"noise_timestep": 0})
+    results = reconstruct(generator, same, quiet)
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=0)
+
+
+def test_unseeded_noise_is_new_every_time(generator, inputs, reference):
+    settings = SETTINGS.model_copy(update={"noise": "unseeded"})
+    first, second = reconstruct(generator, inputs, settings), reconstruct(generator, inputs, settings)
+    assert not torch.allclose(first, second, atol=1e-2)
+
+
+def test_start_by_its_definition(generator, inputs):
+    latents = inputs[0]
+    schedule = generator.schedule
+    inverted = torch.ones_like(latents)
+    pure = SETTINGS.model_copy(update={"noise_timestep": 0})
+    assert torch.equal(start_latents(schedule, latents, inverted, CLIPS, pure, seed=5), inverted)
+    # alpha-bar at t = 200 of the scaled-linear schedule of SD 1.x, by its own product
+    steps = torch.arange(201, dtype=torch.float64) / 999
+    betas = (0.00085**0.5 + steps * (0.012**0.5 - 0.00085**0.5)) ** 2
+    alpha = float((1 - betas).prod())
+    mixed = start_latents(schedule, latents, inverted, CLIPS, SETTINGS, seed=5)
+    noise = start_latents(schedule, latents, 0 * inverted, CLIPS, SETTINGS, seed=5)
+    torch.testing.assert_close(mixed - noise, torch.full_like(mixed, alpha**0.5), atol=1e-5, rtol=0)
+    assert abs(noise.var().item() - (1 - alpha)) < 0.1 * (1 - alpha)
+    # No inversion: plainly noised latents, so halving the chain's depth leaves more of the picture.
+    shallow = SETTINGS.model_copy(update={"inversion_steps": 0, "depth": 300})
+    start = start_latents(schedule, latents, None, CLIPS, shallow, seed=5)
+    level = schedule.alpha(schedule.timesteps(3, 300)[-1])
+    share = (start * latents).mean() / latents.square().mean()
+    assert abs(share.item() - level**0.5) < 0.02
+
+
+def test_text_is_bos_and_then_the_decoded_tokens(generator, inputs):
+    empty, other = generator.encode_text("", 20), generator.encode_text("a bee on a beach", 20)
+    assert empty.shape == (1, 20, 128)
+    torch.testing.assert_close(empty[:, 0], other[:, 0])  # causal: BOS sees no word
+    assert not torch.allclose(empty[:, 1:], other[:, 1:], atol=1e-3)
+    seen = []
+    unet = generator.unet.unet
+    handle = unet.register_forward_pre_hook(
+        lambda module, positional, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True
+    )
+    try:
+        reconstruct(generator, inputs, SETTINGS.model_copy(update={"steps": 1}), count=4)
+    finally:
+        handle.remove()
+    away, towards = seen[-1].chunk(2)
+    torch.testing.assert_close(away, empty.expand(4, -1, -1))
+    torch.testing.assert_close(towards[:, :1], empty[:, :1].expand(4, -1, -1))
+    torch.testing.assert_close(towards[:, 1:], inputs[1][:4])
+
+
+@pytest.mark.parametrize(
+    "option", [{"group_norm": "pooled"}, {"temporal_bias": True}, {"scheduler": "dpm_solver"}]
+)
+def test_every_switch_changes_the_result(place, inputs, reference, option):
+    settings = SETTINGS.model_copy(update=option)
+    changed = load_generator(place, None, 3, settings, device="cpu", seed=5)
+    assert not torch.allclose(reconstruct(changed, inputs, settings), reference, atol=1e-2)
+
+
+def test_temporal_bias_follows_the_seed(place, inputs):
+    settings = SETTINGS.model_copy(update={"temporal_bias": True})
+    one, two, three = (
+        reconstruct(load_generator(place, None, 3, settings, device="cpu", seed=s), inputs, settings)
+        for s in (1, 1, 2)
+    )
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, three, atol=1e-2)
+
+
+def test_presets():
+    released = ReconstructionConfig(preset="released_code")
+    assert (released.group_norm, released.temporal_bias, released.noise) == ("pooled", True, "unseeded")
+    assert ReconstructionConfig(preset="released_code", noise="seeded").noise == "seeded"
+    assert ReconstructionConfig.model_validate_json(released.model_dump_json()) == released
+    paper = ReconstructionConfig()
+    assert (paper.steps, paper.inversion_steps, paper.guidance_scale, paper.noise_timestep) == (
+        50,
+        50,
+        12.5,
+        200,
+    )
+    assert (paper.group_norm, paper.temporal_bias, paper.noise) == ("per_frame", False, "seeded")
+    with pytest.raises(
+        ValueError, match=r"expected steps and inversion_steps <= depth \(20\), got 50 and 50"
+    ):
+        ReconstructionConfig(depth=20)
+    # Text settings are no part of what an inversion depends on.
+    one, two = ReconstructionConfig(guidance_scale=3), ReconstructionConfig(negative_prompt="blurred")
+    assert json.loads(one.inversion().model_dump_json()) == json.loads(two.inversion().model_dump_json())
+
+
+def test_no_gpu_is_named(place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        InputError, match=r"Expected a GPU for device 'cuda', found none \(config key 'device'\)\."
+    ):
+        load_generator(place, None, 3, SETTINGS, device="cuda", seed=5)

