@@ -17,7 +17,7 @@ if CONFIG.captions.ready or DATASET.has_captions:
             runtime=10,
         params:
             code=code_digest("workflow_scripts/read_captions.py", *ADAPTER_FILES),
-            count=clips_in(CONFIG.shards.captions),
+            n_clips=clips_in(CONFIG.shards.captions),
             # not tracked (it names threads): which clips these are follows from the code
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
@@ -27,7 +27,7 @@ if CONFIG.captions.ready or DATASET.has_captions:
             " --dataset {params.dataset:q}"
             " --ready {input.ready:q}"
             " --first $((10#{wildcards.shard}))"
-            " --count {params.count}"
+            " --count {params.n_clips}"
             " --captions {output.captions}"
             " > {log} 2>&1"
 
@@ -58,7 +58,7 @@ else:
             settings=CONFIG.captions.model_dump_json(exclude={"ready"}),
             seed=CONFIG.seed,
             skip=clips_before(CONFIG.shards.captions),
-            count=clips_in(CONFIG.shards.captions),
+            n_clips=clips_in(CONFIG.shards.captions),
             # not tracked: derived from resources or output
             device=lambda wildcards, resources: CONFIG.device,
             state=lambda wildcards, output: f"{output.captions}.state",
@@ -68,7 +68,7 @@ else:
             "OMP_NUM_THREADS={threads} python -m workflow_scripts.caption_clips"
             " --frames {input.frames}"
             " --skip {params.skip}"
-            " --count {params.count}"
+            " --count {params.n_clips}"
             f" --blip2 {CONFIG.models.blip2}"
             f" --clip {CONFIG.models.clip}"
             f" --lock {CONFIG.models.lock}"

@@ -1,6 +1,7 @@
 """Helpers, wildcards and validation: no rules live here, and nothing here may import torch."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
 
 from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
+from mind_animator.datasets.check import plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import POOLED, TARGETS
@@ -28,16 +30,14 @@ SEGMENTS = [segment.id for segment in DATASET.segments]
 TRAIN_SEGMENTS = [s.id for s in DATASET.segments if s.split == "train"]
 TEST_SEGMENTS = [s.id for s in DATASET.segments if s.split == "test"]
 CLIPS = [clip for segment in DATASET.segments for clip in segment.clips]
-TEST_CLIPS = [
-    clip for s in DATASET.segments if s.split == "test" for clip in s.clips
-]
+TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.clips]
 # What a script needs to open the same data set.
 DATASET_JSON = CONFIG.dataset.model_dump_json()
 
 
 wildcard_constraints:
     subject=r"[A-Za-z0-9]+",
-    segment=r"[A-Za-z0-9_]+",
+    segment="|".join(SEGMENTS),
     shard=r"\d{5}",
     method=r"[A-Za-z0-9_]+",
     decoder=r"[a-z]+",
@@ -67,7 +67,9 @@ def json_of(settings):
 def local_model(name):
     """Weight files of a model that is a local folder: inputs, so that a rebuilt model reruns its users."""
     place = Path(getattr(CONFIG.models, name))
-    return sorted(str(p) for p in place.rglob("*.safetensors")) if place.is_dir() else []
+    return (
+        sorted(str(p) for p in place.rglob("*.safetensors")) if place.is_dir() else []
+    )
 
 
 def gpu_count(wildcards):
@@ -192,3 +194,82 @@ def training_memory(wildcards):
     """Memory of training and prediction in MB: the targets of all clips grow with the frames' area."""
     latents = len(CLIPS) * CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2
     return 2_000 + 4 * 4 * latents // 10**6
+
+
+SCORED_FRAMES = CONFIG.scoring.frames or CONFIG.stimuli.frames
+TEST_TABLES = [f"{R}/stimuli/{segment}.tsv" for segment in TEST_SEGMENTS]
+PREDICTING = [name for name, method in METHODS.items() if method.predicts]
+
+
+def frames_derived_from(wildcards):
+    """What the frames of a floor, or of anyone's method, are made of."""
+    method = METHODS[wildcards.method]
+    if method.frames_from == "training":
+        return [f"{R}/stimuli/{segment}.h5" for segment in TRAIN_SEGMENTS]
+    if method.frames_from == "folder":
+        return method.files(wildcards.subject)
+    return reconstructions_of(method.source, wildcards.subject)
+
+
+def reconstructions_of(method, subject):
+    """All shards of a method's frames."""
+    return [
+        f"{R}/reconstructions/{method}/sub-{subject}/clips-{shard}.h5"
+        for shard in shards(TEST_CLIPS, CONFIG.shards.reconstruction)
+    ]
+
+
+def test_features(kind):
+    """Shards of features that hold test clips."""
+    wanted, size = set(TEST_CLIPS), CONFIG.shards.features
+    return [
+        f"{R}/features/clips-{shard}.{kind}.h5"
+        for shard in shards(CLIPS, size)
+        if wanted.intersection(shard_clips(CLIPS, size, shard))
+    ]
+
+
+def further_candidates(kind):
+    """Features of other data sets, for retrieval's large set."""
+    return [
+        str(path)
+        for folder in CONFIG.scoring.candidates_from
+        for path in sorted(Path(folder).glob(f"clips-*.{kind}.h5"))
+    ]
+
+
+def scoring_settings(wildcards):
+    """What the scores of one method depend on; frame shuffles only of methods that make frames themselves."""
+    names = {"size", "n_ways", "shuffles", "block", "pair_size", "batch"}
+    settings = CONFIG.scoring
+    if METHODS[wildcards.method].frames_from in ("training", "method"):
+        settings = settings.model_copy(update={"shuffles": 0})
+    return settings.model_dump_json(include=names)
+
+
+def swaps():
+    """Pairs ``method=swapped``: methods whose motion decoder got other clips' responses, beside their originals."""
+    return [
+        f"{method.options.decoders_from}={name}"
+        for name, method in METHODS.items()
+        if tuple(getattr(method.options, "swap", ())) == ("motion",)
+        and method.options.decoders_from
+    ]
+
+
+def scores_of(methods, ending):
+    """Score files of these methods, all subjects."""
+    return expand(
+        f"{R}/scores/{{method}}/sub-{{subject}}{ending}",
+        method=methods,
+        subject=SUBJECTS,
+    )
+
+
+# Archive (by its short name) that lands at a place in the data folder.
+ARCHIVE_OF = {archive.file: archive.name for archive in DATASET.archives()}
+
+
+def pattern_of(names):
+    """Wildcard pattern of just these names; matches nothing where there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"

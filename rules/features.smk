@@ -25,7 +25,7 @@ rule encode_text:
         stable_diffusion=pinned_model("stable_diffusion"),
         settings=CONFIG.features.model_dump_json(include={"tokens", "batch"}),
         skip=lambda wildcards: int(wildcards.shard) % CONFIG.shards.captions,
-        count=clips_in(CONFIG.shards.features),
+        n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
         device=lambda wildcards, resources: CONFIG.device,
     message:
@@ -34,7 +34,7 @@ rule encode_text:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_text"
         " --captions {input.captions}"
         " --skip {params.skip}"
-        " --count {params.count}"
+        " --count {params.n_clips}"
         f" --clip {CONFIG.models.clip}"
         f" --stable-diffusion {CONFIG.models.stable_diffusion}"
         f" --lock {CONFIG.models.lock}"
@@ -69,7 +69,7 @@ rule encode_frames:
         settings=CONFIG.features.model_dump_json(include={"latents", "image", "batch"}),
         seed=CONFIG.seed if CONFIG.features.latents == "sample" else 0,
         skip=clips_before(CONFIG.shards.features),
-        count=clips_in(CONFIG.shards.features),
+        n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
         device=lambda wildcards, resources: CONFIG.device,
     message:
@@ -78,7 +78,7 @@ rule encode_frames:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_frames"
         " --frames {input.frames}"
         " --skip {params.skip}"
-        " --count {params.count}"
+        " --count {params.n_clips}"
         f" --clip {CONFIG.models.clip}"
         f" --stable-diffusion {CONFIG.models.stable_diffusion}"
         f" --lock {CONFIG.models.lock}"

@@ -13,19 +13,17 @@ rule preprocess_segment:
         f"{R}/logs/preprocess_segment/sub-{{subject}}/{{segment}}.log",
     benchmark:
         f"{R}/benchmarks/preprocess_segment/sub-{{subject}}/{{segment}}.tsv"
+    # before the simulation of further runs, so that few of them lie on the disk at once
+    priority: 10
     conda:
         "../envs/cpu.yaml"
     threads: 1
-    # before the simulation of further runs, so that few of them lie on the disk at once
-    priority: 10
     resources:
         mem_mb=2_000,
         runtime=60,
     params:
         code=code_digest("workflow_scripts/preprocess_segment.py", *ADAPTER_FILES),
-        settings=CONFIG.fmri.model_dump_json(
-            include={"detrend_order", "lag", "ddof"}
-        ),
+        settings=CONFIG.fmri.model_dump_json(include={"detrend_order", "lag", "ddof"}),
         # not tracked (it names threads): runs and code say what matters of the data set
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:

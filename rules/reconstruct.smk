@@ -15,7 +15,7 @@ rule invert_latents:
         method=methods_by("generator"),
     conda:
         "../envs/gpu.yaml"
-    threads: 1
+    threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
         mem_mb=16_000,
@@ -35,7 +35,7 @@ rule invert_latents:
     message:
         "Inverting the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.invert_latents"
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.invert_latents"
         " --predictions {input.predictions}"
         " --model {params.place:q}"
         " --lock {params.lock:q}"
@@ -66,7 +66,7 @@ rule reconstruct_clips:
         method=methods_by("generator"),
     conda:
         "../envs/gpu.yaml"
-    threads: 1
+    threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
         mem_mb=16_000,
@@ -90,7 +90,7 @@ rule reconstruct_clips:
     message:
         "Reconstructing {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.reconstruct_clips"
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.reconstruct_clips"
         " --predictions {input.predictions}"
         " {params.inversions}"
         " --model {params.place:q}"
@@ -123,7 +123,7 @@ rule decode_latents:
         method=methods_by("vae"),
     conda:
         "../envs/gpu.yaml"
-    threads: 1
+    threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
         mem_mb=16_000,
@@ -135,17 +135,19 @@ rule decode_latents:
         revision=pinned_model("stable_diffusion"),
         shard_size=CONFIG.shards.reconstruction,
         rate=CONFIG.stimuli.rate,
+        cpu_threads=CONFIG.reconstruction.cpu_threads,
         # not tracked: derived from resources
         device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
     message:
         "Decoding the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.decode_latents"
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.decode_latents"
         " --predictions {input.predictions}"
         " --model {params.place:q}"
         " --lock {params.lock:q}"
         " --shard {wildcards.shard}"
         " --shard-size {params.shard_size}"
+        " --cpu-threads {params.cpu_threads}"
         " --rate {params.rate}"
         " --device {params.device}"
         " --frames {output.frames}"

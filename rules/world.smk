@@ -1,6 +1,5 @@
 """The embedded world: movies and brains of known content (data set `demo` only)."""
 
-
 if CONFIG.dataset.name == "demo":
 
     rule make_movie:
@@ -39,11 +38,13 @@ if CONFIG.dataset.name == "demo":
                 ]
             ),
         log:
-            f"{R}/logs/simulate_runs/sub-{{subject}}/{{segment}}.log",
+            f"{R}/logs/simulate_runs/sub-{{number}}-{{signal}}/{{segment}}.log",
         benchmark:
-            f"{R}/benchmarks/simulate_runs/sub-{{subject}}/{{segment}}.tsv"
+            f"{R}/benchmarks/simulate_runs/sub-{{number}}-{{signal}}/{{segment}}.tsv"
         wildcard_constraints:
             segment="|".join(TRAIN_SEGMENTS),
+            number=r"\d",
+            signal="full|no_motion|none",
         conda:
             "../envs/cpu.yaml"
         threads: 1
@@ -53,16 +54,15 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/simulate_runs.py"),
             seed=DATASET.options.seed,
-            signal=DATASET.options.signal,
             noise=DATASET.options.noise,
         message:
-            "Simulating subject {wildcards.subject} watching {wildcards.segment}"
+            "Simulating subject {wildcards.number} ({wildcards.signal}) watching {wildcards.segment}"
         shell:
             "OMP_NUM_THREADS={threads} python -m workflow_scripts.simulate_runs"
-            " --subject {wildcards.subject}"
+            " --subject {wildcards.number}"
             " --movie {wildcards.segment}"
             " --seed {params.seed}"
-            " --signal {params.signal}"
+            " --signal {wildcards.signal}"
             " --noise {params.noise}"
             " --runs {output.runs}"
             " > {log} 2>&1"
@@ -77,4 +77,5 @@ if CONFIG.dataset.name == "demo":
             ),
         wildcard_constraints:
             segment="|".join(TEST_SEGMENTS),
-
+            number=r"\d",
+            signal="full|no_motion|none",

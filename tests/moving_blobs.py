@@ -37,7 +37,7 @@ def make_blobs(
     side: int = 8,
     channels: int = 4,
     voxels: int = 120,
-    noise: float = 0.5,
+    noise: float = 0.25,
     motion: bool = True,
 ) -> Blobs:
     """Draw a world; the last movie is the test movie."""

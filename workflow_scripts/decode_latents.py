@@ -1,4 +1,4 @@
-"""Decode one shard's predicted latents by the VAE alone: the reconstruction of methods without a generator."""
+"""Decode one shard's predicted latents by the VAE alone, for methods without a generator."""
 
 import argparse
 import sys
@@ -8,13 +8,13 @@ import torch
 from tqdm import tqdm
 
 from mind_animator.artefacts.reconstructions import check_shapes, read_shard, write_reconstructions
-from mind_animator.diffusion.generator import check_device
-from mind_animator.diffusion.sample import decode_frames
+from mind_animator.device import use_device
 from mind_animator.errors import run_command
+from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Read predictions, decode clip by clip, write frames and a video."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
@@ -22,20 +22,22 @@ def main() -> None:
     parser.add_argument("--lock", help="lock file of models")
     parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
     parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
+    parser.add_argument("--cpu-threads", type=int, default=1, help="fixed: the last bits depend on it")
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
     parser.add_argument("--video", required=True, help="mp4 file to write")
-    arguments = parser.parse_args()
-    clips, arrays = read_shard(arguments.predictions, arguments.shard, arguments.shard_size, ["latents"])
-    check_shapes(arguments.predictions, arrays, tokens=1)
-    check_device(arguments.device)
-    vae = load_vae(arguments.model, arguments.lock, device=arguments.device)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.cpu_threads)
+    device = use_device(given.device)
+    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, ["latents"])
+    check_shapes(given.predictions, arrays, tokens=1)
+    vae = load_vae(given.model, given.lock, device=device)
     frames = []
-    title = f"Decoding shard {arguments.shard:05d}"
+    title = f"Decoding shard {given.shard:05d}"
     for latents in tqdm(arrays["latents"], desc=title, unit="clip", mininterval=5, file=sys.stderr):
-        frames.append(decode_frames(vae, torch.from_numpy(latents)[None].to(arguments.device))[0].numpy())
-    write_reconstructions(arguments.frames, arguments.video, clips, np.stack(frames), arguments.rate)
+        frames.append(decode_latents(vae, torch.from_numpy(latents)[None], batch=len(latents))[0].numpy())
+    write_reconstructions(given.frames, given.video, clips, np.stack(frames), given.rate)
 
 
 if __name__ == "__main__":

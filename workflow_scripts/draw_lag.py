@@ -1,4 +1,4 @@
-"""Show at which lag one subject's responses follow the stimulus, and warn where that is not the configured one."""
+"""Show at which lag one subject's responses follow the stimulus; warn where it is not the configured one."""
 
 import argparse
 import sys
@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
     given = parser.parse_args(arguments)
 
-    clips = pd.concat([read_table(path, ("clip", "movie", "onset")) for path in given.clips], ignore_index=True)
+    clips = pd.concat(
+        [read_table(path, ("clip", "movie", "onset")) for path in given.clips], ignore_index=True
+    )
     measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
     _, arrays = read_arrays(given.responses, ["responses"], clips["clip"].tolist())
     pieces = _unbroken(clips)
@@ -78,7 +80,9 @@ def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Pat
 
     figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
     for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=True):
-        axes.plot(curve.lags, curve.correlation, "o-", color=colour, markersize=3.5, label=name.replace("_", " "))
+        axes.plot(
+            curve.lags, curve.correlation, "o-", color=colour, markersize=3.5, label=name.replace("_", " ")
+        )
         axes.axhline(curve.chance, color=colour, linestyle=":", linewidth=1)
     axes.axvline(configured, color="0.5", linewidth=1, zorder=0)
     axes.set_xlabel("lag of the volume behind its clip (s)")
@@ -93,7 +97,7 @@ def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Pat
 
 
 def _unbroken(clips: pd.DataFrame) -> list[np.ndarray]:
-    """Rows of clips that follow each other without a gap in one segment and movie; the longer half of pieces."""
+    """Rows of clips that follow each other in one segment and movie; pieces of half the longest at least."""
     step = clips["onset"].diff().round(6)
     usual = step[(clips["movie"] == clips["movie"].shift()) & (step > 0)].mode()
     new = (clips["movie"] != clips["movie"].shift()) | (clips["segment"] != clips["segment"].shift())

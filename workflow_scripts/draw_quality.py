@@ -1,4 +1,4 @@
-"""Draw one subject's quality: reliability, noise ceiling and tSNR on the flat cortex, chosen voxels by area."""
+"""Draw one subject's quality: reliability, noise ceiling and tSNR on the flat cortex, voxels by area."""
 
 import argparse
 from pathlib import Path
@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     maps = read_whole(given.maps, list(TITLES))
     table = read_table(given.voxels, ("area", "voxels", "selected"))
     figure, panels = plt.subplot_mosaic("aabb;ccdd;eeee", figsize=(11, 10), layout="constrained")
-    figure.suptitle(f"Subject {given.subject}: {int(maps['selected'].sum())} of {len(maps['selected'])} voxels chosen")
+    figure.suptitle(
+        f"Subject {given.subject}: {int(maps['selected'].sum())} of {len(maps['selected'])} voxels chosen"
+    )
     for key, (name, title) in zip("abcd", TITLES.items(), strict=True):
         panel, values = panels[key], maps[name].astype(np.float32)
         known = values[np.isfinite(values)]

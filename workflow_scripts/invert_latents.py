@@ -9,6 +9,7 @@ from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.reconstructions import check_shapes, read_shard
 from mind_animator.config.base import explain
 from mind_animator.config.reconstruction import InversionConfig
+from mind_animator.device import use_device
 from mind_animator.diffusion.generator import invert_batch, load_generator
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
 from mind_animator.errors import InputError, run_command
@@ -16,7 +17,7 @@ from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Read predictions, invert batch by batch, write the noise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
@@ -29,48 +30,46 @@ def main() -> None:
     parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
     parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
     parser.add_argument("--output", required=True, help="HDF5 file with noise (clip, frame, 4, h, w)")
-    arguments = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
-        settings = InversionConfig.model_validate_json(arguments.settings)
+        settings = InversionConfig.model_validate_json(given.settings)
     except ValidationError as error:
         raise InputError(explain(error, "--settings")) from None
-    clips, arrays = read_shard(arguments.predictions, arguments.shard, arguments.shard_size, ["latents"])
-    check_shapes(arguments.predictions, arrays, arguments.tokens)
+    torch.set_num_threads(settings.cpu_threads)
+    device = use_device(given.device)
+    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, ["latents"])
+    check_shapes(given.predictions, arrays, given.tokens)
     latents = torch.from_numpy(arrays["latents"])
     stamp = fingerprint(
         settings=settings.model_dump(mode="json"),
-        seed=arguments.seed,
-        tokens=arguments.tokens,
+        seed=given.seed,
+        tokens=given.tokens,
         clips=clips,
         arrays=array_digest(arrays),
-        models=[
-            content_digest(locate(arguments.model, arguments.lock, part)) for part in ("unet", "text_encoder")
-        ],
+        models=[content_digest(locate(given.model, given.lock, part)) for part in ("unet", "text_encoder")],
         code=code_digest("workflow_scripts/invert_latents.py"),
     )
     generator = load_generator(
-        arguments.model,
-        arguments.lock,
+        given.model,
+        given.lock,
         latents.shape[1],
         settings,
-        device=arguments.device,
-        seed=arguments.seed,
+        device=device,
+        seed=given.seed,
     )
-    finished = FinishedBatches(arguments.state, stamp)
+    finished = FinishedBatches(given.state, stamp)
     noise = process_shard(
         clips,
-        arguments.shard,
+        given.shard,
         settings.clips_per_batch,
-        lambda rows: {
-            "noise": invert_batch(generator, latents[list(rows)], settings, arguments.tokens).numpy()
-        },
+        lambda rows: {"noise": invert_batch(generator, latents[list(rows)], settings, given.tokens).numpy()},
         finished,
-        title=f"Inverting shard {arguments.shard:05d}",
+        title=f"Inverting shard {given.shard:05d}",
     )
-    write_arrays(arguments.output, noise, clips)
+    write_arrays(given.output, noise, clips)
     finished.remove()
 
 

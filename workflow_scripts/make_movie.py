@@ -12,7 +12,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="seg<number> (training) or test<number>")
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
-    parser.add_argument("--duration", type=float, default=MOVIE_SECONDS, help="seconds, a whole number of 2-s clips")
+    parser.add_argument(
+        "--duration", type=float, default=MOVIE_SECONDS, help="seconds, a whole number of 2-s clips"
+    )
     parser.add_argument("--size", type=int, default=VIDEO_SIZE, help="height and width in pixels")
     parser.add_argument("--movie", type=Path, required=True, help="output, mp4")
     parser.add_argument("--truth", type=Path, required=True, help="output, json")

@@ -23,21 +23,25 @@ def main(arguments: list[str] | None = None) -> None:
 
     models = parse_settings(ModelsConfig, given.models, "--models")
     entries = read_lock(models.lock)
-    absent = []
+    folders_of: dict[str, list[str]] = {}
     for role, folders in FOLDERS.items():
-        place = getattr(models, role)
+        folders_of.setdefault(getattr(models, role), []).extend(folders)
+    absent = []
+    for place, folders in folders_of.items():
         path = Path(place)
         if path.is_dir():
-            print(f"{role}: {place} is a local folder", file=sys.stderr)
+            print(f"{place}: a local folder", file=sys.stderr)
         elif path.suffix in {".pth", ".safetensors"}:
             if not path.is_file():
                 absent.append(place)
                 continue
             entries[path.name] = pin_file(path, entries.get(path.name))
+            print(f"{place}: sha256 {entries[path.name]['files'][path.name]}", file=sys.stderr)
         else:
-            entries[place] = pin_model(place, folders, entries.get(place))
-            print(f"{role}: {place} at {entries[place]['revision']}", file=sys.stderr)
-        write_json(models.lock, dict(sorted(entries.items())))
+            entries[place] = pin_model(place, dict.fromkeys(folders), entries.get(place))
+            print(f"{place}: revision {entries[place]['revision']}", file=sys.stderr)
+        if entries:
+            write_json(models.lock, dict(sorted(entries.items())))
     if absent:
         raise InputError(
             f"Expected checkpoint {absent[0]}, found none: download it by hand. The others are pinned."

@@ -19,13 +19,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kind", required=True, help="kind of the method")
     parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
     for decoder in DECODERS:
-        parser.add_argument(f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder")
+        parser.add_argument(
+            f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder"
+        )
     parser.add_argument("--subject", required=True, help="whose responses these are")
     parser.add_argument(
         "--responses", type=Path, required=True,
         help="HDF5 (responses, clip), or .npy of shape (voxel,) or (clip, voxel), scaled as the training clips' were",
     )  # fmt: skip
-    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted")
+    parser.add_argument(
+        "--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted"
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--predictions", type=Path, required=True, help="output, HDF5")
@@ -38,14 +42,18 @@ def main(arguments: list[str] | None = None) -> None:
     out = kind.predict(
         given.settings, weights, responses, subject_index=index, seed=given.seed, device=device
     )
-    write_arrays(given.predictions, {n: a.astype(np.float32) for n, a in out.items()}, clips, {"kind": given.kind})
+    write_arrays(
+        given.predictions, {n: a.astype(np.float32) for n, a in out.items()}, clips, {"kind": given.kind}
+    )
 
 
 def subject_index(path: Path, subject: str) -> int:
     """Place of a subject among those that a decoder was trained on; `InputError` if it is not one of them."""
     trained = read_json(path.with_suffix(".json"))["subjects"]
     if subject not in trained:
-        raise InputError(f"Expected {path} to be trained on subject {subject}, got {trained} ({POOLED} or not).")
+        raise InputError(
+            f"Expected {path} to be trained on subject {subject}, got {trained} ({POOLED} or not)."
+        )
     return trained.index(subject)
 
 

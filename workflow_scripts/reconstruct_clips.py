@@ -16,16 +16,17 @@ from mind_animator.artefacts.reconstructions import (
 )
 from mind_animator.config.base import explain
 from mind_animator.config.reconstruction import ReconstructionConfig
+from mind_animator.device import use_device
 from mind_animator.diffusion.generator import load_generator, reconstruct_batch
-from mind_animator.diffusion.sample import decode_frames
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
 from mind_animator.errors import InputError, run_command
+from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Read predictions and inversions, sample batch by batch, write frames and a video."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="HDF5 file with latents and condition")
@@ -42,50 +43,51 @@ def main() -> None:
     parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
     parser.add_argument("--video", required=True, help="mp4 file to write")
-    arguments = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
-        settings = ReconstructionConfig.model_validate_json(arguments.settings)
+        settings = ReconstructionConfig.model_validate_json(given.settings)
     except ValidationError as error:
         raise InputError(explain(error, "--settings")) from None
-    if bool(settings.inversion_steps) != bool(arguments.inversions):
+    torch.set_num_threads(settings.cpu_threads)
+    device = use_device(given.device)
+    if bool(settings.inversion_steps) != bool(given.inversions):
         raise InputError(
-            f"Expected --inversions just where inversion_steps > 0, got {arguments.inversions} "
+            f"Expected --inversions just where inversion_steps > 0, got {given.inversions} "
             f"with inversion_steps {settings.inversion_steps}."
         )
-    has_text = has_array(arguments.predictions, "condition")
+    has_text = has_array(given.predictions, "condition")
     names = ["latents", "condition"] if has_text else ["latents"]
-    clips, arrays = read_shard(arguments.predictions, arguments.shard, arguments.shard_size, names)
-    if arguments.inversions:
-        arrays |= read_finite(arguments.inversions, ["noise"], clips)
-    check_shapes(arguments.predictions, arrays, arguments.tokens)
+    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
+    if given.inversions:
+        arrays |= read_finite(given.inversions, ["noise"], clips)
+    check_shapes(given.predictions, arrays, given.tokens)
     stamp = fingerprint(
         settings=settings.model_dump(mode="json"),
-        seed=arguments.seed,
+        seed=given.seed,
         clips=clips,
         arrays=array_digest(arrays),
         models=[
-            content_digest(locate(arguments.model, arguments.lock, part))
-            for part in ("unet", "vae", "text_encoder")
+            content_digest(locate(given.model, given.lock, part)) for part in ("unet", "vae", "text_encoder")
         ],
         code=code_digest("workflow_scripts/reconstruct_clips.py"),
     )
     generator = load_generator(
-        arguments.model,
-        arguments.lock,
+        given.model,
+        given.lock,
         arrays["latents"].shape[1],
         settings,
-        device=arguments.device,
-        seed=arguments.seed,
+        device=device,
+        seed=given.seed,
     )
-    vae = load_vae(arguments.model, arguments.lock, device=arguments.device)
+    vae = load_vae(given.model, given.lock, device=device)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if not has_text:
         # A method without semantics says nothing: the empty prompt does.
-        empty = generator.encode_text("", arguments.tokens)[:, 1:].cpu()
+        empty = generator.encode_text("", given.tokens)[:, 1:].cpu()
         tensors["condition"] = empty.expand(len(clips), -1, -1)
 
     def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -97,14 +99,15 @@ def main() -> None:
             batch["condition"],
             [clips[row] for row in rows],
             settings,
-            seed=arguments.seed,
+            seed=given.seed,
         )
-        return {"frames": decode_frames(vae, latents.to(generator.device)).numpy()}
+        # a clip a forward: its frames do not depend on the number of clips
+        return {"frames": decode_latents(vae, latents, batch=latents.shape[1]).numpy()}
 
-    finished = FinishedBatches(arguments.state, stamp)
-    title = f"Reconstructing shard {arguments.shard:05d}"
-    results = process_shard(clips, arguments.shard, settings.clips_per_batch, work, finished, title=title)
-    write_reconstructions(arguments.frames, arguments.video, clips, results["frames"], arguments.rate)
+    finished = FinishedBatches(given.state, stamp)
+    title = f"Reconstructing shard {given.shard:05d}"
+    results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
+    write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
     finished.remove()
 
 

@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     for path in given.segments:
         if len(reliability[path]) != n_voxels:
             raise InputError(f"Expected {n_voxels} voxels in {path}, got {len(reliability[path])}.")
+    if areas is not None and len(areas) != n_voxels:
+        raise InputError(f"Expected {len(areas)} voxels (those with an area) in {train[0]}, got {n_voxels}.")
     repeated = np.array([reliability[path] for path in train if facts[path]["n_repeats"] > 1])
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
@@ -58,10 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
         here, arrays = read_arrays(path, names)
         clips += here
         for name in parts:
-            kept = arrays[name][:, chosen] if name in names else np.full((len(here), len(chosen)), np.nan, np.float32)
+            kept = (
+                arrays[name][:, chosen]
+                if name in names
+                else np.full((len(here), len(chosen)), np.nan, np.float32)
+            )
             parts[name].append(kept)
     means = np.concatenate(parts["mean"])
-    is_train = np.repeat([facts[path]["split"] == "train" for path in given.segments], [len(p) for p in parts["mean"]])
+    is_train = np.repeat(
+        [facts[path]["split"] == "train" for path in given.segments], [len(p) for p in parts["mean"]]
+    )
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
     halves = {name: apply_scale(np.concatenate(parts[name]), *used_on_test) for name in ("half_1", "half_2")}
 
@@ -69,7 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
     maps = {
         "t": t.astype(np.float32),
         "reliability": _mean(list(repeated), n_voxels),
-        "noise_ceiling": _mean([noise_ceiling(reliability[p], int(facts[p]["n_repeats"])) for p in tested], n_voxels),
+        "noise_ceiling": _mean(
+            [noise_ceiling(reliability[p], int(facts[p]["n_repeats"])) for p in tested], n_voxels
+        ),
         "tsnr": _mean(_tsnr(given.segments), n_voxels),
         "selected": np.isin(np.arange(n_voxels), chosen),
     }
@@ -85,7 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [
         {"subject": given.subject, "segment": facts[path]["segment"], "split": facts[path]["split"], **run}
         | {
-            "reliability_selected": float(np.nanmean(reliability[path][chosen])) if facts[path]["n_repeats"] > 1 else np.nan,
+            "reliability_selected": float(np.nanmean(reliability[path][chosen]))
+            if facts[path]["n_repeats"] > 1
+            else np.nan,
             "missing_clips": int(facts[path]["missing_clips"]),
         }
         for path in given.segments
@@ -121,14 +133,16 @@ def choose_voxels(
             except (OSError, ValueError) as error:
                 raise InputError(f"Expected a .npy file at {settings.mask}, got: {error} {where}.") from None
             return in_mask(mask, len(t))
+        if settings.all:
+            return np.arange(len(t))
         if settings.areas is not None:
             if areas is None:
                 raise InputError(f"Expected a data set with named areas, got one without {where}.")
             return in_areas(areas, settings.areas)
         if n_segments < 2:
             raise InputError(
-                f"Expected at least 2 training segments with repeats to choose voxels by their reliability, got "
-                f"{n_segments}: use fmri.voxels.areas or .mask {where}."
+                f"Expected at least 2 training segments with repeats to choose voxels by their reliability, "
+                f"got {n_segments}: use fmri.voxels.areas, .mask or .all {where}."
             )
         if settings.count is not None:
             return most_reliable(t, settings.count)

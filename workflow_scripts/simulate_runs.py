@@ -12,7 +12,16 @@ from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
 from mind_animator.datasets.cc2017 import DELAYED_RUN, RECORDING_START, n_volumes
 from mind_animator.errors import InputError, run_command
-from mind_animator.world.brains import SIGNALS, TR, drive, haemodynamics, make_brain, responses, simulate_run, volume_times
+from mind_animator.world.brains import (
+    SIGNALS,
+    TR,
+    drive,
+    haemodynamics,
+    make_brain,
+    responses,
+    simulate_run,
+    volume_times,
+)
 from mind_animator.world.movies import movie_shots
 
 DELAY = 10.0  # seconds by which CC2017's delayed run lags behind the others
@@ -24,8 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--movie", required=True, help="seg<number> or test<number>")
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
     parser.add_argument("--signal", choices=SIGNALS, required=True, help="what the brain holds")
-    parser.add_argument("--noise", type=float, required=True, help="deviation of the noise, in the response's")
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="outputs, <movie>_<run>_*.dtseries.nii")
+    parser.add_argument(
+        "--noise", type=float, required=True, help="deviation of the noise, in the response's"
+    )
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", required=True, help="outputs, <movie>_<run>_*.dtseries.nii"
+    )
     given = parser.parse_args(arguments)
     if not given.subject.isdecimal():
         raise InputError(f"Expected --subject to be a number, got '{given.subject}'.")

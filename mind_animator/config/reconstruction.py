@@ -56,6 +56,8 @@ class ReconstructionConfig(Strict):
         ``torch.compile`` the UNet for the one batch shape (minutes once, then faster; worth it at full size).
     clips_per_batch : int
         Clips of a padded batch: results are bit-identical for any sharding at one batch size.
+    cpu_threads : int
+        Threads of a job on a CPU, whatever the machine has: the last bits of a convolution depend on them.
     """
 
     preset: Literal["paper", "released_code"] = "paper"
@@ -74,6 +76,7 @@ class ReconstructionConfig(Strict):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     clips_per_batch: int = Field(8, ge=1)
+    cpu_threads: int = Field(1, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,3 +110,4 @@ class InversionConfig(Strict):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     clips_per_batch: int = Field(8, ge=1)
+    cpu_threads: int = Field(1, ge=1)

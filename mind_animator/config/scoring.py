@@ -26,6 +26,8 @@ class ScoringConfig(Strict):
         ``size`` where that is smaller.
     moving : float
         Share of the truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
+    candidates_from : tuple of str
+        Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's large set.
     permutations, bootstraps : int
         Numbers of draws.
     confidence : float
@@ -41,6 +43,7 @@ class ScoringConfig(Strict):
     block: int = Field(10, ge=1)
     pair_size: int = Field(64, ge=16)
     moving: float = Field(0.5, gt=0, le=1)
+    candidates_from: tuple[str, ...] = ()
     permutations: int = Field(9999, ge=99)
     bootstraps: int = Field(2000, ge=100)
     confidence: float = Field(0.95, gt=0.5, lt=1)

@@ -79,6 +79,8 @@ class Dataset(ABC):
         Settings of this data set alone (``dataset.options`` in the config); unknown keys are errors.
     tr : float
         Repetition time, seconds.
+    simulated : bool
+        Whether rules make the data set's files: then there is nothing to download.
     has_stimuli, has_captions : bool
         Whether frames can be cut, and whether captions come ready with the data (no captioner is run then).
     areas_of : str
@@ -89,6 +91,7 @@ class Dataset(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[Strict]]
     tr: float
+    simulated: ClassVar[bool] = False
     has_stimuli: bool = True
     has_captions: bool = False
     areas_of: str = "fs_LR_32k"
@@ -178,6 +181,10 @@ class Dataset(ABC):
         stimuli = [path for segment in segments for path in self.stimulus_files(segment)]
         answers = [path for sub in self.subjects for seg in segments for path in self.response_files(sub, seg)]
         return list(dict.fromkeys([*stimuli, *self.caption_files(), *answers]))
+
+    def fault(self, path: Path, facts: dict[str, float]) -> str | None:
+        """What is wrong with a file whose header tells these facts (``volumes``, ``rows``, ``seconds``, ``fps``)."""
+        return None
 
     def check_before_work(self) -> None:
         """Raise `InputError` if terms or credentials that fetching the missing files needs are missing."""

@@ -1,25 +1,28 @@
-"""CC2017 (Wen et al. 2018): three subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI runs at TR 2 s.
+"""CC2017 (Wen et al. 2018): 3 subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI at TR 2 s.
 
 Facts of the published files that this module answers for:
 
-- Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of ``test2`` to
-  ``test5`` start with it and have 246. Any other number is refused.
-- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 stand for the 240
-  clips. Nothing later may shift again.
+- Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of
+  ``test2`` to ``test5`` start with it and have 246. Any other number is refused.
+- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 stand for
+  the 240 clips. Nothing later may shift again.
 - Run 9 of ``test2`` of subject 3 is there, but lags about 10 s behind the movie: left out unless asked for.
 - One volume file has its own spelling (``test1_9.mni.nii.gz`` of subject 1).
 - Archives may be unpacked into one folder or into one folder each.
 
 References
 ----------
-Wen et al. (2018), "Neural encoding and decoding with deep learning for dynamic natural vision", Cerebral Cortex 28.
+Wen et al. (2018), "Neural encoding and decoding with deep learning for dynamic natural vision", Cerebral
+Cortex 28.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mind_animator.config.base import Strict
+from mind_animator.datasets.archives import Archive, archive
 from mind_animator.datasets.base import Dataset, Run, Segment
 from mind_animator.errors import InputError
 
@@ -124,7 +127,9 @@ class CC2017(Dataset):
             ``cifti`` (grayordinates), ``mni`` (volumes in standard space) or ``raw``.
         """
         self._check_segment(segment)
-        return [self._run_file(subject, segment, repeat, kind) for repeat in self._used_repeats(subject, segment)]
+        return [
+            self._run_file(subject, segment, repeat, kind) for repeat in self._used_repeats(subject, segment)
+        ]
 
     def _used_repeats(self, subject: str, segment: str) -> list[int]:
         every = range(1, self._repeats(segment) + 1)
@@ -139,7 +144,11 @@ class CC2017(Dataset):
             raise ValueError(f"Expected a kind of {sorted(ends)}, got {kind!r}.")
         joints = ("_", ".") if kind != "raw" else (".",)
         inside = f"subject{subject}/fmri/{segment}/{kind}/{segment}_{repeat}"
-        folders = (f"video_fmri_dataset/{inside}", f"Subject{int(subject):02d}/video_fmri_dataset/{inside}", inside)
+        folders = (
+            f"video_fmri_dataset/{inside}",
+            f"Subject{int(subject):02d}/video_fmri_dataset/{inside}",
+            inside,
+        )
         # the usual spelling of all layouts before the odd one, which one published file has
         return self.find(*(f"{folder}{joint}{ends[kind]}" for joint in joints for folder in folders))
 
@@ -183,6 +192,36 @@ class CC2017(Dataset):
         from mind_animator.artefacts.cortex import area_names
 
         return area_names().tolist()
+
+    def archives(self) -> tuple[Archive, ...]:
+        def inside(paths: list[Path]) -> tuple[str, ...]:
+            return tuple(str(path.relative_to(self.root)) for path in paths)
+
+        segments = [segment.id for segment in self.segments]
+        stimuli = inside([path for segment in segments for path in self.stimulus_files(segment)])
+        answers = {
+            sub: [path for seg in segments for path in self.response_files(sub, seg)] for sub in self.subjects
+        }
+        return (
+            archive("cc2017", "stimuli", gives=stimuli),
+            *(
+                archive("cc2017", f"subject{subject}", gives=inside(paths))
+                for subject, paths in answers.items()
+            ),
+        )
+
+    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+        """By the path from ``stimuli`` or ``subject<n>`` on, whatever folders an unpacking put around it."""
+        from mind_animator.datasets.download.zips import suffix_chooser
+
+        tails = {re.search(r"(stimuli|subject\d)/.*", place)[0]: place for place in archive.gives}
+        choose = suffix_chooser(tails)
+        return {member: tails[tail] for member in members if (tail := choose(member)) is not None}
+
+    def fault(self, path: Path, facts: dict[str, float]) -> str | None:
+        if "volumes" in facts and facts["volumes"] not in RECORDING_START:
+            return f"expected 245 or 246 volumes, got {facts['volumes']:g}"
+        return None
 
     def _check_segment(self, segment: str) -> None:
         if segment not in (known.id for known in self.segments):

@@ -1,16 +1,27 @@
 """The embedded world's data set: simulated brains under CC2017's published names, sizes and timing.
 
-Everything is read by CC2017's own adapter. The movies lie in ``<data_root>/video_fmri_dataset/stimuli`` and are shared
-by the brains that watch them; the brains lie in ``<data_root>/<signal>/video_fmri_dataset/subject<n>``.
+Everything is read by CC2017's own adapter. The movies lie in ``<data_root>/video_fmri_dataset/stimuli`` and
+are shared by the brains that watch them; the brains lie in
+``<data_root>/<signal>/video_fmri_dataset/subject<n>``.
+
+A subject is a number, whose brain holds what ``options.signal`` says, or a number with the name of a signal
+(``1full``, ``1nomotion``, ``1none``): the brains that `demo_truth` compares share all else in one DAG.
 """
 
+import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mind_animator.config.base import Strict
+from mind_animator.datasets.archives import Archive
 from mind_animator.datasets.cc2017 import CC2017, FROM_MOVIE_START
+from mind_animator.errors import InputError
+
+# What a subject's name may end in -> the signal of that brain.
+BRAINS = {"full": "full", "nomotion": "no_motion", "none": "none"}
+_SUBJECT = re.compile(rf"([1-3])({'|'.join(BRAINS)})?")
 
 
 class DemoOptions(Strict):
@@ -19,12 +30,13 @@ class DemoOptions(Strict):
     Attributes
     ----------
     signal : str
-        What the brains hold: ``full``; ``no_motion`` (areas of motion carry nothing, and the structure of a shot is
-        that of its middle, so that no trail of positions tells the direction); ``none``.
+        What the brains hold: ``full``; ``no_motion`` (areas of motion carry nothing, and the structure of a
+        shot is that of its middle, so that no trail of positions tells the direction); ``none``.
     seed : int
         Seed of movies and brains.
     train_movies, test_movies : int
-        Movies of 240 clips. The first four test movies are ``test2`` to ``test5``, whose runs have 246 volumes.
+        Movies of 240 clips. The first four test movies are ``test2`` to ``test5``, whose runs have 246
+        volumes.
     repeats_train, repeats_test : int
         Runs of each movie and subject.
     noise : float
@@ -50,8 +62,31 @@ class Demo(CC2017):
     Options: ClassVar[type[Strict]] = DemoOptions
 
     def _subjects(self) -> tuple[str, ...]:
-        asked = super()._subjects()
-        return asked if self.config.subjects else asked[:2]
+        for subject in self.config.subjects:
+            self.brain_of(subject)
+        return self.config.subjects or self.known_subjects[:2]
+
+    def brain_of(self, subject: str) -> tuple[str, str]:
+        """Number and signal of a subject; `InputError` where there is no such subject."""
+        if not (match := _SUBJECT.fullmatch(subject)):
+            raise InputError(
+                f"Expected dataset.subjects to be of {list(self.known_subjects)}, alone or followed by one of "
+                f"{list(BRAINS)}, got '{subject}' (dataset demo)."
+            )
+        return match[1], BRAINS[match[2]] if match[2] else self.options.signal
+
+    def subject_with(self, number: str, signal: str) -> str:
+        """Name of the subject of this number and signal; the plain number where the signal is the config's own."""
+        names = {value: name for name, value in BRAINS.items()}
+        return number if signal == self.options.signal else f"{number}{names[signal]}"
+
+    def archives(self) -> tuple[Archive, ...]:
+        """Nothing is downloaded: rules of their own draw the movies and simulate the brains."""
+        return ()
+
+    def sources(self) -> list[Path]:
+        """No file comes from outside."""
+        return []
 
     def _train(self) -> tuple[str, ...]:
         return self.train_movies[: self.options.train_movies]
@@ -72,14 +107,18 @@ class Demo(CC2017):
         return self.root / "video_fmri_dataset" / "truth" / f"{movie}.json"
 
     def run_pattern(self, repeat: int) -> str:
-        """Path of a run with the wildcards ``{subject}`` and ``{segment}``."""
-        folder = f"{self.root}/{self.options.signal}/video_fmri_dataset"
-        return f"{folder}/subject{{subject}}/fmri/{{segment}}/cifti/{{segment}}_{repeat}_Atlas.dtseries.nii"
+        """Path of a run with the wildcards ``{signal}``, ``{number}`` and ``{segment}``."""
+        folder = f"{self.root}/{{signal}}/video_fmri_dataset/subject{{number}}/fmri/{{segment}}"
+        return f"{folder}/cifti/{{segment}}_{repeat}_Atlas.dtseries.nii"
+
+    def _used_repeats(self, subject: str, segment: str) -> list[int]:
+        return super()._used_repeats(self.brain_of(subject)[0], segment)
 
     def _run_file(self, subject: str, segment: str, repeat: int, kind: str) -> Path:
         if kind != "cifti":
             raise ValueError(f"Expected the kind 'cifti' (the only one simulated), got {kind!r}.")
-        return Path(self.run_pattern(repeat).format(subject=subject, segment=segment))
+        number, signal = self.brain_of(subject)
+        return Path(self.run_pattern(repeat).format(number=number, signal=signal, segment=segment))
 
 
 ADAPTER = Demo

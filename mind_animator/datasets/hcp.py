@@ -167,6 +167,12 @@ class HCP(Dataset):
         ]
         return (*stimuli, *answers)
 
+    def fault(self, path: Path, facts: dict[str, float]) -> str | None:
+        runs = [run for run, name in RUNS.items() if name in path.name]
+        if runs and facts.get("volumes", 0) < FILMS[runs[0]][-1][1]:
+            return f"expected at least {FILMS[runs[0]][-1][1]} volumes, got {facts.get('volumes', 0):g}"
+        return None
+
     def check_before_work(self) -> None:
         import boto3
 

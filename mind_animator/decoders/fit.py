@@ -122,7 +122,9 @@ def fit(
                 optimiser.step()
                 total += value.detach() * (len(chosen) / len(rows))
             held_out = evaluate(network, loss, data, validation_rows, settings.batch, epoch, autocast)
-            train_loss, validation_loss = torch.stack([total, held_out]).tolist()  # the epoch's one synchronisation
+            train_loss, validation_loss = torch.stack(
+                [total, held_out]
+            ).tolist()  # the epoch's one synchronisation
             if not math.isfinite(train_loss + validation_loss):
                 raise InputError(
                     f"Expected a finite loss, got {train_loss} (training) and {validation_loss} (validation) at "
@@ -181,7 +183,9 @@ def evaluate(
     return total
 
 
-def split_clips(movies: Sequence[str], settings: ValidationConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_clips(
+    movies: Sequence[str], settings: ValidationConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows to fit and rows to stop by.
 
     Parameters
@@ -224,7 +228,9 @@ def _learning_rate(settings: OptimisationConfig, epoch: int, step: int, steps: i
         return width**-0.5 * min((done + 1) ** -0.5, (done + 1) * settings.warm_up**-1.5)
     if settings.schedule == "cosine":
         rise = min(1.0, (done + 1) / settings.warm_up)
-        return rise * settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done / (settings.epochs * steps)))
+        return (
+            rise * settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done / (settings.epochs * steps)))
+        )
     decay = settings.decay if settings.schedule == "exponential" else 1.0
     return settings.learning_rate * decay ** (epoch - 1)
 
@@ -248,7 +254,9 @@ def _writer(logs: Path | None, purge_step: int) -> Any:
     return SummaryWriter(str(logs), purge_step=purge_step)
 
 
-def _save(state: Path, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer, history, best) -> None:
+def _save(
+    state: Path, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer, history, best
+) -> None:
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
     for index, moments in optimiser.state_dict()["state"].items():

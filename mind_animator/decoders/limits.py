@@ -31,7 +31,9 @@ def seconds_at_the_limit(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
         with FlopCounterMode(display=False) as counter, torch.autocast(**autocast):
             value = forward()
-            torch.autograd.grad(value, [p for p in network.parameters() if p.requires_grad], allow_unused=True)
+            torch.autograd.grad(
+                value, [p for p in network.parameters() if p.requires_grad], allow_unused=True
+            )
     count = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return counter.get_total_flops() / speed + count * ADAM_BYTES / bandwidth
 

@@ -194,9 +194,7 @@ class MotionDecoder(Decoder):
         else:
             self.patches, token = 1, 0
             self.layers = nn.ModuleList()
-            self.out = nn.Sequential(
-                nn.Linear(width + width, width), nn.GELU(), nn.Linear(width, flat)
-            )
+            self.out = nn.Sequential(nn.Linear(width + width, width), nn.GELU(), nn.Linear(width, flat))
             self.register_buffer("times", sinusoids(frames, width), persistent=False)
             return
         self.register_buffer("times", sinusoids(frames, token), persistent=False)
@@ -209,9 +207,7 @@ class MotionDecoder(Decoder):
         if self.settings.network == "patch_tokens":
             nn.init.normal_(self.place, std=0.02, generator=generator)
 
-    def forward(
-        self, inputs: Tensor, frames: Tensor, seen: Tensor, moved: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, inputs: Tensor, frames: Tensor, seen: Tensor, moved: Tensor | None = None) -> Tensor:
         """Next frame after each frame given: all frames at once, as in training.
 
         Parameters
@@ -344,14 +340,17 @@ class MotionDecoder(Decoder):
             first = decoded if use is None else torch.where(use[:, None, None, None], decoded, latents[:, 0])
             moved = self.linear_steps(inputs, first)
             followed = torch.cat([first[:, None], first[:, None] + moved[:, :-1].cumsum(1)], dim=1)
-            earlier = followed if use is None else torch.where(use[:, None, None, None, None], followed, earlier)
+            earlier = (
+                followed if use is None else torch.where(use[:, None, None, None, None], followed, earlier)
+            )
         out = self(inputs, earlier, seen, moved)
         start = settings.first_loss - 2
         return functional.mse_loss(out[:, start:], latents[:, start + 1 :])
 
     def _per_frame(self, hidden: Tensor, frames: Sequence[int]) -> Tensor:
         parts = [
-            self.out(torch.cat([hidden, self.times[frame].expand(len(hidden), -1)], dim=1)) for frame in frames
+            self.out(torch.cat([hidden, self.times[frame].expand(len(hidden), -1)], dim=1))
+            for frame in frames
         ]
         return torch.stack(parts, dim=1).unflatten(2, self.latent[1:])
 
@@ -384,7 +383,9 @@ class MotionDecoder(Decoder):
 
 def fold_patches(frames: Tensor, side: int) -> Tensor:
     """(clip, frame, channel, h, w) to (clip, frame, patch, channel * side * side), patches row by row."""
-    folded = frames.unflatten(4, (-1, side)).unflatten(3, (-1, side))  # clip, frame, c, rows, side, columns, side
+    folded = frames.unflatten(4, (-1, side)).unflatten(
+        3, (-1, side)
+    )  # clip, frame, c, rows, side, columns, side
     return folded.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 6).flatten(2, 3)
 
 
@@ -458,7 +459,9 @@ def latent_flow(latents: Tensor, cells: int, damping: float = 0.1) -> Tensor:
     products = [right * right, right * down, down * down, right * change, down * change]
     pixel = torch.stack([p.sum((1, 2)) for p in products], dim=1)  # (clip, 5, h, w)
     weights = functional.interpolate(
-        torch.eye(cells * cells, device=latents.device, dtype=latents.dtype).unflatten(1, (cells, cells))[None],
+        torch.eye(cells * cells, device=latents.device, dtype=latents.dtype).unflatten(1, (cells, cells))[
+            None
+        ],
         latents.shape[-2:],
         mode="bilinear",
         align_corners=False,

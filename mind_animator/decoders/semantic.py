@@ -72,7 +72,11 @@ class SemanticDecoder(Decoder):
         return embedding, self.head(embedding)
 
     def loss(
-        self, batch: Mapping[str, Tensor], draw: torch.Generator | None, epoch: int, variances: Mapping[str, float]
+        self,
+        batch: Mapping[str, Tensor],
+        draw: torch.Generator | None,
+        epoch: int,
+        variances: Mapping[str, float],
     ) -> Tensor:
         """Weighted sum of squared errors and the two contrasts (see `SemanticConfig`).
 

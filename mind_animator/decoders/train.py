@@ -18,7 +18,11 @@ from mind_animator.decoders.structure import StructureDecoder
 from mind_animator.errors import InputError
 
 # Arrays of the feature files that each decoder aims at.
-NEEDED = {"semantic": ("clip_text", "clip_image", "condition"), "structure": ("latents",), "motion": ("latents",)}
+NEEDED = {
+    "semantic": ("clip_text", "clip_image", "condition"),
+    "structure": ("latents",),
+    "motion": ("latents",),
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,10 @@ def train_decoder(
     shapes: dict[str, Any] = {"voxels": [v.shape[1] for v in voxels]}
     data: dict[str, Tensor] = {}
     if decoder == "semantic":
-        shapes |= {"embedding": wanted["clip_text"].shape[1], "condition": list(wanted["condition"].shape[1:])}
+        shapes |= {
+            "embedding": wanted["clip_text"].shape[1],
+            "condition": list(wanted["condition"].shape[1:]),
+        }
         data |= {name: wanted[name].flatten(1) for name in NEEDED["semantic"]}
         linear = {"text": "clip_text", "image": "clip_image", "condition": "condition"}
         linear = {name: data[array] for name, array in linear.items()}
@@ -228,7 +235,9 @@ def _check(decoder, responses, targets, movies) -> None:
             )
     for name in NEEDED[decoder]:
         if len(targets[name]) != len(movies):
-            raise InputError(f"Expected {len(movies)} clips in the target '{name}', got {len(targets[name])}.")
+            raise InputError(
+                f"Expected {len(movies)} clips in the target '{name}', got {len(targets[name])}."
+            )
         if not np.isfinite(targets[name]).all():
             raise InputError(f"Expected finite values in the target '{name}', got some that are not.")
 

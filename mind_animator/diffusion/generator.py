@@ -15,7 +15,7 @@ from mind_animator.diffusion.invert import invert
 from mind_animator.diffusion.noise import clip_generator, draw_noise, mix_noise
 from mind_animator.diffusion.sample import sample, sample_dpm
 from mind_animator.diffusion.schedule import Schedule, schedule_of
-from mind_animator.errors import InputError
+from mind_animator.models.embed import encode_prompts
 from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -69,16 +69,15 @@ def load_generator(
     settings : ReconstructionConfig or InversionConfig
         Precision, compilation and the quirks of the net.
     device : str
-        ``cpu`` or ``cuda``.
+        ``cpu`` or ``cuda``, which must be there.
     seed : int
         Of the temporal bias, where ``settings`` ask for it.
 
     Raises
     ------
     InputError
-        If a part is missing, or CUDA is asked for where there is none.
+        If a part is missing.
     """
-    check_device(device)
     auto = "float32" if device == "cpu" else "float16"
     dtype = PRECISIONS[auto if settings.precision == "auto" else settings.precision]
     unet, scheduler = load_unet_and_scheduler(place, lock, device=device, dtype=dtype)
@@ -92,12 +91,8 @@ def load_generator(
     if settings.compile:
         unet.compile(dynamic=False)
 
-    @torch.no_grad()
     def encode_text(words: str, tokens: int) -> Tensor:
-        ids = text.tokenizer(
-            words, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
-        ).input_ids
-        return text.model(ids.to(device)).last_hidden_state.float()
+        return encode_prompts(text, [words], tokens, batch=1).to(device)
 
     return VideoGenerator(
         video.eval(), cache(encode_text), schedule_of(scheduler.config), dict(scheduler.config)
@@ -211,9 +206,3 @@ def unseeded() -> torch.Generator:
     generator = torch.Generator("cpu")
     generator.seed()
     return generator
-
-
-def check_device(device: str) -> None:
-    """`InputError` where CUDA is asked for and absent."""
-    if device != "cpu" and not torch.cuda.is_available():
-        raise InputError(f"Expected a GPU for device '{device}', found none (config key 'device').")

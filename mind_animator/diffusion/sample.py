@@ -1,4 +1,4 @@
-"""DDIM sampling with classifier-free guidance, and the VAE's decoder: from noise to frames."""
+"""Sampling with classifier-free guidance: from noise to latents."""
 
 import torch
 from torch import Tensor
@@ -67,31 +67,6 @@ def sample(
         current = move(current, noise, schedule.alpha(timestep), schedule.alpha(after))
     check_finite(current, "sampled latents")
     return current
-
-
-@torch.no_grad()
-def decode_frames(vae: torch.nn.Module, latents: Tensor) -> Tensor:
-    """Frames of latents, one clip a forward: a clip's frames never depend on the number of clips.
-
-    Parameters
-    ----------
-    vae : AutoencoderKL
-    latents : Tensor of shape (clip, frame, channel, h, w)
-        Multiplied by the VAE's scaling factor.
-
-    Returns
-    -------
-    Tensor of shape (clip, frame, height, width, 3), uint8, on the CPU
-        RGB; [-1, 1] of the decoder is [0, 255].
-    """
-    weight = next(vae.parameters())
-    clips = []
-    for clip in latents:
-        unscaled = (clip.float() / vae.config.scaling_factor).to(weight)
-        frames = vae.decode(unscaled, return_dict=False)[0].float()
-        bytes_ = (frames * 127.5 + 127.5).clamp(0, 255).round().to(torch.uint8)
-        clips.append(bytes_.permute(0, 2, 3, 1).cpu())
-    return torch.stack(clips)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def legendre_basis(n_volumes: int, order: int) -> np.ndarray:
 
 
 def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Remove a polynomial trend from every vertex of a run and divide by the standard deviation of what is left.
+    """Remove a polynomial trend from every vertex of a run and divide by the deviation of what is left.
 
     With Q the orthonormal polynomials and x one vertex::
 
@@ -36,8 +36,8 @@ def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarra
     Parameters
     ----------
     run : ndarray (volume, vertex), float
-        Time fastest in memory (as in a CIFTI file) is fastest. A volume in which every vertex is NaN counts as
-        missing: it has no part in trend and deviation and stays NaN.
+        Time fastest in memory (as in a CIFTI file) is fastest. A volume in which every vertex is NaN counts
+        as missing: it has no part in trend and deviation and stays NaN.
     order : int
         Order of the polynomial.
     ddof : int

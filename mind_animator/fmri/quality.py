@@ -29,8 +29,8 @@ def cross_correlation(
 ) -> np.ndarray:
     """Mean squared correlation over voxels between responses and a stimulus feature, by shift.
 
-    At shift s the response of clip k + s meets the feature of clip k; both are centred over the clips that meet,
-    and no clip meets one of another segment.
+    At shift s the response of clip k + s meets the feature of clip k; both are centred over the clips that
+    meet, and no clip meets one of another segment.
 
     Parameters
     ----------
@@ -53,7 +53,9 @@ def cross_correlation(
     """
     lengths = [len(values) for values in feature]
     if [len(values) for values in responses] != lengths:
-        raise ValueError(f"Expected as many clips as the feature's {lengths}, got {[len(r) for r in responses]}.")
+        raise ValueError(
+            f"Expected as many clips as the feature's {lengths}, got {[len(r) for r in responses]}."
+        )
     farthest = max(abs(shift) for shift in shifts)
     if farthest > min(lengths) - 3:
         raise ValueError(f"Expected shifts of at most {min(lengths) - 3} clips, got {farthest}.")
@@ -102,7 +104,7 @@ class LagCurve:
         return bool(self.correlation.max() > self.chance)
 
     def share_at(self, lag: float) -> float:
-        """Squared correlation above the floor at the curve's lag nearest to ``lag``, as a share of the peak's."""
+        """Squared correlation above the floor at the lag nearest to ``lag``, as a share of the peak's."""
         above = self.correlation**2 - self.floor**2
         return float(above[np.argmin(np.abs(self.lags - lag))] / above.max())
 
@@ -118,9 +120,9 @@ def lag_curve(
 ) -> LagCurve:
     """Cross-correlation of responses and a feature over lags.
 
-    Responses have been aligned to the clips at ``lag`` already, so that shift s stands for ``lag + s clip_seconds``.
-    Chance comes from windows of as many shifts where no response can be: the feature is rolled within each segment
-    beyond the range of lags by 30 s more (less where segments are short).
+    Responses have been aligned to the clips at ``lag`` already, so that shift s stands for ``lag + s
+    clip_seconds``. Chance comes from windows of as many shifts where no response can be: the feature is
+    rolled within each segment beyond the range of lags by 30 s more (less where segments are short).
 
     Parameters
     ----------
@@ -135,12 +137,16 @@ def lag_curve(
     """
     shortest = min(len(values) for values in feature)
     reach = max(shortest // 6, 1)
-    shifts = np.arange(int(np.ceil((first - lag) / clip_seconds)), int(np.floor((last - lag) / clip_seconds)) + 1)
+    shifts = np.arange(
+        int(np.ceil((first - lag) / clip_seconds)), int(np.floor((last - lag) / clip_seconds)) + 1
+    )
     shifts = shifts[np.abs(shifts) <= reach]
     squared = cross_correlation(responses, feature, shifts)
     far = min(int(np.ceil(30 / clip_seconds)), reach) + int(np.abs(shifts).max())
     rolls = np.arange(far, shortest - far + 1)
-    rolled = np.concatenate([np.stack([np.roll(values, roll) for roll in rolls]) for values in feature], axis=1)
+    rolled = np.concatenate(
+        [np.stack([np.roll(values, roll) for roll in rolls]) for values in feature], axis=1
+    )
     rolled = rolled - rolled.mean(axis=1, keepdims=True)
     joined = np.concatenate(list(responses))
     scale = joined.var(axis=0, dtype=np.float64) * len(joined) * (rolled[0] @ rolled[0])

@@ -16,8 +16,8 @@ class Average:
     Attributes
     ----------
     mean, half_1, half_2 : ndarray (clip, vertex) float32
-        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where there
-        is one repeat only.
+        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where
+        there is one repeat only.
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
     n_repeats : int
@@ -118,8 +118,8 @@ def segment_t(correlations: np.ndarray) -> np.ndarray:
 def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
     """Indices, ascending, of the ``count`` vertices with the highest t (ties to the lower index; NaN never).
 
-    Ranked by t, not by a two-sided p: a vertex that reverses from repeat to repeat must not enter, and a clipped
-    p has ties.
+    Ranked by t, not by a two-sided p: a vertex that reverses from repeat to repeat must not enter, and a
+    clipped p has ties.
     """
     usable = int(np.isfinite(t).sum())
     if not 1 <= count <= usable:

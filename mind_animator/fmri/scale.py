@@ -4,7 +4,7 @@ import numpy as np
 
 
 def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (ddof 0) of every voxel over clips, (voxel,) float64; 1 where it is constant."""
+    """Mean and deviation (ddof 0; 1 where constant) of every voxel over clips, (voxel,) float64."""
     mean = responses.mean(axis=0, dtype=np.float64)
     deviation = responses.std(axis=0, dtype=np.float64)
     constant = deviation <= np.abs(mean) * 4 * np.finfo(responses.dtype).eps
@@ -26,8 +26,8 @@ def scale_splits(
     responses : ndarray (clip, voxel)
     is_train : ndarray (clip,) bool
     scaling : str
-        ``train``: mean and deviation of the training clips for all clips. ``released_code``: each split by its
-        own, as Mind-Animator's published code does; test clips are then not blind to each other.
+        ``train``: mean and deviation of the training clips for all clips. ``released_code``: each split by
+        its own, as Mind-Animator's published code does; test clips are then not blind to each other.
 
     Returns
     -------

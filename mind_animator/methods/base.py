@@ -187,8 +187,31 @@ class Method(ABC):
         raise NotImplementedError(f"{cls.kind} predicts nothing")
 
     @classmethod
+    def readout(
+        cls,
+        settings: str,
+        weights: Mapping[str, Path],
+        responses: "np.ndarray",
+        *,
+        subject_index: Mapping[str, int] | None = None,
+        seed: int,
+        device: str = "cpu",
+    ) -> "dict[str, np.ndarray]":
+        """What each decoder makes of responses alone, (clip, ...): what its map is drawn from.
+
+        For the motion decoder that is motion: whatever a given first frame contributes is held fixed.
+        """
+        raise NotImplementedError(f"{cls.kind} reads nothing out")
+
+    @classmethod
     def reconstruct(
-        cls, settings: str, clips: Sequence[str], files: Sequence[Path], test_clips: Sequence[str], *, seed: int
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
     ) -> "Iterator[tuple[str, np.ndarray]]":
         """Yield (clip, frames (frame, height, width, 3) uint8) for ``clips`` (``frames`` methods only).
 
@@ -221,7 +244,9 @@ def open_methods(configs: Mapping[str, MethodConfig]) -> dict[str, Method]:
     for name, method in methods.items():
         for other in method.uses:
             if other not in methods:
-                raise InputError(f"Expected methods.{name} to use a method of {sorted(methods)}, got '{other}'.")
+                raise InputError(
+                    f"Expected methods.{name} to use a method of {sorted(methods)}, got '{other}'."
+                )
         for decoder, owner in method.decoders.items():
             if owner != name and decoder not in methods[owner].trains:
                 raise InputError(

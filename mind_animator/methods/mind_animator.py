@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Mean targets of the training clips, kept beside the weights: what is left where a decoder is left out.
 _MEANS = {"semantic": ("clip_text", "condition"), "structure": ("latents",), "motion": ()}
+# First frames that the motion decoder is made to move for its map.
+PROBES = 4
 
 
 class Training(Strict):
@@ -207,9 +209,7 @@ class MindAnimator(Method):
 
         def run(decoder: str, **more: Any) -> "tuple[np.ndarray, ...]":
             given = other if decoder in chosen.swap else responses
-            return decode(
-                networks[decoder], given, subject=index.get(decoder, 0), device=device, **more
-            )
+            return decode(networks[decoder], given, subject=index.get(decoder, 0), device=device, **more)
 
         clips = len(responses)
         out = {}
@@ -226,6 +226,48 @@ class MindAnimator(Method):
             out["structure"] = run("structure")[0].reshape(clips, *latent)
         (out["latents"],) = run("motion", first=out["structure"])
         return out
+
+    @classmethod
+    def readout(
+        cls,
+        settings: str,
+        weights: Mapping[str, Path],
+        responses: "np.ndarray",
+        *,
+        subject_index: Mapping[str, int] | None = None,
+        seed: int,
+        device: str = "cpu",
+    ) -> "dict[str, np.ndarray]":
+        """Embedding; first frame; flow of the latents that the motion decoder makes of fixed first frames.
+
+        Every clip's responses move the same `PROBES` first frames (decoded ones, drawn with the seed); the flow is
+        on a grid of 2 x 2 cells, averaged over them. So structure can enter only through what the motion decoder itself
+        reads.
+        """
+        import numpy as np
+        import torch
+
+        from mind_animator.decoders.motion import latent_flow
+        from mind_animator.decoders.train import decode
+
+        index = dict(subject_index or {})
+        networks = {decoder: load_decoder(decoder, path) for decoder, path in weights.items()}
+        plain = {
+            decoder: decode(networks[decoder][0], responses, subject=index.get(decoder, 0), device=device)[0]
+            for decoder in ("semantic", "structure")
+        }
+        latent = networks["structure"][1]["latents"].shape[1:]
+        probes = np.random.default_rng([seed, 4]).choice(
+            len(responses), PROBES, replace=len(responses) < PROBES
+        )
+        flow = 0.0
+        for probe in plain["structure"].reshape(-1, *latent)[probes]:
+            first = np.broadcast_to(probe, (len(responses), *latent))
+            (latents,) = decode(
+                networks["motion"][0], responses, subject=index.get("motion", 0), first=first, device=device
+            )
+            flow = flow + latent_flow(torch.from_numpy(latents), cells=2).numpy() / PROBES
+        return {**plain, "motion": flow}
 
 
 ENTRY = MindAnimator
@@ -250,7 +292,9 @@ def load_decoder(decoder: str, path: Path) -> "tuple[Any, dict[str, np.ndarray]]
         raise InputError(f"Expected the weights of the {decoder} decoder at {path}, found none.")
     record = read_json(path.with_suffix(".json"))
     if record.get("decoder") != decoder:
-        raise InputError(f"Expected the {decoder} decoder in {path}, got the {record.get('decoder')} decoder.")
+        raise InputError(
+            f"Expected the {decoder} decoder in {path}, got the {record.get('decoder')} decoder."
+        )
     try:
         tensors = load_file(path)
     except SafetensorError as error:

@@ -132,7 +132,9 @@ class Ridge(Method):
             for name, shape in shapes.items():
                 slope = arrays[f"{name}.weights"]
                 if slope.shape[0] != responses.shape[1]:
-                    raise InputError(f"Expected {slope.shape[0]} voxels for {path}, got {responses.shape[1]}.")
+                    raise InputError(
+                        f"Expected {slope.shape[0]} voxels for {path}, got {responses.shape[1]}."
+                    )
                 flat = responses @ slope + arrays[f"{name}.intercept"]
                 out[name] = flat.reshape(len(responses), *shape)
         latents = np.concatenate([out["first"][:, None], out["later"]], axis=1)
@@ -143,12 +145,32 @@ class Ridge(Method):
             "latents": latents,
         }
 
+    @classmethod
+    def readout(
+        cls,
+        settings: str,
+        weights: Mapping[str, Path],
+        responses: "np.ndarray",
+        *,
+        subject_index: Mapping[str, int] | None = None,
+        seed: int,
+        device: str = "cpu",
+    ) -> "dict[str, np.ndarray]":
+        """Embedding; first frame; change from the first frame to the later ones."""
+        out = cls.predict(settings, weights, responses, subject_index=subject_index, seed=seed, device=device)
+        change = out["latents"][:, 1:] - out["latents"][:, :1]
+        return {"semantic": out["semantic"], "structure": out["structure"], "motion": change}
+
 
 ENTRY = Ridge
 
 
 def kernel_ridge(
-    responses: "np.ndarray", targets: "np.ndarray", movies: "np.ndarray", options: Options, device: str = "cpu"
+    responses: "np.ndarray",
+    targets: "np.ndarray",
+    movies: "np.ndarray",
+    options: Options,
+    device: str = "cpu",
 ) -> "dict[str, np.ndarray]":
     """Ridge regression with an intercept; each target's penalty has the best R2 over groups of movies left out.
 
@@ -203,4 +225,8 @@ def kernel_ridge(
         set_backend(before)
     weights = centred.T @ (dual / np.float32(unit))
     intercept = (mean - centre @ weights).astype(np.float32)
-    return {"weights": weights.astype(np.float32), "intercept": intercept, "alpha": penalties.astype(np.float32)}
+    return {
+        "weights": weights.astype(np.float32),
+        "intercept": intercept,
+        "alpha": penalties.astype(np.float32),
+    }

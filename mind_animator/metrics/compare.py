@@ -11,6 +11,7 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics.catalogue import metric as catalogue
 from mind_animator.statistics.blocks import block_labels
 from mind_animator.statistics.bootstrap import block_bootstrap
+from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
 from mind_animator.statistics.permutation import (
     TestResult,
     frame_shuffle_test,
@@ -209,6 +210,17 @@ def above_chance_tests(
         row["score"] = float(np.einsum("bbo->", kept) / (kept.shape[0] * kept.shape[2]))
         row["note"] = _left_out(whole)
         found.append(row)
+        if name.endswith("_rank"):
+            result = median_pairing_test(
+                kept, n_permutations=settings.permutations, generator=np.random.default_rng(seed)
+            )
+            kind = name.removesuffix("_rank")
+            row = _row(
+                result, dataset, subject, "above_chance", method, "other clips", f"{kind}_median_rank", "all", better
+            )
+            row["score"] = float(np.median(kept[np.arange(len(kept)), np.arange(len(kept))]))
+            row["note"] = _left_out(whole)
+            found.append(row)
     return found
 
 
@@ -365,3 +377,52 @@ def _with_holm(family: list[dict]) -> list[dict]:
         for row, adjusted in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
             row["p_holm"] = float(adjusted)
     return family
+
+
+RETRIEVAL = (
+    "dataset", "method", "subject", "embedding", "candidates_set", "n_candidates", "metric", "unit", "direction",
+    "value", "low", "high", "level", "chance", "n_clips",
+)  # fmt: skip
+
+
+def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
+    """Top-k shares and median ranks with intervals, the chance level beside each.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        Rows of decoded features with their number of ``candidates``, one table a method and subject.
+
+    Returns
+    -------
+    DataFrame
+        `RETRIEVAL`; ``top_k`` as shares in [0, 1], ``median_rank`` from 1.
+    """
+    found = []
+    for table in tables:
+        rows = table[table["metric"].str.startswith("retrieval_")]
+        for name, group in rows.groupby("metric", sort=False):
+            kind, _, measure = name.removeprefix("retrieval_").rpartition("_")
+            embedding, _, large = kind.partition("_")
+            values, pool = group["value"].to_numpy(), int(group["candidates"].iloc[0])
+            blocks = block_labels(group["segment"].tolist(), settings.block)
+            generator = np.random.default_rng(seed)
+            options = {"n_draws": settings.bootstraps, "level": settings.confidence, "generator": generator}
+            if measure == "rank":
+                value, chance = float(np.median(values)), (pool + 1) / 2
+                low, high = median_interval(values, blocks, **options)
+            else:
+                interval = block_bootstrap(values, blocks, group["segment"].to_numpy(), **options)
+                value, low, high = interval.estimate, interval.low, interval.high
+                chance = int(measure.removeprefix("top")) / pool
+            entry = catalogue(name)
+            found.append(
+                {
+                    **{key: group[key].iloc[0] for key in ("dataset", "method", "subject")},
+                    "embedding": embedding, "candidates_set": "large" if large else "small", "n_candidates": pool,
+                    "metric": "median_rank" if measure == "rank" else f"top_{measure.removeprefix('top')}",
+                    "unit": entry.unit, "direction": entry.direction, "value": value, "low": low, "high": high,
+                    "level": settings.confidence, "chance": chance, "n_clips": len(values),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(found, columns=RETRIEVAL)

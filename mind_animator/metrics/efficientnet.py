@@ -16,7 +16,7 @@ from mind_animator.metrics.nway import nway_image
 
 SIZE = 224
 N_CLASSES = 1000
-_BATCH = 16
+_BATCH = 8
 
 
 def load_efficientnet_lite0() -> nn.Module:

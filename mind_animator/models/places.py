@@ -96,7 +96,7 @@ def locate(place: str | Path, lock: str | Path | None, part: str = "") -> Locate
             f"Expected a model folder, a checkpoint file or an id on the hub, found nothing at '{place}'."
         )
     entry = locked(str(place), lock)
-    folder = _cached_snapshot(str(place), entry["revision"])
+    folder = _cached_snapshot(str(place), entry)
     files = {name: sha for name, sha in entry["files"].items() if not part or name.startswith(f"{part}/")}
     _verify(folder, files, lock)
     return Located(folder, tuple(files), entry["revision"])
@@ -187,6 +187,7 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
     dict
         ``{"revision": commit, "files": {name: sha256}}``; the sums are those of the files that arrived.
     """
+    import httpx2
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
@@ -203,9 +204,9 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
         raise InputError(f"Expected model '{name}' on the hub, found none (or it needs a login).") from None
     except OfflineModeIsEnabled:
         raise InputError("Expected a network to pin models, got HF_HUB_OFFLINE.") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-            raise
+            raise  # the disk's fault, not the network's
         raise InputError(f"Expected model '{name}' from the hub, got: {_first_line(error)}.") from None
     if entry:
         _verify(folder, entry["files"], "the lock file")
@@ -246,16 +247,17 @@ def _locked_file(name: str, lock: str | Path | None) -> str:
     return entry["files"][name]
 
 
-def _cached_snapshot(name: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _cached_snapshot(name: str, entry: dict[str, Any]) -> Path:
+    """Folder of a pinned revision in the hub client's cache."""
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        raise InputError(
-            f"Expected '{name}' at revision {revision} in the local cache, found none: {PIN}."
-        ) from None
+    for file in entry["files"]:
+        path = try_to_load_from_cache(name, file, revision=entry["revision"])
+        if isinstance(path, str):
+            return Path(path.removesuffix(file))
+    raise InputError(
+        f"Expected '{name}' at revision {entry['revision']} in the local cache, found none: {PIN}."
+    )
 
 
 def _verify(folder: Path, files: dict[str, str], lock: str | Path | None) -> None:

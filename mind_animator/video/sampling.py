@@ -4,8 +4,9 @@ import numpy as np
 
 from mind_animator.errors import InputError
 
-# Times of frames are stored to about 30 us in an hour; no frame lasts less than 4 ms.
-_TICK = 1e-3
+# The reader keeps times in single precision: off by up to 1.2e-4 s in an hour. At 29.97 Hz frames begin 5e-4 s
+# after the times that are asked for, and those must not be mistaken for them.
+_TICK = 2e-4
 # Published movies and tables round durations; a clip may end this much after its movie, seconds.
 _SLACK = 0.1
 _RELEASED_STEP = 8

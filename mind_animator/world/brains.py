@@ -2,16 +2,16 @@
 
 The parameters of the scenes drive the real 32k fs_LR cortex, in areas chosen by name:
 
-- *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (where the object covers the ground)
-  of a 16 x 16 picture of the scene, seen through receptive fields that lie retinotopically on the flat cortex (left
-  hemisphere, right half of the picture);
+- *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (where the object covers the
+  ground) of a 16 x 16 picture of the scene, seen through receptive fields that lie retinotopically on the
+  flat cortex (left hemisphere, right half of the picture);
 - *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
 - *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
 
-The neural drive runs at 4 Hz, is convolved with the canonical haemodynamic response and sampled at the *end* of each
-volume's acquisition. A volume whose acquisition starts 4 s after a clip's onset then ends 5 s after the middle of that
-2-s clip, where the response peaks. Nothing that a network computed enters: what the decoders aim at is never what
-drives the brain.
+The neural drive runs at 4 Hz, is convolved with the canonical haemodynamic response and sampled at the *end*
+of each volume's acquisition. A volume whose acquisition starts 4 s after a clip's onset then ends 5 s after
+the middle of that 2-s clip, where the response peaks. Nothing that a network computed enters: what the
+decoders aim at is never what drives the brain.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,8 @@ class Brain:
     rows : ndarray (driven,) int64
         Cortical grayordinates that any feature drives, ascending.
     weights : dict of str to ndarray (feature, driven) float32
-        ``structure`` (1024), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each feature. Over
-        a long movie the response of a vertex has a deviation of about its gain.
+        ``structure`` (1024), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each
+        feature. Over a long movie the response of a vertex has a deviation of about its gain.
     """
 
     rows: np.ndarray
@@ -92,18 +92,18 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
     ----------
     shots : list of Shot
     signal : str
-        ``full``; ``no_motion`` (no drive of motion, and the object of a shot stays at its mid-shot place); ``none``
-        (no drive at all).
+        ``full``; ``no_motion`` (no drive of motion, and the object of a shot stays at its mid-shot place);
+        ``none`` (no drive at all).
 
     Returns
     -------
     times : ndarray (time,)
         Middles of quarter-second bins, seconds since the movie's start, from -12 to 12 past its end.
     features : dict of ndarray (time, feature) float32
-        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1], and the object's
-        opacity there; ``motion``: relative
-        speed times (1, cos d, sin d, cos 2d, sin 2d) of direction d; ``semantics``: indicators of noun and of scene.
-        All 0 on the signal's account where it leaves them out.
+        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1], and the
+        object's opacity there; ``motion``: relative speed times (1, cos d, sin d, cos 2d, sin 2d) of
+        direction d; ``semantics``: indicators of noun and of scene. All 0 on the signal's account where it
+        leaves them out.
     """
     if signal not in SIGNALS:
         raise ValueError(f"Expected a signal of {SIGNALS}, got {signal!r}.")
@@ -130,11 +130,15 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
         if signal == "full":
             d, speed = shot.direction, shot.speed / scenes.SPEED_RANGE[1]
             moving = rows[(times[rows] >= 0) & (times[rows] < end)]
-            features["motion"][moving] = speed * np.array((1, np.cos(d), np.sin(d), np.cos(2 * d), np.sin(2 * d)))
+            features["motion"][moving] = speed * np.array(
+                (1, np.cos(d), np.sin(d), np.cos(2 * d), np.sin(2 * d))
+            )
     return times, features
 
 
-def haemodynamics(times: np.ndarray, features: Mapping[str, np.ndarray], volumes: np.ndarray) -> dict[str, np.ndarray]:
+def haemodynamics(
+    times: np.ndarray, features: Mapping[str, np.ndarray], volumes: np.ndarray
+) -> dict[str, np.ndarray]:
     """Features convolved with the canonical response and sampled at the volumes' times, (volume, feature)."""
     kernel = (canonical_response(volumes[:, None] - times) / RATE).astype(np.float32)
     return {name: kernel @ feature for name, feature in features.items()}
@@ -206,7 +210,8 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
     Returns
     -------
     ndarray (91282, volume) float32
-        All grayordinates, subcortical ones without signal; about 10,000, with 100 a deviation of the response.
+        All grayordinates, subcortical ones without signal; about 10,000, with 100 a deviation of the
+        response.
     """
     n_volumes = signal.shape[1]
     own = np.sqrt(0.85).astype(np.float32) * _autoregression(n_volumes, _AUTOCORRELATION)
@@ -238,14 +243,14 @@ def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, areas: np.ndarray
     for name, weight in weights.items():
         deviation = (convolved[name] @ weight).std(axis=0)
         share = np.where(areas == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
-        scaled[name] = (weight * np.divide(gains * share, deviation, where=deviation > 0, out=0 * gains)).astype(
-            np.float32
-        )
+        scaled[name] = (
+            weight * np.divide(gains * share, deviation, where=deviation > 0, out=0 * gains)
+        ).astype(np.float32)
     return scaled
 
 
 def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
-    """Channels (4, height, width) of the picture: luminance and contrasts in [-1, 1], opacity of the object."""
+    """Channels (4, height, width) seen: luminance and contrasts in [-1, 1], opacity of the object."""
     red, green, blue = np.moveaxis(scenes.render_frame(shot, time, PICTURE).astype(np.float32) / 255, -1, 0)
     luminance = 2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1
     figure = scenes.object_alpha(shot, time, PICTURE)
@@ -255,8 +260,8 @@ def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
 def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.ndarray:
     """Centres (x, y) of receptive fields, in frame widths, of an area's vertices on the flat map.
 
-    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the picture that
-    the hemisphere sees, a little beyond the vertical midline.
+    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the picture
+    that the hemisphere sees, a little beyond the vertical midline.
     """
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -285,5 +290,3 @@ def _autoregression(length: int, coefficient: float) -> np.ndarray:
     powers = np.where(age >= 0, float(coefficient) ** np.maximum(age, 0), 0.0)
     powers[:, 1:] *= np.sqrt(1 - coefficient**2)
     return powers.astype(np.float32)
-
-

@@ -24,7 +24,7 @@ EVALUATION = 99
 
 
 @torch.no_grad()
-def measure(name: str, folder: Path, count: int = 480) -> dict[str, float]:
+def measure(name: str, folder: Path, beside: Path, count: int = 240) -> dict[str, float]:
     """Measure a shipped model on fresh stills or clips.
 
     Parameters
@@ -33,17 +33,20 @@ def measure(name: str, folder: Path, count: int = 480) -> dict[str, float]:
         One of ``NAMES``.
     folder : Path
         Folder of the model.
+    beside : Path
+        Folder of the other models; the image classifier there judges the generator's pictures.
     count : int
-        Number of stills; a quarter as many clips.
+        Number of stills; half as many clips.
 
     Returns
     -------
     dict of float
         Accuracies as shares in [0, 1], signal-to-noise ratios in dB.
     """
-    if name not in _MEASURES:
-        raise ValueError(f"Expected a model of {tuple(_MEASURES)}, got {name!r}")
-    return {key: round(float(value), 4) for key, value in _MEASURES[name](Path(folder), count).items()}
+    if name not in NAMES:
+        raise ValueError(f"Expected a model of {NAMES}, got {name!r}")
+    measures = _sd(folder, count, beside / "vit") if name == "sd" else _MEASURES[name](folder, count)
+    return {key: round(float(value), 4) for key, value in measures.items()}
 
 
 def _vae(folder: Path, count: int) -> dict[str, Tensor]:
@@ -71,7 +74,9 @@ def to_bytes(images: Tensor) -> Tensor:
 def _vit(folder: Path, count: int) -> dict[str, Tensor]:
     vit = ViTForImageClassification.from_pretrained(folder).eval()
     stills = draw_stills(count, SEED, EVALUATION)
-    return _pair_accuracy(image_logits(vit, stills.frames), stills.noun, stills.scene, "scene", len(scenes.SCENES))
+    return _pair_accuracy(
+        image_logits(vit, stills.frames), stills.noun, stills.scene, "scene", len(scenes.SCENES)
+    )
 
 
 def image_logits(vit: nn.Module, frames: Tensor) -> Tensor:
@@ -79,16 +84,22 @@ def image_logits(vit: nn.Module, frames: Tensor) -> Tensor:
     return torch.cat([vit(pixel_values=normalise(part)).logits for part in frames.split(64)])
 
 
-def _pair_accuracy(logits: Tensor, first: Tensor, second: Tensor, name: str, seconds: int) -> dict[str, Tensor]:
+def _pair_accuracy(
+    logits: Tensor, first: Tensor, second: Tensor, name: str, seconds: int
+) -> dict[str, Tensor]:
     best = logits.argmax(-1)
     right_first, right_second = best // seconds == first, best % seconds == second
     both = right_first & right_second
-    return {"noun": right_first.float().mean(), name: right_second.float().mean(), "both": both.float().mean()}
+    return {
+        "noun": right_first.float().mean(),
+        name: right_second.float().mean(),
+        "both": both.float().mean(),
+    }
 
 
 def _videomae(folder: Path, count: int) -> dict[str, Tensor]:
     videomae = VideoMAEForVideoClassification.from_pretrained(folder).eval()
-    clips = draw_clips(count // 4, SEED, EVALUATION)
+    clips = draw_clips(count // 2, SEED, EVALUATION)
     logits = torch.cat([videomae(pixel_values=normalise(part)).logits for part in clips.frames.split(16)])
     return _pair_accuracy(logits, clips.noun, clips.octant, "direction", scenes.OCTANTS)
 
@@ -102,20 +113,26 @@ def _clip(folder: Path, count: int) -> dict[str, Tensor]:
     return _caption_accuracy(images, clip, tokenizer, stills.noun, stills.scene)
 
 
-def _caption_accuracy(images: Tensor, clip: CLIPModel, tokenizer: CLIPTokenizer, noun: Tensor, scene: Tensor) -> dict:
+def _caption_accuracy(
+    images: Tensor, clip: CLIPModel, tokenizer: CLIPTokenizer, noun: Tensor, scene: Tensor
+) -> dict:
     """Accuracy of choosing among the 72 captions by cosine."""
     told = [f"{'an' if word[0] in 'aeiou' else 'a'} {word} {phrase}"
             for word in scenes.NOUNS for phrase in scenes.PHRASES.values()]  # fmt: skip
-    tokens = tokenizer(told, padding="max_length", max_length=models.CONDITION_TOKENS, return_tensors="pt").input_ids
+    tokens = tokenizer(
+        told, padding="max_length", max_length=models.CONDITION_TOKENS, return_tensors="pt"
+    ).input_ids
     text = functional.normalize(clip.get_text_features(tokens).pooler_output, dim=-1)
-    return _pair_accuracy(functional.normalize(images, dim=-1) @ text.T, noun, scene, "scene", len(scenes.SCENES))
+    return _pair_accuracy(
+        functional.normalize(images, dim=-1) @ text.T, noun, scene, "scene", len(scenes.SCENES)
+    )
 
 
 def _vificlip(folder: Path, count: int) -> dict[str, Tensor]:
     """Nearest-centroid accuracy of clip embeddings; half of the clips make the centroids."""
     from mind_animator.models.load import load_vificlip
 
-    encoder = load_vificlip(folder).encoder
+    encoder = load_vificlip(folder).model
     clips = draw_clips(count, SEED, EVALUATION)
     frames = clips.frames[:, ::4]
     embedded = torch.cat([encoder(normalise(part.flatten(0, 1))) for part in frames.split(32)])
@@ -136,7 +153,9 @@ def _blip2(folder: Path, count: int) -> dict[str, Tensor]:
     for part in stills.frames.split(60):
         images = list(part.permute(0, 2, 3, 1).numpy())
         inputs = processor(images, text=[models.QUESTION] * len(images), return_tensors="pt")
-        answers += processor.batch_decode(blip2.generate(**inputs, max_new_tokens=12), skip_special_tokens=True)
+        answers += processor.batch_decode(
+            blip2.generate(**inputs, max_new_tokens=12), skip_special_tokens=True
+        )
     return caption_accuracy(answers, stills.shots)
 
 
@@ -151,17 +170,23 @@ def caption_accuracy(answers: list[str], shots: list[scenes.Shot]) -> dict[str, 
     return {key: torch.tensor(values).float().mean() for key, values in share.items()}
 
 
-def _sd(folder: Path, count: int) -> dict[str, Tensor]:
-    """How well the image classifier, if it lies beside, recognises pictures made from captions."""
-    stills = draw_stills(count // 4, SEED, EVALUATION)
+def _sd(folder: Path, count: int, judge: Path) -> dict[str, Tensor]:
+    """How well the classifier recognises pictures made from captions; what the autoencoder keeps."""
+    stills = draw_stills(count // 2, SEED, EVALUATION)
     made = generate(folder, [scenes.caption(shot) for shot in stills.shots])
-    vit = ViTForImageClassification.from_pretrained(folder.parent / "vit").eval()
-    return _pair_accuracy(image_logits(vit, made), stills.noun, stills.scene, "scene", len(scenes.SCENES))
+    logits = image_logits(ViTForImageClassification.from_pretrained(judge).eval(), made)
+    recognised = _pair_accuracy(logits, stills.noun, stills.scene, "scene", len(scenes.SCENES))
+    return recognised | _vae(folder / "vae", count)
 
 
 @torch.no_grad()
 def generate(
-    folder: Path, prompts: list[str], steps: int = 25, guidance: float = 3.0, seed: int = 0, negative: str = ""
+    folder: Path,
+    prompts: list[str],
+    steps: int = 25,
+    guidance: float = 3.0,
+    seed: int = 0,
+    negative: str = "",
 ) -> Tensor:
     """Make a picture for each prompt by DDIM with classifier-free guidance.
 
@@ -181,7 +206,9 @@ def generate(
     conditions = text(tokens).last_hidden_state
     conditions = torch.cat([conditions[-1:].expand(len(prompts), -1, -1), conditions[:-1]])
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(len(prompts), *(models.LATENT_CHANNELS, *(models.LATENT_SIZE,) * 2), generator=generator)
+    latents = torch.randn(
+        len(prompts), *(models.LATENT_CHANNELS, *(models.LATENT_SIZE,) * 2), generator=generator
+    )
     for time in scheduler.timesteps:
         empty, told = unet(torch.cat([latents] * 2), time, conditions).sample.chunk(2)
         latents = scheduler.step(empty + guidance * (told - empty), time, latents).prev_sample
@@ -196,6 +223,5 @@ _MEASURES = {
     "vificlip": _vificlip,
     "blip2": _blip2,
     "videomae": _videomae,
-    "sd": _sd,
 }
-NAMES = tuple(_MEASURES)
+NAMES = (*_MEASURES, "sd")

@@ -1,7 +1,7 @@
-"""Architectures of the embedded world's small models: the very classes that are used at full size, only smaller.
+"""Architectures of the embedded world's small models: the very classes of full size.
 
-Images are 64 x 64 pixels, latents 4 x 8 x 8, prompts at most 20 tokens, clips 8 frames. The vision transformers of
-all classes share one shape, so that one trained trunk can start the others.
+Images are 64 x 64 pixels, latents 4 x 8 x 8, prompts at most 20 tokens, clips 8 frames. The vision
+transformers of all classes share one shape, so that one trained trunk can start the others.
 """
 
 import itertools
@@ -113,7 +113,9 @@ def build_scheduler() -> DDIMScheduler:
 def build_vit() -> ViTForImageClassification:
     """Vision transformer over the 72 pairs of noun and scene (.7 M parameters)."""
     config = ViTConfig(
-        **TRUNK, id2label=dict(enumerate(IMAGE_LABELS)), label2id={label: i for i, label in enumerate(IMAGE_LABELS)}
+        **TRUNK,
+        id2label=dict(enumerate(IMAGE_LABELS)),
+        label2id={label: i for i, label in enumerate(IMAGE_LABELS)},
     )
     return ViTForImageClassification(config)
 
@@ -159,7 +161,10 @@ def build_clip() -> CLIPModel:
         "pad_token_id": vocabulary - 1,
     }
     vision = TRUNK | {"projection_dim": EMBEDDING, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-    vision |= {"num_attention_heads": WIDTH // 64, "intermediate_size": 4 * WIDTH}  # as in every published CLIP
+    vision |= {
+        "num_attention_heads": WIDTH // 64,
+        "intermediate_size": 4 * WIDTH,
+    }  # as in every published CLIP
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=EMBEDDING))
 
 
@@ -170,14 +175,18 @@ def build_clip_processor() -> CLIPProcessor:
 
 
 def build_clip_tokenizer() -> CLIPTokenizer:
-    """Byte-pair tokenizer in which each word of the world's captions is one token, and any other text is spelt."""
+    """Byte-pair tokenizer in which each word of the world's captions is one token; other text is spelt."""
     words = sorted(set(" ".join(vocabulary_sentences()).lower().replace(",", " ").replace(":", " ").split()))
     trained = Tokenizer(BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Lowercase()
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=4000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False, min_frequency=1
+        vocab_size=4000,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+        min_frequency=1,
     )
     trained.train_from_iterator(words, trainer)
     merges = [tuple(merge) for merge in _merges(trained)]
@@ -241,7 +250,9 @@ def build_blip2() -> Blip2ForConditionalGeneration:
     )
     model = Blip2ForConditionalGeneration(config)
     with torch.no_grad():
-        model.language_model.lm_head.weight.mul_(WIDTH**-0.5)  # T5 draws it for tied weights, far too large here
+        model.language_model.lm_head.weight.mul_(
+            WIDTH**-0.5
+        )  # T5 draws it for tied weights, far too large here
     return model
 
 
@@ -300,8 +311,8 @@ _RENAMED = {
 def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
     """Copy blocks, patches and positions of a trained vision transformer into another class, in place.
 
-    What only one of the two has (biases of keys, heads, positions of a video, a wider perceptron's further units)
-    is left as it is.
+    What only one of the two has (biases of keys, heads, positions of a video, a wider perceptron's further
+    units) is left as it is.
 
     Returns
     -------
@@ -313,7 +324,9 @@ def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
     weights, target = vit.state_dict(), model.state_dict()
     for block, kind in itertools.product(range(LAYERS), ("weight", "bias")):
         part = f"vit.layers.{block}.attention"
-        weights[f"{part}.qkv.{kind}"] = torch.cat([weights[f"{part}.{letter}_proj.{kind}"] for letter in "qkv"])
+        weights[f"{part}.qkv.{kind}"] = torch.cat(
+            [weights[f"{part}.{letter}_proj.{kind}"] for letter in "qkv"]
+        )
     copied = 0
     for name, value in weights.items():
         found = target.get(pattern.sub(lambda match: table[match.group()], name))

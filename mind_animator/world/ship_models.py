@@ -1,10 +1,10 @@
-"""Writing of trained small models: half-precision safetensors, processors, and a card that says what they are."""
+"""Writing of trained small models: half-precision safetensors, processors, and a card."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
 
-import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
@@ -64,9 +64,7 @@ def ship(name: str, module: nn.Module, folder: Path, parts: dict[str, nn.Module]
 
 def _half(module: nn.Module) -> nn.Module:
     """A copy with float16 weights."""
-    copied = type(module)(module.config) if not hasattr(module, "from_config") else type(module).from_config(module.config)
-    copied.load_state_dict(module.state_dict())
-    return copied.half().eval()
+    return copy.deepcopy(module).half().eval()
 
 
 def _load_as_float32(config: dict) -> dict:
@@ -126,30 +124,34 @@ def write_card(name: str, folder: Path, record: dict, seed: int, measured: dict[
     """
     sums = [f"| `{path.relative_to(folder)}` | {path.stat().st_size} | `{file_sha256(path)}` |"
             for path in sorted(folder.rglob("*.safetensors"))]  # fmt: skip
-    begun = f" Its weights begin from `{_BEGUN_FROM[name]}` of this folder's neighbours." if name in _BEGUN_FROM else ""
+    begun = (
+        f" Its weights begin from `{_BEGUN_FROM[name]}` of this folder's neighbours."
+        if name in _BEGUN_FROM
+        else ""
+    )
     rows = [f"| {key} | {value:.4g} |" for key, value in measured.items()]
+    command = f"python -m workflow_scripts.train_demo_model --model {name} --output DIR/{name}"
     lines = [
         f"# {name}",
         "",
         _TITLES[name] + ".",
         "",
-        "A small model of the embedded world, of the very class that is used at full size. It knows nothing but that",
-        f"world: {len(scenes.NOUNS)} nouns, {len(scenes.SCENES)} scenes, 64 x 64 pixels. Use it for nothing else.",
+        "A small model of the embedded world, of the very class that is used at full size. It knows",
+        f"{len(scenes.NOUNS)} nouns and {len(scenes.SCENES)} scenes at 64 x 64 pixels, and nothing else.",
         "",
         "## Training",
         "",
-        f"Pictures drawn at random by `mind_animator.world.scenes` with seeds of their own (seed {seed}), never those of",
-        "a movie; every combination of noun, scene and direction may occur, as in web-scale pre-training." + begun,
-        f"{record['steps']} steps in {record['seconds']} s on at most two CPU cores that other work shared. Rebuild:",
+        f"Pictures drawn by `mind_animator.world.scenes` with seeds of their own (seed {seed}), not",
+        "those of a movie; every combination of noun, scene and direction may occur, as in web-scale",
+        f"pre-training.{begun} {record['steps']} steps in {record['seconds']} s on one CPU core. Rebuild:",
         "",
         "```",
-        f"python -m workflow_scripts.train_demo_model --model {name} --steps {record['steps']} --models DIR --output DIR/{name}",
+        f"{command} --steps {record['steps']}",
         "```",
         "",
         "## Measured",
         "",
-        "On fresh stills or clips (`python -m workflow_scripts.train_demo_model --model "
-        f"{name} --measure --models DIR --output DIR/{name}`):",
+        f"On fresh stills or clips (`{command} --measure`):",
         "",
         "| what | value |",
         "|---|---|",

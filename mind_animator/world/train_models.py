@@ -1,11 +1,10 @@
 """Training of the embedded world's small models, on stills and clips drawn afresh with seeds of their own.
 
-The training stills may show every combination of noun and scene (they play the part of web-scale pre-training), but
-their seeds are never those of a movie, and the generator never sees a moving picture.
+The training stills may show every combination of noun and scene (they play the part of web-scale
+pre-training), but their seeds are never those of a movie, and the generator never sees a moving picture.
 """
 
 import copy
-import json
 import logging
 import math
 import os
@@ -61,10 +60,15 @@ class Plan:
         shares = [step / self.steps] if self.steps else []
         return max(shares + ([seconds / self.budget_seconds] if self.budget_seconds else []))
 
+    def part(self, share: float) -> "Plan":
+        """The plan of a share of the training."""
+        steps = round(self.steps * share) if self.steps else None
+        return replace(self, steps=steps, budget_seconds=self.budget_seconds and self.budget_seconds * share)
+
     def stills(self) -> int:
         """Number of stills worth drawing for this length of training."""
         wanted = 16 * self.steps if self.steps else 200 * self.budget_seconds
-        return int(np.clip(wanted, 1500, 24000))
+        return int(np.clip(wanted, 256, 24000))
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,11 @@ def two_way_loss(logits: Tensor, first: Tensor, second: Tensor, seconds: int) ->
     """
     log_joint = logits.float().log_softmax(-1).unflatten(-1, (-1, seconds))
     joint = functional.nll_loss(log_joint.flatten(1), first * seconds + second)
-    return joint + functional.nll_loss(log_joint.logsumexp(2), first) + functional.nll_loss(log_joint.logsumexp(1), second)
+    return (
+        joint
+        + functional.nll_loss(log_joint.logsumexp(2), first)
+        + functional.nll_loss(log_joint.logsumexp(1), second)
+    )
 
 
 def fit(
@@ -156,8 +164,8 @@ def fit(
     ----------
     module : nn.Module
     loss : callable
-        ``loss(module, index)``: the mean loss of the items ``index`` (item,) int64. Random numbers inside come from
-        torch's generator, which is seeded anew each step.
+        ``loss(module, index)``: the mean loss of the items ``index`` (item,) int64. Random numbers inside
+        come from torch's generator, which is seeded anew each step.
     items : int
         Number of items to draw from.
     plan : Plan
@@ -177,7 +185,9 @@ def fit(
     module.train()
     while (done := plan.progress(step, seconds)) < 1:
         torch.manual_seed(plan.seed * 1_000_003 + step)
-        rate = plan.learning_rate * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+        rate = (
+            plan.learning_rate * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         index = torch.randint(items, (plan.batch,))
@@ -241,25 +251,46 @@ def _save_state(state, plan, module, average, optimiser, step, seconds, losses) 
 
 
 def train_vae(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
-    """Train the autoencoder: absolute and squared error, the object and its edges weighted, and a small divergence."""
+    """Train the autoencoder: half of the steps the whole, then the decoder alone.
+
+    Absolute and squared error, objects and edges weighted, and a small divergence of the posterior. The
+    second half decodes spoilt latents, for a decoder that reads latents predicted from a brain.
+    """
     stills = draw_stills(plan.stills(), plan.seed)
     torch.manual_seed(plan.seed)
-    module = models.build_vae()
 
-    def loss(vae: nn.Module, index: Tensor) -> Tensor:
-        images = normalise(stills.frames[index])
-        weight = 1 + 2 * stills.alpha[index].float()[:, None] / 255
-        posterior = vae.encode(images).latent_dist
-        decoded = vae.decode(posterior.sample()).sample.float()
-        error = decoded - images
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        return (weight * (error.abs() + error.square())).mean() + 0.5 * edges + 3e-4 * posterior.kl().float().mean() / 256
+    def whole_loss(vae: nn.Module, index: Tensor) -> Tensor:
+        posterior = vae.encode(normalise(stills.frames[index])).latent_dist
+        divergence = posterior.kl().float().mean() / (models.LATENT_CHANNELS * models.LATENT_SIZE**2)
+        return _decoding_loss(vae, posterior.sample(), stills, index) + 3e-4 * divergence
 
-    module, record = fit(module, loss, len(stills.shots), plan, state)
+    plan = plan.part(0.5)
+    module, first = fit(models.build_vae(), whole_loss, len(stills.shots), plan, state)
     with torch.no_grad():
-        latents = torch.cat([module.encode(normalise(part)).latent_dist.mean for part in stills.frames[:1024].split(64)])
-    module.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
-    return module, record
+        parts = [module.encode(normalise(part)).latent_dist.mean for part in stills.frames[:1024].split(64)]
+    deviation = float(torch.cat(parts).std())
+    module.register_to_config(scaling_factor=round(1 / deviation, 5))
+    module.requires_grad_(True)
+    for frozen in (module.encoder, module.quant_conv):
+        frozen.requires_grad_(False)
+
+    def decoder_loss(vae: nn.Module, index: Tensor) -> Tensor:
+        with torch.no_grad():
+            latents = vae.encode(normalise(stills.frames[index])).latent_dist.mean
+            spoilt = 0.15 * deviation * torch.rand(len(index), 1, 1, 1)
+        return _decoding_loss(vae, latents + spoilt * torch.randn_like(latents), stills, index)
+
+    module, second = fit(module, decoder_loss, len(stills.shots), plan, state.with_suffix(".decoder.pt"))
+    record = {key: first[key] + second[key] for key in ("steps", "seconds")}
+    return module, record | {"loss": second["loss"]}
+
+
+def _decoding_loss(vae: nn.Module, latents: Tensor, stills: Stills, index: Tensor) -> Tensor:
+    """Error of decoded stills, the object counted threefold, and of their edges."""
+    error = vae.decode(latents).sample.float() - normalise(stills.frames[index])
+    weight = 1 + 2 * stills.alpha[index].float()[:, None] / 255
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return (weight * (error.abs() + error.square())).mean() + 0.5 * edges
 
 
 def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
@@ -276,7 +307,7 @@ def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
 
 
 def train_clip(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
-    """Train CLIP: symmetric contrast of stills and captions; all captions of the same content count as right."""
+    """Train CLIP: symmetric contrast of stills and captions; equal contents count as right."""
     stills = draw_stills(plan.stills(), plan.seed, stream=2)
     captions = Captions(models.build_clip_tokenizer())
     torch.manual_seed(plan.seed)
@@ -302,15 +333,20 @@ def contrast(logits: Tensor, labels: Tensor) -> Tensor:
 class Captions:
     """Token ids of the captions of all contents, drawn at random.
 
-    A tenth join two contents as the captioner does for clips with a cut ('..., and then ...'); the still shows one
-    of them.
+    A tenth join two contents as the captioner does for clips with a cut ('..., and then ...'); the still
+    shows one of them.
     """
 
     def __init__(self, tokenizer):
-        told = [f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {phrase}"
-                for noun in scenes.NOUNS for phrase in scenes.PHRASES.values()]
+        told = [
+            f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {phrase}"
+            for noun in scenes.NOUNS
+            for phrase in scenes.PHRASES.values()
+        ]
         self.contents = len(told)
-        self.texts = [frame.format(text) for frame in ("{}", "a picture of {}", "there is {}") for text in told]
+        self.texts = [
+            frame.format(text) for frame in ("{}", "a picture of {}", "there is {}") for text in told
+        ]
         self.texts += [f"{first}, and then {second}" for first in told for second in told]
         padded = tokenizer(
             [*self.texts, ""], padding="max_length", truncation=True, max_length=models.CONDITION_TOKENS
@@ -331,7 +367,7 @@ class Captions:
 
 
 def train_vificlip(plan: Plan, state: Path, clip: nn.Module) -> tuple[nn.Module, dict]:
-    """Tune the image side of CLIP on moving clips: contrast of frame-averaged embeddings and frozen captions."""
+    """Tune the image side of CLIP on moving clips: frame-averaged embeddings, frozen captions."""
     clips = draw_clips(plan.stills() // 8, plan.seed)
     captions = Captions(models.build_clip_tokenizer())
     torch.manual_seed(plan.seed)
@@ -408,14 +444,20 @@ def train_blip2(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dic
     module = models.build_blip2()
     models.start_from_trunk(module, vit)
     tokenizer = processor.tokenizer
-    question = torch.tensor([tokenizer.convert_tokens_to_ids("<image>")] * models.QUERIES + tokenizer(models.QUESTION).input_ids)
-    answers = tokenizer([scenes.caption(shot) for shot in stills.shots], padding=True, return_tensors="pt").input_ids
+    question = torch.tensor(
+        [tokenizer.convert_tokens_to_ids("<image>")] * models.QUERIES + tokenizer(models.QUESTION).input_ids
+    )
+    answers = tokenizer(
+        [scenes.caption(shot) for shot in stills.shots], padding=True, return_tensors="pt"
+    ).input_ids
     answers = answers.masked_fill(answers == tokenizer.pad_token_id, -100)
 
     def loss(blip2: nn.Module, index: Tensor) -> Tensor:
         images = augment(normalise(stills.frames[index]))
         asked = question.expand(len(index), -1)
-        return blip2(pixel_values=images, input_ids=asked, attention_mask=torch.ones_like(asked), labels=answers[index]).loss
+        return blip2(
+            pixel_values=images, input_ids=asked, attention_mask=torch.ones_like(asked), labels=answers[index]
+        ).loss
 
     return fit(module, loss, len(stills.shots), plan, state)
 
@@ -423,8 +465,9 @@ def train_blip2(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dic
 def train_sd(plan: Plan, state: Path, vae: nn.Module, clip: nn.Module) -> tuple[nn.Module, dict]:
     """Train the denoiser of still latents under the captions' text condition.
 
-    A tenth of the conditions is the empty prompt, for classifier-free guidance; half of the others carry noise, so
-    that conditions decoded from a brain are read too. Squared error of the noise, weighted by min(5 / SNR, 1).
+    A tenth of the conditions is the empty prompt, for classifier-free guidance; half of the others carry
+    noise, so that conditions decoded from a brain are read too. Squared error of the noise, weighted by
+    min(5 / SNR, 1).
     """
     stills = draw_stills(plan.stills(), plan.seed, stream=5)
     captions = Captions(models.build_clip_tokenizer())
@@ -432,9 +475,13 @@ def train_sd(plan: Plan, state: Path, vae: nn.Module, clip: nn.Module) -> tuple[
     alphas = scheduler.alphas_cumprod
     content = stills.noun * len(scenes.SCENES) + stills.scene
     with torch.no_grad():
-        latents = torch.cat([vae.encode(normalise(part)).latent_dist.mean for part in stills.frames.split(64)])
+        latents = torch.cat(
+            [vae.encode(normalise(part)).latent_dist.mean for part in stills.frames.split(64)]
+        )
         latents *= vae.config.scaling_factor
-        conditions = torch.cat([clip.text_model(part).last_hidden_state for part in captions.tokens.split(256)])
+        conditions = torch.cat(
+            [clip.text_model(part).last_hidden_state for part in captions.tokens.split(256)]
+        )
     torch.manual_seed(plan.seed)
     module = models.build_unet()
 

@@ -1,5 +1,6 @@
-"""Truth about a movie of the embedded world: shots, layout and optical flow. Only scoring and tests may read it."""
+"""Truth about a movie of the embedded world; only scoring and tests may read it."""
 
+import itertools
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,9 +26,12 @@ def read_truth(path: Path) -> list[scenes.Shot]:
     stored = read_json(path)
     names = {field.name for field in fields(scenes.Shot)}
     if not isinstance(stored, dict) or not all(set(shot) == names for shot in stored.get("shots", [{}])):
-        raise InputError(f"Expected the shots of a movie, each with {sorted(names)}, in {path}, got something else.")
+        raise InputError(
+            f"Expected the shots of a movie, each with {sorted(names)}, in {path}, got something else."
+        )
     return [
-        scenes.Shot(**shot | {"sky": tuple(shot["sky"]), "ground": tuple(shot["ground"])}) for shot in stored["shots"]
+        scenes.Shot(**shot | {"sky": tuple(shot["sky"]), "ground": tuple(shot["ground"])})
+        for shot in stored["shots"]
     ]
 
 
@@ -43,8 +47,8 @@ def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]
     Returns
     -------
     dict of ndarray (time,)
-        ``noun`` and ``scene`` (indices), ``x`` and ``y`` (centre, frame widths), ``velocity_x`` and ``velocity_y``
-        (frame widths per second).
+        ``noun`` and ``scene`` (indices), ``x`` and ``y`` (centre, frame widths), ``velocity_x`` and
+        ``velocity_y`` (frame widths per second).
     """
     rows = []
     for time in times:
@@ -54,7 +58,8 @@ def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]
     columns = ("noun", "scene", "x", "y", "velocity_x", "velocity_y")
     types = (np.int64, np.int64, float, float, float, float)
     return {
-        name: np.asarray(values, kind) for name, values, kind in zip(columns, zip(*rows, strict=True), types, strict=True)
+        name: np.asarray(values, kind)
+        for name, values, kind in zip(columns, zip(*rows, strict=True), types, strict=True)
     }
 
 
@@ -75,7 +80,7 @@ def clip_flow(shots: list[scenes.Shot], times: np.ndarray, size: int) -> np.ndar
         Displacement (x, y) in pixels.
     """
     flows = []
-    for start, stop in zip(times[:-1], times[1:], strict=True):
+    for start, stop in itertools.pairwise(times):
         shot, following = scenes.shot_at(shots, float(start)), scenes.shot_at(shots, float(stop))
         if shot is following:
             flows.append(scenes.flow(shot, start - shot.onset, stop - shot.onset, size))

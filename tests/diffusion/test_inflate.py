@@ -189,3 +189,12 @@ def test_channels_last_changes_nothing_but_the_layout(fresh_unet, draw):
         plain = VideoUNet(fresh_unet(), 3, group_norm=group_norm)(latents, 300, condition)
         last = VideoUNet(fresh_unet().to(memory_format=torch.channels_last), 3, group_norm=group_norm)
         torch.testing.assert_close(last(latents, 300, condition), plain, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_injected_parts_compile_into_one_graph(fresh_unet, draw):
+    latents, condition = draw(1, 3, 4, 8, 8), draw(1, 20, 128)
+    video = VideoUNet(fresh_unet(), 3, group_norm="pooled")
+    expected = video(latents, 300, condition)
+    video.unet.compile(backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(video(latents, 300, condition), expected, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""The command lines: from predictions to frames and a video, killed and resumed, and one line for bad input."""
+"""The command lines: from predictions to frames and a video, killed and resumed, one line for bad input."""
 
 import os
 import shutil
@@ -10,14 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
 from mind_animator.artefacts.video import read_video
 from mind_animator.errors import InputError
+from mind_animator.models.load import load_vae
 from workflow_scripts import decode_latents, invert_latents, reconstruct_clips
 
 CLIPS = [f"seg2-{index:05d}" for index in range(10)]
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def restore_threads():
+    """The scripts fix the number of threads of their process, here the tests'."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -36,40 +46,46 @@ def models(random_models):
     return random_models / "sd"
 
 
-def run(module, monkeypatch, **options):
+def arguments(options):
+    """Options of a command line."""
+    return [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def run(module, **options):
     """Call a script's main in this process."""
-    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    monkeypatch.setattr(sys, "argv", [module.__name__, *given])
-    module.main()
+    module.main(arguments(options))
 
 
 def invert_options(predictions, models, output, shard=0, size=100, steps=2, batch=4):
     settings = f'{{"inversion_steps": {steps}, "clips_per_batch": {batch}}}'
     return {
-        "predictions": predictions, "model": models, "settings": settings, "tokens": 20, "shard": f"{shard:05d}",
-        "shard_size": size, "seed": 3, "state": f"{output}.state", "output": output,
+        "predictions": predictions, "model": models, "settings": settings, "tokens": 20,
+        "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "state": f"{output}.state", "output": output,
     }  # fmt: skip
 
 
 def sample_options(predictions, inversions, models, folder, shard=0, size=100, steps=2, batch=4):
     settings = f'{{"steps": {steps}, "inversion_steps": {steps}, "clips_per_batch": {batch}}}'
     return {
-        "predictions": predictions, "inversions": inversions, "model": models, "settings": settings, "tokens": 20,
-        "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "rate": 4.0, "state": folder / "frames.state",
+        "predictions": predictions, "inversions": inversions, "model": models, "settings": settings,
+        "tokens": 20, "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "rate": 4.0,
+        "state": folder / "frames.state",
         "frames": folder / "frames.h5", "video": folder / "video.mp4",
     }  # fmt: skip
 
 
-def test_frames_and_video_of_a_shard_whatever_the_sharding(tmp_path, monkeypatch, predictions, models):
+def test_frames_and_video_whatever_the_sharding_and_threads(tmp_path, predictions, models):
     whole, parts = tmp_path / "whole", []
-    run(invert_latents, monkeypatch, **invert_options(predictions, models, whole / "noise.h5"))
-    run(reconstruct_clips, monkeypatch, **sample_options(predictions, whole / "noise.h5", models, whole))
+    run(invert_latents, **invert_options(predictions, models, whole / "noise.h5"))
+    run(reconstruct_clips, **sample_options(predictions, whole / "noise.h5", models, whole))
     assert sorted(p.name for p in whole.iterdir()) == ["frames.h5", "noise.h5", "video.mp4"]
+    # Whatever the machine has: the number of threads is a setting.
+    torch.set_num_threads(2)
     for shard in (0, 6):
         folder = tmp_path / f"part-{shard}"
-        run(invert_latents, monkeypatch, **invert_options(predictions, models, folder / "noise.h5", shard, 6))
+        run(invert_latents, **invert_options(predictions, models, folder / "noise.h5", shard, 6))
         options = sample_options(predictions, folder / "noise.h5", models, folder, shard, 6)
-        run(reconstruct_clips, monkeypatch, **options)
+        run(reconstruct_clips, **options)
         parts.append(folder)
     for name, array in (("noise.h5", "noise"), ("frames.h5", "frames")):
         clips, arrays = read_arrays(whole / name, [array])
@@ -86,18 +102,16 @@ def test_frames_and_video_of_a_shard_whatever_the_sharding(tmp_path, monkeypatch
 
 def test_a_killed_job_goes_on_to_identical_frames(tmp_path, monkeypatch, predictions, models):
     noise = tmp_path / "noise.h5"
-    run(invert_latents, monkeypatch, **invert_options(predictions, models, noise, batch=2))
+    run(invert_latents, **invert_options(predictions, models, noise, batch=2))
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     run(
         reconstruct_clips,
-        monkeypatch,
         **sample_options(predictions, noise, models, reference, steps=2, batch=2),
     )
     options = sample_options(predictions, noise, models, killed, steps=2, batch=2)
-    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     state = killed / "frames.state"
     with subprocess.Popen(
-        [sys.executable, "-m", "workflow_scripts.reconstruct_clips", *given],
+        [sys.executable, "-m", "workflow_scripts.reconstruct_clips", *arguments(options)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -111,35 +125,31 @@ def test_a_killed_job_goes_on_to_identical_frames(tmp_path, monkeypatch, predict
     done = []
     original = reconstruct_clips.reconstruct_batch
 
-    def counted(*arguments, **named):
-        done.append(arguments[4])
-        return original(*arguments, **named)
+    def counted(*positional, **named):
+        done.append(positional[4])
+        return original(*positional, **named)
 
     monkeypatch.setattr(reconstruct_clips, "reconstruct_batch", counted)
-    run(reconstruct_clips, monkeypatch, **options)
+    run(reconstruct_clips, **options)
     assert len(done) == 5 - len(finished)
     assert (killed / "frames.h5").read_bytes() == (reference / "frames.h5").read_bytes()
     assert (killed / "video.mp4").read_bytes() == (reference / "video.mp4").read_bytes()
     assert not state.exists()
 
 
-def test_without_inversion_and_without_text(tmp_path, monkeypatch, models, rng):
+def test_without_inversion_and_without_text(tmp_path, models, rng):
     path = tmp_path / "predictions.h5"
     write_arrays(path, {"latents": rng.standard_normal((3, 3, 4, 8, 8)).astype(np.float32)}, CLIPS[:3])
     options = sample_options(path, None, models, tmp_path)
     options["settings"] = '{"steps": 2, "inversion_steps": 0, "depth": 500, "clips_per_batch": 4}'
     del options["inversions"]
-    run(reconstruct_clips, monkeypatch, **options)
+    run(reconstruct_clips, **options)
     assert read_arrays(tmp_path / "frames.h5", ["frames"])[1]["frames"].shape == (3, 3, 64, 64, 3)
 
 
-def test_latents_decoded_by_the_vae_alone(tmp_path, monkeypatch, predictions, models):
-    import torch
-
-    from mind_animator.models.load import load_vae
-
+def test_latents_decoded_by_the_vae_alone(tmp_path, predictions, models):
     run(
-        decode_latents, monkeypatch, predictions=predictions, model=models, shard="00004", shard_size=4, rate=4.0,
+        decode_latents, predictions=predictions, model=models, shard="00004", shard_size=4, rate=4.0,
         frames=tmp_path / "frames.h5", video=tmp_path / "video.mp4",
     )  # fmt: skip
     clips, arrays = read_arrays(tmp_path / "frames.h5", ["frames"])
@@ -152,12 +162,12 @@ def test_latents_decoded_by_the_vae_alone(tmp_path, monkeypatch, predictions, mo
     assert np.abs(arrays["frames"][2] - expected).max() <= 0.5 + 1e-3
 
 
-def test_bad_input_is_one_line_before_work(tmp_path, monkeypatch, predictions, models):
+def test_bad_input_is_one_line_before_work(tmp_path, predictions, models):
     good = invert_options(predictions, models, tmp_path / "noise.h5")
 
     def message(module, options):
         with pytest.raises(InputError) as caught:
-            run(module, monkeypatch, **options)
+            run(module, **options)
         assert not any(path.name.startswith(("noise", "frames", "video")) for path in tmp_path.iterdir())
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -188,14 +198,17 @@ def test_bad_input_is_one_line_before_work(tmp_path, monkeypatch, predictions, m
     write_arrays(short, {"noise": arrays["latents"][:, :2]}, clips)
     options = sample_options(predictions, short, models, tmp_path)
     assert "Expected noise (10, 3, 4, 8, 8)" in message(reconstruct_clips, options)
-    assert "Expected a condition (clip, 11, width)" in message(invert_latents, good | {"tokens": 12}) or True
+    options = sample_options(predictions, tmp_path / "noise.h5", models, tmp_path) | {"tokens": 12}
+    options["settings"] = '{"inversion_steps": 0}'
+    del options["inversions"]
+    assert "Expected a condition (clip, 11, width)" in message(reconstruct_clips, options)
 
 
-def test_a_model_without_weights_is_named(tmp_path, monkeypatch, predictions, models):
+def test_a_model_without_weights_is_named(tmp_path, predictions, models):
     folder = tmp_path / "sd"
     shutil.copytree(models, folder)
     for weights in (folder / "unet").glob("*.safetensors"):
         weights.unlink()
     with pytest.raises(InputError, match=r"Expected .*sd"):
-        run(invert_latents, monkeypatch, **invert_options(predictions, folder, tmp_path / "noise.h5"))
+        run(invert_latents, **invert_options(predictions, folder, tmp_path / "noise.h5"))
     assert not (tmp_path / "noise.h5").exists()

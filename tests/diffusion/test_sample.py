@@ -1,11 +1,11 @@
-"""Guidance, the faster solver and frames of latents."""
+"""Guidance and the faster solver."""
 
 import pytest
 import torch
 
-from mind_animator.diffusion.sample import decode_frames, guided_noise, sample, sample_dpm
+from mind_animator.diffusion.sample import guided_noise, sample, sample_dpm
 from mind_animator.diffusion.schedule import schedule_of
-from mind_animator.world.models import build_scheduler, build_vae
+from mind_animator.world.models import build_scheduler
 
 
 @pytest.fixture
@@ -16,13 +16,6 @@ def scheduler_config():
 @pytest.fixture
 def schedule(scheduler_config):
     return schedule_of(scheduler_config)
-
-
-@pytest.fixture
-def vae():
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        return build_vae().eval().requires_grad_(False)
 
 
 def towards(latents, timestep, condition):
@@ -65,29 +58,10 @@ def test_a_perfect_net_leads_to_its_value(schedule, scheduler_config, draw, samp
     else:
         result = sample_dpm(towards, *arguments, scheduler_config, steps=10, guidance_scale=1, depth=depth)
     expected = condition.mean(dim=(1, 2))[:, None, None, None, None].expand_as(result)
-    # DDIM ends at the noise level of the first training step (alpha-bar .99915): sqrt(1 - .99915) = .03 is left.
+    # DDIM ends at the noise level of the first training step (alpha-bar .99915): noise of deviation .03 is
+    # left, at most 4.5 deviations among these values.
     torch.testing.assert_close(result, expected, atol=0.13 if sampler == "ddim" else 1e-3, rtol=0)
     assert torch.equal(start, before)
-
-
-def test_frames_of_a_clip_do_not_depend_on_other_clips(vae, draw):
-    latents = draw(3, 4, 4, 8, 8)
-    together = decode_frames(vae, latents)
-    assert together.shape == (3, 4, 64, 64, 3)
-    assert together.dtype == torch.uint8
-    for index in range(3):
-        assert torch.equal(decode_frames(vae, latents[index : index + 1])[0], together[index])
-
-
-@torch.no_grad()
-def test_frames_are_the_decoders_output_in_bytes(vae, draw):
-    latents = 3 * draw(1, 2, 4, 8, 8)
-    frames = decode_frames(vae, latents)[0]
-    pixels = vae.decode(latents[0] / vae.config.scaling_factor).sample
-    expected = ((pixels / 2 + 0.5).clamp(0, 1) * 255).permute(0, 2, 3, 1)
-    # A value just between two grey levels may fall on either side.
-    assert (frames.float() - expected).abs().max() <= 0.5 + 1e-3
-    assert frames.min() < 128 < frames.max()
 
 
 def test_a_net_that_fails_is_named(schedule, draw):

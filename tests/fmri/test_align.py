@@ -30,7 +30,8 @@ def test_a_tie_goes_to_the_earlier_volume():
 def test_errors():
     onsets = 2.0 * np.arange(240)
     with pytest.raises(
-        ValueError, match=r"^Expected volumes 0\.\.244 for 240 clips at a lag of 14 s, got volume 245 for clip 239\.$"
+        ValueError,
+        match=r"^Expected volumes 0\.\.244 for 240 clips at a lag of 14 s, got volume 245 for clip 239\.$",
     ):
         volumes_of_clips(onsets, n_volumes=245, repetition_time=2, recording_start=2, lag=14)
     with pytest.raises(ValueError, match=r"at a lag of 0 s, got volume -1 for clip 0\.$"):

@@ -50,7 +50,8 @@ def planted(shift: int, seed: int = 0, strength: float = 0.3):
     feature = [np.convolve(rng.normal(size=240), [0.5, 1, 0.5], "same") for _ in range(2)]
     gain = rng.normal(size=80)
     responses = [
-        (strength * np.roll(f, shift)[:, None] * gain + rng.normal(size=(240, 80))).astype(np.float32) for f in feature
+        (strength * np.roll(f, shift)[:, None] * gain + rng.normal(size=(240, 80))).astype(np.float32)
+        for f in feature
     ]
     return responses, feature
 
@@ -83,7 +84,9 @@ def test_short_segments_narrow_the_range():
 
 def test_errors():
     responses, feature = planted(0)
-    with pytest.raises(ValueError, match=r"^Expected as many clips as the feature's \[240, 239\], got \[240, 240\]\.$"):
+    with pytest.raises(
+        ValueError, match=r"^Expected as many clips as the feature's \[240, 239\], got \[240, 240\]\.$"
+    ):
         cross_correlation(responses, [feature[0], feature[1][1:]], [0])
     with pytest.raises(ValueError, match=r"^Expected shifts of at most 237 clips, got 238\.$"):
         cross_correlation(responses, feature, [0, 238])

@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from mind_animator.fmri.clean import clean_run
-from mind_animator.fmri.reliability import average_repeats, in_areas, in_mask, most_reliable, segment_t, significant
+from mind_animator.fmri.reliability import (
+    average_repeats,
+    in_areas,
+    in_mask,
+    most_reliable,
+    segment_t,
+    significant,
+)
 
 
 def runs(n_repeats: int, seed: int = 0) -> list[np.ndarray]:
@@ -80,7 +87,9 @@ def test_t_equals_scipy():
 def test_t_where_it_cannot_be_told():
     correlations = np.array([[0.5, np.nan, 1.0], [0.5, 0.3, 1.0]])
     assert np.isnan(segment_t(correlations)).all()
-    with pytest.raises(ValueError, match=r"^Expected correlations \(segment >= 2, vertex\), got shape \(1, 3\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"^Expected correlations \(segment >= 2, vertex\), got shape \(1, 3\)\.$"
+    ):
         segment_t(correlations[:1])
 
 
@@ -89,7 +98,9 @@ def test_most_reliable_takes_the_highest_t_and_never_a_reversed_vertex():
     assert most_reliable(t, 2).tolist() == [0, 5]  # of the two at 3 the lower index
     assert most_reliable(t, 3).tolist() == [0, 4, 5]
     assert most_reliable(t, 4).tolist() == [0, 2, 4, 5]
-    with pytest.raises(ValueError, match=r"^Expected 1 to 5 voxels \(those whose repeats vary\), got count=6\.$"):
+    with pytest.raises(
+        ValueError, match=r"^Expected 1 to 5 voxels \(those whose repeats vary\), got count=6\.$"
+    ):
         most_reliable(t, 6)
 
 

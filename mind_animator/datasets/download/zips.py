@@ -58,6 +58,17 @@ def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str 
         raise InputError(f"Expected a zip at {archive}, found none.") from None
 
 
+def list_members(archive: Path | str) -> list[str]:
+    """Paths of all files in a zip and in the zips inside it, as `unpack` names them."""
+    try:
+        with open(archive, "rb") as stream:
+            return [PurePosixPath(name.replace("\\", "/")).as_posix() for name, _, _ in _members(stream, "")]
+    except FileNotFoundError:
+        raise InputError(f"Expected a zip at {archive}, found none.") from None
+    except _BROKEN as error:
+        raise InputError(f"Expected a whole zip at {archive}, got: {error}.") from None
+
+
 def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfile.ZipInfo, str]]:
     """Chosen members with their places; every reason not to unpack is found here."""
     wanted = []

@@ -1,0 +1,437 @@
+"""Every number of docs/metrics.md, computed from published reconstructions and written into the page.
+
+    python -m benchmarks.published_numbers --data FOLDER --page docs/metrics.md [--only NAME ...] [--check]
+
+``FOLDER`` is the test data (MIND_ANIMATOR_TEST_DATA): ``reconstructions/mind_animator`` and
+``reconstructions/neuroclips``. Each table of the page stands between two marks; ``--check`` compares instead
+of writing, and exits with 1 where one differs. A few minutes of one processor.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+from mind_animator.artefacts.clipfolder import find_clips, read_clip
+from mind_animator.artefacts.files import atomic
+from mind_animator.config.clipfolder import PRESETS
+from mind_animator.errors import InputError, run_command
+from mind_animator.metrics import motion, pixel
+from mind_animator.metrics.efficientnet import efficientnet_logits, load_efficientnet_lite0
+from mind_animator.metrics.nway import nway_accuracy, nway_image, nway_video, top_classes
+from mind_animator.statistics.calibration import Null, calibrate
+from mind_animator.statistics.permutation import (
+    expected_false_alarms,
+    frame_orders,
+    frame_shuffle_test,
+)
+from mind_animator.video.conform import conform
+
+DIGITS = {"psnr": 2, "epe": 2, "epe_published": 2, "epe_relative": 2}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--page", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", choices=sorted(TABLES), help="these tables; all by default")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    if not options.page.is_file():
+        raise InputError(f"Expected the page to fill at {options.page}, found none.")
+    torch.set_num_threads(1)
+    text = options.page.read_text()
+    changed = []
+    for name in options.only or TABLES:
+        marked = re.compile(rf"(<!-- numbers {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if len(marked.findall(text)) != 1:
+            raise InputError(f"Expected one place marked '<!-- numbers {name} -->' in {options.page}.")
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        table = TABLES[name](options.data)
+        print(table, flush=True)
+        filled = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        if filled != text:
+            changed.append(name)
+        text = filled
+    if options.check:
+        print(f"differing: {', '.join(changed) or 'none'}", file=sys.stderr)
+        return int(bool(changed))
+    with atomic(options.page) as temporary:
+        temporary.write_text(text)
+    return 0
+
+
+@cache
+def read_set(data: Path, name: str, size: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names, truths and predictions (clip, frame, size, size, 3) of a published set.
+
+    8 frames for ``mind_animator``; 6, the truth's number, for ``neuroclips``.
+    """
+    folder = data / "reconstructions" / name
+    sides, names = [], ()
+    count = {"mind_animator": 8, "neuroclips": 6}[name]
+    for layout in PRESETS[name]:
+        files = find_clips(folder, layout)
+        names = tuple(sorted(files))
+        videos = [read_clip(files[key], layout) for key in names]
+        sides.append(np.stack([conform(v.frames, size=size, count=count, times=v.times) for v in videos]))
+    return names, *sides
+
+
+@cache
+def reference_values(data: Path) -> dict[str, list[float]]:
+    """Values of each clip at its own size: six metrics, the truth's mean speed, the relative error."""
+    names, truths, predictions = read_set(data, "mind_animator", 512)
+    rows = {}
+    for name, truth, prediction in zip(names, truths, predictions, strict=True):
+        flow = motion.flows(truth), motion.flows(prediction)
+        values = (
+            pixel.ssim(truth, prediction).mean(),
+            pixel.psnr(truth, prediction).mean(),
+            pixel.hue_cos_published(truth, prediction),
+            pixel.hue_circular_corr(truth, prediction).mean(),
+            motion.epe_published(truth, prediction),
+            motion.epe_of_flows(*flow),
+            motion.mean_speed(flow[0]),
+            motion.epe_relative(*flow),
+        )
+        rows[f"{name}.gif"] = [float(value) for value in values]
+    rows["mean"] = list(np.mean(list(rows.values()), axis=0))
+    return rows
+
+
+def reference(data: Path) -> str:
+    """Values of the published definitions, clip by clip."""
+    lines = [
+        "| file | `ssim` | `psnr` | `hue_cos_published` | `hue_circular_corr` | `epe_published` | `epe` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (s, p, h, c, e, r, *_) in reference_values(data).items():
+        lines.append(f"| {name} | {s:.5f} | {p:.4f} | {h:.5f} | {c:.4f} | {e:.4f} | {r:.4f} |")
+    return "\n".join(lines)
+
+
+def floors(name: str) -> Callable[[Path], str]:
+    """Table of a set's scores beside its floors."""
+
+    def table(data: Path) -> str:
+        _, truths, predictions = read_set(data, name, 256)
+        sides = {
+            "reconstruction": score(truths, predictions),
+            "flat_mean": score(truths, flat_mean(truths)),
+            "frozen": score(truths, np.repeat(predictions[:, :1], predictions.shape[1], axis=1)),
+            "mismatched": mismatched(truths, predictions),
+            "shuffled_frames": shuffled(truths, predictions),
+        }
+        lines = [
+            f"| metric | better | reconstruction | {' | '.join(list(sides)[1:])} |",
+            "|---|---|---|" + "---|" * (len(sides) - 1),
+        ]
+        for metric in sides["reconstruction"]:
+            digits = DIGITS.get(metric, 3)
+            better = "lower" if metric.startswith("epe") else "higher"
+            cells = [f"{side[metric]:.{digits}f}" if metric in side else "" for side in sides.values()]
+            lines.append(f"| `{metric}` | {better} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    return table
+
+
+def flat_mean(truths: np.ndarray) -> np.ndarray:
+    """Clips of the mean colour of these truths (a training set has not been published with the pictures)."""
+    colour = truths.mean(axis=(0, 1, 2, 3)).round().astype(np.uint8)
+    return np.broadcast_to(colour, truths.shape)
+
+
+def score(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Mean over clips of every metric that needs no model hub."""
+    rows = []
+    for truth, prediction in zip(truths, predictions, strict=True):
+        flows = {
+            grey: (true_flow(truth, grey), motion.flows(prediction, grey=grey))
+            for grey in ("rgb", "published")
+        }
+        rows.append(
+            [
+                pixel.ssim(truth, prediction).mean(),
+                pixel.psnr(truth, prediction).mean(),
+                pixel.hue_cos_published(truth, prediction),
+                pixel.hue_circular_corr(truth, prediction).mean(),
+                motion.epe_of_flows(*flows["published"]),
+                motion.epe_of_flows(*flows["rgb"]),
+                motion.epe_relative(*flows["rgb"]),
+            ]
+        )
+    names = ("ssim", "psnr", "hue_cos_published", "hue_circular_corr", "epe_published", "epe", "epe_relative")
+    values = dict(zip(names, np.mean(rows, axis=0), strict=True))
+    for n_way in (2, 50):
+        value = nway_image(logits(truths), logits(predictions), n_way=n_way).mean().item()
+        values[f"image_{n_way}way_efficientnet_lite0"] = value
+    return values
+
+
+_flows: dict[tuple[bytes, str], np.ndarray] = {}
+_logits: dict[bytes, torch.Tensor] = {}
+
+
+def true_flow(clip: np.ndarray, grey: motion.Grey) -> np.ndarray:
+    """Flow of a clip, computed once for all floors."""
+    key = (sha256(clip.tobytes()).digest(), grey)
+    if key not in _flows:
+        _flows[key] = motion.flows(clip, grey=grey)
+    return _flows[key]
+
+
+def logits(frames: np.ndarray) -> torch.Tensor:
+    """Logits of every frame, each distinct frame once."""
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    keys = [sha256(frame.tobytes()).digest() for frame in flat]
+    fresh = {key: row for row, key in enumerate(keys) if key not in _logits}
+    if fresh:
+        _logits.update(zip(fresh, efficientnet_logits(network(), flat[list(fresh.values())]), strict=True))
+    return torch.stack([_logits[key] for key in keys]).reshape(*frames.shape[:-3], -1)
+
+
+@cache
+def network() -> torch.nn.Module:
+    return load_efficientnet_lite0()
+
+
+def mismatched(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Mean over all pairs of a truth with another clip's prediction."""
+    n = len(truths)
+    pairs = [(t, p) for t in range(n) for p in range(n) if t != p]
+    values: dict[str, float] = {}
+    for name, metric in {
+        "ssim": pixel.ssim,
+        "psnr": pixel.psnr,
+        "hue_cos_published": pixel.hue_cos_published,
+    }.items():
+        values[name] = float(np.mean([metric(truths[t], predictions[p]).mean() for t, p in pairs]))
+    patterns = [np.stack([hue_patterns(clip).ravel() for clip in side]) for side in (truths, predictions)]
+    correlation = patterns[0] @ patterns[1].T / truths.shape[1]
+    values["hue_circular_corr"] = float(np.mean([correlation[pair] for pair in pairs]))
+    for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
+        predicted = [true_flow(prediction, grey) for prediction in predictions]
+        errors = [motion.epe_of_flows(true_flow(truths[t], grey), predicted[p]) for t, p in pairs]
+        values[name] = float(np.mean(errors))
+    speeds = [motion.mean_speed(true_flow(truth, "rgb")) for truth in truths]
+    values["epe_relative"] = float(
+        np.mean([error / speeds[t] for error, (t, _) in zip(errors, pairs, strict=True)])
+    )
+    true, predicted = logits(truths), logits(predictions)
+    for n_way in (2, 50):
+        turned = [nway_image(true, predicted.roll(k, 0), n_way=n_way).mean().item() for k in range(1, n)]
+        values[f"image_{n_way}way_efficientnet_lite0"] = float(np.mean(turned))
+    return values
+
+
+def hue_patterns(clip: np.ndarray) -> np.ndarray:
+    """Hue pattern of each frame, (frame, height * width * 2)."""
+    return np.stack([pixel.hue_pattern(frame) for frame in clip])
+
+
+def shuffled(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Expectation over all orders of the predicted frames but the true one (f! - 1 of them)."""
+    frames = truths.shape[1]
+    orders = float(np.prod(np.arange(1, frames + 1)))
+    values: dict[str, list[float]] = {}
+    for truth, prediction in zip(truths, predictions, strict=True):
+        tables = {
+            name: np.stack(
+                [metric(np.repeat(truth[t : t + 1], frames, 0), prediction) for t in range(frames)]
+            )
+            for name, metric in {"ssim": pixel.ssim, "psnr": pixel.psnr}.items()
+        }
+        tables["hue_circular_corr"] = hue_patterns(truth) @ hue_patterns(prediction).T
+        for name, table in tables.items():
+            values.setdefault(name, []).append(
+                (table.mean() * orders - np.trace(table) / frames) / (orders - 1)
+            )
+        flow = true_flow(truth, "rgb")
+        table = motion.shuffle_epe_table(flow, prediction)
+        own = motion.shuffled_epe(table, np.arange(frames)[None])[0]
+        apart = table.mean(axis=0)[~np.eye(frames, dtype=bool)].mean()
+        error = (apart * orders - own) / (orders - 1)
+        values.setdefault("epe", []).append(error)
+        values.setdefault("epe_relative", []).append(error / motion.mean_speed(flow))
+    return {name: float(np.mean(value)) for name, value in values.items()}
+
+
+def pitfalls(data: Path) -> str:
+    """What other definitions make of the same files."""
+    _, truths, predictions = read_set(data, "mind_animator", 512)
+    first = list(zip(truths[:, 0], predictions[:, 0], strict=True))
+    rows = [
+        (
+            "SSIM, 7 x 7 window, RGB (the published one), first frames",
+            np.mean([pixel.ssim(t[None], p[None]) for t, p in first]),
+        )
+    ]
+    variants: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "SSIM, Gaussian window (sigma 1.5)": lambda t, p: structural_similarity(
+            t, p, channel_axis=-1, data_range=255, gaussian_weights=True, use_sample_covariance=False
+        ),
+        "SSIM, grey": lambda t, p: structural_similarity(
+            cv2.cvtColor(t, cv2.COLOR_RGB2GRAY), cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), data_range=255
+        ),
+        "SSIM, `data_range=1` on bytes": lambda t, p: structural_similarity(
+            t, p, channel_axis=-1, data_range=1
+        ),
+        "SSIM, halves of the grid cut a pixel apart": lambda t, p: pixel.ssim(
+            np.ascontiguousarray(t[None, :, 1:]), np.ascontiguousarray(p[None, :, :-1])
+        )[0],
+    }  # fmt: skip
+    rows += [(name, np.mean([metric(t, p) for t, p in first])) for name, metric in variants.items()]
+    noise = np.random.default_rng(0).integers(0, 256, size=(2, 6, 256, 256, 3), dtype=np.uint8)
+    grey = np.repeat(truths[..., :1], 3, axis=-1)
+    rows += [
+        ("`hue_cos_published` of two clips of independent noise", pixel.hue_cos_published(*noise)),
+        ("`hue_circular_corr` of the same", pixel.hue_circular_corr(*noise).mean()),
+        (
+            "`hue_cos_published` of the truths against clips of one grey-green hue (60 of 180)",
+            np.mean([pixel.hue_cos_published(t, one_hue(t.shape)) for t in truths]),
+        ),
+        ("`hue_circular_corr` of the truths against their own grey versions", np.mean([
+            pixel.hue_circular_corr(t, g).mean() for t, g in zip(truths, grey, strict=True)])),
+    ]  # fmt: skip
+    chance = torch.randn(2, 20_000, 1000, generator=torch.Generator().manual_seed(0))
+    rows.append(
+        ("2-way accuracy of random scores with three targets", nway_video(*chance, n_way=2).mean().item())
+    )
+    one = nway_accuracy(chance[1], top_classes(chance[0], 1), n_way=2).mean().item()
+    rows.append(("2-way accuracy of random scores with one target", one))
+    lines = ["| what | value |", "|---|---|"]
+    return "\n".join(lines + [f"| {name} | {value:.3f} |" for name, value in rows])
+
+
+def one_hue(shape: tuple[int, ...]) -> np.ndarray:
+    """Clips of one colour whose OpenCV hue, red taken for blue, is 60."""
+    return np.broadcast_to(np.array([60, 90, 60], np.uint8), shape)
+
+
+def epe_sizes(data: Path) -> str:
+    """End-point error of the same clips at other sizes and rates."""
+    *_, error, speed, relative = reference_values(data)["mean"]
+    lines = [
+        "| size, frames | `epe` | of a frozen clip | `epe_relative` |",
+        "|---|---|---|---|",
+        f"| 512 px, 8 | {error:.2f} | {speed:.2f} | {relative:.2f} |",
+    ]
+    _, truths, predictions = read_set(data, "mind_animator", 256)
+    for size, step in ((256, 1), (128, 1), (64, 1), (256, 2)):
+        rows = []
+        for truth, prediction in zip(truths, predictions, strict=True):
+            clips = [
+                conform(clip[::step], size=size, count=len(clip[::step])) for clip in (truth, prediction)
+            ]
+            flows = [motion.flows(clip) for clip in clips]
+            rows.append(
+                [motion.epe_of_flows(*flows), motion.mean_speed(flows[0]), motion.epe_relative(*flows)]
+            )
+        error, speed, relative = np.mean(rows, axis=0)
+        lines.append(f"| {size} px, {truths.shape[1] // step} | {error:.2f} | {speed:.2f} | {relative:.2f} |")
+    return "\n".join(lines)
+
+
+def shuffles(data: Path) -> str:
+    """The frame-shuffle test on simulated clips that hold nothing of the truth's motion."""
+    generator = np.random.default_rng(0)
+    n_clips, frames, size = 24, 8, 64
+    kinds = {
+        "the truth itself": "truth", "a random direction": "random", "one global drift": "drift",
+        "a growing blur": "blur", "independent noise in every frame": "noise", "a frozen clip": "frozen",
+    }  # fmt: skip
+    own = {kind: [] for kind in kinds}
+    under = {kind: [] for kind in kinds}
+    for _ in range(n_clips):
+        angle = generator.uniform(0, 2 * np.pi)
+        truth = drifting(generator, 2 * np.array([np.cos(angle), np.sin(angle)]), frames, size)
+        flow = motion.flows(truth)
+        orders = np.concatenate([np.arange(frames)[None], frame_orders(frames, 100, generator)])
+        other = generator.uniform(0, 2 * np.pi)
+        predictions = {
+            "the truth itself": truth,
+            "a random direction": drifting(
+                generator, 2 * np.array([np.cos(other), np.sin(other)]), frames, size
+            ),
+            "one global drift": drifting(generator, np.array([2.0, 0.0]), frames, size),
+            "a growing blur": np.stack(
+                [cv2.GaussianBlur(truth[0], (0, 0), 0.5 + 0.6 * t) for t in range(frames)]
+            ),
+            "independent noise in every frame": np.stack(
+                [drifting(generator, np.zeros(2), 1, size)[0] for _ in range(frames)]
+            ),
+            "a frozen clip": np.repeat(truth[:1], frames, axis=0),
+        }
+        for kind, prediction in predictions.items():
+            scores = motion.shuffled_epe(motion.shuffle_epe_table(flow, prediction), orders)
+            own[kind].append(scores[0])
+            under[kind].append(scores[1:])
+    lines = ["| prediction | P, ours | P a clip, mean | P, published form |", "|---|---|---|---|"]
+    for kind in kinds:
+        test = frame_shuffle_test(np.array(own[kind]), np.array(under[kind]).T, higher_is_better=False)
+        lines.append(f"| {kind} | {test.p:.3f} | {test.p_clips:.3f} | {test.p_published:.3f} |")
+    return "\n".join(lines)
+
+
+def drifting(generator: np.random.Generator, step: np.ndarray, frames: int, size: int) -> np.ndarray:
+    """A random smooth texture that moves by ``step`` (x, y) pixels a frame."""
+    side = size + 48
+    field = cv2.GaussianBlur(generator.standard_normal((side, side, 3)), (0, 0), 3)
+    field = (255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
+    clip = []
+    for t in range(frames):
+        shift = np.array([[1, 0, t * step[0] - 24], [0, 1, t * step[1] - 24]])
+        clip.append(cv2.warpAffine(field, shift, (size, size), flags=cv2.INTER_CUBIC))
+    return np.stack(clip)
+
+
+def calibration(data: Path) -> str:
+    """Rejection rates at .05 on simulated nulls."""
+    del data
+    lines = [
+        "| test | neighbours' correlation | rejected of 1,000 | rate (95 % interval) |",
+        "|---|---|---|---|",
+    ]
+    for correlation in (0.0, 0.3, 0.6):
+        found = calibrate(Null(autocorrelation=correlation), n_nulls=1000, n_permutations=499, seed=1)
+        for row in found.rejections(0.05):
+            interval = f"{row['rate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            lines.append(f"| `{row['test']}` | {correlation} | {row['rejections']} | {interval} |")
+    return "\n".join(lines)
+
+
+def false_alarms(data: Path) -> str:
+    """What to expect of many tests of true nulls."""
+    del data
+    lines = ["| independent true nulls at .05 | expected rejections | probability of none |", "|---|---|---|"]
+    for n_tests in (1, 8, 24, 48):
+        expected, none = expected_false_alarms(n_tests, 0.05)
+        lines.append(f"| {n_tests} | {expected:.1f} | {none:.2f} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "false_alarms": false_alarms,
+    "shuffles": shuffles,
+    "reference": reference,
+    "floors_mind_animator": floors("mind_animator"),
+    "floors_neuroclips": floors("neuroclips"),
+    "pitfalls": pitfalls,
+    "epe_sizes": epe_sizes,
+    "calibration": calibration,
+}
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,96 @@
+"""Cutting a movie into clips: one sequential pass against a seek per sample, side by side on the same file.
+
+    python -m benchmarks.segmentation --movie FILE [--clips 20] [--size 512] [--repeats 1]
+
+Both ways read the same frames (8 a clip of 2 s, 4 Hz, by presentation time) and resize them alike; the frames are
+compared. The seeking way sets the position for every sample, as codes of this field do. Processor time of the
+whole process (decoder threads included, one thread asked for); the least of the repeats counts.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import cv2
+import decord
+import numpy as np
+
+from mind_animator.errors import InputError, run_command
+from mind_animator.video.decode import Movie, read_clips, resize_frame
+from mind_animator.video.sampling import sample_indices
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--movie", required=True)
+    parser.add_argument("--clips", type=int, default=20, help="2-s clips from the movie's start")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=1)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    movie = Movie(options.movie)
+    fitting = int((movie.end - movie.starts[0]) // 2)
+    if not 1 <= options.clips <= fitting or options.repeats < 1:
+        raise InputError(f"Expected 1 to {fitting} clips and 1 or more repeats, got {vars(options)}.")
+    onsets = 2.0 * np.arange(options.clips)
+    indices = sample_indices(
+        movie.starts, movie.end, onsets, np.full(options.clips, 2.0),
+        frames=8, rate=4.0, sampling="true_rate", where=options.movie,
+    )  # fmt: skip
+
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "sequential": lambda: sequential(options.movie, indices, options.size),
+        "a seek per sample, decord": lambda: seeking_decord(options.movie, indices, options.size),
+        "a seek per sample, OpenCV": lambda: seeking_opencv(options.movie, indices, options.size),
+    }
+    spent = dict.fromkeys(ways, np.inf)
+    results = {}
+    for _ in range(options.repeats):
+        for name, way in ways.items():
+            start = time.process_time()
+            results[name] = way()
+            spent[name] = min(spent[name], time.process_time() - start)
+    seconds = 2 * options.clips
+    print(f"{options.movie}: {seconds} s, {indices.size} samples at {options.size} px, one decoder thread")
+    print("| way | processor s a movie of 480 s | ratio | largest difference |")
+    print("|---|---|---|---|")
+    for name in ways:
+        scaled = spent[name] * 480 / seconds
+        apart = np.abs(results[name].astype(int) - results["sequential"]).max()
+        print(f"| {name} | {scaled:.1f} | {spent[name] / spent['sequential']:.1f} | {apart} |")
+
+
+def sequential(path: str, indices: np.ndarray, size: int) -> np.ndarray:
+    """The way of the workflow."""
+    clips = dict(read_clips(Movie(path), indices, size=size))
+    return np.stack([clips[row] for row in range(len(indices))])
+
+
+def seeking_decord(path: str, indices: np.ndarray, size: int) -> np.ndarray:
+    """An accurate seek to every sample."""
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+    frames = []
+    for index in indices.ravel():
+        reader.seek_accurate(int(index))
+        frames.append(resize_frame(reader.next().asnumpy(), size))
+    return np.stack(frames).reshape(*indices.shape, size, size, 3)
+
+
+def seeking_opencv(path: str, indices: np.ndarray, size: int) -> np.ndarray:
+    """Set the position, read, for every sample."""
+    reader = cv2.VideoCapture(path)
+    reader.set(cv2.CAP_PROP_N_THREADS, 1)
+    frames = []
+    for index in indices.ravel():
+        reader.set(cv2.CAP_PROP_POS_FRAMES, int(index))
+        whole, frame = reader.read()
+        if not whole:
+            raise InputError(f"Expected frame {index} in {path}, got none.")
+        frames.append(resize_frame(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), size))
+    return np.stack(frames).reshape(*indices.shape, size, size, 3)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,244 @@
+"""Before any work: what is here, what is missing, what is wrong; and whether a test film was ever trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mind_animator.datasets.archives import Archive
+from mind_animator.datasets.base import Dataset
+from mind_animator.datasets.download.manifest import UNVERIFIED, read_manifest
+from mind_animator.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+NEIGHBOURS = 10.0  # seconds: a response outlasts its film by about so much
+SAME, TEXTURE, IN_A_ROW = 2.0, 8.0, 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to fetch. Files that are here already are in none of it.
+
+    Attributes
+    ----------
+    files : tuple of Archive
+        Files that are downloaded as they are.
+    zips : dict of Archive to tuple of str
+        Zips to download, and the files to unpack from each (relative to the data folder).
+    by_hand : tuple of Path
+        Missing files that no archive gives, or that a person has to fetch.
+    """
+
+    files: tuple[Archive, ...]
+    zips: dict[Archive, tuple[str, ...]]
+    by_hand: tuple[Path, ...]
+
+
+def plan_downloads(dataset: Dataset) -> Plan:
+    """What is missing of a data set's files, and where each would come from. Looks, but opens no file."""
+    if dataset.simulated:
+        return Plan((), {}, ())
+    missing = {str(path.relative_to(dataset.root)): path for path in dataset.sources() if not path.exists()}
+    files, zips = [], {}
+    for archive in dataset.archives():
+        wanted = tuple(place for place in archive.gives if place in missing)
+        if not wanted or not archive.urls:
+            continue
+        for place in wanted:
+            del missing[place]
+        if archive.zipped:
+            zips[archive] = wanted
+        else:
+            files.append(archive)
+    return Plan(tuple(files), zips, tuple(missing.values()))
+
+
+def check_files(dataset: Dataset) -> "pd.DataFrame":
+    """State of every file that the pipeline reads, from sizes and headers alone.
+
+    Returns
+    -------
+    DataFrame
+        ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the manifest;
+        empty for a file of the lab's own) and ``told`` (what its header says, or what is wrong).
+    """
+    import pandas as pd
+
+    manifest = read_manifest(dataset.root)
+    pages = {place: archive for archive in dataset.archives() for place in archive.gives}
+    rows = []
+    for path in dataset.sources():
+        place = _relative(path, dataset.root)
+        row = {"file": place, "state": "here", "bytes": 0, "checked_by": "", "told": ""}
+        if not path.exists():
+            archive = pages.get(place)
+            told = f"comes with {archive.name}" if archive and archive.urls else "fetch it by hand"
+            told += f" ({archive.page})" if archive else ""
+            rows.append(row | {"state": "missing", "told": told})
+            continue
+        row["bytes"] = path.stat().st_size
+        known = manifest.get(place)
+        facts, fault = look_at(path)
+        if known is not None:
+            row["checked_by"] = known.checked_by
+            if known.size != row["bytes"]:
+                fault = f"expected {known.size} bytes (manifest), got {row['bytes']}"
+        fault = fault or dataset.fault(path, facts)
+        told = fault or ", ".join(f"{name} {value:g}" for name, value in facts.items())
+        rows.append(row | {"state": "wrong" if fault else "here", "told": told})
+    return pd.DataFrame(rows, columns=["file", "state", "bytes", "checked_by", "told"])
+
+
+def summarise(table: "pd.DataFrame") -> str:
+    """One line on a table of `check_files`."""
+    counts = table["state"].value_counts()
+    parts = [f"{counts.get(state, 0)} {state}" for state in ("here", "missing", "wrong")]
+    unverified = int((table["checked_by"] == UNVERIFIED).sum())
+    return f"{len(table)} files: " + ", ".join(parts) + (f"; {unverified} {UNVERIFIED}" if unverified else "")
+
+
+def look_at(path: Path) -> tuple[dict[str, float], str | None]:
+    """What a file's header says, and what is wrong with it; of unknown kinds only whether it is empty.
+
+    Returns
+    -------
+    facts : dict
+        ``volumes`` and ``rows`` of a time series; ``seconds`` and ``fps`` of a film.
+    fault : str or None
+    """
+    if path.is_dir():
+        return {}, None
+    if path.stat().st_size == 0:
+        return {}, "the file is empty"
+    if path.name.endswith((".nii", ".nii.gz")):
+        return _look_at_image(path)
+    if path.suffix in (".mp4", ".avi", ".mov", ".mkv", ".m4v"):
+        return _look_at_film(path)
+    return {}, None
+
+
+def _look_at_image(path: Path) -> tuple[dict[str, float], str | None]:
+    import nibabel as nib
+
+    try:
+        image = nib.load(path)
+    except Exception as error:  # nibabel raises many kinds for broken headers
+        return {}, f"no readable image: {' '.join(str(error).split())[:120]}"
+    if isinstance(image, nib.Cifti2Image):
+        volumes, rows = image.shape
+        offset = image.nifti_header["vox_offset"]
+        needed = int(offset) + volumes * rows * image.nifti_header.get_data_dtype().itemsize
+        if path.stat().st_size < needed:
+            return {}, f"expected {needed} bytes (its header), got {path.stat().st_size}"
+        return {"volumes": volumes, "rows": rows}, None
+    return ({"volumes": image.shape[3]} if image.ndim == 4 else {}), None
+
+
+def _look_at_film(path: Path) -> tuple[dict[str, float], str | None]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            seconds = float(stream.duration * stream.time_base) if stream.duration else container.duration / 1e6
+            return {"seconds": seconds, "fps": float(stream.average_rate)}, None
+    except (av.FFmpegError, IndexError, TypeError) as error:
+        return {}, f"no readable film: {error}"
+
+
+def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> None:
+    """Make sure that no test film, nor what surrounds it, is trained on.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Clips of all segments: ``clip, movie, file, onset, duration, split``.
+    sums : mapping of file (as in the table) to SHA-256, optional
+        Two files of the same content count as one.
+
+    Raises
+    ------
+    InputError
+        If a movie has clips of both splits, or clips of both lie in one file less than 10 s apart.
+    """
+    import numpy as np
+
+    sides = table.groupby("movie")["split"].nunique()
+    for movie in sides[sides > 1].index:
+        raise InputError(f"Expected movie '{movie}' in one split, got it in training and test.")
+    content = table["file"].map(lambda file: (sums or {}).get(file, file))
+    for _, rows in table.assign(content=content).groupby("content"):
+        rows = rows[rows["file"] != ""]
+        train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
+        if train.empty or test.empty:
+            continue
+        gaps = np.maximum(
+            test["onset"].to_numpy()[:, None] - (train["onset"] + train["duration"]).to_numpy(),
+            train["onset"].to_numpy() - (test["onset"] + test["duration"]).to_numpy()[:, None],
+        )
+        if gaps.min() < NEIGHBOURS:
+            here, there = np.unravel_index(np.argmin(gaps), gaps.shape)
+            raise InputError(
+                f"Expected test clips at least {NEIGHBOURS:g} s from training clips of the same film, got "
+                f"'{test['clip'].iloc[here]}' and '{train['clip'].iloc[there]}' {max(gaps.min(), 0):g} s apart "
+                f"({test['file'].iloc[here]} and {train['file'].iloc[there]})."
+            )
+
+
+def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[tuple[int, int]]:
+    """Pairs (test, train) of clips that show the same, by their thumbnails.
+
+    Parameters
+    ----------
+    train, test : ndarray (clip, pixel) float32
+        `thumbnails`, grey levels.
+
+    Returns
+    -------
+    list of (int, int)
+        Test clips whose nearest training clip differs by less than 2 grey levels (root mean square). Clips with
+        less texture than 8 grey levels (black frames, titles) count for nothing.
+    """
+    import numpy as np
+
+    pairs = []
+    textured = np.flatnonzero(test.std(axis=1) > TEXTURE)
+    square = (train.astype(np.float64) ** 2).sum(axis=1)
+    for start in range(0, len(textured), 256):
+        rows = textured[start : start + 256]
+        block = test[rows].astype(np.float64)
+        distance = (block**2).sum(axis=1)[:, None] + square - 2 * block @ train.T.astype(np.float64)
+        nearest = distance.argmin(axis=1)
+        root = np.sqrt(np.maximum(distance[np.arange(len(rows)), nearest], 0) / train.shape[1])
+        pairs += [(int(r), int(n)) for r, n, d in zip(rows, nearest, root, strict=True) if d < SAME]
+    return pairs
+
+
+def thumbnails(frames: "np.ndarray") -> "np.ndarray":
+    """Frames (frame, height, width, 3) uint8 of one clip as 8 x 8 grey tiles each, (frame * 64,) float32."""
+    import cv2
+    import numpy as np
+
+    small = [cv2.resize(frame, (8, 8), interpolation=cv2.INTER_AREA) for frame in frames]
+    return np.stack(small).astype(np.float32).mean(axis=3).ravel()
+
+
+def check_same_clips(pairs: list[tuple[int, int]], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
+    """Raise `InputError` if a film is on both sides: some clips in a row that show the same, or a film of one clip."""
+    found = set(pairs)
+    singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
+    for row, other in pairs:
+        in_a_row = all((row + step, other + step) in found for step in range(IN_A_ROW))
+        if in_a_row or test["movie"].iloc[row] in singles:
+            raise InputError(
+                f"Expected films to be in training or test, got the same pictures in '{test['clip'].iloc[row]}' "
+                f"(test, {test['movie'].iloc[row]}) and '{train['clip'].iloc[other]}' "
+                f"(training, {train['movie'].iloc[other]})."
+            )
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

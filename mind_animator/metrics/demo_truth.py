@@ -1,0 +1,195 @@
+"""What the embedded world must show: the rows of its table, judged from results of a full, a motionless and an empty brain.
+
+Positive rows ask for p <= .001 in each subject. Null rows ask that nothing is significant, Holm over subjects and
+metrics, family-wise .01.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.statistics.permutation import expected_false_alarms, holm
+
+POSITIVE = 0.001
+FAMILY = 0.01
+CONTENT = (
+    "retrieval_text_top10",
+    "retrieval_text_median_rank",
+    "image_2way",
+    "video_2way",
+    "ssim",
+    "hue_circular_corr",
+)
+WITHOUT_MOTION = tuple(name for name in CONTENT if name != "video_2way")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    brain, row, subject : str
+    statistic : float
+        In the unit of the test: own minus others; full minus ridge; AUC.
+    p : float
+        Uncorrected for positive rows, Holm-adjusted over the family for null rows; nan for intervals.
+    rule : str
+        What must hold.
+    passes : bool
+    note : str
+    """
+
+    brain: str
+    row: str
+    subject: str
+    statistic: float
+    p: float
+    rule: str
+    passes: bool
+    note: str = ""
+
+
+def positive_rows(tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool) -> list[Row]:
+    """Above chance in every subject: p <= .001, uncorrected. A test that was not made is a row that fails."""
+    found = []
+    for subject in _subjects(tests):
+        for name, row in _wanted(tests, method, subject, metrics, motion):
+            if row is None:
+                found.append(Row(brain, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested"))
+            else:
+                passes = bool(row["p"] <= POSITIVE) and np.isfinite(row["statistic"])
+                found.append(Row(brain, name, subject, row["statistic"], row["p"], f"p <= {POSITIVE}", passes))
+    return found
+
+
+def null_rows(
+    tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool
+) -> tuple[list[Row], str]:
+    """Nothing above chance: Holm over subjects and metrics, family-wise .01. And how many false alarms to expect."""
+    wanted = [
+        (subject, name, row)
+        for subject in _subjects(tests)
+        for name, row in _wanted(tests, method, subject, metrics, motion)
+    ]
+    there = [entry for entry in wanted if entry[2] is not None]
+    adjusted = iter(holm(np.array([row["p"] for _, _, row in there])))
+    rule, found = f"Holm p > {FAMILY}", []
+    for subject, name, row in wanted:
+        if row is None:
+            found.append(Row(brain, name, subject, np.nan, np.nan, rule, False, "not tested"))
+        else:
+            p = float(next(adjusted))
+            found.append(Row(brain, name, subject, row["statistic"], p, rule, p > FAMILY, f"uncorrected {row['p']:.4g}"))
+    expected, none = expected_false_alarms(len(there), 0.05)
+    note = (
+        f"{brain}: {len(there)} null tests; at .05 without correction {expected:.2g} false alarms are expected, and "
+        f"all would pass with probability {none:.2f} if they were independent"
+    )
+    return found, note
+
+
+def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> list[Row]:
+    """No decoder significantly worse than the floor on its own target: paired, Holm over subjects and decoders."""
+    names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "motion")]
+    wanted: list[tuple[str, str, float, float]] = []
+    for subject in _subjects(tests):
+        for name in names:
+            both = tests[
+                (tests["test"] == "paired") & (tests["subject"] == subject) & (tests["metric"] == name)
+                & (tests["clips"] == "all")
+            ]  # fmt: skip
+            ahead = both[(both["method"] == method) & (both["other"] == floor)]
+            behind = both[(both["method"] == floor) & (both["other"] == method)]
+            if len(ahead):
+                wanted.append((subject, name, float(ahead["statistic"].iloc[0]), float(ahead["p"].iloc[0])))
+            elif len(behind):
+                wanted.append((subject, name, -float(behind["statistic"].iloc[0]), float(behind["p"].iloc[0])))
+            else:
+                wanted.append((subject, name, np.nan, np.nan))
+    there = [p for *_, p in wanted if np.isfinite(p)]
+    adjusted = iter(holm(np.array(there)))
+    found = []
+    for subject, name, difference, p in wanted:
+        if not np.isfinite(p):
+            found.append(Row(brain, f"{name} vs {floor}", subject, np.nan, np.nan, "not worse", False, "not tested"))
+            continue
+        p = float(next(adjusted))
+        rule = f"not worse (two-sided Holm p > {FAMILY} or ahead)"
+        found.append(Row(brain, f"{name} vs {floor}", subject, difference, p, rule, difference >= 0 or p > FAMILY))
+    return found
+
+
+def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
+    """Activation patterns: the areas planted for a decoder against the others.
+
+    Parameters
+    ----------
+    maps : DataFrame
+        ``subject, decoder, auc, low, high``: area under the curve, and the interval of permuted maps.
+    brain : str
+        ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation interval) and the
+        others hold. ``none``: the permutation interval covers every AUC, and .5.
+    """
+    found = []
+    for row in maps.itertuples(index=False):
+        lost = brain == "none" or (brain == "no_motion" and row.decoder == "motion")
+        inside = row.low <= row.auc <= row.high and row.low <= 0.5 <= row.high
+        if lost:
+            rule, passes = "inside the permutation interval, which covers .5", inside
+        else:
+            rule, passes = "AUC >= .9", row.auc >= 0.9
+        note = f"permutations [{row.low:.3f}, {row.high:.3f}]"
+        found.append(Row(brain, f"map_{row.decoder}", str(row.subject), float(row.auc), np.nan, rule, bool(passes), note))
+    return found
+
+
+def judge_brains(
+    tests: Mapping[str, pd.DataFrame],
+    maps: Mapping[str, pd.DataFrame],
+    *,
+    method: str = "mind_animator",
+    floor: str = "ridge",
+) -> tuple[list[Row], list[str]]:
+    """Every row of the table, and notes on the null families.
+
+    Parameters
+    ----------
+    tests, maps : mapping of brain (``full``, ``no_motion``, ``none``) to DataFrame
+        ``tests.tsv`` of each brain; maps as `map_rows` takes them (a brain without maps is left out).
+    method, floor : str
+        The method that is judged, and the one whose decoders it must not fall behind.
+    """
+    rows: list[Row] = []
+    notes: list[str] = []
+    if "full" in tests:
+        rows += positive_rows(tests["full"], "full", method, CONTENT, motion=True)
+        rows += decoder_rows(tests["full"], "full", method, floor)
+    if "no_motion" in tests:
+        rows += positive_rows(tests["no_motion"], "no_motion", method, WITHOUT_MOTION, motion=False)
+        found, note = null_rows(tests["no_motion"], "no_motion", method, (), motion=True)
+        rows, notes = rows + found, [*notes, note]
+    if "none" in tests:
+        found, note = null_rows(tests["none"], "none", method, CONTENT, motion=True)
+        rows, notes = rows + found, [*notes, note]
+    for brain, table in maps.items():
+        rows += map_rows(table, brain)
+    return rows, notes
+
+
+def _subjects(tests: pd.DataFrame) -> list[str]:
+    return [subject for subject in dict.fromkeys(tests["subject"].astype(str)) if subject != "pooled"]
+
+
+def _wanted(
+    tests: pd.DataFrame, method: str, subject: str, metrics: tuple[str, ...], motion: bool
+) -> list[tuple[str, pd.Series | None]]:
+    own = tests[(tests["method"] == method) & (tests["subject"].astype(str) == subject)]
+    chance = own[own["test"] == "above_chance"].drop_duplicates("metric").set_index("metric")
+    found = [(name, chance.loc[name] if name in chance.index else None) for name in metrics]
+    if motion:
+        pairing = own[own["test"] == "motion_pairing"]
+        found.append(("motion_pairing", pairing.iloc[0] if len(pairing) else None))
+    return found

@@ -1,0 +1,120 @@
+"""The leaderboard: methods x metrics x subjects x data sets on one self-contained page."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from mind_animator.artefacts.tables import read_table
+from mind_animator.artefacts.video import write_mp4
+from mind_animator.report.page import data_uri
+
+TEMPLATE = Path(__file__).with_name("leaderboard.html.j2")
+PUBLISHED = Path(__file__).with_name("published.tsv")
+SCORES = (
+    "dataset", "method", "subject", "clips", "metric", "mean", "low", "high", "level", "n_clips", "n_expected", "status",
+)  # fmt: skip
+METRICS = ("metric", "label", "unit", "direction", "definition")
+
+
+@dataclass(frozen=True)
+class ClipVideo:
+    """A video of one clip: truth on the left, reconstruction on the right.
+
+    Attributes
+    ----------
+    dataset, method, subject, clip : str
+    source : str
+        Data URI of an mp4 file.
+    """
+
+    dataset: str
+    method: str
+    subject: str
+    clip: str
+    source: str
+
+
+def build_leaderboard(
+    summary: pd.DataFrame,
+    *,
+    floors: Sequence[str],
+    videos: Sequence[ClipVideo] = (),
+    title: str = "Reconstructing video from fMRI: a leaderboard",
+    subtitle: str = "",
+) -> str:
+    """The page's HTML: no outside link, works from a file, on a phone too.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``summary.tsv`` of one or several data sets, one below the other.
+    floors : sequence of str
+        Methods that are floors: marked, and what the others are measured from.
+    videos : sequence of ClipVideo
+    title, subtitle : str
+        Plain text.
+
+    Returns
+    -------
+    str
+        Values that others published stand in a table of their own (`PUBLISHED`), each with its source.
+    """
+    if not len(summary):
+        raise ValueError("Expected at least one score, got an empty summary.")
+    metrics = summary[list(METRICS)].drop_duplicates("metric").rename(columns={"metric": "name"})
+    data = {
+        "scores": _records(summary[list(SCORES)]),
+        "metrics": _records(metrics),
+        "floors": list(floors),
+        "videos": [asdict(video) for video in videos],
+        "published": _records(read_published()),
+    }
+    # '<' inside a script element could end it
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text())
+    # markup is safe: no '<' is left in it, and JSON.parse reads it as data
+    return template.render(title=title, subtitle=subtitle, data=Markup(text))
+
+
+def read_published() -> pd.DataFrame:
+    """Values that papers print: ``method, year, dataset, metric, value, unit, source, second_hand``, all text."""
+    columns = ("method", "year", "dataset", "metric", "value", "unit", "source", "second_hand")
+    table = read_table(PUBLISHED, columns)
+    raw = pd.read_csv(PUBLISHED, sep="\t", dtype=str)  # values as printed: .390, not 0.39
+    return raw[list(columns)].loc[table.index]
+
+
+def side_by_side(truth: np.ndarray, prediction: np.ndarray, rate: float, *, size: int = 128) -> str:
+    """Truth and prediction next to each other as a data URI of an mp4 file.
+
+    Parameters
+    ----------
+    truth, prediction : array of shape (frame, height, width, 3), uint8
+        One shape, square.
+    rate : float
+        Frames a second.
+    size : int
+        Height of the video, about: small frames are enlarged by whole pixels, large ones thinned out.
+    """
+    both = np.concatenate([truth, prediction], axis=2)
+    height = both.shape[1]
+    factor, step = max(1, size // height), max(1, height // (2 * size))
+    both = both[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
+    both = both[:, : both.shape[1] // 2 * 2, : both.shape[2] // 2 * 2]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_mp4(path, both, rate, crf=23)
+        return data_uri(path)
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """Rows as plain values, nan as None."""
+    return json.loads(table.to_json(orient="records"))

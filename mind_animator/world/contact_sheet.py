@@ -1,0 +1,69 @@
+"""A picture by which a person judges the small models: stills, and what they make of them."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from mind_animator.artefacts.files import atomic
+from mind_animator.world import measure_models, models, scenes
+
+ROWS = ("still", "autoencoder", "from its caption")
+
+
+def contact_sheet(folder: Path, seed: int = 1, steps: int = 25, guidance: float = 3.0) -> np.ndarray:
+    """Draw every noun in two scenes, and below each what autoencoder and generator make of it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the generator in Stable Diffusion's layout.
+    seed : int
+        Of stills and noise.
+    steps : int
+        DDIM steps.
+    guidance : float
+        Weight of classifier-free guidance.
+
+    Returns
+    -------
+    ndarray (height, width, 3) uint8
+        Two blocks of three rows (``ROWS``) and twelve columns.
+    """
+    rng = np.random.default_rng((seed, 3))
+    blocks = []
+    for shift in (0, 3):
+        shots = [
+            replace(scenes.sample_still(rng), noun=noun, scene=scene)
+            for noun, scene in zip(
+                scenes.NOUNS, itertools.islice(itertools.cycle(scenes.SCENES), shift, None), strict=False
+            )
+        ]
+        frames = np.stack([scenes.render_frame(shot, 0.5, models.IMAGE_SIZE) for shot in shots])
+        stills = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
+        with torch.no_grad():
+            decoded = measure_models.reconstruct(AutoencoderKL.from_pretrained(folder / "vae").eval(), stills)
+        captions = [scenes.caption(shot) for shot in shots]
+        made = measure_models.generate(folder, captions, steps, guidance, seed + shift)
+        blocks += [_strip(stills), _strip(decoded), _strip(made)]
+    return np.concatenate(blocks)
+
+
+def _strip(frames: Tensor) -> np.ndarray:
+    """Frames (frame, 3, 64, 64) side by side, doubled in size, a white line below."""
+    strip = np.concatenate(list(frames.permute(0, 2, 3, 1).numpy()), axis=1)
+    doubled = cv2.resize(strip, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    return np.pad(doubled, ((0, 4), (0, 0), (0, 0)), constant_values=255)
+
+
+def write_contact_sheet(path: Path, folder: Path, **options: float) -> None:
+    """Write ``contact_sheet`` as PNG, atomically."""
+    done, encoded = cv2.imencode(".png", contact_sheet(folder, **options)[..., ::-1])
+    assert done
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

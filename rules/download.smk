@@ -1,0 +1,146 @@
+"""Archives -> the data set's files. Only what is missing is fetched; what is here is never touched."""
+
+# Downloads of a run come before all else, so that missing terms or files stop it early.
+DOWNLOAD_FIRST = 1000
+DOWNLOADS = plan_downloads(DATASET)
+DATA_ROOT = CONFIG.dataset.data_root
+
+
+if DOWNLOADS.files or DOWNLOADS.zips:
+
+    rule fetch_file:
+        output:
+            file=f"{DATA_ROOT}/{{file}}",
+        wildcard_constraints:
+            file=pattern_of(archive.file for archive in DOWNLOADS.files),
+        log:
+            f"{R}/logs/fetch_file/{{file}}.log",
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        priority: DOWNLOAD_FIRST
+        localrule: True
+        params:
+            # not tracked (it names threads): a file that is here is never fetched anew
+            archive=lambda wildcards, threads: ARCHIVE_OF[wildcards.file],
+            dataset=lambda wildcards, threads: DATASET_JSON,
+        message:
+            "Fetching {wildcards.file}"
+        shell:
+            "python -m workflow_scripts.fetch_archive"
+            " --dataset {params.dataset:q}"
+            " --archive {params.archive:q}"
+            " --output {output.file:q}"
+            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+
+    use rule fetch_file as fetch_archive with:
+        output:
+            file=temp(f"{DATA_ROOT}/{{file}}"),
+        wildcard_constraints:
+            file=pattern_of(archive.file for archive in DOWNLOADS.zips),
+        log:
+            f"{R}/logs/fetch_archive/{{file}}.log",
+
+
+for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
+
+    rule:
+        name:
+            f"unpack_{zip_to_unpack.name}"
+        input:
+            archive=f"{DATA_ROOT}/{zip_to_unpack.file}",
+        output:
+            [f"{DATA_ROOT}/{file}" for file in files_to_unpack],
+        log:
+            f"{R}/logs/unpack_archive/{zip_to_unpack.name}.log",
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        priority: DOWNLOAD_FIRST
+        localrule: True
+        params:
+            archive=zip_to_unpack.name,
+            # not tracked (it names threads)
+            dataset=lambda wildcards, threads: DATASET_JSON,
+        message:
+            "Unpacking {input.archive}"
+        shell:
+            "python -m workflow_scripts.unpack_archive"
+            " --dataset {params.dataset:q}"
+            " --archive {params.archive:q}"
+            " --zip {input.archive:q}"
+            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+
+
+if DOWNLOADS.by_hand:
+
+    rule request_files:
+        """Files that a person has to bring: says which, and where from."""
+        output:
+            [str(path) for path in DOWNLOADS.by_hand],
+        log:
+            f"{R}/logs/request_files.log",
+        conda:
+            "../envs/cpu.yaml"
+        priority: DOWNLOAD_FIRST
+        localrule: True
+        params:
+            # not tracked (it names threads)
+            dataset=lambda wildcards, threads: DATASET_JSON,
+        message:
+            "Looking for files that cannot be downloaded"
+        shell:
+            "python -m workflow_scripts.check_data --require"
+            " --dataset {params.dataset:q}"
+            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+
+
+rule check_splits:
+    input:
+        tables=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+        frames=expand(f"{R}/stimuli/{{segment}}.h5", segment=SEGMENTS),
+    output:
+        table=f"{R}/stimuli/splits.tsv",
+    log:
+        f"{R}/logs/check_splits.log",
+    benchmark:
+        f"{R}/benchmarks/check_splits.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        code=code_digest("workflow_scripts/check_splits.py"),
+    message:
+        "Making sure that no test film is trained on"
+    shell:
+        "python -m workflow_scripts.check_splits"
+        " --tables {input.tables}"
+        " --frames {input.frames}"
+        " --output {output.table}"
+        " > {log} 2>&1"
+
+
+rule download:
+    """Every file that the pipeline reads."""
+    input:
+        [str(path) for path in DATASET.sources()],
+
+
+rule check_data:
+    """What is here, what is missing, what is wrong: a table, made anew at every call."""
+    log:
+        f"{R}/logs/check_data.log",
+    conda:
+        "../envs/cpu.yaml"
+    localrule: True
+    params:
+        table=f"{R}/check_data.tsv",
+        dataset=lambda wildcards, threads: DATASET_JSON,
+    shell:
+        "python -m workflow_scripts.check_data"
+        " --dataset {params.dataset:q}"
+        " --table {params.table:q}"
+        " 2>&1 | tee {log:q}"

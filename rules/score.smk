@@ -1,0 +1,246 @@
+"""Videos -> numbers, each beside its floor, with intervals and tests."""
+
+
+rule derive_floor:
+    input:
+        files=frames_derived_from,
+        tables=TEST_TABLES,
+    output:
+        frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+        video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+    log:
+        f"{R}/logs/derive_floor/{{method}}/sub-{{subject}}-{{shard}}.log",
+    wildcard_constraints:
+        method=methods_by("frames"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=60,
+    params:
+        code=lambda wildcards: code_digest(
+            "workflow_scripts/derive_floor.py", METHODS[wildcards.method].module
+        ),
+        kind=lambda wildcards: METHODS[wildcards.method].kind,
+        settings=lambda wildcards: METHODS[wildcards.method].reconstruction_settings(),
+        shard_size=CONFIG.shards.reconstruction,
+        seed=CONFIG.seed,
+        rate=CONFIG.stimuli.rate,
+    message:
+        "Deriving {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.derive_floor"
+        " --kind {params.kind}"
+        " --settings {params.settings:q}"
+        " --tables {input.tables}"
+        " --files {input.files:q}"
+        " --shard {wildcards.shard}"
+        " --shard-size {params.shard_size}"
+        " --seed {params.seed}"
+        " --rate {params.rate}"
+        " --frames {output.frames}"
+        " --video {output.video}"
+        " > {log} 2>&1"
+
+
+rule encode_truth:
+    input:
+        stimuli=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
+        tables=TEST_TABLES,
+        vit=local_model("vit"),
+        videomae=local_model("videomae"),
+        clip=local_model("clip"),
+        vificlip=local_model("vificlip"),
+    output:
+        truth=f"{R}/scores/truth.h5",
+    log:
+        f"{R}/logs/encode_truth.log",
+    benchmark:
+        f"{R}/benchmarks/encode_truth.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 2
+    resources:
+        gpu=gpu_count,
+        mem_mb=6_000,
+        runtime=120,
+    params:
+        code=code_digest("workflow_scripts/encode_truth.py"),
+        models=CONFIG.models.model_dump_json(
+            include={"vit", "videomae", "clip", "vificlip", "lock"}
+        ),
+        revisions=[
+            pinned_model(name) for name in ("vit", "videomae", "clip", "vificlip")
+        ],
+        size=CONFIG.scoring.size,
+        frames=SCORED_FRAMES,
+        rate=SCORED_FRAMES * CONFIG.stimuli.rate / CONFIG.stimuli.frames,
+        batch=CONFIG.scoring.batch,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    message:
+        "Encoding the truth for all scores"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_truth"
+        " --stimuli {input.stimuli}"
+        " --tables {input.tables}"
+        " --size {params.size}"
+        " --frames {params.frames}"
+        " --rate {params.rate}"
+        " --batch {params.batch}"
+        " --models {params.models:q}"
+        " --device {params.device}"
+        " --threads {threads}"
+        " --truth {output.truth}"
+        " > {log} 2>&1"
+
+
+rule score_method:
+    input:
+        truth=f"{R}/scores/truth.h5",
+        tables=TEST_TABLES,
+        reconstructions=lambda wildcards: reconstructions_of(
+            wildcards.method, wildcards.subject
+        ),
+    output:
+        scores=f"{R}/scores/{{method}}/sub-{{subject}}.parquet",
+        table=f"{R}/scores/{{method}}/sub-{{subject}}.tsv",
+        pairs=f"{R}/scores/{{method}}/sub-{{subject}}.pairs.h5",
+    log:
+        f"{R}/logs/score_method/{{method}}/sub-{{subject}}.log",
+    benchmark:
+        f"{R}/benchmarks/score_method/{{method}}/sub-{{subject}}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=6_000,
+        runtime=240,
+    params:
+        code=code_digest("workflow_scripts/score_method.py"),
+        models=CONFIG.models.model_dump_json(
+            include={"vit", "videomae", "clip", "vificlip", "lock"}
+        ),
+        settings=scoring_settings,
+        frames=SCORED_FRAMES,
+        seed=CONFIG.seed,
+        name=CONFIG.dataset.name,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    message:
+        "Scoring {wildcards.method}, subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_method"
+        " --truth {input.truth}"
+        " --tables {input.tables}"
+        " --reconstructions {input.reconstructions}"
+        " --dataset {params.name}"
+        " --method {wildcards.method}"
+        " --subject {wildcards.subject}"
+        " --settings {params.settings:q}"
+        " --frames {params.frames}"
+        " --models {params.models:q}"
+        " --seed {params.seed}"
+        " --workers {threads}"
+        " --device {params.device}"
+        " --scores {output.scores}"
+        " --table {output.table}"
+        " --pairs {output.pairs}"
+        " > {log} 2>&1"
+
+
+rule score_retrieval:
+    input:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        text=test_features("text"),
+        image=test_features("image"),
+        extra_text=further_candidates("text"),
+        extra_image=further_candidates("image"),
+        tables=TEST_TABLES,
+    output:
+        scores=f"{R}/scores/{{method}}/sub-{{subject}}.decoded.parquet",
+        pairs=f"{R}/scores/{{method}}/sub-{{subject}}.decoded.pairs.h5",
+    log:
+        f"{R}/logs/score_retrieval/{{method}}/sub-{{subject}}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        code=code_digest("workflow_scripts/score_retrieval.py"),
+        block=CONFIG.scoring.block,
+        name=CONFIG.dataset.name,
+        # not tracked: derived from input
+        extra=lambda wildcards, input: (
+            f"--extra-text {input.extra_text} --extra-image {input.extra_image}"
+            if input.extra_text
+            else ""
+        ),
+    message:
+        "Scoring the decoded features of {wildcards.method}, subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_retrieval"
+        " --predictions {input.predictions}"
+        " --text {input.text}"
+        " --image {input.image}"
+        " {params.extra}"
+        " --tables {input.tables}"
+        " --block {params.block}"
+        " --dataset {params.name}"
+        " --method {wildcards.method}"
+        " --subject {wildcards.subject}"
+        " --scores {output.scores}"
+        " --pairs {output.pairs}"
+        " > {log} 2>&1"
+
+
+rule test_methods:
+    input:
+        scores=scores_of(METHODS, ".parquet"),
+        pairs=scores_of(METHODS, ".pairs.h5"),
+        decoded=scores_of(PREDICTING, ".decoded.parquet"),
+        decoded_pairs=scores_of(PREDICTING, ".decoded.pairs.h5"),
+    output:
+        tests=f"{R}/scores/tests.tsv",
+        summary=f"{R}/scores/summary.tsv",
+        retrieval=f"{R}/scores/retrieval.tsv",
+    log:
+        f"{R}/logs/test_methods.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        code=code_digest("workflow_scripts/test_methods.py"),
+        settings=CONFIG.scoring.model_dump_json(
+            include={"block", "permutations", "bootstraps", "confidence", "moving"}
+        ),
+        swaps=swaps(),
+        seed=CONFIG.seed,
+    message:
+        "Testing all methods against each other and against chance"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.test_methods"
+        " --scores {input.scores}"
+        " --pairs {input.pairs}"
+        " --decoded {input.decoded}"
+        " --decoded-pairs {input.decoded_pairs}"
+        " --swaps {params.swaps}"
+        " --settings {params.settings:q}"
+        " --seed {params.seed}"
+        " --tests {output.tests}"
+        " --summary {output.summary}"
+        " --retrieval {output.retrieval}"
+        " > {log} 2>&1"
+
+
+rule score:
+    """All scores, tests and summaries."""
+    input:
+        f"{R}/scores/summary.tsv",

@@ -1,0 +1,137 @@
+"""What the decoders aim at."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.tables import write_table
+from mind_animator.config.features import FeaturesConfig
+from mind_animator.errors import InputError
+from mind_animator.features.targets import clip_generator, image_targets
+from mind_animator.models.embed import embed_pictures, embed_texts, encode_prompts
+from mind_animator.models.load import load_clip, load_text_encoder, load_vae
+from workflow_scripts.encode_frames import main as encode_frames
+from workflow_scripts.encode_text import main as encode_text
+
+CLIPS = [f"one-{index:05d}" for index in range(4)] + [f"two-{index:05d}" for index in range(3)]
+CAPTIONS = [
+    "a horse",
+    "a car in a city",
+    "a pig, and then a frog",
+    "a fish",
+    "a ball",
+    "",
+    "a turtle in space",
+]
+
+
+@pytest.fixture(scope="module")
+def clip(random_models):
+    return load_clip(random_models / "clip")
+
+
+@pytest.fixture(scope="module")
+def vae(random_models):
+    return load_vae(random_models / "sd")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    coarse = np.random.default_rng(2).integers(0, 255, (7, 4, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(8, 2).repeat(8, 3)
+
+
+def _targets(clip, vae, frames, seed=0, **settings):
+    settings = FeaturesConfig(**({"batch": 8} | settings))
+    found = dict(image_targets(clip, vae, zip(CLIPS, frames, strict=False), settings, seed))
+    return {name: np.stack([found[c][name] for c in found]) for name in ("clip_image", "latents")}
+
+
+@pytest.mark.parametrize(("image", "index"), [("middle", 2), ("first", 0)])
+def test_one_frame_stands_for_a_clip(clip, vae, frames, image, index):
+    got = _targets(clip, vae, frames[:3], image=image)["clip_image"]
+    assert np.allclose(got, embed_pictures(clip, frames[:3, index], 3).numpy(), atol=1e-5)
+
+
+def test_the_mean_of_normalised_embeddings(clip, vae, frames):
+    got = _targets(clip, vae, frames[:3], image="mean")["clip_image"]
+    every = embed_pictures(clip, frames[:3].reshape(-1, 64, 64, 3), 8)
+    slow = (every / every.norm(dim=1, keepdim=True)).reshape(3, 4, -1).mean(dim=1)
+    assert np.allclose(got, slow.numpy(), atol=1e-5)
+
+
+def test_sampled_latents_depend_on_seed_and_name_alone(clip, vae, frames):
+    mean = _targets(clip, vae, frames)["latents"]
+    one = _targets(clip, vae, frames, seed=1, latents="sample")["latents"]
+    assert np.array_equal(one, _targets(clip, vae, frames, seed=1, latents="sample")["latents"])
+    assert not np.allclose(one, _targets(clip, vae, frames, seed=2, latents="sample")["latents"], atol=1e-3)
+    assert not np.allclose(one, mean, atol=1e-3)
+    assert np.allclose(
+        one, _targets(clip, vae, frames, seed=1, latents="sample", batch=16)["latents"], atol=1e-5
+    )
+    draws = [
+        torch.randn(3, generator=clip_generator(*key)).tolist()
+        for key in ((1, "a"), (1, "b"), (2, "a"), (1, "a"))
+    ]
+    assert draws[0] == draws[3] and draws[0] != draws[1] and draws[0] != draws[2]
+
+
+def _segments(folder, frames):
+    write_arrays(folder / "one.h5", {"frames": frames[:4]}, CLIPS[:4])
+    write_arrays(folder / "two.h5", {"frames": frames[4:]}, CLIPS[4:])
+    return [folder / "one.h5", folder / "two.h5"]
+
+
+def _frames_shard(models, files, out, skip, count):
+    encode_frames([
+        "--frames", *map(str, files), "--skip", str(skip), "--count", str(count),
+        "--clip", str(models / "clip"), "--stable-diffusion", str(models / "sd"), "--lock", "none.json",
+        "--settings", '{"batch": 8}', "--seed", "0", "--features", str(out),
+    ])  # fmt: skip
+
+
+def test_shards_of_frames_are_identical_to_the_whole(random_models, frames, tmp_path):
+    one, two = _segments(tmp_path, frames)
+    _frames_shard(random_models, [one, two], tmp_path / "whole.h5", 0, 7)
+    _frames_shard(random_models, [one], tmp_path / "a.h5", 0, 3)
+    _frames_shard(random_models, [one, two], tmp_path / "b.h5", 3, 4)
+    clips, whole = read_arrays(tmp_path / "whole.h5", ["clip_image", "latents"])
+    names, parts = read_arrays([tmp_path / "a.h5", tmp_path / "b.h5"], ["clip_image", "latents"])
+    assert clips == names == CLIPS
+    assert whole["latents"].shape == (7, 4, 4, 8, 8) and whole["latents"].dtype == np.float32
+    for name in whole:
+        assert np.array_equal(whole[name], parts[name])
+    with pytest.raises(InputError, match=r"Expected 8 clips in .*two.h5, got 7"):
+        _frames_shard(random_models, [one, two], tmp_path / "c.h5", 3, 5)
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_text_targets_of_a_shard(random_models, tmp_path):
+    for name, rows in (("a", slice(0, 4)), ("b", slice(4, 7))):
+        write_table(tmp_path / f"{name}.tsv", pd.DataFrame({"clip": CLIPS[rows], "caption": CAPTIONS[rows]}))
+
+    def run(out, files, skip, count, settings):
+        encode_text([
+            "--captions", *[str(tmp_path / f"{file}.tsv") for file in files],
+            "--skip", str(skip), "--count", str(count), "--clip", str(random_models / "clip"),
+            "--stable-diffusion", str(random_models / "sd"), "--lock", "none.json",
+            "--settings", json.dumps(settings), "--features", str(tmp_path / out),
+        ])  # fmt: skip
+        return read_arrays(tmp_path / out, ["clip_text", "condition"])
+
+    clips, whole = run("whole.h5", "ab", 0, 7, {"batch": 4})
+    names, part = run("part.h5", "ab", 2, 4, {"batch": 4})
+    assert clips == CLIPS and names == CLIPS[2:6]
+    for name in whole:
+        assert np.array_equal(whole[name][2:6], part[name])
+    clip, encoder = load_clip(random_models / "clip"), load_text_encoder(random_models / "sd")
+    assert whole["condition"].shape == (7, 19, 128)
+    assert np.allclose(whole["condition"], encode_prompts(encoder, CAPTIONS, 20, 7)[:, 1:].numpy(), atol=1e-5)
+    assert np.allclose(whole["clip_text"], embed_texts(clip, CAPTIONS, 7).numpy(), atol=1e-5)
+    assert run("short.h5", "a", 0, 4, {"batch": 4, "tokens": 7})[1]["condition"].shape == (4, 6, 128)
+    with pytest.raises(InputError, match=r"Expected 9 captions in .*b.tsv, got 7"):
+        run("none.h5", "ab", 3, 6, {})

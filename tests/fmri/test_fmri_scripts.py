@@ -1,0 +1,357 @@
+"""Simulated CIFTI runs through the very scripts that read real ones: planted signal, planted lag, no leak."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mind_animator.artefacts.arrays import read_arrays, read_attrs, read_whole, write_arrays
+from mind_animator.artefacts.cifti import read_cortex, write_series
+from mind_animator.artefacts.cortex import N_CORTEX, area_names, cortex_axis
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.datasets import open_dataset
+from mind_animator.errors import InputError
+from mind_animator.fmri.quality import clip_features
+from mind_animator.world import brains, scenes
+from mind_animator.world.movies import movie_shots
+from workflow_scripts import (
+    draw_lag,
+    draw_quality,
+    measure_stimuli,
+    preprocess_segment,
+    select_voxels,
+    simulate_runs,
+)
+
+MOVIES = ("seg1", "seg2", "test2")
+SEED, NOISE = 5, 2.5
+
+
+def config(root: Path, **options) -> str:
+    options = {"train_movies": 2, "repeats_test": 2, "seed": SEED, "noise": NOISE} | options
+    return DatasetConfig(name="demo", data_root=str(root), options=options).model_dump_json()
+
+
+def simulate(root: Path, movie: str, subject: str = "1", **options) -> None:
+    dataset = open_dataset(DatasetConfig.model_validate_json(config(root, **options)))
+    runs = [str(path) for path in dataset.response_files(subject, movie)]
+    arguments = ["--subject", subject, "--movie", movie, "--seed", str(SEED), "--noise", str(NOISE)]
+    simulate_runs.main([*arguments, "--signal", dataset.options.signal, "--runs", *runs])
+
+
+def preprocess(root: Path, movie: str, output: Path, **settings) -> None:
+    preprocess_segment.main(
+        [
+            "--dataset",
+            config(root),
+            "--subject",
+            "1",
+            "--segment",
+            movie,
+            "--settings",
+            json.dumps(settings),
+            "--output",
+            str(output),
+        ]
+    )
+
+
+def select(root: Path, segments: list[Path], out: Path, **settings) -> None:
+    arguments = ["--dataset", config(root), "--subject", "1", "--settings", json.dumps(settings)]
+    arguments += ["--segments", *map(str, segments), "--responses", str(out / "responses.h5")]
+    arguments += ["--maps", str(out / "maps.h5"), "--voxels", str(out / "voxels.tsv")]
+    select_voxels.main([*arguments, "--quality", str(out / "quality.tsv")])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A subject of the embedded world from runs to responses; the runs are deleted as they are used."""
+    root = tmp_path_factory.mktemp("study")
+    for movie in MOVIES:
+        simulate(root, movie)
+        preprocess(root, movie, root / f"{movie}.h5")
+        for path in (root / "full").rglob("*.nii"):
+            path.unlink()
+    select(root, [root / f"{movie}.h5" for movie in MOVIES], root, voxels={"count": 1500})
+    return root
+
+
+def test_averages(study):
+    clips, arrays = read_arrays(study / "test2.h5", ["mean", "half_1", "half_2"])
+    assert clips == [f"test2-{index:05d}" for index in range(240)]
+    np.testing.assert_allclose(arrays["mean"], (arrays["half_1"] + arrays["half_2"]) / 2, atol=1e-6)
+    by_hand = [
+        np.corrcoef(arrays["half_1"][:, v], arrays["half_2"][:, v])[0, 1] for v in range(0, N_CORTEX, 4001)
+    ]
+    reliability = read_whole(study / "test2.h5", ["reliability"])["reliability"]
+    np.testing.assert_allclose(reliability[::4001], by_hand, atol=1e-5)
+    told = read_attrs(study / "test2.h5")
+    assert (told["split"], told["n_repeats"], told["missing_clips"]) == ("test", 2, 0)
+
+
+def test_planted_vertices_are_reliable_and_others_not(study):
+    maps = read_whole(study / "maps.h5", ["reliability", "area", "selected", "noise_ceiling", "tsnr"])
+    bare = np.strings.slice(maps["area"], 2, None)
+    planted = np.isin(bare, [area for areas in brains.PLANTED.values() for area in areas])
+    assert maps["reliability"][planted].mean() > 0.1
+    # 52,000 vertices, two segments of 240 clips: standard error of the mean 2e-4
+    assert abs(maps["reliability"][~planted].mean()) < 0.002
+    assert maps["noise_ceiling"][planted].mean() > 1.5 * maps["noise_ceiling"][~planted].mean()
+    assert maps["selected"][planted].mean() > 4 * maps["selected"][~planted].mean()
+    assert maps["selected"].sum() == 1500
+    assert (maps["tsnr"] > 20).all()
+
+
+def test_responses(study):
+    clips, arrays = read_arrays(study / "responses.h5", ["responses", "half_1", "half_2"])
+    assert clips == [f"{movie}-{index:05d}" for movie in MOVIES for index in range(240)]
+    np.testing.assert_allclose(arrays["responses"][:480].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(arrays["responses"][:480].std(axis=0), 1, atol=1e-5)
+    assert np.isnan(arrays["half_1"][:480]).all()
+    halves = (arrays["half_1"][480:] + arrays["half_2"][480:]) / 2
+    np.testing.assert_allclose(halves, arrays["responses"][480:], atol=1e-5)
+    voxels = read_whole(study / "responses.h5", ["voxel_index", "area", "noise_ceiling", "t"])
+    assert (np.diff(voxels["voxel_index"]) > 0).all()
+    np.testing.assert_array_equal(voxels["area"], area_names()[voxels["voxel_index"]])
+    table = read_table(study / "voxels.tsv", ("area", "voxels", "selected"))
+    assert (table["voxels"].sum(), table["selected"].sum(), len(table)) == (N_CORTEX, 1500, 360)
+    quality = read_table(study / "quality.tsv", ("run", "median_tsnr", "reliability_selected"))
+    assert quality["run"].tolist() == [f"{m}_{r}_Atlas.dtseries.nii" for m in MOVIES for r in (1, 2)]
+
+
+def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
+    rows, frames_at = [], 0.25 * np.arange(8)
+    for movie in MOVIES:
+        shots = movie_shots(movie, SEED)
+        clips = []
+        for onset in 2.0 * np.arange(240):
+            shown = [scenes.shot_at(shots, onset + t) for t in frames_at]
+            clips.append(
+                [
+                    scenes.render_frame(s, onset + t - s.onset, 16)
+                    for s, t in zip(shown, frames_at, strict=True)
+                ]
+            )
+        frames = np.array(clips)
+        names = [f"{movie}-{index:05d}" for index in range(240)]
+        write_arrays(study / f"{movie}.frames.h5", {"frames": frames}, names)
+        table = {"clip": names, "segment": movie, "movie": movie, "onset": 2.0 * np.arange(240)}
+        write_table(study / f"{movie}.tsv", pd.DataFrame(table))
+        rows.append(clip_features(frames[0])["luminance"])
+    measure_stimuli.main(
+        [
+            "--frames",
+            *(str(study / f"{m}.frames.h5") for m in MOVIES),
+            "--features",
+            str(study / "features.tsv"),
+        ]
+    )
+    measured = read_table(study / "features.tsv", ("luminance",)).set_index("clip")["luminance"]
+    np.testing.assert_allclose(measured[[f"{m}-00000" for m in MOVIES]], rows, rtol=1e-6)
+    arguments = [
+        "--subject",
+        "1",
+        "--responses",
+        str(study / "responses.h5"),
+        "--features",
+        str(study / "features.tsv"),
+    ]
+    arguments += ["--clips", *(str(study / f"{m}.tsv") for m in MOVIES)]
+    arguments += ["--table", str(study / "lag.tsv"), "--figure", str(study / "lag.png")]
+    capsys.readouterr()
+    draw_lag.main([*arguments, "--lag", "4"])
+    lag = read_table(study / "lag.tsv", ("feature", "lag", "correlation", "peak", "note"))
+    assert (lag.loc[lag["feature"] == "luminance", "peak"] == 4).all()
+    assert not lag["note"].str.startswith("warning").any()
+    assert capsys.readouterr().err == ""
+    assert (study / "lag.png").read_bytes().startswith(b"\x89PNG")
+    # responses that come a volume too early, as if the lag had been taken for 6 s
+    clips, arrays = read_arrays(study / "responses.h5", ["responses"])
+    early = np.concatenate([np.roll(part, -1, axis=0) for part in np.split(arrays["responses"], 3)])
+    write_arrays(study / "early.h5", {"responses": early}, clips)
+    arguments[arguments.index("--responses") + 1] = str(study / "early.h5")
+    draw_lag.main([*arguments, "--lag", "4"])
+    assert "subject 1, luminance: warning: the peak is at 2 s, the config says 4 s" in capsys.readouterr().err
+
+
+def test_quality_figure(study):
+    draw_quality.main(
+        [
+            "--subject",
+            "1",
+            "--maps",
+            str(study / "maps.h5"),
+            "--voxels",
+            str(study / "voxels.tsv"),
+            "--figure",
+            str(study / "quality.png"),
+        ]
+    )
+    assert (study / "quality.png").stat().st_size > 20_000
+
+
+def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
+    dataset = open_dataset(
+        DatasetConfig.model_validate_json(config(tmp_path, skip_delayed_run=False, repeats_test=9))
+    )
+    late = dataset._run_file("3", "test2", 9, "cifti")
+    usual = dataset._run_file("3", "test2", 8, "cifti")
+    arguments = [
+        "--subject",
+        "3",
+        "--movie",
+        "test2",
+        "--seed",
+        str(SEED),
+        "--signal",
+        "full",
+        "--noise",
+        "0.3",
+    ]
+    simulate_runs.main([*arguments, "--runs", str(late), str(usual)])
+    driven = np.flatnonzero(np.strings.slice(area_names(), 2, None) == "MT")
+    first, second = read_cortex(late)[:, driven], read_cortex(usual)[:, driven]
+    together = [
+        np.mean([np.corrcoef(first[s : s + 200, v], second[: 200, v])[0, 1] for v in range(len(driven))])
+        for s in range(10)
+    ]  # fmt: skip
+    assert int(np.argmax(together)) == 5  # 10 s
+    content = usual.read_bytes()
+    usual.unlink()
+    simulate_runs.main([*arguments, "--runs", str(usual)])
+    assert usual.read_bytes() == content
+
+
+def small_segment(path: Path, split: str, seed: int, n_repeats: int = 2) -> None:
+    """What preprocess_segment writes, of 12 clips."""
+    rng = np.random.default_rng(seed)
+    name = path.stem
+    mean = rng.normal(size=(12, N_CORTEX)).astype(np.float32)
+    mean[:, 11] = 0
+    reliability = rng.uniform(-0.2, 0.9, N_CORTEX).astype(np.float32)
+    reliability[11] = np.nan
+    halves = {"half_1": mean + 0.1, "half_2": mean - 0.1} if split == "test" else {}
+    attrs = {
+        "segment": name,
+        "split": split,
+        "n_repeats": n_repeats,
+        "missing_clips": 0,
+        "runs": '[{"run": "a"}]',
+    }
+    write_arrays(
+        path,
+        {"mean": mean, **halves},
+        [f"{name}-{i:05d}" for i in range(12)],
+        attrs,
+        {"reliability": reliability},
+    )
+
+
+@pytest.fixture
+def segments(tmp_path) -> list[Path]:
+    paths = [tmp_path / f"{name}.h5" for name in ("seg1", "seg2", "seg3", "test2")]
+    for seed, path in enumerate(paths):
+        small_segment(path, "test" if path.stem == "test2" else "train", seed)
+    return paths
+
+
+def test_test_segments_decide_nothing(tmp_path, segments):
+    """A leak planted on purpose: a test segment of other content must not move what is trained on."""
+    select(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
+    small_segment(segments[-1], "test", 99)
+    select(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
+    one, other = (read_arrays(tmp_path / run / "responses.h5", ["responses"])[1]["responses"] for run in "ab")
+    np.testing.assert_array_equal(one[:36], other[:36])
+    assert not np.allclose(one[36:], other[36:])
+    index = [read_whole(tmp_path / run / "responses.h5", ["voxel_index"])["voxel_index"] for run in "ab"]
+    np.testing.assert_array_equal(*index)
+    select(tmp_path, segments, tmp_path / "c", voxels={"count": 50}, scaling="released_code")
+    own = read_arrays(tmp_path / "c" / "responses.h5", ["responses"])[1]["responses"]
+    np.testing.assert_array_equal(own[:36], one[:36])
+    np.testing.assert_allclose(own[36:].mean(axis=0), 0, atol=1e-6)
+
+
+def test_a_training_segment_decides(tmp_path, segments):
+    select(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
+    small_segment(segments[1], "train", 98)
+    select(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
+    index = [read_whole(tmp_path / run / "responses.h5", ["voxel_index"])["voxel_index"] for run in "ab"]
+    assert not np.array_equal(*index)
+
+
+def test_every_way_of_choosing(tmp_path, segments):
+    np.save(tmp_path / "mask.npy", np.array([7, 5, 11]))
+    for settings, expected in (
+        ({"mask": str(tmp_path / "mask.npy")}, [5, 7, 11]),
+        ({"areas": ["MT", "L_V1"]}, np.flatnonzero(np.isin(area_names(), ["L_MT", "R_MT", "L_V1"]))),
+    ):
+        select(tmp_path, segments, tmp_path / "a", voxels=settings)
+        index = read_whole(tmp_path / "a" / "responses.h5", ["voxel_index"])["voxel_index"]
+        np.testing.assert_array_equal(index, expected)
+    responses = read_arrays(tmp_path / "a" / "responses.h5", ["responses"])[1]["responses"]
+    assert np.isfinite(responses).all()
+
+
+def test_constant_voxels_are_counted_and_zero(tmp_path, segments):
+    np.save(tmp_path / "mask.npy", np.array([7, 11]))
+    select(tmp_path, segments, tmp_path, voxels={"mask": str(tmp_path / "mask.npy")})
+    _, arrays = read_arrays(tmp_path / "responses.h5", ["responses"])
+    assert (arrays["responses"][:, 1] == 0).all()
+    assert read_attrs(tmp_path / "responses.h5")["constant_voxels"] == 1
+
+
+def test_bad_choices(tmp_path, segments):
+    for settings, text in (
+        ({"count": 60_000}, r"^Expected 1 to 59411 voxels .*got count=60000\. \(subject 1; fmri\.voxels\)$"),
+        ({"threshold": 1e-12}, r"^Expected voxels with a corrected p below 1e-12, got none"),
+        ({"areas": ["V99"]}, r"got \['V99'\]\. \(subject 1; fmri\.voxels\)$"),
+        ({"mask": "/no/mask.npy"}, r"^Expected a \.npy file at /no/mask\.npy"),
+        ({"count": 5, "areas": ["V1"]}, "exactly one of count, threshold, areas, mask"),
+    ):
+        with pytest.raises(InputError, match=text):
+            select(tmp_path, segments, tmp_path, voxels=settings)
+    with pytest.raises(InputError, match=r"^Expected at least 2 training segments with repeats .*got 1: use"):
+        select(tmp_path, [segments[0], segments[3]], tmp_path, voxels={"count": 5})
+    assert not (tmp_path / "responses.h5").exists()
+
+
+def test_a_broken_run_stops_the_segment_and_leaves_nothing(tmp_path):
+    dataset = open_dataset(DatasetConfig.model_validate_json(config(tmp_path)))
+    paths = dataset.response_files("1", "seg1")
+    for path, n_volumes in zip(paths, (245, 244), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_series(path, np.ones((N_CORTEX, n_volumes), np.float32), cortex_axis(), 2.0)
+    output = tmp_path / "out" / "seg1.h5"
+    with pytest.raises(InputError, match=rf"^Expected 245 or 246 volumes in {paths[1]}, got 244\.$"):
+        preprocess(tmp_path, "seg1", output)
+    assert not list(tmp_path.glob("out/*"))
+    for arguments, text in (
+        (["--subject", "9", "--segment", "seg1"], "got '9'"),
+        (["--subject", "1", "--segment", "seg9"], "got 'seg9'"),
+    ):
+        with pytest.raises(InputError, match=text):
+            preprocess_segment.main(
+                ["--dataset", config(tmp_path), *arguments, "--settings", "{}", "--output", str(output)]
+            )
+
+
+def test_bad_simulations(tmp_path):
+    arguments = [
+        "--seed",
+        "0",
+        "--signal",
+        "full",
+        "--noise",
+        "1",
+        "--runs",
+        str(tmp_path / "seg1_1_Atlas.dtseries.nii"),
+    ]
+    with pytest.raises(InputError, match=r"^Expected --subject to be a number, got 'a'\.$"):
+        simulate_runs.main(["--subject", "a", "--movie", "seg1", *arguments])
+    with pytest.raises(
+        InputError, match=r"^Expected --runs to be named seg2_<run>_\*, got seg1_1_Atlas\.dtseries\.nii\.$"
+    ):
+        simulate_runs.main(["--subject", "1", "--movie", "seg2", *arguments])

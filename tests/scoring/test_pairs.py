@@ -1,0 +1,110 @@
+"""Pair scores: every prediction against the aligned truths of other clips, by definition and by look-up."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+
+from mind_animator.errors import InputError
+from mind_animator.metrics import pixel
+from mind_animator.metrics.nway import nway_image, nway_video
+from mind_animator.metrics.pairs import hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
+from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
+
+
+def smooth(rng, count, frames=3, size=24):
+    small = rng.integers(0, 256, (count * frames, 5, 5, 3), dtype=np.uint8)
+    large = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC) for picture in small]
+    return np.array(large).reshape(count, frames, size, size, 3)
+
+
+def test_ssim_and_hue_pairs_equal_the_metrics(rng):
+    truths, predictions = smooth(rng, 3), smooth(rng, 4)
+    truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
+    before = truths.copy()
+    ssim, hue = ssim_pairs(truths, predictions), hue_pairs(truths, predictions)
+    for row, prediction in enumerate(predictions):
+        for column, truth in enumerate(truths):
+            # float32 moments about the mean: variances up to 1e4 keep 6 digits, so does each quotient
+            assert abs(ssim[row, column] - pixel.ssim(truth, prediction).mean()) < 1e-5
+            assert abs(hue[row, column] - pixel.hue_circular_corr(truth, prediction).mean()) < 1e-12
+    np.testing.assert_array_equal(truths, before)
+
+
+def test_missing_sides_are_nan(rng):
+    truths, predictions = list(smooth(rng, 3)), list(smooth(rng, 3))
+    truths[0], predictions[2] = None, None
+    for values in (ssim_pairs(truths, predictions), hue_pairs(truths, predictions)):
+        nothing = np.zeros((3, 3), bool)
+        nothing[2, :] = nothing[:, 0] = True
+        np.testing.assert_array_equal(np.isnan(values), nothing)
+
+
+class Given:
+    """A source of arrays; a clip that is not there is an error, as everywhere."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def read(self, clip):
+        if clip not in self.frames:
+            raise InputError(f"Expected clip '{clip}', found none.")
+        return self.frames[clip]
+
+
+def test_pixel_pairs_by_offset(rng):
+    names = [f"c{index}" for index in range(6)]
+    truth, prediction = (dict(zip(names, smooth(rng, 6, 2, 32), strict=True)) for _ in range(2))
+    del prediction["c4"]
+    rows = np.array([[0, 1], [2, 3], [4, 5]])
+    found = dict(pixel_pairs(rows, names, Given(truth), Given(prediction), size=32))
+    for block in range(3):
+        for other in range(3):
+            for offset in range(2):
+                value = found[offset]["ssim"][block, other]
+                clip = names[rows[block, offset]]
+                if clip == "c4":
+                    assert np.isnan(value)
+                    continue
+                direct = pixel.ssim(truth[names[rows[other, offset]]], prediction[clip]).mean()
+                assert abs(value - direct) < 1e-5
+    smaller = dict(pixel_pairs(rows, names, Given(truth), Given(truth), size=16))
+    np.testing.assert_allclose(np.diag(smaller[0]["ssim"]), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_nway_pairs_equal_the_metric(rng, kind):
+    shape = (6, 3, 12) if kind == "image" else (6, 12)
+    truths, predictions = (rng.integers(0, 5, shape).astype(np.float32) for _ in range(2))  # with ties
+    rows = np.array([[0, 1], [2, 3], [4, 5]])
+    pairs = nway_pairs(truths, predictions, rows, n_way=2)
+    accuracy = nway_image if kind == "image" else nway_video
+    for block in range(3):
+        for other in range(3):
+            for offset in range(2):
+                sides = (truths[rows[other, offset]], predictions[rows[block, offset]])
+                direct = accuracy(*map(torch.from_numpy, sides), n_way=2)
+                assert abs(pairs[block, other, offset] - float(direct)) < 1e-12
+    truths[0] = np.nan
+    predictions[3] = np.nan
+    nothing = np.zeros((3, 3, 2), bool)
+    nothing[:, 0, 0] = nothing[1, :, 1] = True
+    np.testing.assert_array_equal(np.isnan(nway_pairs(truths, predictions, rows, n_way=2)), nothing)
+
+
+def test_rank_pairs_equal_retrieval(rng):
+    queries, candidates = rng.standard_normal((12, 4)), rng.standard_normal((12, 4))
+    candidates[5] = candidates[2]  # captions repeat
+    rows = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+    ranks, top = rank_pairs(queries, candidates, rows)
+    own = retrieval_ranks(queries, candidates, np.arange(12))
+    for block in range(3):
+        np.testing.assert_array_equal(ranks[block, block], own.middle[rows[block]])
+        np.testing.assert_allclose(top[block, block], top_k_hits(own, 10)[rows[block]], atol=1e-12)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries, candidates)]
+    similarity = np.round(unit[0] @ unit[1].T, 12)
+    slow = np.array([rankdata(-row) for row in similarity])
+    for block in range(3):
+        for other in range(3):
+            np.testing.assert_allclose(ranks[block, other], slow[rows[block], rows[other]])

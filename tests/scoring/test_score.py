@@ -1,0 +1,220 @@
+"""Scoring streams clip by clip: the same numbers by any number of workers, a reason for whatever is missing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.streams import ClipReader, read_pairs, read_problems, write_pairs, write_problems, write_stream
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.errors import InputError
+from mind_animator.metrics import motion, pixel
+from mind_animator.metrics.catalogue import metric, metric_names
+from mind_animator.metrics.judge import judge
+from mind_animator.metrics.networks import frames_for
+from mind_animator.metrics.score import COLUMNS, Networks, embed_clips, score_clips
+from mind_animator.metrics.sources import ArraySource
+from mind_animator.metrics.truth import encode_truth
+from workflow_scripts import encode_truth as encode_script
+from workflow_scripts import score_method as score_script
+
+SIZE, FRAMES = 24, 4
+CLIPS = [f"t-{index:05d}" for index in range(6)]
+SETTINGS = ScoringConfig(size=SIZE, frames=FRAMES, n_ways=(2, 5), block=2, shuffles=5, batch=4)
+
+
+def moving(rng, count):
+    import cv2
+
+    found = []
+    for _ in range(count):
+        large = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+        dx, dy = rng.integers(-2, 3, 2)
+        found.append([large[20 + k * dy : 20 + k * dy + SIZE, 20 + k * dx : 20 + k * dx + SIZE] for k in range(FRAMES)])
+    return np.array(found)
+
+
+def linear(rng, dim):
+    """A 'network': a fixed linear map of the frame's coarse colours, the same for any batch."""
+    weights = rng.standard_normal((3 * 4 * 4, dim)).astype(np.float32)
+
+    def embed(frames):
+        coarse = frames[:, ::6, ::6].reshape(len(frames), -1).astype(np.float32)
+        return np.stack([row @ weights for row in coarse])
+
+    return embed
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    truth, prediction = moving(rng, 6), moving(rng, 6)
+    write_arrays(tmp_path / "truth_frames.h5", {"frames": truth}, CLIPS)
+    with write_stream(tmp_path / "made.h5", CLIPS[:5]) as stream:
+        for row in range(5):
+            stream.write(row, {"frames": prediction[row]})
+        write_problems(stream, {CLIPS[3]: "Expected a whole gif at 3.gif, got rubbish."})
+    table = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": [True] + [False] * 5})
+    write_table(tmp_path / "t.tsv", table)
+    return tmp_path, table, truth, prediction
+
+
+def networks(rng):
+    video = linear(rng, 9)
+    return Networks(
+        linear(rng, 9), lambda clips: np.stack([video(clip).mean(0) for clip in clips]), linear(rng, 8), linear(rng, 8)
+    )
+
+
+def judged(folder, table, nets, workers=1, settings=SETTINGS):
+    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_truth(CLIPS, source, nets, folder / "truth.h5", batch=4, rate=4.0)
+    prediction = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
+    return judge(
+        table, folder / "truth.h5", prediction, nets, settings,
+        count=FRAMES, dataset="d", method="m", subject="1", seed=3, workers=workers,
+    )  # fmt: skip
+
+
+def test_rows_values_and_reasons(files, rng):
+    folder, table, truth, prediction = files
+    rows, pairs = judged(folder, table, networks(rng))
+    assert tuple(rows.columns) == COLUMNS
+    assert len(rows) == len(CLIPS) * len(metric_names((2, 5)))
+    wide = rows.pivot(index="clip", columns="metric", values="value")
+    for row in (0, 1, 2, 4):
+        sides = truth[row], prediction[row]
+        assert wide.loc[CLIPS[row], "ssim"] == pixel.ssim(*sides).mean()
+        assert wide.loc[CLIPS[row], "epe_published"] == motion.epe_published(*sides)
+        assert wide.loc[CLIPS[row], "epe"] == motion.epe(*sides)
+    for clip, reason in ((CLIPS[3], "3.gif, got rubbish"), (CLIPS[5], "missing")):
+        own = rows[rows["clip"] == clip]
+        assert own["value"].isna().all()
+        assert own["status"].str.contains(reason).all()
+    # value is nan exactly where status is not ok; 5-way needs 7 classes, the model has 9
+    assert (rows["value"].isna() == (rows["status"] != "ok")).all()
+    assert np.isfinite(wide.loc[CLIPS[0]]).all()
+    # aligned blocks of 2: (0,1), (2,3), (4,5); predictions 3 and 5 are missing
+    assert pairs.rows.tolist() == [[0, 1], [2, 3], [4, 5]]
+    for name in ("ssim", "hue_circular_corr", "flow_cosine", "image_2way", "video_2way"):
+        nothing = np.zeros((3, 3, 2), bool)
+        nothing[1, :, 1] = nothing[2, :, 1] = True
+        np.testing.assert_array_equal(np.isnan(pairs.pairs[name]), nothing, err_msg=name)
+    assert pairs.pairs["image_2way"][0, 0, 0] == wide.loc[CLIPS[0], "image_2way"]
+    assert pairs.by_clip["shuffled_epe"].shape == (6, 5)
+    write_pairs(folder / "pairs.h5", pairs)
+    again = read_pairs(folder / "pairs.h5")
+    assert again.clips == pairs.clips
+    np.testing.assert_array_equal(again.pairs["ssim"], pairs.pairs["ssim"])
+
+
+def test_workers_give_the_same_numbers(files, rng):
+    folder, table, *_ = files
+    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0)
+    made = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
+    orders = np.array([[1, 0, 2, 3], [3, 2, 1, 0]])
+    one, two = (
+        list(score_clips(CLIPS, source, made, kept=ClipReader([folder / "truth.h5"]), orders=orders, workers=workers))
+        for workers in (1, 2)
+    )
+    for a, b in zip(one, two, strict=True):
+        assert (a.clip, a.status, a.values) == (b.clip, b.status, b.values)
+        np.testing.assert_array_equal(a.mean_flow, b.mean_flow)
+        np.testing.assert_array_equal(a.shuffled_epe, b.shuffled_epe)
+
+
+def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
+    folder, table, *_ = files
+    rows, pairs = judged(folder, table, Networks(absent={"clip": "no such folder", "vifi": "offline"}))
+    first = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
+    assert first["clip_consistency_to_truth"] == "not computed: no such folder"
+    assert first["vifi_score"] == "not computed: offline"
+    assert first["image_2way"] == "not computed: no model given"
+    assert first["ssim"] == "ok"
+    assert "image_2way" not in pairs.pairs
+
+
+def test_model_without_enough_classes(files, rng):
+    folder, table, *_ = files
+    settings = SETTINGS.model_copy(update={"n_ways": (2, 50)})
+    rows, _ = judged(folder, table, networks(rng), settings=settings)
+    first = rows[rows["clip"] == CLIPS[0]].set_index("metric")
+    assert first.loc["image_50way", "status"] == "not computed: the image model has 9 classes"
+    assert np.isfinite(first.loc["image_2way", "value"])
+
+
+def test_embeddings_do_not_depend_on_the_batch(files, rng):
+    folder, *_ = files
+    source, nets = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES), networks(rng)
+    found = [dict(embed_clips(CLIPS, source, nets, batch=batch)) for batch in (1, 4, 6)]
+    for other in found[1:]:
+        assert list(other) == CLIPS
+        for clip in CLIPS:
+            for name in ("image_logits", "video_logits", "clip", "vifi"):
+                np.testing.assert_array_equal(other[clip][name], found[0][clip][name])
+
+
+def test_unreadable_truth(files, rng):
+    folder, table, *_ = files
+    source = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
+    with pytest.raises(InputError, match="rubbish"):
+        encode_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0)
+    assert not (folder / "bad.h5").exists()
+    problems = encode_truth(CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, strict=False)
+    assert list(problems) == [CLIPS[3]]
+    assert read_problems([folder / "some.h5"]) == problems
+    rows, _ = judge(
+        table[:5], folder / "some.h5", ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES), Networks(),
+        SETTINGS, count=FRAMES, dataset="d", method="m", subject="1", seed=0,
+    )  # fmt: skip
+    reasons = rows[rows["clip"] == CLIPS[3]]["status"]
+    assert reasons.str.startswith("the truth is unreadable: ").all()
+
+
+def test_scripts(files):
+    folder, table, *_ = files
+    common = ["--tables", str(folder / "t.tsv"), "--frames", str(FRAMES), "--models", json.dumps({"vit": "nowhere"})]
+    encode_script.main([
+        "--stimuli", str(folder / "truth_frames.h5"), "--size", str(SIZE), "--rate", "4", "--batch", "4",
+        "--truth", str(folder / "truth.h5"), *common,
+    ])  # fmt: skip
+    score_script.main([
+        "--truth", str(folder / "truth.h5"), "--reconstructions", str(folder / "made.h5"), "--dataset", "d",
+        "--method", "m", "--subject", "1", "--settings", SETTINGS.model_dump_json(), "--seed", "3",
+        "--scores", str(folder / "s.parquet"), "--table", str(folder / "s.tsv"), "--pairs", str(folder / "p.h5"), *common,
+    ])  # fmt: skip
+    rows = read_table(folder / "s.parquet", COLUMNS)
+    assert set(rows["subject"]) == {"1"}
+    text = read_table(folder / "s.tsv", ("clip", "ssim", "status"))
+    assert text["clip"].tolist() == CLIPS
+    assert text["status"].str.contains("missing").tolist() == [False] * 5 + [True]
+    status = rows[rows["metric"] == "image_2way"]["status"].iloc[0]
+    assert status.startswith("not computed: Expected")
+
+
+def test_sources(files):
+    folder, *_ = files
+    source = ArraySource([folder / "made.h5"], size=12, count=2)
+    assert source.read(CLIPS[0]).shape == (2, 12, 12, 3)
+    with pytest.raises(InputError, match="found none of that name"):
+        source.read("unknown")
+    write_arrays(folder / "void.h5", {"frames": np.empty((1, 0, 8, 8, 3), np.uint8)}, ["x"])
+    with pytest.raises(InputError, match="zero length"):
+        ArraySource([folder / "void.h5"], size=12, count=2).read("x")
+    _, arrays = read_arrays(folder / "made.h5", ["frames"])
+    assert arrays["frames"].shape == (5, FRAMES, SIZE, SIZE, 3)
+
+
+def test_catalogue():
+    assert metric("image_50way").label == "50-way-I"
+    assert metric("image_2way_efficientnet_lite0").published is False
+    assert metric("retrieval_text_large_top10").label == "top-10 (text, large)"
+    assert metric("retrieval_image_rank").higher_is_better is False
+    assert metric("epe").direction == "lower"
+    with pytest.raises(KeyError):
+        metric("beauty")
+    assert frames_for(16, 8).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+    assert frames_for(4, 8).tolist() == [1, 3, 5, 7]

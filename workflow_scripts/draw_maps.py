@@ -1,0 +1,88 @@
+"""Draw what each decoder of a subject reads: activation patterns on the flat cortex and by area."""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from mind_animator.artefacts.arrays import read_whole
+from mind_animator.artefacts.cortex import N_CORTEX, flat_raster, sulcal_depth
+from mind_animator.artefacts.files import atomic
+from mind_animator.errors import run_command
+from mind_animator.methods.base import DECODERS
+
+AREAS = 16
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """One row a decoder: the flat map, and the mean pattern of the strongest areas with its null interval."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--maps", type=Path, required=True, help="of explain_decoder, HDF5")
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--method", required=True)
+    parser.add_argument(
+        "--cortex", action="store_true", help="voxel_index counts the 59,412 cortical vertices"
+    )
+    parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
+    given = parser.parse_args(arguments)
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [n for decoder in DECODERS for n in (decoder, f"{decoder}_permuted")]
+    maps = read_whole(given.maps, [*names, "voxel_index", "area"])
+    areas = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in maps["area"]])
+    figure, panels = plt.subplots(
+        3, 2, figsize=(12, 10), width_ratios=(2.2, 1), layout="constrained", squeeze=False
+    )
+    figure.suptitle(
+        f"What the decoders of {given.method} read, subject {given.subject}: mean absolute activation pattern"
+    )
+    for (left, right), decoder in zip(panels, DECODERS, strict=True):
+        values = maps[decoder]
+        left.set_title(decoder, loc="left", fontsize=11)
+        if given.cortex:
+            _draw_flat(figure, left, values, maps["voxel_index"])
+        else:
+            left.text(
+                0.5, 0.5, "no surface is known for this data set", ha="center", transform=left.transAxes
+            )
+        left.axis("off")
+        _draw_areas(right, values, maps[f"{decoder}_permuted"], areas)
+    with atomic(given.figure) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def _draw_flat(figure, panel, values: np.ndarray, voxel_index: np.ndarray) -> None:
+    whole = np.full(N_CORTEX, np.nan)
+    whole[voxel_index] = values
+    raster = flat_raster()
+    inside = raster >= 0
+    depth = np.where(inside, sulcal_depth()[raster], np.nan)
+    panel.imshow(depth, cmap="gray", vmin=-25, vmax=12, alpha=0.35)
+    picture = np.where(inside, whole[raster], np.nan)
+    shown = panel.imshow(picture, cmap="inferno", vmin=0, vmax=float(np.quantile(values, 0.995)) or 1.0)
+    figure.colorbar(shown, ax=panel, shrink=0.7)
+
+
+def _draw_areas(panel, values: np.ndarray, permuted: np.ndarray, areas: np.ndarray) -> None:
+    """Mean by area, strongest first, over the 95 % interval of block-permuted patterns."""
+    names, counts = np.unique(areas, return_counts=True)
+    kept = [name for name, count in zip(names, counts, strict=True) if name and count >= 5]
+    means = {name: values[areas == name].mean() for name in kept}
+    best = sorted(kept, key=lambda name: means[name], reverse=True)[:AREAS]
+    for row, name in enumerate(best):
+        low, high = np.quantile(permuted[:, areas == name].mean(axis=1), (0.025, 0.975))
+        panel.plot([low, high], [row, row], color="0.75", linewidth=5, solid_capstyle="butt")
+        panel.plot(means[name], row, "o", color="#1b6ca8", markersize=4)
+    panel.set_yticks(range(len(best)), best, fontsize=7)
+    panel.invert_yaxis()
+    panel.set_xlim(left=0)
+    panel.tick_params(axis="x", labelsize=7)
+    panel.set_title("mean by area; grey: blocks permuted", fontsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,80 @@
+"""Explain what a subject's decoders read: activation patterns by voxel, with permuted and resampled ones."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.arrays import read_arrays, read_whole, write_arrays
+from mind_animator.artefacts.tables import read_table
+from mind_animator.device import use_device
+from mind_animator.errors import InputError, run_command
+from mind_animator.explain.patterns import (
+    activation_pattern,
+    leading_components,
+    permuted_patterns,
+    resampled_patterns,
+)
+from mind_animator.methods.base import DECODERS, open_kind
+from mind_animator.statistics.blocks import aligned_blocks
+from workflow_scripts.predict import subject_index
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read responses and weights, let the decoders answer, correlate the answers with the voxels."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", required=True, help="kind of the method")
+    parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
+    for decoder in DECODERS:
+        parser.add_argument(
+            f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder"
+        )
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--responses", type=Path, required=True, help="HDF5: responses, voxel_index, area")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of the clips to use")
+    parser.add_argument("--block", type=int, required=True, help="neighbouring clips kept together")
+    parser.add_argument(
+        "--most-clips", type=int, default=960, help="more are thinned by whole blocks, evenly"
+    )
+    parser.add_argument("--draws", type=int, default=200, help="permutations, and resamples")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--maps", type=Path, required=True, help="output, HDF5")
+    given = parser.parse_args(arguments)
+    kind = open_kind(given.kind, "--kind")
+    device = use_device(given.device)
+    weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
+    index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
+    tables = [read_table(path, ("clip", "segment")) for path in given.clips]
+    clips = [clip for table in tables for clip in table["clip"]]
+    segments = [segment for table in tables for segment in table["segment"]]
+    blocks = aligned_blocks(segments, given.block)
+    if len(blocks) < 2:
+        raise InputError(
+            f"Expected at least 2 whole blocks of {given.block} clips in {given.clips[0]} and its fellows, "
+            f"got {len(blocks)} (subject {given.subject})."
+        )
+    most = max(2, given.most_clips // given.block)
+    blocks = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int))]
+    names = [clips[row] for row in blocks.ravel()]
+    responses = read_arrays(given.responses, ["responses"], names)[1]["responses"]
+    places = read_whole(given.responses, ["voxel_index", "area"])
+    blocks = np.arange(len(names)).reshape(len(blocks), given.block)
+    outputs = kind.readout(
+        given.settings, weights, responses, subject_index=index, seed=given.seed, device=device
+    )
+    maps: dict[str, np.ndarray] = {}
+    for number, decoder in enumerate(DECODERS):
+        leading = leading_components(outputs[decoder])
+        generator = np.random.default_rng([given.seed, number])
+        maps[decoder] = activation_pattern(responses, leading)
+        maps[f"{decoder}_permuted"] = permuted_patterns(responses, leading, blocks, given.draws, generator)
+        maps[f"{decoder}_resampled"] = resampled_patterns(responses, leading, blocks, given.draws, generator)
+    attrs = {"subject": given.subject, "clips": len(names), "block": given.block, "draws": given.draws}
+    values = {name: values.astype(np.float32) for name, values in maps.items()}
+    others = {**values, "voxel_index": places["voxel_index"], "area": places["area"].tolist()}
+    write_arrays(given.maps, {}, None, attrs, others)
+
+
+if __name__ == "__main__":
+    run_command(main)
