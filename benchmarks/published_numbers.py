@@ -404,11 +404,10 @@ def calibration(data: Path) -> str:
         "| test | neighbours' correlation | rejected of 1,000 | rate (95 % interval) |",
         "|---|---|---|---|",
     ]
-    for correlation in (0.0, 0.3, 0.6):
-        found = calibrate(Null(autocorrelation=correlation), n_nulls=1000, n_permutations=499, seed=1)
-        for row in found.rejections(0.05):
-            interval = f"{row['rate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-            lines.append(f"| `{row['test']}` | {correlation} | {row['rejections']} | {interval} |")
+    found = calibrate(Null(autocorrelation=0.3), n_nulls=1000, n_permutations=499, seed=1)
+    for row in found.rejections(0.05):
+        interval = f"{row['rate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        lines.append(f"| `{row['test']}` | 0.3 | {row['rejections']} | {interval} |")
     return "\n".join(lines)
 
 

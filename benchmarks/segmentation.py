@@ -2,9 +2,9 @@
 
     python -m benchmarks.segmentation --movie FILE [--clips 20] [--size 512] [--repeats 1]
 
-Both ways read the same frames (8 a clip of 2 s, 4 Hz, by presentation time) and resize them alike; the frames are
-compared. The seeking way sets the position for every sample, as codes of this field do. Processor time of the
-whole process (decoder threads included, one thread asked for); the least of the repeats counts.
+All ways read the same frames (8 a clip of 2 s, 4 Hz, by presentation time) and resize them alike; the frames
+are compared. The seeking ways set the position for every sample, as codes of this field do. Processor time of
+the whole process (decoder threads included, one thread asked for); the least of the repeats counts.
 """
 
 import argparse

@@ -1,17 +1,16 @@
-"""``mind-animator``: score anyone's videos, and make and score pages for human ratings. No workflow, no fMRI."""
+"""``mind-animator``: score anyone's videos, make and score pages for human ratings. No workflow, no fMRI."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import pandas as pd
 from pydantic import ValidationError
 
-from mind_animator.artefacts.files import write_json
+from mind_animator.artefacts.files import atomic, write_json
 from mind_animator.artefacts.streams import write_pairs
-from mind_animator.artefacts.tables import write_table
-from mind_animator.config.base import explain
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config.base import explain, parse_settings
 from mind_animator.config.clipfolder import PRESETS, LayoutConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
@@ -23,18 +22,21 @@ def main() -> None:
     run_command(_main)
 
 
-def _main() -> None:
+def _main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="mind-animator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_score(commands.add_parser("score", help="score folders of videos against a folder of truths"))
-    arguments = parser.parse_args()
+    _add_ratings(
+        commands.add_parser("ratings", help="pages for human ratings, and the scoring of their answers")
+    )
+    arguments = parser.parse_args(given)
     arguments.run(arguments)
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Score folders of reconstructions (gif, mp4, avi, webm, folders of png) against a folder of truths: eight "
-        "published metrics under their right names and ours beside them, intervals and paired tests. "
+        "Score folders of reconstructions (gif, mp4, avi, webm, folders of png) against a folder of truths: "
+        "eight published metrics under their right names and ours beside them, intervals and paired tests. "
         "Truth and prediction are resampled to one size and number of frames, the truth's own unless stated."
     )
     parser.add_argument("--truth", type=Path, required=True, help="folder of true videos")
@@ -65,7 +67,16 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", default="{}", help="JSON: model ids or local folders (vit, videomae, clip, vificlip)"
     )
+    parser.add_argument(
+        "--efficientnet", action="store_true", help="also n-way accuracy by EfficientNet-Lite0"
+    )
     parser.add_argument("--no-models", action="store_true", help="pixel and motion metrics only")
+    parser.add_argument(
+        "--no-floors", action="store_true", help="without frozen, shuffled, mismatched, flat_mean"
+    )
+    parser.add_argument(
+        "--videos", type=int, default=4, help="clips shown of each method on the page; 0 for none"
+    )
     parser.add_argument("--dataset", default="folder", help="name in the tables")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
@@ -83,22 +94,12 @@ def _score(arguments: argparse.Namespace) -> None:
         summarise,
         wide,
     )
-    from mind_animator.metrics.folders import score_folders, standard_of
-    from mind_animator.metrics.score import Networks
+    from mind_animator.metrics.folders import is_floor, score_folders, standard_of
+    from mind_animator.metrics.score import NOT_ASKED, Networks
+    from mind_animator.report.leaderboard import build_leaderboard
 
-    given = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
-    true_layout = _layout(arguments.truth_layout, "--truth-layout") or given[0]
-    layout = _layout(arguments.pred_layout, "--pred-layout") or given[1]
-    predictions = {}
-    for text in arguments.pred:
-        name, _, folder = text.rpartition("=")
-        name = name or Path(folder).name or "prediction"
-        if name in predictions:
-            raise InputError(
-                f"Expected different names of predictions, got '{name}' twice (use NAME=FOLDER)."
-            )
-        predictions[name] = (Path(folder), layout)
-    models = _validated(ModelsConfig, arguments.models, "--models")
+    true_layout, _, predictions = _sides(arguments)
+    models = parse_settings(ModelsConfig, arguments.models, "--models")
     standard = standard_of(
         arguments.truth,
         true_layout,
@@ -114,17 +115,26 @@ def _score(arguments: argparse.Namespace) -> None:
         size=standard.size, frames=standard.frames, block=arguments.block, shuffles=arguments.shuffles,
         permutations=arguments.permutations,
     )  # fmt: skip
-    networks = Networks(absent=dict.fromkeys(("image_logits", "video_logits", "clip", "vifi"), "--no-models"))
-    if not arguments.no_models:
+    if arguments.no_models:
+        absent = dict.fromkeys(("image_logits", "video_logits", "clip_image", "vifi"), "--no-models")
+        networks = Networks(absent=absent)
+        if arguments.efficientnet:
+            from mind_animator.metrics.networks import open_efficientnet
+
+            network, absent["efficientnet"] = open_efficientnet(arguments.device)
+            networks = Networks(efficientnet=network, absent=absent)
+    else:
         from mind_animator.metrics.networks import open_networks
 
-        networks = open_networks(models, device=arguments.device)
+        networks = open_networks(models, device=arguments.device, efficientnet=arguments.efficientnet)
         for name, reason in networks.absent.items():
-            print(f"not computed ({name}): {reason}", file=sys.stderr)
+            if reason and reason != NOT_ASKED:
+                print(f"not computed ({name}): {reason}", file=sys.stderr)
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = score_folders(
         (arguments.truth, true_layout), predictions, standard, networks, settings, arguments.out,
-        dataset=arguments.dataset, clock=arguments.clock, seed=arguments.seed, workers=arguments.workers,
+        dataset=arguments.dataset, clock=arguments.clock, floors=not arguments.no_floors,
+        scene_cuts=_scene_cuts(arguments.scene_cuts), seed=arguments.seed, workers=arguments.workers,
     )  # fmt: skip
     rows = pd.concat([table for table, _ in results.values()], ignore_index=True)
     tests = [paired_tests(rows, settings, seed=arguments.seed)]
@@ -146,7 +156,159 @@ def _score(arguments: argparse.Namespace) -> None:
         {"size": standard.size, "frames": standard.frames, "rate": standard.rate, "seed": arguments.seed,
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
+    floors = [method for method in results if is_floor(method)]
+    videos = _videos(arguments, predictions, standard.size, standard.frames)
+    page = build_leaderboard(
+        summary, floors=floors, videos=videos, title=f"Scores of {', '.join(predictions)}",
+        subtitle=f"{standard.frames} frames of {standard.size} x {standard.size} px, {standard.rate:.4g} Hz. "
+        "Floors: flat_mean is the mean colour of these truths; frozen, shuffled and mismatched are made of "
+        "the predictions.",
+    )  # fmt: skip
+    with atomic(arguments.out / "index.html") as temporary:
+        temporary.write_text(page)
     _show(summary)
+
+
+def _videos(arguments: argparse.Namespace, predictions: dict, size: int, count: int) -> list:
+    """Truth and prediction side by side, of clips at even distances."""
+    import numpy as np
+
+    from mind_animator.artefacts.arrays import read_attrs
+    from mind_animator.artefacts.clipfolder import find_clips
+    from mind_animator.metrics.sources import ArraySource, FolderSource
+    from mind_animator.report.leaderboard import ClipVideo, side_by_side
+
+    path = arguments.out / "truth.h5"
+    truth, rate = ArraySource([path], size=size, count=count), float(read_attrs(path)["rate"])
+    videos = []
+    for method, (folder, layout) in predictions.items():
+        source = FolderSource(find_clips(folder, layout), layout, size=size, count=count)
+        good = [clip for clip in source.clips if clip not in truth.problems]
+        places = (
+            np.unique(np.linspace(0, len(good) - 1, arguments.videos).astype(int)) if arguments.videos else []
+        )
+        for clip in (good[place] for place in places):
+            try:
+                uri = side_by_side(truth.read(clip), source.read(clip), rate)
+            except InputError:
+                continue  # its row says why
+            videos.append(ClipVideo(arguments.dataset, method, "all", clip, uri))
+    return videos
+
+
+def _scene_cuts(path: Path | None) -> dict[str, bool] | None:
+    if path is None:
+        return None
+    table = read_table(path, ("clip", "scene_cut"))
+    return dict(
+        zip(table["clip"], table["scene_cut"].astype(str).str.lower().isin(("true", "1")), strict=True)
+    )
+
+
+def _add_ratings(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", required=True)
+    make = steps.add_parser(
+        "make", help="write a page that raters open in a browser, and the key to its answers"
+    )
+    make.add_argument("--truth", type=Path, required=True, help="folder of true videos")
+    make.add_argument("--pred", action="append", required=True, metavar="[NAME=]FOLDER", help="repeatable")
+    make.add_argument("--preset", choices=sorted(PRESETS))
+    make.add_argument("--truth-layout", help="JSON, as for score")
+    make.add_argument("--pred-layout", help="JSON, as for score")
+    make.add_argument("--clips", type=int, default=20, help="clips rated of each method")
+    make.add_argument("--checks", type=int, default=5, help="attention checks")
+    make.add_argument("--block", type=int, default=10, help="a rival truth is at least this many clips away")
+    make.add_argument("--size", type=int, default=256, help="height of the videos, pixels")
+    make.add_argument("--frames", type=int, default=8)
+    make.add_argument("--rate", type=float, default=4.0, help="frames a second")
+    make.add_argument("--seed", type=int, required=True)
+    make.add_argument(
+        "--page", type=Path, required=True, help="output, HTML; its name binds answers to the key"
+    )
+    make.add_argument(
+        "--key", type=Path, required=True, help="output, JSON: the right answers; keep it to yourself"
+    )
+    make.set_defaults(run=_make_ratings)
+    score = steps.add_parser("score", help="score returned files of answers")
+    score.add_argument("--key", type=Path, required=True)
+    score.add_argument("--answers", type=Path, nargs="+", required=True, help="files that raters returned")
+    score.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    score.add_argument("--scores", type=Path, required=True, help="output, TSV")
+    score.add_argument("--raters", type=Path, required=True, help="output, TSV: one row a file")
+    score.set_defaults(run=_score_ratings)
+
+
+def _make_ratings(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from mind_animator.artefacts.clipfolder import find_clips
+    from mind_animator.metrics.sources import FolderSource
+    from mind_animator.report.leaderboard import video_uri
+    from mind_animator.report.ratings import build_rating_page, draw_questions, key_of
+
+    true_layout, _, predictions = _sides(arguments)
+    shape = {"size": arguments.size, "count": arguments.frames}
+    truth = FolderSource(find_clips(arguments.truth, true_layout), true_layout, **shape)
+    sources = {
+        name: FolderSource(find_clips(folder, layout), layout, **shape)
+        for name, (folder, layout) in predictions.items()
+    }
+    clips = [clip for clip in truth.clips if all(clip in source.files for source in sources.values())]
+    questions = draw_questions(
+        clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
+        checks=arguments.checks, block=arguments.block, generator=np.random.default_rng(arguments.seed),
+    )  # fmt: skip
+    needed = dict.fromkeys(clip for question in questions for clip in (question.first, question.second))
+    truths = {clip: video_uri(truth.read(clip), arguments.rate, size=arguments.size) for clip in needed}
+    shown = {
+        (q.method, q.subject, q.clip): video_uri(
+            sources[q.method].read(q.clip), arguments.rate, size=arguments.size
+        )
+        for q in questions
+        if q.method != "attention"
+    }
+    with atomic(arguments.page) as temporary:
+        temporary.write_text(build_rating_page(questions, truths, shown, page=arguments.page.stem))
+    write_json(arguments.key, key_of(questions, arguments.page.stem))
+    print(f"{len(questions)} questions in {arguments.page}; the key is {arguments.key}.")
+
+
+def _score_ratings(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from mind_animator.artefacts.files import read_json
+    from mind_animator.report.ratings import score_ratings
+
+    key = read_json(arguments.key)
+    if not isinstance(key, dict) or not {"page", "questions"} <= set(key):
+        raise InputError(
+            f"Expected a key with 'page' and 'questions' in {arguments.key}, got something else."
+        )
+    scores, raters = score_ratings(key, arguments.answers, generator=np.random.default_rng(arguments.seed))
+    write_table(arguments.scores, scores)
+    write_table(arguments.raters, raters)
+    print(scores.to_string(index=False))
+    for row in raters[~raters["used"]].itertuples(index=False):
+        print(f"left out: {row.file}: {row.note}")
+
+
+def _sides(
+    arguments: argparse.Namespace,
+) -> tuple[LayoutConfig, LayoutConfig, dict[str, tuple[Path, LayoutConfig]]]:
+    """Layouts of truth and predictions, and the folders of the predictions by name."""
+    given = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
+    true_layout = _layout(arguments.truth_layout, "--truth-layout") or given[0]
+    layout = _layout(arguments.pred_layout, "--pred-layout") or given[1]
+    predictions = {}
+    for text in arguments.pred:
+        name, _, folder = text.rpartition("=")
+        name = name or Path(folder).name or "prediction"
+        if name in predictions:
+            raise InputError(
+                f"Expected different names of predictions, got '{name}' twice (use NAME=FOLDER)."
+            )
+        predictions[name] = (Path(folder), layout)
+    return true_layout, layout, predictions
 
 
 def _show(summary: pd.DataFrame) -> None:
@@ -155,8 +317,8 @@ def _show(summary: pd.DataFrame) -> None:
             interval = f"[{row.low:.4g}, {row.high:.4g}]" if row.n_blocks > 1 else "[no interval: one block]"
             note = "" if row.status == "ok" else f"  ({row.status})"
             print(
-                f"{row.method}\t{row.metric}\t{row.mean:.5g} {interval} {row.unit}\t{row.direction} is better\t"
-                f"{row.n_clips}/{row.n_expected}{note}"
+                f"{row.method}\t{row.metric}\t{row.mean:.5g} {interval} {row.unit}\t{row.direction} is better"
+                f"\t{row.n_clips}/{row.n_expected}{note}"
             )
         else:
             print(f"{row.method}\t{row.metric}\t{row.status}")
@@ -170,17 +332,7 @@ def _settings(**values: object) -> ScoringConfig:
 
 
 def _layout(text: str | None, option: str) -> LayoutConfig | None:
-    return None if text is None else _validated(LayoutConfig, text, option)
-
-
-def _validated(model: type, text: str, option: str):  # noqa: ANN202
-    try:
-        json.loads(text)
-        return model.model_validate_json(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"Expected JSON in {option}, got {text!r} ({error}).") from None
-    except ValidationError as error:
-        raise InputError(explain(error, option)) from None
+    return None if text is None else parse_settings(LayoutConfig, text, option)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ else:
             f"{R}/benchmarks/caption_clips/{{shard}}.tsv"
         conda:
             "../envs/gpu.yaml"
-        threads: 2
+        threads: NETWORK_THREADS
         resources:
             gpu=gpu_count,
             mem_mb=64_000 if CONFIG.device == "cuda" else 4_000,

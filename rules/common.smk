@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
+# Waiting threads sleep: spinning ones cost many times the work where jobs share cores.
+shell.prefix(
+    "set -euo pipefail; export OMP_WAIT_POLICY=PASSIVE"
+    f" PYTHONPATH={workflow.basedir}; "
+)
 
 from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
@@ -70,6 +74,10 @@ def local_model(name):
     return (
         sorted(str(p) for p in place.rglob("*.safetensors")) if place.is_dir() else []
     )
+
+
+# Networks on a CPU: two jobs of one thread are faster than one job of two.
+NETWORK_THREADS = 2 if CONFIG.device == "cuda" else 1
 
 
 def gpu_count(wildcards):
@@ -240,7 +248,15 @@ def further_candidates(kind):
 
 def scoring_settings(wildcards):
     """What the scores of one method depend on; frame shuffles only of methods that make frames themselves."""
-    names = {"size", "n_ways", "shuffles", "block", "pair_size", "batch"}
+    names = {
+        "size",
+        "n_ways",
+        "shuffles",
+        "block",
+        "pair_size",
+        "batch",
+        "efficientnet",
+    }
     settings = CONFIG.scoring
     if METHODS[wildcards.method].frames_from in ("training", "method"):
         settings = settings.model_copy(update={"shuffles": 0})

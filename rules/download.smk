@@ -11,15 +11,15 @@ if DOWNLOADS.files or DOWNLOADS.zips:
     rule fetch_file:
         output:
             file=f"{DATA_ROOT}/{{file}}",
-        wildcard_constraints:
-            file=pattern_of(archive.file for archive in DOWNLOADS.files),
         log:
             f"{R}/logs/fetch_file/{{file}}.log",
+        wildcard_constraints:
+            file=pattern_of(archive.file for archive in DOWNLOADS.files),
+        priority: DOWNLOAD_FIRST
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         threads: 1
-        priority: DOWNLOAD_FIRST
-        localrule: True
         params:
             # not tracked (it names threads): a file that is here is never fetched anew
             archive=lambda wildcards, threads: ARCHIVE_OF[wildcards.file],
@@ -36,10 +36,10 @@ if DOWNLOADS.files or DOWNLOADS.zips:
     use rule fetch_file as fetch_archive with:
         output:
             file=temp(f"{DATA_ROOT}/{{file}}"),
-        wildcard_constraints:
-            file=pattern_of(archive.file for archive in DOWNLOADS.zips),
         log:
             f"{R}/logs/fetch_archive/{{file}}.log",
+        wildcard_constraints:
+            file=pattern_of(archive.file for archive in DOWNLOADS.zips),
 
 
 for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
@@ -53,11 +53,11 @@ for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
             [f"{DATA_ROOT}/{file}" for file in files_to_unpack],
         log:
             f"{R}/logs/unpack_archive/{zip_to_unpack.name}.log",
+        priority: DOWNLOAD_FIRST
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         threads: 1
-        priority: DOWNLOAD_FIRST
-        localrule: True
         params:
             archive=zip_to_unpack.name,
             # not tracked (it names threads)
@@ -80,10 +80,10 @@ if DOWNLOADS.by_hand:
             [str(path) for path in DOWNLOADS.by_hand],
         log:
             f"{R}/logs/request_files.log",
-        conda:
-            "../envs/cpu.yaml"
         priority: DOWNLOAD_FIRST
         localrule: True
+        conda:
+            "../envs/cpu.yaml"
         params:
             # not tracked (it names threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
@@ -133,9 +133,9 @@ rule check_data:
     """What is here, what is missing, what is wrong: a table, made anew at every call."""
     log:
         f"{R}/logs/check_data.log",
+    localrule: True
     conda:
         "../envs/cpu.yaml"
-    localrule: True
     params:
         table=f"{R}/check_data.tsv",
         dataset=lambda wildcards, threads: DATASET_JSON,

@@ -57,7 +57,7 @@ rule encode_frames:
         f"{R}/benchmarks/encode_frames/{{shard}}.tsv"
     conda:
         "../envs/gpu.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=gpu_count,
         mem_mb=8_000,

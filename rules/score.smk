@@ -60,7 +60,7 @@ rule encode_truth:
         f"{R}/benchmarks/encode_truth.tsv"
     conda:
         "../envs/gpu.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=gpu_count,
         mem_mb=6_000,
@@ -77,6 +77,7 @@ rule encode_truth:
         frames=SCORED_FRAMES,
         rate=SCORED_FRAMES * CONFIG.stimuli.rate / CONFIG.stimuli.frames,
         batch=CONFIG.scoring.batch,
+        efficientnet="--efficientnet" if CONFIG.scoring.efficientnet else "",
         # not tracked: derived from resources
         device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
     message:
@@ -90,6 +91,7 @@ rule encode_truth:
         " --rate {params.rate}"
         " --batch {params.batch}"
         " --models {params.models:q}"
+        " {params.efficientnet}"
         " --device {params.device}"
         " --threads {threads}"
         " --truth {output.truth}"
@@ -244,3 +246,51 @@ rule score:
     """All scores, tests and summaries."""
     input:
         f"{R}/scores/summary.tsv",
+
+
+rule build_leaderboard:
+    input:
+        summary=f"{R}/scores/summary.tsv",
+        truth=f"{R}/scores/truth.h5",
+        videos=lambda wildcards: [
+            shard
+            for method in METHODS
+            for subject in SUBJECTS
+            for shard in reconstructions_of(method, subject)
+        ],
+        others=CONFIG.scoring.compare_with,
+    output:
+        page=f"{R}/report/leaderboard.html",
+    log:
+        f"{R}/logs/build_leaderboard.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=30,
+    params:
+        code=code_digest("workflow_scripts/build_leaderboard.py"),
+        name=CONFIG.dataset.name,
+        floors=[
+            name
+            for name, method in METHODS.items()
+            if method.frames_from in ("training", "method")
+        ],
+        videos=[
+            f"{method}/{subject}={shard}"
+            for method in METHODS
+            for subject in SUBJECTS
+            for shard in reconstructions_of(method, subject)
+        ],
+    message:
+        "Building the leaderboard"
+    shell:
+        "python -m workflow_scripts.build_leaderboard"
+        " --summaries {input.summary} {input.others}"
+        " --floors {params.floors}"
+        " --truth {input.truth}"
+        " --dataset {params.name}"
+        " --videos {params.videos}"
+        " --page {output.page}"
+        " > {log} 2>&1"

@@ -15,7 +15,7 @@ rule segment_movie:
         f"{R}/benchmarks/segment_movie/{{segment}}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4_000,
         runtime=120,

@@ -16,12 +16,18 @@ from mind_animator.report.leaderboard import METRICS, SCORES, ClipVideo, build_l
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set")
+    parser.add_argument(
+        "--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set"
+    )
     parser.add_argument("--floors", nargs="*", default=[], help="methods that are floors")
     parser.add_argument("--truth", type=Path, help="truth's file, for videos")
     parser.add_argument("--dataset", help="data set of the truth's file")
     parser.add_argument(
-        "--videos", nargs="*", default=[], metavar="METHOD/SUBJECT=FRAMES.h5", help="shards of frames, for videos"
+        "--videos",
+        nargs="*",
+        default=[],
+        metavar="METHOD/SUBJECT=FRAMES.h5",
+        help="shards of frames, for videos",
     )
     parser.add_argument("--clips", type=int, default=4, help="clips shown of each method and subject")
     parser.add_argument("--title", default="Reconstructing video from fMRI: a leaderboard")
@@ -30,7 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     if given.videos and not (given.truth and given.dataset):
         raise InputError("Expected --truth and --dataset with --videos, got none.")
-    summary = pd.concat([read_table(path, (*SCORES, *METRICS)) for path in given.summaries], ignore_index=True)
+    summary = pd.concat(
+        [read_table(path, (*SCORES, *METRICS)) for path in given.summaries], ignore_index=True
+    )
     shards: dict[tuple[str, str], list[str]] = {}
     for text in given.videos:
         who, _, path = text.partition("=")
@@ -50,9 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
             uri = side_by_side(truth.read(clip), source.read(clip), rate)
             videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
     subtitle = (
-        "Every method on the same clips, at one size and frame rate, from lossless frames, beside floors that know nothing."
+        "Every method on the same clips, at one size and frame rate, from lossless frames, "
+        "beside floors that know nothing."
     )
-    page = build_leaderboard(summary, floors=given.floors, videos=videos, title=given.title, subtitle=subtitle)
+    page = build_leaderboard(
+        summary, floors=given.floors, videos=videos, title=given.title, subtitle=subtitle
+    )
     with atomic(given.page) as temporary:
         temporary.write_text(page)
 

@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="clips of every segment, TSV")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frames of every segment, HDF5")
-    parser.add_argument("--output", type=Path, required=True, help="output, TSV: movies, their splits and twins")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="output, TSV: movies, their splits and twins"
+    )
     given = parser.parse_args(arguments)
 
     table = pd.concat([read_table(path, COLUMNS) for path in given.tables], ignore_index=True)
@@ -43,8 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
     twin_of = {test["clip"].iloc[row]: train["clip"].iloc[other] for row, other in pairs}
     if twin_of:
         first = next(iter(twin_of.items()))
-        print(f"{len(twin_of)} test clips look like a training clip, e.g. {first}: see the table", file=sys.stderr)
-    movies = table.groupby(["movie", "segment", "split"], sort=False).agg(clips=("clip", "size")).reset_index()
+        print(
+            f"{len(twin_of)} test clips look like a training clip, e.g. {first}: see the table",
+            file=sys.stderr,
+        )
+    movies = (
+        table.groupby(["movie", "segment", "split"], sort=False).agg(clips=("clip", "size")).reset_index()
+    )
     twins = table.assign(twins=table["clip"].isin(twin_of)).groupby("movie")["twins"].sum()
     write_table(given.output, movies.assign(twins=movies["movie"].map(twins)))
 

@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     for brain in BRAINS:
         name = brain.replace("_", "-")
         parser.add_argument(f"--{name}-tests", type=Path, help=f"tests.tsv of the brain '{brain}'")
-        parser.add_argument(f"--{name}-maps", type=Path, help=f"subject, decoder, auc, low, high of '{brain}', TSV")
+        parser.add_argument(
+            f"--{name}-maps", type=Path, help=f"subject, decoder, auc, low, high of '{brain}', TSV"
+        )
     parser.add_argument("--method", default="mind_animator")
     parser.add_argument("--floor", default="ridge", help="whose decoders the method must not fall behind")
     parser.add_argument("--table", type=Path, help="output, TSV; no file by default")

@@ -1,4 +1,4 @@
-"""What depends on the truth alone, once for all methods: frames at the one size, flows, logits, embeddings."""
+"""What depends on the truth alone, once for all methods: frames, flows, logits, embeddings."""
 
 import argparse
 from pathlib import Path
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the compared clips")
     parser.add_argument("--batch", type=int, required=True, help="clips a forward of the models")
     parser.add_argument("--models", default="{}", help="the models' settings, JSON")
+    parser.add_argument("--efficientnet", action="store_true", help="also EfficientNet-Lite0's logits")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--truth", type=Path, required=True, help="output, HDF5")
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     cv2.setNumThreads(given.threads)
     clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
     source = ArraySource(given.stimuli, size=given.size, count=given.frames)
-    networks = open_networks(parse_settings(ModelsConfig, given.models, "--models"), device=given.device)
+    models = parse_settings(ModelsConfig, given.models, "--models")
+    networks = open_networks(models, device=given.device, efficientnet=given.efficientnet)
     encode_truth(clips, source, networks, given.truth, batch=given.batch, rate=given.rate)
 
 

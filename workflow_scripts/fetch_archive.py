@@ -14,7 +14,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
     parser.add_argument("--archive", required=True, help="name of the archive")
-    parser.add_argument("--output", type=Path, required=True, help="where it lands: its place in the data folder")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="where it lands: its place in the data folder"
+    )
     given = parser.parse_args(arguments)
 
     dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))

@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     with ThreadPoolExecutor(given.at_once) as pool:
         jobs = [
-            pool.submit(fetch, [one.url], given.folder, one.path, size=one.size, sha256=one.sha256) for one in found
+            pool.submit(fetch, [one.url], given.folder, one.path, size=one.size, sha256=one.sha256)
+            for one in found
         ]
         for job in jobs:
             job.result()

@@ -10,7 +10,7 @@ from mind_animator.artefacts.reconstructions import check_shapes, read_shard
 from mind_animator.config.base import explain
 from mind_animator.config.reconstruction import InversionConfig
 from mind_animator.device import use_device
-from mind_animator.diffusion.generator import invert_batch, load_generator
+from mind_animator.diffusion.generator import check_inputs, invert_batch, load_generator
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.places import content_digest, locate
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     stamp = fingerprint(
         settings=settings.model_dump(mode="json"),
         seed=given.seed,
+        device=device,
         tokens=given.tokens,
         clips=clips,
         arrays=array_digest(arrays),
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         device=device,
         seed=given.seed,
     )
+    check_inputs(generator, latents.shape)
     finished = FinishedBatches(given.state, stamp)
     noise = process_shard(
         clips,

@@ -59,9 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
             told.append(row)
             yield run.values
 
-    average = average_repeats(values())
+    # halves are for noise ceilings of test clips: nothing reads those of training, 57 MB each
+    average = average_repeats(values(), halves=segment.split == "test")
     arrays = {"mean": average.mean}
-    if segment.split == "test" and average.half_1 is not None:  # 57 MB each: nothing reads those of training
+    if average.half_1 is not None and average.half_2 is not None:
         arrays |= {"half_1": average.half_1, "half_2": average.half_2}
     by_voxel = {"reliability": average.reliability}
     if tsnr:

@@ -16,7 +16,7 @@ from mind_animator.errors import InputError, run_command
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
-    parser.add_argument("--ready", type=Path, nargs="*", default=[], help="TSV or HDF5; else the data set's own")
+    parser.add_argument("--ready", type=Path, nargs="*", default=[], help="TSV or HDF5; else the data's own")
     parser.add_argument(
         "--first", type=int, required=True, help="index of the shard's first clip in the data set"
     )

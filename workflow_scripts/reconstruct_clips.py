@@ -17,7 +17,7 @@ from mind_animator.artefacts.reconstructions import (
 from mind_animator.config.base import explain
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.device import use_device
-from mind_animator.diffusion.generator import load_generator, reconstruct_batch
+from mind_animator.diffusion.generator import check_inputs, load_generator, reconstruct_batch
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.latents import decode_latents
@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     stamp = fingerprint(
         settings=settings.model_dump(mode="json"),
         seed=given.seed,
+        device=device,
         clips=clips,
         arrays=array_digest(arrays),
         models=[
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
         seed=given.seed,
     )
     vae = load_vae(given.model, given.lock, device=device)
+    check_inputs(generator, arrays["latents"].shape, arrays["condition"].shape[-1] if has_text else None)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if not has_text:
         # A method without semantics says nothing: the empty prompt does.

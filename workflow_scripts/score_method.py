@@ -52,7 +52,11 @@ def main(arguments: list[str] | None = None) -> None:
         clips[list(needed)],
         given.truth,
         source,
-        open_networks(parse_settings(ModelsConfig, given.models, "--models"), device=given.device),
+        open_networks(
+            parse_settings(ModelsConfig, given.models, "--models"),
+            device=given.device,
+            efficientnet=settings.efficientnet,
+        ),
         settings,
         count=given.frames,
         dataset=given.dataset,

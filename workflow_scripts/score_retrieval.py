@@ -1,4 +1,4 @@
-"""Score decoded features of one method and subject: retrieval among test clips, and each decoder's own target."""
+"""Score decoded features of one method and subject: retrieval, and each decoder's own target."""
 
 import argparse
 from pathlib import Path
@@ -19,14 +19,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, required=True, help="HDF5 of the test clips")
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="shards of text features")
     parser.add_argument("--image", type=Path, nargs="+", required=True, help="shards of image features")
-    parser.add_argument("--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features")
-    parser.add_argument("--extra-image", type=Path, nargs="*", default=[], help="further candidates, image features")
-    parser.add_argument("--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments")
+    parser.add_argument(
+        "--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features"
+    )
+    parser.add_argument(
+        "--extra-image", type=Path, nargs="*", default=[], help="further candidates, image features"
+    )
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
+    )
     parser.add_argument("--block", type=int, required=True, help="neighbouring clips of a block")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--method", required=True)
     parser.add_argument("--subject", required=True)
-    parser.add_argument("--scores", type=Path, required=True, help="output, Parquet: one row a clip and metric")
+    parser.add_argument(
+        "--scores", type=Path, required=True, help="output, Parquet: one row a clip and metric"
+    )
     parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)
 
@@ -51,7 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
         block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
     )  # fmt: skip
     write_pairs(given.pairs, pairs)
-    write_table(given.scores, rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates))))
+    write_table(
+        given.scores, rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
+    )
 
 
 def _pool(metric: str, candidates: dict[str, int]) -> int:

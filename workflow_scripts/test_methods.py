@@ -1,4 +1,4 @@
-"""All scores of all methods and subjects -> tests with Holm's correction, summaries with intervals, retrieval table."""
+"""All scores of all methods and subjects -> tests, summaries with intervals, the retrieval table."""
 
 import argparse
 from pathlib import Path
@@ -26,11 +26,21 @@ from mind_animator.metrics.score import COLUMNS
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help="score tables of videos, Parquet")
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True, help="their pair scores, in the same order")
-    parser.add_argument("--decoded", type=Path, nargs="*", default=[], help="score tables of decoded features")
-    parser.add_argument("--decoded-pairs", type=Path, nargs="*", default=[], help="their pair scores, same order")
-    parser.add_argument("--swaps", nargs="*", default=[], metavar="METHOD=SWAPPED", help="methods and their swaps")
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", required=True, help="score tables of videos, Parquet"
+    )
+    parser.add_argument(
+        "--pairs", type=Path, nargs="+", required=True, help="their pair scores, in the same order"
+    )
+    parser.add_argument(
+        "--decoded", type=Path, nargs="*", default=[], help="score tables of decoded features"
+    )
+    parser.add_argument(
+        "--decoded-pairs", type=Path, nargs="*", default=[], help="their pair scores, same order"
+    )
+    parser.add_argument(
+        "--swaps", nargs="*", default=[], metavar="METHOD=SWAPPED", help="methods and their swaps"
+    )
     parser.add_argument("--settings", required=True, help="the scoring's settings, JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--tests", type=Path, required=True, help="output, TSV")
@@ -63,13 +73,22 @@ def main(arguments: list[str] | None = None) -> None:
             if table["method"].iloc[0] != method:
                 continue
             if (other, subject) not in motion:
-                raise InputError(f"Expected scores of '{other}' for subject {subject}, found none (--swaps {text}).")
+                raise InputError(
+                    f"Expected scores of '{other}' for subject {subject}, found none (--swaps {text})."
+                )
             segments = table.drop_duplicates("clip").set_index("clip")["segment"]
             full = motion[method, subject]
             found += swap_test(
-                full, motion[other, subject], segments.reindex(full.clips).tolist(), settings,
-                dataset=table["dataset"].iloc[0], method=method, other=other, subject=subject, seed=given.seed,
-            )  # fmt: skip
+                full,
+                motion[other, subject],
+                segments.reindex(full.clips).tolist(),
+                settings,
+                dataset=table["dataset"].iloc[0],
+                method=method,
+                other=other,
+                subject=subject,
+                seed=given.seed,
+            )
     tests = [paired_tests(rows, settings, seed=given.seed), pd.DataFrame(found, columns=TESTS)]
     write_table(given.tests, pd.concat([part for part in tests if len(part)] or tests[:1], ignore_index=True))
     write_table(given.summary, summarise(rows, settings, seed=given.seed))
@@ -80,7 +99,9 @@ def _who(table: pd.DataFrame, path: Path) -> dict[str, str]:
     who = {name: table[name].unique() for name in ("dataset", "method", "subject")}
     for name, values in who.items():
         if len(values) != 1:
-            raise InputError(f"Expected scores of one {name} a table, got {list(np.sort(values))} beside {path}.")
+            raise InputError(
+                f"Expected scores of one {name} a table, got {list(np.sort(values))} beside {path}."
+            )
     return {name: str(values[0]) for name, values in who.items()}
 
 

@@ -1,7 +1,7 @@
-"""Folders of videos that anyone made: gif, mp4, avi, webm, folders of pictures; grids, numbering, odd channels.
+"""Folders of videos that anyone made: gif, mp4, avi, webm, pictures; grids, numbering, odd channels.
 
-Whatever cannot be read is an `InputError` that names the file, so that a scorer can give that clip a row with the
-reason and go on with the rest.
+Whatever cannot be read is an `InputError` that names the file, so that a scorer can give that clip a row
+with the reason and go on with the rest.
 """
 
 import re
@@ -42,13 +42,14 @@ class Video:
 def find_clips(folder: Path | str, layout: LayoutConfig) -> dict[str, Path]:
     """Files of a folder by clip key, in natural order.
 
-    The key is the text of ``{clip}``, or the number of ``{number}`` counted from 0 as decimal text. Files whose
-    names do not fit the layout are passed over.
+    The key is the text of ``{clip}``, or the number of ``{number}`` counted from 0 as decimal text. Files
+    whose names do not fit the layout are passed over.
 
     Raises
     ------
     InputError
-        If the folder is absent or holds no fitting file, a clip has two files, or a number is below the first.
+        If the folder is absent or holds no fitting file, a clip has two files, or a number is below the
+        first.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -69,15 +70,21 @@ def find_clips(folder: Path | str, layout: LayoutConfig) -> dict[str, Path]:
                 raise InputError(f"Expected clip numbers from {layout.first}, got {path} (key 'first').")
             key = str(int(key) - layout.first)
         if key in found:
-            raise InputError(f"Expected one file for clip '{key}', got {found[key].name} and {path.name} in {folder}.")
+            raise InputError(
+                f"Expected one file for clip '{key}', got {found[key].name} and {path.name} in {folder}."
+            )
         found[key] = path
     if not found:
         names = sorted(path.name for path in folder.iterdir())[:3]
-        raise InputError(f"Expected videos named '{layout.name}' in {folder}, got {names or 'an empty folder'}.")
+        raise InputError(
+            f"Expected videos named '{layout.name}' in {folder}, got {names or 'an empty folder'}."
+        )
     return found
 
 
-def place_in_list(files: dict[str, Path], clips: Sequence[str], layout: LayoutConfig, folder: str) -> dict[str, Path]:
+def place_in_list(
+    files: dict[str, Path], clips: Sequence[str], layout: LayoutConfig, folder: str
+) -> dict[str, Path]:
     """Files by name of a clip: a number is a place in the list of clips, a text is a clip's name.
 
     Raises
@@ -89,14 +96,16 @@ def place_in_list(files: dict[str, Path], clips: Sequence[str], layout: LayoutCo
         beyond = [path.name for key, path in files.items() if int(key) >= len(clips)]
         if beyond:
             raise InputError(
-                f"Expected numbers {layout.first}..{len(clips) - 1 + layout.first} for {len(clips)} clips, got "
-                f"{beyond[0]} in {folder} (do the numbers start at {1 - layout.first}? set 'first')."
+                f"Expected numbers {layout.first}..{len(clips) - 1 + layout.first} for {len(clips)} clips, "
+                f"got {beyond[0]} in {folder} (do the numbers start at {1 - layout.first}? set 'first')."
             )
         return {clips[int(key)]: path for key, path in files.items()}
     wanted = set(clips)
     placed = {key: path for key, path in files.items() if key in wanted}
     if not placed:
-        raise InputError(f"Expected files named by clips such as '{clips[0]}' in {folder}, got '{next(iter(files))}'.")
+        raise InputError(
+            f"Expected files named by clips such as '{clips[0]}' in {folder}, got '{next(iter(files))}'."
+        )
     return placed
 
 
@@ -144,9 +153,13 @@ def _read_gif(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
                 durations.append(frame.info.get("duration", 0) / 1000)
         whole = path.read_bytes().rstrip(b"\0").endswith(b";")  # the trailer; some writers pad it with zeros
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"Expected a whole gif at {path}, got: {error} (after {len(frames)} frames).") from None
+        raise InputError(
+            f"Expected a whole gif at {path}, got: {error} (after {len(frames)} frames)."
+        ) from None
     if not frames or not whole:
-        raise InputError(f"Expected a whole gif at {path}, got {len(frames)} frames and no end: is it truncated?")
+        raise InputError(
+            f"Expected a whole gif at {path}, got {len(frames)} frames and no end: is it truncated?"
+        )
     lengths = np.array(durations)
     if not np.all(lengths > 0):  # 0 means 'as fast as possible'
         lengths = np.full(len(frames), 0.1)
@@ -154,7 +167,9 @@ def _read_gif(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
 
 def _read_pictures(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=lambda p: natural_order(p.name))
+    files = sorted(
+        (p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=lambda p: natural_order(p.name)
+    )
     if not files:
         raise InputError(f"Expected pictures ({', '.join(PICTURES)}) in {folder}, found none.")
     frames: list[np.ndarray] = []
@@ -166,7 +181,9 @@ def _read_pictures(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             raise InputError(f"Expected a whole picture at {file}, got: {error}.") from None
         if frames[-1].shape != frames[0].shape:
-            raise InputError(f"Expected pictures of {frames[0].shape[:2]} in {folder}, got {frames[-1].shape[:2]}.")
+            raise InputError(
+                f"Expected pictures of {frames[0].shape[:2]} in {folder}, got {frames[-1].shape[:2]}."
+            )
     return np.stack(frames), np.arange(len(frames) + 1, dtype=float), tuple(sorted(notes))
 
 
@@ -203,6 +220,8 @@ def _cell(frames: np.ndarray, grid: GridConfig, path: Path) -> np.ndarray:
     border = frames[:, between]
     # 256-colour palettes move padding by up to 26 grey levels in published files.
     if border.size and np.abs(border.astype(int) - np.median(border)).max() > 48:
-        raise InputError(f"Expected even padding of {pad} pixels in {path}, got picture there: is the layout right?")
+        raise InputError(
+            f"Expected even padding of {pad} pixels in {path}, got picture there: is the layout right?"
+        )
     left = pad + grid.column * (inner + pad)
     return frames[:, pad : height - pad, left : left + inner]

@@ -72,7 +72,11 @@ def _npz(path: Path, name: str) -> np.ndarray:
 def _hdf5(path: Path, name: str) -> Any:
     with h5py.File(path, "r") as file:
         names = [key for key in file if isinstance(file[key], h5py.Dataset)]
-        found = file[name] if name and isinstance(file.get(name), h5py.Dataset) else file[_pick(path, names, name)]
+        found = (
+            file[name]
+            if name and isinstance(file.get(name), h5py.Dataset)
+            else file[_pick(path, names, name)]
+        )
         return list(found.asstr()[:]) if h5py.check_string_dtype(found.dtype) else found[()]
 
 
@@ -106,7 +110,9 @@ def _torch(path: Path, name: str) -> Any:
     if isinstance(content, dict):
         content = content[_pick(path, list(content), name)]
     elif name:
-        raise InputError(f"Expected a dictionary in {path}, got {type(content).__name__} and a name '{name}'.")
+        raise InputError(
+            f"Expected a dictionary in {path}, got {type(content).__name__} and a name '{name}'."
+        )
     if isinstance(content, torch.Tensor):
         return content.float().numpy() if content.dtype == torch.bfloat16 else content.numpy()
     if isinstance(content, (list, tuple)) and all(isinstance(text, str) for text in content):

@@ -53,7 +53,11 @@ def read_pickled_npy(path: Path | str) -> Any:
     with open(path, "rb") as stream:
         try:
             version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, kind = read(stream)
         except ValueError as error:
             raise InputError(f"Expected a .npy file at {path}, got: {error}.") from None

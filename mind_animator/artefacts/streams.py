@@ -16,7 +16,7 @@ from mind_animator.errors import InputError
 
 
 class ClipReader:
-    """Random access to the clips of HDF5 shards. It can be sent to a worker process, which opens its own files.
+    """Random access to the clips of HDF5 shards; sent to a worker process, it opens its own files there.
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ class ClipReader:
     """
 
     def __init__(self, paths: Iterable[Path | str]) -> None:
-        self._place = {clip: (str(path), row) for path in paths for row, clip in enumerate(read_clip_names(path))}
+        self._place = {
+            clip: (str(path), row) for path in paths for row, clip in enumerate(read_clip_names(path))
+        }
         self._open: tuple[str, h5py.File] | None = None
 
     @property
@@ -41,7 +43,9 @@ class ClipReader:
         try:
             return dataset[self._place[clip][1]]
         except OSError as error:
-            raise InputError(f"Expected clip '{clip}' whole in {self._place[clip][0]}, got: {error}.") from None
+            raise InputError(
+                f"Expected clip '{clip}' whole in {self._place[clip][0]}, got: {error}."
+            ) from None
 
     def has(self, clip: str) -> bool:
         """Whether there is a clip of that name."""
@@ -92,7 +96,9 @@ class ClipWriter:
                     fillvalue=np.nan if array.dtype.kind == "f" else 0,
                 )
             if self._file[name].shape[1:] != array.shape:
-                raise ValueError(f"Expected '{name}' of shape {self._file[name].shape[1:]}, got {array.shape}.")
+                raise ValueError(
+                    f"Expected '{name}' of shape {self._file[name].shape[1:]}, got {array.shape}."
+                )
             self._file[name][row] = array
 
     def note(self, key: str, value: str) -> None:

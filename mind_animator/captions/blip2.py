@@ -58,7 +58,7 @@ def describe_pictures(
 
 
 def _question_tokens(blip2: Blip2, prompt: str) -> list[int]:
-    """The places that the picture's queries take, then the question, as the published processor orders them."""
+    """The places that the picture's queries take, then the question, as the published processor does."""
     config: Any = blip2.model.config
     if config.image_token_id is None:
         where = config.name_or_path

@@ -49,6 +49,8 @@ class ReconstructionConfig(Strict):
         published inflation): two different networks.
     temporal_bias : bool
         Add the random bias of the published code's untrained temporal attention to every transformer block.
+        It is drawn from the seed, so that inversion and sampling meet one network (published: afresh at each
+        start).
     precision : str
         Of the UNet: ``auto`` is float32 on a CPU and float16 on CUDA. Latents and the scheduler's arithmetic
         are float32 always.
@@ -106,7 +108,6 @@ class InversionConfig(Strict):
     depth: int = Field(1000, ge=1, le=1000)
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
-    noise: Literal["seeded", "unseeded"] = "seeded"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     clips_per_batch: int = Field(8, ge=1)

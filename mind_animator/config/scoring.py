@@ -16,6 +16,9 @@ class ScoringConfig(Strict):
         Frames to which both are resampled; the truth's own number by default.
     n_ways : tuple of int
         Candidates of the n-way accuracies.
+    efficientnet : bool
+        Also score n-way accuracy by EfficientNet-Lite0, a real classifier from the package index, under its
+        own name.
     shuffles : int
         Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two
         frames).
@@ -27,7 +30,10 @@ class ScoringConfig(Strict):
     moving : float
         Share of the truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
     candidates_from : tuple of str
-        Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's large set.
+        Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's
+        large set.
+    compare_with : tuple of str
+        ``summary.tsv`` of other results (other data sets), shown on the same leaderboard.
     permutations, bootstraps : int
         Numbers of draws.
     confidence : float
@@ -39,11 +45,13 @@ class ScoringConfig(Strict):
     size: int = Field(256, ge=16)
     frames: int | None = Field(None, ge=2)
     n_ways: tuple[int, ...] = (2, 50)
+    efficientnet: bool = False
     shuffles: int = Field(100, ge=0)
     block: int = Field(10, ge=1)
     pair_size: int = Field(64, ge=16)
     moving: float = Field(0.5, gt=0, le=1)
     candidates_from: tuple[str, ...] = ()
+    compare_with: tuple[str, ...] = ()
     permutations: int = Field(9999, ge=99)
     bootstraps: int = Field(2000, ge=100)
     confidence: float = Field(0.95, gt=0.5, lt=1)

@@ -123,7 +123,9 @@ class Algonauts2021(Dataset):
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
         import numpy as np
 
-        betas = np.concatenate([self._read(path, segment) for path in self.response_files(subject, segment)], axis=2)
+        betas = np.concatenate(
+            [self._read(path, segment) for path in self.response_files(subject, segment)], axis=2
+        )
         for showing in range(betas.shape[1]):
             yield np.ascontiguousarray(betas[:, showing], np.float32)
 
@@ -135,7 +137,9 @@ class Algonauts2021(Dataset):
         if self.options.track == "full":
             return None
         files = self.response_files(subject, self.segments[0].id)
-        return [area for area, path in zip(AREAS, files, strict=True) for _ in range(_betas_in(path).shape[2])]
+        return [
+            area for area, path in zip(AREAS, files, strict=True) for _ in range(_betas_in(path).shape[2])
+        ]
 
     def archives(self) -> tuple[Archive, ...]:
         if self._moments:
@@ -145,13 +149,17 @@ class Algonauts2021(Dataset):
                 for subject in self.subjects
                 for task in tasks
             )
-        answers = [str(p.relative_to(self.root)) for s in self.subjects for p in self.response_files(s, "videos0001")]
+        answers = [
+            str(p.relative_to(self.root)) for s in self.subjects for p in self.response_files(s, "videos0001")
+        ]
         videos = [f"{VIDEOS}/{number:04d}.mp4" for number in range(1, N_VIDEOS + 1)]
         return (archive(self.name, "participants_data", gives=(*videos, *answers)),)
 
     def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
         """Videos by their rank among the sorted names (that is how they are numbered); pickles in either layout."""
-        videos = sorted(member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4"))
+        videos = sorted(
+            member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4")
+        )
         if len(videos) != N_VIDEOS:
             raise InputError(f"Expected {N_VIDEOS} videos in {archive.file}, got {len(videos)}.")
         chosen = {member: f"{VIDEOS}/{rank:04d}.mp4" for rank, member in enumerate(videos, 1)}
@@ -183,7 +191,9 @@ class Algonauts2021(Dataset):
 
     def _videos(self) -> list[Path]:
         """All videos in their order: the files of a folder that is there, else the names they will have."""
-        folder = self.find(VIDEOS, f"participants_data_v2021/{VIDEOS}", "stimuli", "derivatives/stimuli_metadata/mp4")
+        folder = self.find(
+            VIDEOS, f"participants_data_v2021/{VIDEOS}", "stimuli", "derivatives/stimuli_metadata/mp4"
+        )
         here = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
         if all(re.fullmatch(r"\d{4}\.mp4", path.name) for path in here):
             return [folder / f"{number:04d}.mp4" for number in range(1, N_VIDEOS + 1)]
@@ -195,7 +205,8 @@ class Algonauts2021(Dataset):
         subject = folder.split("/")[1]
         parents = ("participants_data_v2021", ".", "participants_data/participants_data_v2021")
         return self.find(
-            *(f"{parent}/{folder}/{name}" for parent in parents), *(f"{parent}/{subject}/{name}" for parent in parents)
+            *(f"{parent}/{folder}/{name}" for parent in parents),
+            *(f"{parent}/{subject}/{name}" for parent in parents),
         )
 
     def _read(self, path: Path, segment: str) -> "np.ndarray":

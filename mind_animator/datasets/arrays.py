@@ -89,7 +89,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "frame_axes": "clip frame channel height width",
         "captions": "GT_{split}_caption.pt",
         "subjects": ("1", "2", "3"),
-        "movies": (*((f"seg{n}", "train") for n in range(1, 19)), *((f"test{n}", "test") for n in range(1, 6))),
+        "movies": (
+            *((f"seg{n}", "train") for n in range(1, 19)),
+            *((f"test{n}", "test") for n in range(1, 6)),
+        ),
         "source": "neuroclips",
     }
 }
@@ -225,7 +228,9 @@ class Arrays(Dataset):
         array = array.transpose(order)
         array = array[:, None] if array.ndim == 2 else array
         for repeat in range(array.shape[1]):
-            yield Run(f"{Path(path).name}_{repeat + 1}", _mended(np.array(array[:, repeat], np.float32), path))
+            yield Run(
+                f"{Path(path).name}_{repeat + 1}", _mended(np.array(array[:, repeat], np.float32), path)
+            )
 
     def area_names(self, subject: str) -> "list[str] | None":
         if self.options.areas is not None:
@@ -244,7 +249,7 @@ class Arrays(Dataset):
         if preset is None:
             return ()
         files = [str(path.relative_to(self.root)) for path in self.sources()]
-        return tuple(archive(preset["source"], "file", name=file) for file in files)
+        return tuple(archive(preset["source"], "file", path=file) for file in files)
 
     # --- the table of clips ---
 
@@ -253,7 +258,9 @@ class Arrays(Dataset):
         import csv
 
         if self.options.clips is None:
-            raise InputError("Expected dataset.options.clips to name a table of clips, or a preset, got neither.")
+            raise InputError(
+                "Expected dataset.options.clips to name a table of clips, or a preset, got neither."
+            )
         path = self.root / self.options.clips
         if not path.is_file():
             raise InputError(f"Expected the table of clips at {path}, found none (dataset.options.clips).")
@@ -266,7 +273,9 @@ class Arrays(Dataset):
                 raise InputError(f"Expected column '{column}' in {path}, got {list(rows[0])}.")
         for number, row in enumerate(rows, 2):
             if row["split"] not in ("train", "test"):
-                raise InputError(f"Expected split 'train' or 'test' in line {number} of {path}, got '{row['split']}'.")
+                raise InputError(
+                    f"Expected split 'train' or 'test' in line {number} of {path}, got '{row['split']}'."
+                )
             if "file" in row:
                 try:
                     wrong = not (float(row["onset"]) >= 0 and float(row["duration"]) > 0)
@@ -280,7 +289,9 @@ class Arrays(Dataset):
             if sides.setdefault(row["movie"], row["split"]) != row["split"]:
                 raise InputError(f"Expected movie '{row['movie']}' in one split, got it in both ({path}).")
         if len(set(sides.values())) != 2:
-            raise InputError(f"Expected clips of both splits in {path}, got {sorted(set(sides.values()))} alone.")
+            raise InputError(
+                f"Expected clips of both splits in {path}, got {sorted(set(sides.values()))} alone."
+            )
         return rows
 
     def _of(self, segment: str) -> list[dict[str, Any]]:
@@ -295,7 +306,9 @@ class Arrays(Dataset):
             axes = self._axes if isinstance(self._axes, str) else self._axes[split]
             names = axes.split()
             if not {"clip", "voxel"} <= set(names) <= _RESPONSE_AXES or len(set(names)) != len(names):
-                raise InputError(f"Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got '{axes}'.")
+                raise InputError(
+                    f"Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got '{axes}'."
+                )
         if sorted(self._frame_axes.split()) != sorted(_FRAME_AXES):
             raise InputError(
                 f"Expected dataset.options.frame_axes of {sorted(_FRAME_AXES)}, got '{self._frame_axes}'."
@@ -329,7 +342,9 @@ class Arrays(Dataset):
 
     def _row(self, row: dict[str, Any], pattern: str) -> int:
         """Where a clip lies in a file: by its rank in the table, in its split, or in its segment."""
-        return row["in_segment" if "{segment}" in pattern else "in_split" if "{split}" in pattern else "in_table"]
+        return row[
+            "in_segment" if "{segment}" in pattern else "in_split" if "{split}" in pattern else "in_table"
+        ]
 
     def _check_count(self, path: Path, count: int, segment: str, pattern: str) -> None:
         split = self._of(segment)[0]["split"]
@@ -344,7 +359,9 @@ class Arrays(Dataset):
 
 def _preset_rows(preset: dict[str, Any]) -> list[dict[str, str]]:
     movies = preset["movies"]
-    return [{"split": split, "movie": movie, "segment": movie} for movie, split in movies for _ in range(PACK)]
+    return [
+        {"split": split, "movie": movie, "segment": movie} for movie, split in movies for _ in range(PACK)
+    ]
 
 
 def _pack(rows: list[dict[str, Any]]) -> tuple[tuple[Segment, ...], dict[str, list[dict[str, Any]]]]:
@@ -391,7 +408,10 @@ def _mended(values: "np.ndarray", path: Path) -> "np.ndarray":
     missing = ~finite.any(axis=1)
     broken = ~finite[~missing].all(axis=0)
     if broken.any():
-        print(f"{path}: {int(broken.sum())} of {len(broken)} voxels lack values; they are left out", file=sys.stderr)
+        print(
+            f"{path}: {int(broken.sum())} of {len(broken)} voxels lack values; they are left out",
+            file=sys.stderr,
+        )
         values[:, broken] = 0
     values[missing] = np.nan
     return values

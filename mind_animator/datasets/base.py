@@ -179,7 +179,9 @@ class Dataset(ABC):
         """Every file that the pipeline reads, once, whether it is here or not; segments first, then subjects."""
         segments = [segment.id for segment in self.segments]
         stimuli = [path for segment in segments for path in self.stimulus_files(segment)]
-        answers = [path for sub in self.subjects for seg in segments for path in self.response_files(sub, seg)]
+        answers = [
+            path for sub in self.subjects for seg in segments for path in self.response_files(sub, seg)
+        ]
         return list(dict.fromkeys([*stimuli, *self.caption_files(), *answers]))
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:

@@ -104,7 +104,9 @@ class Bids(Dataset):
             )
         for subject in self.config.subjects:
             if subject not in known:
-                raise InputError(f"Expected dataset.subjects to be of {known}, got '{subject}' ({self.root}).")
+                raise InputError(
+                    f"Expected dataset.subjects to be of {known}, got '{subject}' ({self.root})."
+                )
         return self.config.subjects or tuple(known)
 
     @property
@@ -212,11 +214,15 @@ class Bids(Dataset):
                     )
         for film in self.options.test:
             if film not in lengths:
-                raise InputError(f"Expected dataset.options.test to name films of {sorted(lengths)}, got '{film}'.")
+                raise InputError(
+                    f"Expected dataset.options.test to name films of {sorted(lengths)}, got '{film}'."
+                )
         for subject in self.subjects:
             for film in lengths:
                 if not self._showings(subject, film):
-                    raise InputError(f"Expected every subject to have seen '{film}', but sub-{subject} has not.")
+                    raise InputError(
+                        f"Expected every subject to have seen '{film}', but sub-{subject} has not."
+                    )
         films = sorted(lengths, key=lambda film: (film in self.options.test, _natural(film)))
         if films[0] in self.options.test:
             raise InputError(f"Expected films to train on beside {list(self.options.test)}, got none.")
@@ -259,7 +265,9 @@ class Bids(Dataset):
         space = f"space-{self.options.space}"
         if self.options.resolution is not None:
             return f"{space}_res-{self.options.resolution}"
-        found = sorted(self._derived(stem).parent.glob(f"{Path(stem).name}_{space}*_desc-preproc_bold.nii.gz"))
+        found = sorted(
+            self._derived(stem).parent.glob(f"{Path(stem).name}_{space}*_desc-preproc_bold.nii.gz")
+        )
         if len(found) > 1:
             raise InputError(
                 f"Expected one resolution of {stem} in {space}, got {[path.name for path in found]}: "
@@ -285,7 +293,9 @@ class Bids(Dataset):
         else:
             return  # GIFTI says nothing
         if abs(found - self.tr) > 1e-3:
-            raise InputError(f"Expected a repetition time of {self.tr:g} s (dataset.options.tr), got {found:g} s in {where}.")
+            raise InputError(
+                f"Expected a repetition time of {self.tr:g} s (dataset.options.tr), got {found:g} s in {where}."
+            )
 
     def _read(self, subject: str, stem: str) -> "np.ndarray":
         """Responses of a run, (volume, voxel) float32."""
@@ -306,7 +316,9 @@ class Bids(Dataset):
         inside = self._brain(subject)
         image = nib.load(files[0])
         if image.shape[:3] != inside.shape:
-            raise InputError(f"Expected a volume of {inside.shape} (its mask) in {files[0]}, got {image.shape[:3]}.")
+            raise InputError(
+                f"Expected a volume of {inside.shape} (its mask) in {files[0]}, got {image.shape[:3]}."
+            )
         return np.asarray(image.dataobj, np.float32)[inside].T
 
     def _brain(self, subject: str) -> "np.ndarray":
@@ -338,7 +350,11 @@ class Bids(Dataset):
 
         from mind_animator.fmri.clean import legendre_basis
 
-        strategy = ["high_pass", *self.options.confounds] if "compcor" in self.options.confounds else self.options.confounds
+        strategy = (
+            ["high_pass", *self.options.confounds]
+            if "compcor" in self.options.confounds
+            else self.options.confounds
+        )
         try:
             confounds, kept = load_confounds(
                 [str(file) for file in files] if len(files) > 1 else str(files[0]),
@@ -347,9 +363,13 @@ class Bids(Dataset):
             )
         except (ValueError, OSError, KeyError) as error:
             text = " ".join(str(error).split())
-            raise InputError(f"Expected confounds {list(self.options.confounds)} for {files[0]}: {text}") from None
+            raise InputError(
+                f"Expected confounds {list(self.options.confounds)} for {files[0]}: {text}"
+            ) from None
         if len(confounds) != len(series):
-            raise InputError(f"Expected {len(series)} rows of confounds for {files[0]}, got {len(confounds)}.")
+            raise InputError(
+                f"Expected {len(series)} rows of confounds for {files[0]}, got {len(confounds)}."
+            )
         kept = np.arange(len(series)) if kept is None else kept
         design = np.column_stack([legendre_basis(len(series), order)[:, 1:], confounds.to_numpy()])[kept]
         design = design[:, design.std(axis=0) > 0]
@@ -369,7 +389,9 @@ class Bids(Dataset):
         return whole
 
 
-def mean_over_spans(values: "np.ndarray", repetition_time: float, begins: "np.ndarray", length: float) -> "np.ndarray":
+def mean_over_spans(
+    values: "np.ndarray", repetition_time: float, begins: "np.ndarray", length: float
+) -> "np.ndarray":
     """Mean of a run over spans of time, each volume with the share of the span that it covers::
 
         y_k = sum_t w_kt x_t / sum_t w_kt,   w_kt = |[b_k, b_k + length) n [t TR, (t + 1) TR)|

@@ -143,7 +143,9 @@ def _look_at_film(path: Path) -> tuple[dict[str, float], str | None]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            seconds = float(stream.duration * stream.time_base) if stream.duration else container.duration / 1e6
+            seconds = (
+                float(stream.duration * stream.time_base) if stream.duration else container.duration / 1e6
+            )
             return {"seconds": seconds, "fps": float(stream.average_rate)}, None
     except (av.FFmpegError, IndexError, TypeError) as error:
         return {}, f"no readable film: {error}"

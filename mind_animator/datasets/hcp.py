@@ -89,7 +89,10 @@ class HCP(Dataset):
         held_out = self.options.held_out_run
         order = [run for run in FILMS if run != held_out] + [held_out]
         return (
-            *(Segment(f"run{run}", "test" if run == held_out else "train", len(_seconds(run))) for run in order),
+            *(
+                Segment(f"run{run}", "test" if run == held_out else "train", len(_seconds(run)))
+                for run in order
+            ),
             Segment(RETEST, "test", RETEST_SECONDS),
         )
 
@@ -105,7 +108,11 @@ class HCP(Dataset):
         if segment == RETEST:
             rows = [(second, RETEST) for second in range(*FILMS[run][-1])]
         else:
-            rows = [(s, f"run{run}_film{film}") for film, span in enumerate(FILMS[run][:-1], 1) for s in range(*span)]
+            rows = [
+                (s, f"run{run}_film{film}")
+                for film, span in enumerate(FILMS[run][:-1], 1)
+                for s in range(*span)
+            ]
         return pd.DataFrame(
             {
                 "clip": described.clips,
@@ -155,7 +162,10 @@ class HCP(Dataset):
     def caption_order(self) -> dict[str, list[str]]:
         """The 3,040 published captions: all films of run 1, run 2, ..., the retest film in each."""
         clips_of = {segment.id: segment.clips for segment in self.segments}
-        return {"train": [clip for run in FILMS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])], "test": []}
+        return {
+            "train": [clip for run in FILMS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])],
+            "test": [],
+        }
 
     def archives(self) -> tuple[Archive, ...]:
         variant = VARIANTS[self.options.variant]
@@ -176,7 +186,9 @@ class HCP(Dataset):
     def check_before_work(self) -> None:
         import boto3
 
-        absent = [path for sub in self.subjects for run in FILMS if not (path := self._run_file(sub, run)).exists()]
+        absent = [
+            path for sub in self.subjects for run in FILMS if not (path := self._run_file(sub, run)).exists()
+        ]
         if absent and boto3.Session().get_credentials() is None:
             described = describe(self.name)
             raise InputError(

@@ -187,7 +187,9 @@ def simulate_hcp(
                 noise=noise, rng=rng,
             )  # fmt: skip
             place = folder / f"HCP_1200/{subject}/MNINonLinear/Results/{RUNS[run]}"
-            write_series(place / f"{RUNS[run]}_Atlas{VARIANTS[variant]}.dtseries.nii", series.T, axis, 1.0, rows)
+            write_series(
+                place / f"{RUNS[run]}_Atlas{VARIANTS[variant]}.dtseries.nii", series.T, axis, 1.0, rows
+            )
     return features
 
 
@@ -267,14 +269,21 @@ def simulate_fmriprep(
     for subject in subjects:
         weights = rng.standard_normal((N_FEATURES, n_voxels))
         for number, shown in enumerate(showings, 1):
-            entities = [f"sub-{subject}", *([f"ses-{session}"] if session else []), f"task-{task}", f"run-{number}"]
+            entities = [
+                f"sub-{subject}",
+                *([f"ses-{session}"] if session else []),
+                f"task-{task}",
+                f"run-{number}",
+            ]
             inside = "/".join([p for p in entities if p.startswith(("sub-", "ses-"))] + ["func"])
             stem = f"{inside}/{'_'.join(entities)}"
             events = pd.DataFrame(shown, columns=["stim_file", "onset"])
             events["duration"] = events["stim_file"].map(films)
             events["trial_type"] = "film"
             rest = {"stim_file": "n/a", "onset": 0.0, "duration": 2.0, "trial_type": "rest"}
-            events = pd.concat([pd.DataFrame([rest]), events])[["onset", "duration", "trial_type", "stim_file"]]
+            events = pd.concat([pd.DataFrame([rest]), events])[
+                ["onset", "duration", "trial_type", "stim_file"]
+            ]
             write_table(folder / f"{stem}_events.tsv", events)
             onsets = [onset + clip_seconds * k for film, onset in shown for k in range(len(features[film]))]
             end = max(onset + films[film] for film, onset in shown)
@@ -310,7 +319,9 @@ def _write_space(nib, stem: Path, space: str, series: np.ndarray, repetition_tim
     if space == "fsLR":
         name = f"{stem.name}_space-fsLR_den-91k_bold"
         rows = voxels_of(("L_V1", "R_V1", "L_MT", "R_MT"), n_voxels // 4)
-        write_series(stem.with_name(f"{name}.dtseries.nii"), series.T, grayordinate_axis(), repetition_time, rows)
+        write_series(
+            stem.with_name(f"{name}.dtseries.nii"), series.T, grayordinate_axis(), repetition_time, rows
+        )
         write_json(stem.with_name(f"{name}.json"), {"RepetitionTime": repetition_time})
     elif space.startswith("fsaverage"):
         n_vertices = {"fsaverage5": 10_242, "fsaverage6": 40_962, "fsaverage": 163_842}[space]
@@ -332,7 +343,7 @@ def _write_space(nib, stem: Path, space: str, series: np.ndarray, repetition_tim
         image = nib.Nifti1Image(volume, affine)
         image.header.set_zooms((2, 2, 2, repetition_time))
         nib.save(image, stem.with_name(f"{name}_desc-preproc_bold.nii.gz"))
-        nib.save(nib.Nifti1Image(inside.astype(np.uint8), affine), stem.with_name(f"{name}_desc-brain_mask.nii.gz"))
+        nib.save(
+            nib.Nifti1Image(inside.astype(np.uint8), affine), stem.with_name(f"{name}_desc-brain_mask.nii.gz")
+        )
         write_json(stem.with_name(f"{name}_desc-preproc_bold.json"), {"RepetitionTime": repetition_time})
-
-

@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,8 @@ def fit(
                     group["lr"] = rate
                 batch = {name: tensor[chosen] for name, tensor in data.items()}
                 if limit is None:
-                    limit = seconds_at_the_limit(
-                        network, lambda b=batch: loss(network, b, None, epoch), device, autocast
-                    )
+                    forward = partial(loss, network, batch, None, epoch)
+                    limit = seconds_at_the_limit(network, forward, device, autocast)
                 optimiser.zero_grad(set_to_none=True)
                 with torch.autocast(**autocast):
                     value = loss(network, batch, draw, epoch)

@@ -1,6 +1,7 @@
 """The semantic decoder: responses to the CLIP embedding and the text condition."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class SemanticDecoder(Decoder):
             self.head = nn.Sequential(
                 *(
                     layer
-                    for before, after in zip(widths[:-1], widths[1:], strict=True)
+                    for before, after in pairwise(widths)
                     for layer in (nn.LayerNorm(before), nn.GELU(), nn.Linear(before, after))
                 )
             )
@@ -90,9 +91,7 @@ class SemanticDecoder(Decoder):
         settings = self.settings
         inputs = self.batch_inputs(batch, draw, epoch)
         embedding, condition = self(inputs)
-        text, image, wanted = (
-            repeat_subjects(batch[name], inputs) for name in ("clip_text", "clip_image", "condition")
-        )
+        text, wanted = (repeat_subjects(batch[name], inputs) for name in ("clip_text", "condition"))
         loss = functional.mse_loss(embedding, text) / variances["clip_text"]
         if settings.contrast:
             same = torch.arange(len(batch["clip_text"]), device=inputs.device)

@@ -15,6 +15,7 @@ from mind_animator.diffusion.invert import invert
 from mind_animator.diffusion.noise import clip_generator, draw_noise, mix_noise
 from mind_animator.diffusion.sample import sample, sample_dpm
 from mind_animator.diffusion.schedule import Schedule, schedule_of
+from mind_animator.errors import InputError
 from mind_animator.models.embed import encode_prompts
 from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler
 
@@ -82,9 +83,7 @@ def load_generator(
     dtype = PRECISIONS[auto if settings.precision == "auto" else settings.precision]
     unet, scheduler = load_unet_and_scheduler(place, lock, device=device, dtype=dtype)
     text = load_text_encoder(place, lock, device=device)
-    bias = None
-    if settings.temporal_bias:
-        bias = unseeded() if settings.noise == "unseeded" else clip_generator(seed, "temporal attention")
+    bias = clip_generator(seed, "temporal attention") if settings.temporal_bias else None
     video = VideoUNet(unet, frames, group_norm=settings.group_norm, temporal_bias=bias)
     if device != "cpu":
         unet.to(memory_format=torch.channels_last)
@@ -97,6 +96,19 @@ def load_generator(
     return VideoGenerator(
         video.eval(), cache(encode_text), schedule_of(scheduler.config), dict(scheduler.config)
     )
+
+
+def check_inputs(generator: VideoGenerator, latents: Sequence[int], width: int | None = None) -> None:
+    """`InputError` where latents (.., channel, h, w) or a condition's width do not fit the UNet."""
+    config = generator.unet.unet.config
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    if latents[-3] != config.in_channels or latents[-1] % factor or latents[-2] % factor:
+        raise InputError(
+            f"Expected latents of {config.in_channels} channels, height and width multiples of {factor} "
+            f"(as the generator takes them), got {tuple(latents[-3:])}."
+        )
+    if width is not None and width != config.cross_attention_dim:
+        raise InputError(f"Expected a condition of width {config.cross_attention_dim}, got {width}.")
 
 
 def invert_batch(

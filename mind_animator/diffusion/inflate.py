@@ -107,7 +107,7 @@ class VideoUNet(nn.Module):
         dtype = self.unet.dtype
         noise = self.unet(
             latents.flatten(0, 1).to(dtype),
-            timestep,
+            torch.as_tensor(timestep, device=latents.device),  # a number would be compiled anew at every step
             encoder_hidden_states=condition.to(dtype),
             return_dict=False,
         )[0]

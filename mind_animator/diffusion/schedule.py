@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mind_animator.errors import InputError
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -93,6 +95,6 @@ def schedule_of(config: dict) -> Schedule:
 
 
 def check_finite(latents: Tensor, what: str) -> None:
-    """Raise `FloatingPointError` where a value is not finite: the net's precision or weights are at fault."""
+    """`InputError` where a value is not finite: the net's precision or weights are at fault."""
     if not torch.isfinite(latents).all():
-        raise FloatingPointError(f"Expected finite {what}, got NaN or infinity (try precision: float32).")
+        raise InputError(f"Expected finite {what}, got NaN or infinity (key 'precision': try float32).")

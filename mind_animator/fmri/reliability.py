@@ -17,7 +17,7 @@ class Average:
     ----------
     mean, half_1, half_2 : ndarray (clip, vertex) float32
         Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where
-        there is one repeat only.
+        they were not asked for or there is one repeat only.
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
     n_repeats : int
@@ -33,7 +33,7 @@ class Average:
     n_missing: int
 
 
-def average_repeats(runs: Iterable[np.ndarray]) -> Average:
+def average_repeats(runs: Iterable[np.ndarray], *, halves: bool = True) -> Average:
     """Average repeats one after another, so that no more than one is in memory.
 
     With z_i the repeats (mean 0), and every z_i of equal norm, the mean of their correlations is::
@@ -44,7 +44,9 @@ def average_repeats(runs: Iterable[np.ndarray]) -> Average:
     ----------
     runs : iterable of ndarray (clip, vertex) float32
         Z-scored repeats; a missing volume is NaN in every vertex, is left out of the means and counts as 0 in
-        the correlation.
+        the correlation. Time fastest in memory is fastest.
+    halves : bool
+        Whether to average the two halves of the repeats as well.
 
     Raises
     ------
@@ -53,42 +55,53 @@ def average_repeats(runs: Iterable[np.ndarray]) -> Average:
     """
     total = half = None
     n_repeats = 0
-    squares: np.ndarray | float = 0.0
-    norms: np.ndarray | float = 0.0
-    constant: np.ndarray | bool = False
     for run in runs:
         series = run.T  # (vertex, clip): as it lies in memory
         if total is None:
-            total, half = np.zeros(series.shape, np.float32), np.zeros(series.shape, np.float32)
+            total = np.zeros(series.shape, np.float32)
+            half = np.zeros(series.shape, np.float32) if halves else None
             counts, half_counts = np.zeros(series.shape[1]), np.zeros(series.shape[1])
+            squares, norms, constant = np.zeros((3, len(series)))
         if series.shape != total.shape:
             raise ValueError(f"Expected repeats of shape {total.shape[::-1]}, got {run.shape}.")
         present = np.isfinite(run[:, 0])
-        if not present.all():
-            series = np.where(present, series, 0)
-        square = np.einsum("vt,vt->v", series, series).astype(np.float64)
-        squares, norms = squares + square, norms + np.sqrt(square)
-        constant = constant | (square == 0)
-        total += series
+        whole, first_half = bool(present.all()), n_repeats % 2 == 0
+        for where in _blocks(len(series)):
+            block = series[where] if whole else np.where(present, series[where], 0)
+            square = np.einsum("vt,vt->v", block, block)
+            squares[where] += square
+            norms[where] += np.sqrt(square)
+            constant[where] += square == 0
+            total[where] += block
+            if halves and first_half:
+                half[where] += block
         counts += present
-        if n_repeats % 2 == 0:
-            half += series
-            half_counts += present
+        half_counts += present * first_half
         n_repeats += 1
     if total is None:
         raise ValueError("Expected at least one run, got none.")
-    if n_repeats == 1:
-        unknown = np.full(len(total), np.nan, np.float32)
-        return Average(total.T, None, None, unknown, 1, int((counts == 0).sum()))
-    common = np.einsum("vt,vt->v", total, total).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        reliability = np.where(constant, np.nan, (common - squares) / (norms**2 - squares))
-    other = total - half
-    for sums, number in ((total, counts), (half, half_counts), (other, counts - half_counts)):
-        sums /= np.maximum(number, 1).astype(np.float32)
-    return Average(
-        total.T, half.T, other.T, reliability.astype(np.float32), n_repeats, int((counts == 0).sum())
-    )  # fmt: skip
+    halves = halves and n_repeats > 1
+    common = np.empty(len(total))
+    shape = total.shape[::-1]
+    mean = np.empty(shape, np.float32)
+    half_1, half_2 = (np.empty(shape, np.float32) if halves else None for _ in range(2))
+    numbers = [np.maximum(n, 1).astype(np.float32) for n in (counts, half_counts, counts - half_counts)]
+    for where in _blocks(len(total)):
+        block = total[where]
+        common[where] = np.einsum("vt,vt->v", block, block)
+        mean[:, where] = (block / numbers[0]).T
+        if halves:
+            half_1[:, where] = (half[where] / numbers[1]).T
+            half_2[:, where] = ((block - half[where]) / numbers[2]).T
+    known = (constant == 0) & (n_repeats > 1)
+    pairs = np.where(known, norms**2 - squares, 1)
+    reliability = np.where(known, (common - squares) / pairs, np.nan).astype(np.float32)
+    return Average(mean, half_1, half_2, reliability, n_repeats, int((counts == 0).sum()))
+
+
+def _blocks(length: int) -> list[slice]:
+    """Vertices in pieces that stay in the second-level cache while they are worked on."""
+    return [slice(start, start + 512) for start in range(0, length, 512)]
 
 
 def segment_t(correlations: np.ndarray) -> np.ndarray:

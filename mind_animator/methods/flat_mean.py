@@ -24,7 +24,13 @@ class FlatMean(Method):
 
     @classmethod
     def reconstruct(
-        cls, settings: str, clips: Sequence[str], files: Sequence[Path], test_clips: Sequence[str], *, seed: int
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the same frames for every clip; ``files`` are the stimuli of the training segments."""
         total, pixels, shape = np.zeros(3), 0, None

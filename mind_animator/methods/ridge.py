@@ -91,11 +91,15 @@ class Ridge(Method):
             "structure": lambda: {"first": latents[:, 0]},
             "motion": lambda: {"later": latents[:, 1:]},
         }[decoder]()
-        weights, chosen = {}, {}
+        # all targets of the decoder in one solve: they share the decompositions of the kernel
+        flat = np.concatenate([goal.reshape(len(goal), -1) for goal in goals.values()], axis=1)
+        fitted = kernel_ridge(responses, flat, movies, options, device)
+        weights, chosen, start = {}, {}, 0
         for name, goal in goals.items():
-            fitted = kernel_ridge(responses, goal.reshape(len(goal), -1), movies, options, device)
-            weights |= {f"{name}.{part}": array for part, array in fitted.items()}
-            chosen[name] = {f"{a:g}": int((fitted["alpha"] == np.float32(a)).sum()) for a in options.alphas}
+            own = slice(start, start := start + goal[0].size)
+            weights |= {f"{name}.{part}": np.ascontiguousarray(array[..., own]) for part, array in fitted.items()}
+            picked = weights[f"{name}.alpha"]
+            chosen[name] = {f"{a:g}": int((picked == np.float32(a)).sum()) for a in options.alphas}
         record = {
             "decoder": decoder,
             "settings": options.model_dump(mode="json"),

@@ -9,6 +9,7 @@ from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
 from mind_animator.methods._frames import frames_of
 from mind_animator.methods.base import Method
+from mind_animator.statistics.exchange import shuffled_order
 
 
 class Options(Strict):
@@ -57,10 +58,7 @@ class ShuffledFrames(Method):
             if isinstance(frames, InputError):
                 yield clip, frames
                 continue
-            generator = np.random.default_rng([seed, place[clip]])
-            order = np.arange(len(frames))
-            while len(frames) > 1 and np.array_equal(order, np.arange(len(frames))):
-                order = generator.permutation(len(frames))
+            order = shuffled_order(len(frames), np.random.default_rng([seed, place[clip]]))
             yield clip, frames[order]
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["pixel", "motion", "image_classifier", "video_classifier", "vifi", "clip", "retrieval", "target"]
+Family = Literal[
+    "pixel", "motion", "image_classifier", "video_classifier", "vifi", "clip", "retrieval", "target"
+]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def metric(name: str) -> Metric:
     if name.startswith("retrieval_"):
         kind, _, rest = name.removeprefix("retrieval_").rpartition("_")
         if rest == "rank":
-            return Metric(name, f"retrieval rank ({_words(kind)})", "rank", 1, None, False, "retrieval", False)
+            return Metric(
+                name, f"retrieval rank ({_words(kind)})", "rank", 1, None, False, "retrieval", False
+            )
         if rest == "cosine":
             return Metric(name, f"embedding cosine ({_words(kind)})", "1", -1, 1, True, "retrieval", False)
         if rest.startswith("top"):

@@ -1,4 +1,4 @@
-"""From score rows to summaries with intervals and to tests with Holm's correction: what tables and pages show."""
+"""From score rows to summaries with intervals and tests with Holm's correction: what pages show."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -35,7 +35,7 @@ TESTS = (
 
 
 def with_pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the subject `POOLED`: every clip's mean over subjects, where all subjects of the method have a score.
+    """Add the subject `POOLED`: every clip's mean over subjects, where all of the method's have a score.
 
     Data sets with one subject get no pooled rows.
     """
@@ -76,8 +76,8 @@ def subsets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
     """Mean over clips with its block-bootstrap interval, per data set, method, subject, subset and metric.
 
-    A mean is over the clips that have a value; ``n_clips`` of ``n_expected``, and ``status`` says what became of
-    the others, so that no mean hides a missing clip.
+    A mean is over the clips that have a value; ``n_clips`` of ``n_expected``, and ``status`` says what
+    became of the others, so that no mean hides a missing clip.
 
     Parameters
     ----------
@@ -103,13 +103,15 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
             if there.any():
                 interval = block_bootstrap(
                     group["value"].to_numpy()[there], blocks[there], group["segment"].to_numpy()[there],
-                    n_draws=settings.bootstraps, level=settings.confidence, generator=np.random.default_rng(seed),
+                    n_draws=settings.bootstraps, level=settings.confidence,
+                    generator=np.random.default_rng(seed),
                 )  # fmt: skip
                 numbers = {"mean": interval.estimate, "low": interval.low, "high": interval.high}
                 numbers["n_blocks"] = interval.n_blocks
             found.append(
                 {
-                    **dict(zip(keys, key, strict=True)), "clips": subset, "label": entry.label, "unit": entry.unit,
+                    **dict(zip(keys, key, strict=True)), "clips": subset, "label": entry.label,
+                    "unit": entry.unit,
                     "direction": entry.direction, "definition": "published" if entry.published else "ours",
                     "level": settings.confidence, "n_clips": int(there.sum()), "n_expected": len(group),
                     "status": _status(group["status"][~there]), **numbers,
@@ -190,8 +192,8 @@ def above_chance_tests(
     Returns
     -------
     list of dict
-        Rows of `TESTS`, ``test = above_chance``; ``statistic`` is own minus mean of the others, ``score`` the mean
-        with the own truth. Uncorrected: the family is the caller's.
+        Rows of `TESTS`, ``test = above_chance``; ``statistic`` is own minus mean of the others, ``score``
+        the mean with the own truth. Uncorrected: the family is the caller's.
     """
     found = []
     for name, values in pairs.items():
@@ -216,7 +218,15 @@ def above_chance_tests(
             )
             kind = name.removesuffix("_rank")
             row = _row(
-                result, dataset, subject, "above_chance", method, "other clips", f"{kind}_median_rank", "all", better
+                result,
+                dataset,
+                subject,
+                "above_chance",
+                method,
+                "other clips",
+                f"{kind}_median_rank",
+                "all",
+                better,
             )
             row["score"] = float(np.median(kept[np.arange(len(kept)), np.arange(len(kept))]))
             row["note"] = _left_out(whole)
@@ -335,7 +345,7 @@ def moving_clips(truth: np.ndarray, share: float) -> np.ndarray:
 
 
 def whole_blocks(values: np.ndarray) -> np.ndarray:
-    """Blocks all of whose clips have both a prediction and a truth, (block,) bool, of pairs (block, block, offset).
+    """Blocks all of whose clips have prediction and truth, (block,) bool, of pairs (block, block, offset).
 
     A missing prediction leaves its row of the pairs nan, a missing truth its column.
     """
@@ -365,7 +375,8 @@ def _row(
     alternative: str,
 ) -> dict:
     return dict.fromkeys(TESTS) | {
-        "dataset": dataset, "subject": subject, "test": test, "method": method, "other": other, "metric": name,
+        "dataset": dataset, "subject": subject, "test": test, "method": method, "other": other,
+        "metric": name,
         "clips": clips, "alternative": alternative, "statistic": result.statistic, "p": result.p,
         "n_permutations": result.n_permutations, "exact": result.exact, "n_clips": result.n_clips,
         "n_blocks": result.n_blocks, "note": "",
@@ -380,7 +391,8 @@ def _with_holm(family: list[dict]) -> list[dict]:
 
 
 RETRIEVAL = (
-    "dataset", "method", "subject", "embedding", "candidates_set", "n_candidates", "metric", "unit", "direction",
+    "dataset", "method", "subject", "embedding", "candidates_set", "n_candidates", "metric", "unit",
+    "direction",
     "value", "low", "high", "level", "chance", "n_clips",
 )  # fmt: skip
 
@@ -419,9 +431,11 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
             found.append(
                 {
                     **{key: group[key].iloc[0] for key in ("dataset", "method", "subject")},
-                    "embedding": embedding, "candidates_set": "large" if large else "small", "n_candidates": pool,
+                    "embedding": embedding, "candidates_set": "large" if large else "small",
+                    "n_candidates": pool,
                     "metric": "median_rank" if measure == "rank" else f"top_{measure.removeprefix('top')}",
-                    "unit": entry.unit, "direction": entry.direction, "value": value, "low": low, "high": high,
+                    "unit": entry.unit, "direction": entry.direction, "value": value, "low": low,
+                    "high": high,
                     "level": settings.confidence, "chance": chance, "n_clips": len(values),
                 }
             )  # fmt: skip

@@ -90,7 +90,8 @@ def score_decoded(
             values[f"target_{name}_corr"], values[f"target_{name}_r2"] = target_scores(target, guess)
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     table = pd.concat(
-        [place.assign(metric=name, value=value, status="ok") for name, value in values.items()], ignore_index=True
+        [place.assign(metric=name, value=value, status="ok") for name, value in values.items()],
+        ignore_index=True,
     ).assign(dataset=dataset, method=method, subject=subject)
     return table[list(COLUMNS)], PairScores(clips["clip"].tolist(), rows, pairs, {}), candidates
 
@@ -102,8 +103,8 @@ def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarra
 
         corr = t . p / (|t| |p|),      r2 = 1 - |t - p|^2 / mean over clips of |t|^2
 
-    so that a decoder that always answers the mean target scores 0 on both; the mean of ``r2`` over clips is the share of
-    variance explained.
+    so that a decoder that always answers the mean target scores 0 on both; the mean of ``r2`` over clips is
+    the share of variance explained.
 
     Parameters
     ----------
@@ -115,7 +116,9 @@ def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarra
         In [-1, 1] and (-inf, 1], higher is better.
     """
     if target.shape != prediction.shape:
-        raise ValueError(f"Expected targets and predictions of one shape, got {target.shape} and {prediction.shape}.")
+        raise ValueError(
+            f"Expected targets and predictions of one shape, got {target.shape} and {prediction.shape}."
+        )
     mean = target.mean(axis=0, dtype=np.float64)
     corr, error, power = np.empty(len(target)), np.empty(len(target)), np.empty(len(target))
     for row, (t, p) in enumerate(zip(target, prediction, strict=True)):

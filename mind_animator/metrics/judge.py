@@ -12,7 +12,7 @@ from mind_animator.artefacts.streams import ClipReader, PairScores
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics.pairs import nway_pairs, pixel_pairs
 from mind_animator.metrics.score import (
-    NEEDS,
+    NETWORKS,
     Networks,
     Source,
     compare_embeddings,
@@ -80,7 +80,7 @@ def judge(
 
     readable = [name for name in names if scores[name].status == "ok"]
     modelled, logits = {}, {"image_logits": {}, "video_logits": {}}
-    if any(getattr(networks, need) is not None for need in NEEDS.values()):
+    if any(getattr(networks, need) is not None for need in NETWORKS):
         embedded = embed_clips(readable, prediction, networks, batch=settings.batch)
         for clip, arrays in tqdm(embedded, f"{method} {subject}, models", len(readable), mininterval=5):
             known = {name: kept.read(clip, name) for name in arrays}
@@ -121,9 +121,11 @@ def judge(
 def _as_in_truth(networks: Networks, truth: Path | str) -> Networks:
     """Without the networks that the truth's file was made without; its reason is the reason."""
     absent = {
-        key.removeprefix("absent:"): str(why) for key, why in read_attrs(truth).items() if key.startswith("absent:")
+        key.removeprefix("absent:"): str(why)
+        for key, why in read_attrs(truth).items()
+        if key.startswith("absent:")
     }
-    there = {need: None if need in absent else getattr(networks, need) for need in NEEDS.values()}
+    there = {need: None if need in absent else getattr(networks, need) for need in NETWORKS}
     return Networks(**there, absent={**networks.absent, **absent})
 
 

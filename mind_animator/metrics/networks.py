@@ -1,4 +1,4 @@
-"""The frozen models of the scores as plain functions of frames; a model that is not there leaves its reason."""
+"""The frozen models of the scores as functions of frames; a model that is not there leaves its reason."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -7,17 +7,18 @@ import numpy as np
 
 from mind_animator.config.models import ModelsConfig
 from mind_animator.errors import InputError
-from mind_animator.metrics.score import Networks
+from mind_animator.metrics.score import NOT_ASKED, Networks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def open_networks(models: ModelsConfig, *, device: str = "cpu") -> Networks:
+def open_networks(models: ModelsConfig, *, device: str = "cpu", efficientnet: bool = False) -> Networks:
     """Load what the model-based metrics need: ViT, VideoMAE, CLIP and ViFi-CLIP, float32.
 
-    A model that cannot be had (not in the local cache, not in the lock file, a broken folder) is left out with
-    the reason; no other model takes its place.
+    A model that cannot be had (not in the local cache, not in the lock file, a broken folder) is left out
+    with the reason; no other model takes its place. ``efficientnet`` adds the ImageNet classifier of the
+    package index, whose scores have a name of their own.
     """
     import torch
 
@@ -41,8 +42,8 @@ def open_networks(models: ModelsConfig, *, device: str = "cpu") -> Networks:
         return found.model(flat.reshape(*clips.shape[:2], *flat.shape[1:])).logits.float().cpu().numpy()
 
     @torch.inference_mode()
-    def clip(frames: np.ndarray) -> np.ndarray:
-        found = opened["clip"]
+    def clip_image(frames: np.ndarray) -> np.ndarray:
+        found = opened["clip_image"]
         features = found.model.get_image_features(pixel_values=pictures(frames, found.recipe))
         return getattr(features, "pooler_output", features).float().cpu().numpy()
 
@@ -54,7 +55,7 @@ def open_networks(models: ModelsConfig, *, device: str = "cpu") -> Networks:
     functions: dict[str, tuple[Callable[..., Any], str, Callable[[np.ndarray], np.ndarray]]] = {
         "image_logits": (load.load_vit, models.vit, image_logits),
         "video_logits": (load.load_videomae, models.videomae, video_logits),
-        "clip": (load.load_clip, models.clip, clip),
+        "clip_image": (load.load_clip, models.clip, clip_image),
         "vifi": (load.load_vificlip, models.vificlip, vifi),
     }
     opened: dict[str, Any] = {}
@@ -64,7 +65,20 @@ def open_networks(models: ModelsConfig, *, device: str = "cpu") -> Networks:
             opened[name] = loader(place, models.lock, device=device)
         except InputError as error:
             absent[name] = str(error)
-    return Networks(**{name: functions[name][2] for name in opened}, absent=absent)
+    extra, reason = open_efficientnet(device) if efficientnet else (None, NOT_ASKED)
+    absent["efficientnet"] = reason
+    return Networks(**{name: functions[name][2] for name in opened}, efficientnet=extra, absent=absent)
+
+
+def open_efficientnet(device: str = "cpu") -> tuple[Callable[[np.ndarray], np.ndarray] | None, str]:
+    """EfficientNet-Lite0's logits as a function of frames, or None and why there is none."""
+    from mind_animator.metrics.efficientnet import efficientnet_logits, load_efficientnet_lite0
+
+    try:
+        network = load_efficientnet_lite0().to(device)
+    except InputError as error:
+        return None, str(error)
+    return lambda frames: efficientnet_logits(network, frames).numpy(), ""
 
 
 def frames_for(wanted: int, given: int) -> np.ndarray:

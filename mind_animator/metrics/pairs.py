@@ -1,8 +1,8 @@
 """Every prediction against the truths of other clips, aligned in blocks, so that any re-pairing is a look-up.
 
-``pairs[b, c, o]`` is the score of the prediction of clip (b, o), the clip at offset o of block b, against the truth
-of clip (c, o), the clip at the same offset of block c. The "other clips" of a clip are thus those at its own offset in
-every other block: n_blocks - 1 of them, all at least a block away in time.
+``pairs[b, c, o]`` is the score of the prediction of clip (b, o), the clip at offset o of block b, against
+the truth of clip (c, o), the clip at the same offset of block c. The "other clips" of a clip are thus those
+at its own offset in every other block: n_blocks - 1 of them, all at least a block away in time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -117,9 +117,10 @@ def _local_mean(image: np.ndarray) -> np.ndarray:
 
 
 def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`mind_animator.metrics.pixel.hue_circular_corr`, mean over frames, of every prediction with every truth.
+    """`mind_animator.metrics.pixel.hue_circular_corr`, mean over frames, of all predictions and truths.
 
-    Parameters and result as `ssim_pairs`. One matrix product: a frame's score is a dot product of unit vectors.
+    Parameters and result as `ssim_pairs`. One matrix product: a frame's score is a dot product of unit
+    vectors.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
     rows = [row for row, frames in enumerate(predictions) if frames is not None]
@@ -179,7 +180,9 @@ def _read(source: Source, clip: str, size: int) -> np.ndarray | None:
     return frames if frames.shape[1] <= size else conform(frames, size=size, count=len(frames))
 
 
-def rank_pairs(queries: np.ndarray, candidates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rank_pairs(
+    queries: np.ndarray, candidates: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Rank (ties at mid-rank) and top-10 share of every aligned candidate for every query.
 
     Parameters

@@ -1,8 +1,8 @@
 """From two sources of clips to a table of scores: one row a clip and metric, one clip in memory at a time.
 
-Each video is read, and each frame embedded, once; what depends on the truth alone (flows, logits, embeddings) is taken
-from its file where it was computed before. A clip that cannot be read gets its rows with the reason, and the rest
-is scored.
+Each video is read, and each frame embedded, once; what depends on the truth alone (flows, logits,
+embeddings) is taken from its file where it was computed before. A clip that cannot be read gets its rows
+with the reason, and the rest is scored.
 """
 
 import math
@@ -21,11 +21,22 @@ from mind_animator.errors import InputError
 from mind_animator.metrics import embedding, motion, pixel
 from mind_animator.metrics.catalogue import metric, metric_names
 
-COLUMNS = ("dataset", "method", "subject", "clip", "segment", "movie", "scene_cut", "metric", "value", "status")
+COLUMNS = (
+    "dataset",
+    "method",
+    "subject",
+    "clip",
+    "segment",
+    "movie",
+    "scene_cut",
+    "metric",
+    "value",
+    "status",
+)
 
 
 class Source(Protocol):
-    """Anything that gives a clip's frames (frame, size, size, 3) uint8, or an `InputError` that says why not."""
+    """Anything that gives a clip's frames (frame, size, size, 3) uint8, or raises an `InputError`."""
 
     def read(self, clip: str) -> np.ndarray:
         """Frames of a clip."""
@@ -41,21 +52,33 @@ class Networks:
         frames (n, height, width, 3) uint8 -> (n, classes) float32
     video_logits : callable, optional
         frames (clip, frame, height, width, 3) uint8 -> (clip, classes) float32
-    clip, vifi : callable, optional
+    clip_image, vifi : callable, optional
         frames (n, height, width, 3) uint8 -> (n, dim) float32 image embeddings
+    efficientnet : callable, optional
+        as ``image_logits``, of the classifier that comes from the package index: scores under a name of
+        their own.
     absent : mapping of str to str
         Why a function is None, by its name; shown in the table.
     """
 
     image_logits: Callable[[np.ndarray], np.ndarray] | None = None
     video_logits: Callable[[np.ndarray], np.ndarray] | None = None
-    clip: Callable[[np.ndarray], np.ndarray] | None = None
+    clip_image: Callable[[np.ndarray], np.ndarray] | None = None
     vifi: Callable[[np.ndarray], np.ndarray] | None = None
+    efficientnet: Callable[[np.ndarray], np.ndarray] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
 # family of metrics -> the network (and the array of embeddings) that it needs
-NEEDS = {"image_classifier": "image_logits", "video_classifier": "video_logits", "vifi": "vifi", "clip": "clip"}
+NEEDS = {
+    "image_classifier": "image_logits",
+    "video_classifier": "video_logits",
+    "vifi": "vifi",
+    "clip": "clip_image",
+}
+NETWORKS = (*NEEDS.values(), "efficientnet")
+NOT_ASKED = "not asked for"
+_EFFICIENTNET = "_efficientnet_lite0"
 
 
 def describe_motion(frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -80,7 +103,7 @@ def describe_motion(frames: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare_pixels(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """Pixel metrics of one clip: means over its frames of SSIM, PSNR and hue correlation, and the published hue."""
+    """Pixel metrics of one clip: means over frames of SSIM, PSNR, hue correlation, and the published hue."""
     return {
         "ssim": float(pixel.ssim(truth, prediction).mean()),
         "psnr": float(pixel.psnr(truth, prediction).mean()),
@@ -173,7 +196,7 @@ def score_clips(
     orders: np.ndarray | None = None,
     workers: int = 1,
 ) -> Iterator[ClipScore]:
-    """`score_clip` for every clip in order, by as many processes as asked for: the numbers do not depend on it."""
+    """`score_clip` for every clip in order; the numbers do not depend on the number of processes."""
     if workers == 1:
         for clip in clips:
             yield score_clip(clip, truth, prediction, kept, orders)
@@ -205,15 +228,15 @@ def embed_clips(
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Logits and embeddings of every readable clip, each frame once, ``batch`` clips a forward.
 
-    A short last batch is padded with its last clip, so that every forward has one shape and no result depends on
-    its neighbours. Unreadable clips are left out.
+    A short last batch is padded with its last clip, so that every forward has one shape and no result
+    depends on its neighbours. Unreadable clips are left out.
 
     Yields
     ------
     clip : str
     arrays : dict
-        ``image_logits`` (frame, classes), ``video_logits`` (classes,), ``clip`` and ``vifi`` (frame, dim),
-        float32; those whose network is there.
+        ``image_logits`` (frame, classes), ``video_logits`` (classes,), ``clip_image`` and ``vifi`` (frame,
+        dim), float32; those whose network is there.
     """
     waiting: list[tuple[str, np.ndarray]] = []
 
@@ -222,7 +245,7 @@ def embed_clips(
         frames = np.stack([frames for _, frames in waiting] + [waiting[-1][1]] * (batch - len(waiting)))
         flat = frames.reshape(-1, *frames.shape[2:])
         found: dict[str, np.ndarray] = {}
-        for name in ("image_logits", "clip", "vifi"):
+        for name in ("image_logits", "clip_image", "vifi", "efficientnet"):
             network = getattr(networks, name)
             if network is not None:
                 values = np.asarray(network(flat), np.float32)
@@ -266,28 +289,34 @@ def compare_embeddings(
 
     values: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for kind, accuracy in (("image", nway_image), ("video", nway_video)):
-        name = f"{kind}_logits"
+    sources = (
+        ("image_logits", "image", "", nway_image),
+        ("video_logits", "video", "", nway_video),
+        ("efficientnet", "image", _EFFICIENTNET, nway_image),
+    )
+    for name, kind, ending, accuracy in sources:
         if name not in truth or name not in prediction:
             continue
         classes = truth[name].shape[-1]
         scores = [torch.from_numpy(np.array(side[name])) for side in (truth, prediction)]
         for n in n_ways:
             if n > classes - N_TARGETS + 1:
-                refused[f"{kind}_{n}way"] = f"not computed: the {kind} model has {classes} classes"
+                refused[f"{kind}_{n}way{ending}"] = f"not computed: the {kind} model has {classes} classes"
             else:
-                values[f"{kind}_{n}way"] = float(accuracy(*scores, n_way=n))
-    both = {name for name in ("clip", "vifi") if name in truth and name in prediction}
+                values[f"{kind}_{n}way{ending}"] = float(accuracy(*scores, n_way=n))
+    both = {name for name in ("clip_image", "vifi") if name in truth and name in prediction}
     if "vifi" in both:
         values["vifi_score"] = float(embedding.vifi_score(truth["vifi"], prediction["vifi"]))
-    if "clip" in both:
-        values["clip_consistency_ungated"] = float(embedding.clip_consistency_ungated(prediction["clip"]))
+    if "clip_image" in both:
+        values["clip_consistency_ungated"] = float(
+            embedding.clip_consistency_ungated(prediction["clip_image"])
+        )
         values["clip_consistency_to_truth"] = float(
-            embedding.clip_consistency_to_truth(truth["clip"], prediction["clip"])
+            embedding.clip_consistency_to_truth(truth["clip_image"], prediction["clip_image"])
         )
         if "vifi" in both:
             values["clip_consistency_gated"] = float(
-                embedding.clip_consistency_gated(prediction["clip"], np.array(values["vifi_score"]))
+                embedding.clip_consistency_gated(prediction["clip_image"], np.array(values["vifi_score"]))
             )
         else:
             refused["clip_consistency_gated"] = "not computed: its gate is the VIFI score, which is absent"
@@ -323,6 +352,8 @@ def score_rows(
         ``value`` is nan exactly where ``status`` is not ``ok``.
     """
     names = metric_names(n_ways)
+    if networks.efficientnet is not None or networks.absent.get("efficientnet", NOT_ASKED) != NOT_ASKED:
+        names += [f"image_{n}way{_EFFICIENTNET}" for n in n_ways]
     rows = []
     for place in clips.itertuples(index=False):
         score = scores[place.clip]
@@ -330,13 +361,23 @@ def score_rows(
         values = score.values | values
         for name in names:
             value, status = values.get(name, math.nan), score.status
-            need = NEEDS.get(metric(name).family)
+            need = "efficientnet" if name.endswith(_EFFICIENTNET) else NEEDS.get(metric(name).family)
             if status == "ok" and name not in values:
                 status = refused.get(name) or f"not computed: {networks.absent.get(need, 'no model given')}"
             elif status == "ok" and not math.isfinite(value):
                 value, status = math.nan, "undefined: the truth does not move"
             rows.append(
-                (dataset, method, subject, place.clip, place.segment, place.movie, bool(place.scene_cut), name)
-                + (value if status == "ok" else math.nan, status)
+                (
+                    dataset,
+                    method,
+                    subject,
+                    place.clip,
+                    place.segment,
+                    place.movie,
+                    bool(place.scene_cut),
+                    name,
+                    value if status == "ok" else math.nan,
+                    status,
+                )
             )
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -12,6 +12,7 @@ from mind_animator.artefacts.clipfolder import read_clip
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.errors import InputError
+from mind_animator.statistics.exchange import exchanged, shuffled_order
 from mind_animator.video.conform import conform
 
 
@@ -21,8 +22,8 @@ class ArraySource:
     Parameters
     ----------
     paths : iterable of paths
-        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``; clips that their maker could
-        not make (`read_problems`) raise with its reason.
+        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``; clips that their
+        maker could not make (`read_problems`) raise with its reason.
     size, count : int
         What every clip is resampled to, see `conform`.
     """
@@ -39,7 +40,7 @@ class ArraySource:
         return self.reader.clips
 
     def read(self, clip: str) -> np.ndarray:
-        """Frames of a clip, (count, size, size, 3) uint8; `InputError` where there is none or it has no frame."""
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` where there are none."""
         if clip in self.problems:
             raise InputError(self.problems[clip])
         frames = self.reader.read(clip, "frames")
@@ -94,6 +95,60 @@ class FolderSource:
             video.frames, size=self.size, count=self.count, times=video.times, duration=self.duration
         )
         return frames, video.notes
+
+
+class FlatSource:
+    """The floor that knows nothing: every frame is one colour.
+
+    Parameters
+    ----------
+    colour : array of shape (3,), uint8
+    size, count : int
+    """
+
+    def __init__(self, colour: np.ndarray, *, size: int, count: int) -> None:
+        self.colour, self.size, self.count = np.asarray(colour, np.uint8), size, count
+
+    def read(self, clip: str) -> np.ndarray:
+        """The same frames for every clip."""
+        return np.broadcast_to(self.colour, (self.count, self.size, self.size, 3)).copy()
+
+
+class FrozenSource:
+    """The floor without motion: the first frame of another source, repeated."""
+
+    def __init__(self, source: FolderSource) -> None:
+        self.source = source
+
+    def read(self, clip: str) -> np.ndarray:
+        """The clip's first frame, repeated."""
+        frames = self.source.read(clip)
+        return np.repeat(frames[:1], len(frames), axis=0)
+
+
+class ShuffledSource:
+    """The floor of the wrong order: the frames of another source, permuted, one generator a clip."""
+
+    def __init__(self, source: FolderSource, clips: Sequence[str], seed: int) -> None:
+        self.source, self.seed = source, seed
+        self.place = {clip: index for index, clip in enumerate(clips)}
+
+    def read(self, clip: str) -> np.ndarray:
+        """The clip's frames in an order that is not theirs."""
+        frames = self.source.read(clip)
+        return frames[shuffled_order(len(frames), np.random.default_rng([self.seed, self.place[clip]]))]
+
+
+class MismatchedSource:
+    """The floor of the wrong clip: other clips of another source, blocks of neighbours permuted."""
+
+    def __init__(self, source: FolderSource, clips: Sequence[str], block: int, seed: int) -> None:
+        self.source = source
+        self.donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
+
+    def read(self, clip: str) -> np.ndarray:
+        """Another clip's frames."""
+        return self.source.read(self.donor[clip])
 
 
 def shape_of_truth(

@@ -1,4 +1,4 @@
-"""What depends on the truth alone, computed once for every method: frames at the one size, flows, embeddings."""
+"""What depends on the truth alone, computed once for all methods: frames, flows, embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,15 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.streams import write_problems, write_stream
 from mind_animator.errors import InputError
-from mind_animator.metrics.score import NEEDS, Networks, Source, describe_motion, embed_clips
+from mind_animator.metrics.score import (
+    NEEDS,
+    NETWORKS,
+    NOT_ASKED,
+    Networks,
+    Source,
+    describe_motion,
+    embed_clips,
+)
 
 
 def encode_truth(
@@ -22,11 +30,12 @@ def encode_truth(
 ) -> dict[str, str]:
     """Write the truth's file, one clip in memory at a time.
 
-    Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, and what `embed_clips` gives
-    for the networks that are there. Attributes: ``rate`` (frames a second of the clips as they are compared)
-    and ``absent:NAME``, why an array is not there.
+    Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, and what
+    `embed_clips` gives for the networks that are there. Attributes: ``rate`` (frames a second of the clips
+    as they are compared) and ``absent:NAME``, why an array is not there.
 
-    With ``strict`` false, an unreadable true clip is kept as a problem: whoever is scored on it gets the reason.
+    With ``strict`` false, an unreadable true clip is kept as a problem: whoever is scored on it gets the
+    reason.
 
     The windows' moments of SSIM are not kept: at 256 px they are 12 MB a clip, and reading them back takes
     longer than computing them.
@@ -42,7 +51,10 @@ def encode_truth(
         If a true clip cannot be read (``strict``), or none can.
     """
     absent = {f"absent:{name}": networks.absent.get(name, "no model given") for name in NEEDS.values()}
-    absent = {key: why for key, why in absent.items() if getattr(networks, key.removeprefix("absent:")) is None}
+    absent["absent:efficientnet"] = networks.absent.get("efficientnet", NOT_ASKED)
+    absent = {
+        key: why for key, why in absent.items() if getattr(networks, key.removeprefix("absent:")) is None
+    }
     problems: dict[str, str] = {}
     with write_stream(path, clips, {"rate": rate, **absent}) as writer:
         for row, clip in enumerate(tqdm(clips, "true clips", mininterval=5)):
@@ -55,9 +67,11 @@ def encode_truth(
                 continue
             writer.write(row, {"frames": frames} | describe_motion(frames))
         if len(problems) == len(clips):
-            raise InputError(f"Expected at least one readable true clip, got: {next(iter(problems.values()), 'none')}")
+            raise InputError(
+                f"Expected at least one readable true clip, got: {next(iter(problems.values()), 'none')}"
+            )
         write_problems(writer, problems)
-        if any(getattr(networks, name) is not None for name in NEEDS.values()):
+        if any(getattr(networks, name) is not None for name in NETWORKS):
             row_of = {clip: row for row, clip in enumerate(clips)}
             for clip, arrays in embed_clips(clips, source, networks, batch=batch):
                 writer.write(row_of[clip], arrays)

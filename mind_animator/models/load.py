@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from mind_animator.errors import InputError
@@ -239,7 +240,7 @@ def _diffuser(kind: Any, found: Located, device: Device, dtype: torch.dtype) -> 
 def _load(read: Callable[[], tuple[Any, Any]], found: Located, device: Device) -> Any:
     try:
         model, info = read()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"Expected a model that loads from {found.folder}, got: {error}") from error
     for fault in ("missing_keys", "mismatched_keys", "error_msgs"):
         if info[fault]:

@@ -1,9 +1,9 @@
 """One path from frames to a network's input: bytes in, resized and normalised tensors out, on any device.
 
 The image processors of transformers go through Pillow one picture at a time; here a batch is resized by
-torch's antialiased interpolation, whose kernels are Pillow's (bicubic with a = -0.5), rounded to bytes as
-Pillow rounds, then normalised. Pillow also rounds between its horizontal and its vertical pass, so bytes
-differ by one at most.
+torch's antialiased interpolation, whose kernels are Pillow's (bicubic with a = -0.5), first along the rows,
+then along the columns, rounded to bytes after each, as Pillow does. Bytes differ by two levels at
+most, and by .1 of a level on average.
 """
 
 import json
@@ -110,11 +110,13 @@ def prepare_pictures(frames: Tensor, recipe: PictureRecipe) -> Tensor:
         )
     pictures = frames.permute(0, 3, 1, 2).float()
     height, width = _target_size(frames.shape[1], frames.shape[2], recipe)
-    if (height, width) != pictures.shape[2:]:
-        pictures = functional.interpolate(
-            pictures, (height, width), mode=recipe.filter, align_corners=False, antialias=True
-        )
-        pictures = pictures.round_().clamp_(0, 255)
+    # Pillow's own two passes, each rounded to bytes
+    for size in ((pictures.shape[2], width), (height, width)):
+        if size != tuple(pictures.shape[2:]):
+            pictures = functional.interpolate(
+                pictures, size, mode=recipe.filter, align_corners=False, antialias=True
+            )
+            pictures = pictures.round_().clamp_(0, 255)
     if recipe.crop is not None:
         pictures = _centre_crop(pictures, *recipe.crop)
     mean = torch.tensor(recipe.mean, device=frames.device).view(1, 3, 1, 1)

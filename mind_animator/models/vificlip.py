@@ -5,6 +5,8 @@
 of wrong numbers.
 """
 
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -141,19 +143,18 @@ def build_encoder(weights: Mapping[str, Tensor], where: Path | str) -> ViFiClipI
     return encoder
 
 
-class _Settings(dict):
-    """Stands for the settings node of the training code, whose content nobody reads."""
-
-
 def _read_pickle(path: Path) -> Mapping[str, Any]:
     from pickle import UnpicklingError
 
+    # the settings node is a dictionary with attributes: an OrderedDict stands for it, nobody reads it
+    node = (OrderedDict, "yacs.config.CfgNode")
     try:
-        with torch.serialization.safe_globals([(_Settings, "yacs.config.CfgNode")]):
+        with torch.serialization.safe_globals([node]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"Expected a checkpoint of tensors in {path}, got: {first}") from None
+    except (UnpicklingError, RuntimeError, EOFError, IndexError, KeyError) as error:
+        reason = re.search(r"WeightsUnpickler error: ?\s*(.+)", str(error))
+        told = reason.group(1) if reason else f"{type(error).__name__} {error}".splitlines()[0]
+        raise InputError(f"Expected a checkpoint of tensors in {path}, got: {told}") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
         raise InputError(f"Expected an entry 'model' in the checkpoint {path}, found none.")
     return content["model"]

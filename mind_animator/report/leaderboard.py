@@ -18,7 +18,8 @@ from mind_animator.report.page import data_uri
 TEMPLATE = Path(__file__).with_name("leaderboard.html.j2")
 PUBLISHED = Path(__file__).with_name("published.tsv")
 SCORES = (
-    "dataset", "method", "subject", "clips", "metric", "mean", "low", "high", "level", "n_clips", "n_expected", "status",
+    "dataset", "method", "subject", "clips", "metric", "mean", "low", "high", "level", "n_clips",
+    "n_expected", "status",
 )  # fmt: skip
 METRICS = ("metric", "label", "unit", "direction", "definition")
 
@@ -85,7 +86,7 @@ def build_leaderboard(
 
 
 def read_published() -> pd.DataFrame:
-    """Values that papers print: ``method, year, dataset, metric, value, unit, source, second_hand``, all text."""
+    """Values that papers print: ``method, year, dataset, metric, value, unit, source, second_hand``."""
     columns = ("method", "year", "dataset", "metric", "value", "unit", "source", "second_hand")
     table = read_table(PUBLISHED, columns)
     raw = pd.read_csv(PUBLISHED, sep="\t", dtype=str)  # values as printed: .390, not 0.39
@@ -104,14 +105,18 @@ def side_by_side(truth: np.ndarray, prediction: np.ndarray, rate: float, *, size
     size : int
         Height of the video, about: small frames are enlarged by whole pixels, large ones thinned out.
     """
-    both = np.concatenate([truth, prediction], axis=2)
-    height = both.shape[1]
+    return video_uri(np.concatenate([truth, prediction], axis=2), rate, size=size)
+
+
+def video_uri(frames: np.ndarray, rate: float, *, size: int = 128) -> str:
+    """Frames (frame, height, width, 3) uint8 as a data URI of an mp4 file about ``size`` pixels high."""
+    height = frames.shape[1]
     factor, step = max(1, size // height), max(1, height // (2 * size))
-    both = both[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
-    both = both[:, : both.shape[1] // 2 * 2, : both.shape[2] // 2 * 2]
+    shown = frames[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
+    shown = shown[:, : shown.shape[1] // 2 * 2, : shown.shape[2] // 2 * 2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_mp4(path, both, rate, crf=23)
+        write_mp4(path, shown, rate, crf=23)
         return data_uri(path)
 
 

@@ -14,26 +14,29 @@ def median_pairing_test(
 ) -> TestResult:
     """Is the median over clips lower with their own truths than with other clips' truths?
 
-    As `mind_animator.statistics.permutation.pairing_test` with the median in place of the mean and lower is better:
-    blocks of truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations + 1``.
+    As `mind_animator.statistics.permutation.pairing_test` with the median in place of the mean and lower is
+    better: blocks of truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations +
+    1``.
 
     Parameters
     ----------
     pairs : ndarray of shape (block, block, offset)
-        ``pairs[b, c, o]``: value of the prediction of clip (b, o) for the truth of clip (c, o), e.g. its rank.
+        ``pairs[b, c, o]``: value of the prediction of clip (b, o) for the truth of clip (c, o), e.g. its
+        rank.
     n_permutations : int
     generator : numpy Generator
 
     Returns
     -------
     TestResult
-        ``statistic``: median with the own truths minus median over all pairs of other blocks. With fewer than 2
-        blocks nothing can be re-paired: the statistic is nan and p is 1.
+        ``statistic``: median with the own truths minus median over all pairs of other blocks. With fewer
+        than 2 blocks nothing can be re-paired: the statistic is nan and p is 1.
     """
     pairs = np.asarray(pairs, np.float64)
     if pairs.ndim != 3 or pairs.shape[0] != pairs.shape[1] or 0 in pairs.shape or n_permutations < 1:
         raise ValueError(
-            f"Expected pairs (block, block, offset) and n_permutations >= 1, got {pairs.shape}, {n_permutations}."
+            f"Expected pairs (block, block, offset) and n_permutations >= 1, got {pairs.shape} and "
+            f"{n_permutations}."
         )
     if not np.isfinite(pairs).all():
         raise ValueError("Expected finite values, got NaN or infinity.")

@@ -1,4 +1,4 @@
-"""One size, one number of frames for every video that is compared: the only resampling between files and scores."""
+"""One size and number of frames for every video: the only resampling between files and scores."""
 
 import cv2
 import numpy as np

@@ -4,8 +4,8 @@ import numpy as np
 
 from mind_animator.errors import InputError
 
-# The reader keeps times in single precision: off by up to 1.2e-4 s in an hour. At 29.97 Hz frames begin 5e-4 s
-# after the times that are asked for, and those must not be mistaken for them.
+# The reader keeps times in single precision: off by up to 1.2e-4 s in an hour. At 29.97 Hz frames begin 5e-4
+# s after the times asked for, and must not be mistaken for them.
 _TICK = 2e-4
 # Published movies and tables round durations; a clip may end this much after its movie, seconds.
 _SLACK = 0.1

@@ -70,7 +70,7 @@ def segment_clips(
 def ready_clips(
     clips: np.ndarray, n_clips: int, settings: StimuliConfig, where: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (row, frames (frame, size, size, 3) uint8) of frames that came with the data, resized as all are."""
+    """Yield (row, frames (frame, size, size, 3) uint8) of frames that came with the data, resized."""
     if len(clips) != n_clips or clips.shape[1] != settings.frames:
         raise InputError(
             f"Expected {n_clips} clips of {settings.frames} frames ({where}), "

@@ -13,11 +13,11 @@ from mind_animator.world.measure_models import measure
 from mind_animator.world.train_models import Plan
 
 AS_SHIPPED = {
-    "vae": Plan(5000, None, 16, 1.5e-3, bfloat16=True),
-    "vit": Plan(1800, None, 64, 1e-3, bfloat16=True),
-    "clip": Plan(450, None, 64, 5e-4, bfloat16=True),
-    "vificlip": Plan(200, None, 32, 2e-4, bfloat16=True),
-    "blip2": Plan(900, None, 48, 8e-4, bfloat16=True),
+    "vae": Plan(4200, None, 16, 1.5e-3, bfloat16=True),
+    "vit": Plan(1834, None, 64, 1e-3, bfloat16=True),
+    "clip": Plan(318, None, 64, 5e-4, bfloat16=True),
+    "vificlip": Plan(163, None, 32, 2e-4, bfloat16=True),
+    "blip2": Plan(920, None, 48, 8e-4, bfloat16=True),
     "videomae": Plan(900, None, 24, 8e-4, bfloat16=True),
     "sd": Plan(8000, None, 64, 8e-4),
 }
@@ -63,7 +63,7 @@ def rebuild(
     state = folder.with_name(f".{folder.name}.state.pt")
     module, record = getattr(train_models, f"train_{name}")(plan, state, *parts.values())
     ship_models.ship(name, module, folder, parts)
-    measured = measure(name, folder, beside)
+    measured = measure(name, folder, beside, count=min(max(record["steps"], 48), 240))
     ship_models.write_card(name, folder, record, plan.seed, measured)
     for leftover in folder.parent.glob(f"{state.stem}*"):
         leftover.unlink()

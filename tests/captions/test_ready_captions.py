@@ -45,8 +45,9 @@ def test_published_captions_name_every_clip(dataset, files, counts, published_da
         assert captions["test1-00001"] == "a bee on a pink flower"
         assert captions["seg1-00000"] == "a woman picking up a dog's poop"
         out = tmp_path / "clips.tsv"
-        main(["--dataset", json.dumps({"name": dataset, "data_root": str(tmp_path)}), "--ready", *map(str, paths),
-              "--first", "4300", "--count", "30", "--captions", str(out)])  # fmt: skip
+        settings = json.dumps({"name": dataset, "data_root": str(tmp_path)})
+        shard = ["--first", "4300", "--count", "30", "--captions", str(out)]
+        main(["--dataset", settings, "--ready", *map(str, paths), *shard])
         table = read_table(out, columns=("clip", "caption"))
         assert table["clip"].tolist() == clips[4300:4330]
         assert table["caption"].tolist() == [captions[clip] for clip in clips[4300:4330]]

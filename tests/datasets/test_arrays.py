@@ -49,7 +49,9 @@ def writers(root, array):
         "sub-{subject}.mat": lambda: scipy.io.savemat(root / "sub-01.mat", {"x": array}),
         "sub-{subject}.safetensors": lambda: save_file({"x": array}, root / "sub-01.safetensors"),
         "sub-{subject}.pt": lambda: torch.save(torch.from_numpy(array), root / "sub-01.pt"),
-        "sub-{subject}.pth::x": lambda: torch.save({"x": torch.from_numpy(array), "y": 1}, root / "sub-01.pth"),
+        "sub-{subject}.pth::x": lambda: torch.save(
+            {"x": torch.from_numpy(array), "y": 1}, root / "sub-01.pth"
+        ),
     }
 
 
@@ -147,7 +149,11 @@ def test_what_is_missing_is_left_out_and_said_so(lab):
 def test_ready_frames_come_in_one_order(lab, rng, kind):
     root, table, _ = lab
     frames = rng.integers(0, 256, (len(table), 4, 6, 8, 3), dtype=np.uint8)
-    stored = {"uint8": frames, "unit": frames.astype(np.float32) / 255, "float255": frames.astype(np.float32)}[kind]
+    stored = {
+        "uint8": frames,
+        "unit": frames.astype(np.float32) / 255,
+        "float255": frames.astype(np.float32),
+    }[kind]
     np.save(root / "frames.npy", stored.transpose(0, 1, 4, 2, 3))
     dataset = opened(root, frames="frames.npy", frame_axes="clip frame channel height width")
     segment = dataset.segments[0]
@@ -159,13 +165,18 @@ def test_ready_frames_come_in_one_order(lab, rng, kind):
 def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
     """Its DAG needs no data; its files (small ones here) come back by split, with ten showings of the test clips."""
     dataset = opened(tmp_path, subjects=("2",), clips=None, preset="neuroclips")
-    assert [s.id for s in dataset.segments] == [*(f"seg{n}" for n in range(1, 19)), *(f"test{n}" for n in range(1, 6))]
+    assert [s.id for s in dataset.segments] == [
+        *(f"seg{n}" for n in range(1, 19)),
+        *(f"test{n}" for n in range(1, 6)),
+    ]
     assert sum(segment.n_clips for segment in dataset.segments) == 5520
     urls = [archive.urls[0] for archive in dataset.archives()]
     stem = "https://huggingface.co/datasets/gongzx/cc2017_dataset/resolve/a82b9e20e98710f18913a10c0a5bf5f19a6e4000"
     names = ["GT_train_3fps.pt", "GT_test_3fps.pt", "GT_train_caption.pt", "GT_test_caption.pt"]
     assert set(urls) == {f"{stem}/{name}" for name in [*names, "subj02_train_fmri.pt", "subj02_test_fmri.pt"]}
-    torch.save(torch.arange(1200.0)[:, None, None].expand(1200, 10, 2).clone(), tmp_path / "subj02_test_fmri.pt")
+    torch.save(
+        torch.arange(1200.0)[:, None, None].expand(1200, 10, 2).clone(), tmp_path / "subj02_test_fmri.pt"
+    )
     runs = list(dataset.runs("2", "test3", FmriConfig()))
     assert len(runs) == 10 and runs[0].values[:, 0].tolist() == list(range(480, 720))
     torch.save(torch.zeros(1200, 6, 3, 4, 4, dtype=torch.uint8), tmp_path / "GT_test_3fps.pt")
@@ -173,7 +184,12 @@ def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
     for split, count in (("train", 4320), ("test", 1200)):
         torch.save([f"{split} {n}" for n in range(count)], tmp_path / f"GT_{split}_caption.pt")
     captions = dataset.captions()
-    assert captions["caption"].iloc[[0, 4319, 4320, 5519]].tolist() == ["train 0", "train 4319", "test 0", "test 1199"]
+    assert captions["caption"].iloc[[0, 4319, 4320, 5519]].tolist() == [
+        "train 0",
+        "train 4319",
+        "test 0",
+        "test 1199",
+    ]
 
 
 def test_a_torch_file_with_code_is_refused(lab):
@@ -182,7 +198,7 @@ def test_a_torch_file_with_code_is_refused(lab):
     with pytest.raises(InputError, match=r"Expected arrays in .*sub-01\.pt, got UnpicklingError"):
         next(opened(root, responses="sub-{subject}.pt").responses("01", "train000", FmriConfig()))
     np.save(root / "sub-01.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="allow_pickle"):
+    with pytest.raises(InputError, match="Python objects in dtype"):
         next(opened(root).responses("01", "train000", FmriConfig()))
 
 
@@ -196,13 +212,25 @@ def test_a_test_movie_in_training_is_told(lab):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"clips": None}, "Expected dataset.options.clips to name a table of clips, or a preset, got neither"),
+        (
+            {"clips": None},
+            "Expected dataset.options.clips to name a table of clips, or a preset, got neither",
+        ),
         ({"clips": "none.tsv"}, r"Expected the table of clips at .*none\.tsv, found none"),
-        ({"axes": "clip time"}, "Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got 'clip time'"),
-        ({"responses": "{run}.npy"}, r"Expected only \{subject\}, \{split\} and \{segment\} in braces, got '\{run\}\.npy'"),
+        (
+            {"axes": "clip time"},
+            "Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got 'clip time'",
+        ),
+        (
+            {"responses": "{run}.npy"},
+            r"Expected only \{subject\}, \{split\} and \{segment\} in braces, got '\{run\}\.npy'",
+        ),
         ({"responses": "absent.npy"}, r"Expected an array at .*absent\.npy, found none"),
         ({"responses": "a.csv"}, r"Expected a file of \.npy, \.npz, .*, got .*a\.csv"),
-        ({"responses": "two.npz"}, r"Expected one array in .*two\.npz, got \['a', 'b'\]: write two\.npz::name"),
+        (
+            {"responses": "two.npz"},
+            r"Expected one array in .*two\.npz, got \['a', 'b'\]: write two\.npz::name",
+        ),
         ({"responses": "two.npz::c"}, r"Expected an array 'c' in .*two\.npz, got \['a', 'b'\]"),
         ({"responses": "short.npy"}, r"Expected 20 clips \(the table's\) in .*short\.npy, got 7"),
         ({"responses": "flat.npy"}, r"Expected axes 'clip voxel' in .*flat\.npy, got shape \(20,\)"),
@@ -225,5 +253,8 @@ def test_subjects_must_be_named(lab):
 def test_the_docs_example_is_a_whole_table():
     example = Path(__file__).resolve().parents[2] / "docs/examples/arrays"
     dataset = opened(example)
-    assert [(s.id, s.split, s.n_clips) for s in dataset.segments] == [("train000", "train", 60), ("test000", "test", 20)]
+    assert [(s.id, s.split, s.n_clips) for s in dataset.segments] == [
+        ("train000", "train", 60),
+        ("test000", "test", 20),
+    ]
     assert dataset.has_captions and dataset.has_stimuli

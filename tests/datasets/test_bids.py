@@ -15,18 +15,30 @@ from mind_animator.datasets.simulate import simulate_fmriprep
 from mind_animator.errors import InputError
 
 FILMS = {"a film.mp4": 40.0, "b.mp4": 40.0, "c.mp4": 30.0}
-SHOWINGS = [[("a film.mp4", 6.0), ("b.mp4", 52.0)], [("b.mp4", 6.0), ("a film.mp4", 52.0)], [("c.mp4", 6.0), ("c.mp4", 42.0)]]
+SHOWINGS = [
+    [("a film.mp4", 6.0), ("b.mp4", 52.0)],
+    [("b.mp4", 6.0), ("a film.mp4", 52.0)],
+    [("c.mp4", 6.0), ("c.mp4", 42.0)],
+]
 SPACES = ["fsLR", "fsaverage5", "MNI152NLin2009cAsym"]
 
 
 def opened(root, space, tr=2.0, clip_seconds=2.0, **options):
-    options = {"task": "movie", "space": space, "tr": tr, "clip_seconds": clip_seconds, "test": ["c.mp4"]} | options
+    options = {
+        "task": "movie",
+        "space": space,
+        "tr": tr,
+        "clip_seconds": clip_seconds,
+        "test": ["c.mp4"],
+    } | options
     return open_dataset(DatasetConfig(name="bids", data_root=str(root), options=options))
 
 
 def simulated(root, space, **options):
     settings = {"lag": 4.0, "repetition_time": 2.0, "clip_seconds": 2.0, "films": FILMS, "showings": SHOWINGS}
-    return simulate_fmriprep(root, ["01", "02"], space=space, rng=np.random.default_rng(0), **settings | options)
+    return simulate_fmriprep(
+        root, ["01", "02"], space=space, rng=np.random.default_rng(0), **settings | options
+    )
 
 
 @pytest.fixture(scope="module", params=SPACES)
@@ -61,7 +73,9 @@ def test_the_planted_lag_is_recovered_to_the_volume(study):
     by_lag = {}
     for lag in (2.0, 4.0, 6.0):
         runs = dataset.runs("01", "b", FmriConfig(lag=lag, detrend_order=2))
-        by_lag[lag] = explained(np.concatenate([features["b.mp4"]] * 2), np.concatenate([run.values for run in runs]))
+        by_lag[lag] = explained(
+            np.concatenate([features["b.mp4"]] * 2), np.concatenate([run.values for run in runs])
+        )
     assert by_lag[4.0] > 0.5 > 0.25 > max(by_lag[2.0], by_lag[6.0])
 
 
@@ -77,12 +91,16 @@ def test_a_film_that_is_shown_twice_in_a_run_has_two_repeats(study):
 def test_any_repetition_time_and_clip_length(tmp_path):
     """TR 1.2 s, clips of 3 s, films that start between two volumes: the clip's own volumes explain most."""
     shown = [[("a film.mp4", 6.5), ("b.mp4", 52.3)], [("b.mp4", 7.1), ("a film.mp4", 51.9)], [("c.mp4", 6.2)]]
-    features = simulated(tmp_path, "MNI152NLin2009cAsym", repetition_time=1.2, clip_seconds=3.0, lag=4.8, showings=shown)
+    features = simulated(
+        tmp_path, "MNI152NLin2009cAsym", repetition_time=1.2, clip_seconds=3.0, lag=4.8, showings=shown
+    )
     dataset = opened(tmp_path, "MNI152NLin2009cAsym", tr=1.2, clip_seconds=3.0)
     assert [segment.n_clips for segment in dataset.segments] == [13, 13, 10]
     by_lag = {}
     for lag in (1.8, 4.8, 7.8):
-        stacked = [run.values for seg in ("a_film", "b") for run in dataset.runs("01", seg, FmriConfig(lag=lag))]
+        stacked = [
+            run.values for seg in ("a_film", "b") for run in dataset.runs("01", seg, FmriConfig(lag=lag))
+        ]
         shown_of = [features[film] for film in ("a film.mp4", "b.mp4") for _ in range(2)]
         by_lag[lag] = explained(np.concatenate(shown_of), np.concatenate(stacked))
     assert by_lag[4.8] > 0.45 > 0.2 > max(by_lag[1.8], by_lag[7.8])
@@ -93,7 +111,11 @@ def test_confounds_are_regressed_out(tmp_path):
     by_choice = {}
     for confounds in ((), ("motion",)):
         dataset = opened(tmp_path, "MNI152NLin2009cAsym", confounds=confounds)
-        runs = [run.values for seg in ("a_film", "b") for run in dataset.runs("01", seg, FmriConfig(detrend_order=2))]
+        runs = [
+            run.values
+            for seg in ("a_film", "b")
+            for run in dataset.runs("01", seg, FmriConfig(detrend_order=2))
+        ]
         shown = [features[film] for film in ("a film.mp4", "b.mp4") for _ in range(2)]
         by_choice[confounds] = explained(np.concatenate(shown), np.concatenate(runs))
     assert by_choice["motion",] > 0.5 > by_choice[()] + 0.2
@@ -159,8 +181,14 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"tr": 1.0}, r"Expected a repetition time of 1 s \(dataset\.options\.tr\), got 2 s in .*_bold\.json"),
-        ({"test": ["d.mp4"]}, r"Expected dataset\.options\.test to name films of \['a film\.mp4', .*\], got 'd\.mp4'"),
+        (
+            {"tr": 1.0},
+            r"Expected a repetition time of 1 s \(dataset\.options\.tr\), got 2 s in .*_bold\.json",
+        ),
+        (
+            {"test": ["d.mp4"]},
+            r"Expected dataset\.options\.test to name films of \['a film\.mp4', .*\], got 'd\.mp4'",
+        ),
         ({"test": list(FILMS)}, "Expected films to train on beside"),
         ({"task": "rest"}, r"Expected events files sub-\*/func/\*_task-rest_\*_events\.tsv in"),
         ({"clip_seconds": 60.0}, "to last at least one clip of 60 s, got 40 s"),
@@ -176,22 +204,33 @@ def test_faults_of_the_config_are_told(tmp_path, options, told):
 def test_faults_of_the_study_are_told(tmp_path):
     simulated(tmp_path, "fsaverage5")
     dataset = opened(tmp_path, "fsaverage5")
-    with pytest.raises(InputError, match=r"Expected volumes for the 15 clips of 'c\.mp4' in .*, but 10 have none: the run has"):
+    with pytest.raises(
+        InputError,
+        match=r"Expected volumes for the 15 clips of 'c\.mp4' in .*, but 10 have none: the run has",
+    ):
         list(dataset.runs("01", "c", FmriConfig(lag=36.0)))
     dataset.response_files("01", "c")[1].unlink()
-    with pytest.raises(InputError, match=r"Expected a run at .*hemi-R_space-fsaverage5_bold\.func\.gii, found none"):
+    with pytest.raises(
+        InputError, match=r"Expected a run at .*hemi-R_space-fsaverage5_bold\.func\.gii, found none"
+    ):
         list(dataset.runs("01", "c", FmriConfig()))
     events = tmp_path / "sub-02/func/sub-02_task-movie_run-1_events.tsv"
     events.write_text("onset\tduration\tstim_file\n6.0\t30.0\tb.mp4\n")
-    with pytest.raises(InputError, match=r"Expected 'b\.mp4' to last equally long in all runs, got 20 and 15 clips"):
+    with pytest.raises(
+        InputError, match=r"Expected 'b\.mp4' to last equally long in all runs, got 20 and 15 clips"
+    ):
         opened(tmp_path, "fsaverage5")
     events.write_text("onset\tduration\n6.0\t40.0\n")
     with pytest.raises(InputError, match=r"Expected column 'stim_file' in .*run-1_events\.tsv"):
         opened(tmp_path, "fsaverage5")
     events.write_text("onset\tduration\tstim_file\nsoon\t40.0\tb.mp4\n")
-    with pytest.raises(InputError, match="Expected seconds in line 2 of .*, got onset 'soon', duration '40.0'"):
+    with pytest.raises(
+        InputError, match="Expected seconds in line 2 of .*, got onset 'soon', duration '40.0'"
+    ):
         opened(tmp_path, "fsaverage5")
     for run in (1, 2):
         (tmp_path / f"sub-02/func/sub-02_task-movie_run-{run}_events.tsv").unlink()
-    with pytest.raises(InputError, match=r"Expected every subject to have seen 'a film\.mp4', but sub-02 has not"):
+    with pytest.raises(
+        InputError, match=r"Expected every subject to have seen 'a film\.mp4', but sub-02 has not"
+    ):
         opened(tmp_path, "fsaverage5")

@@ -39,10 +39,20 @@ def test_films_apart_are_no_leak():
 @pytest.mark.parametrize(
     ("train", "test", "sums", "told"),
     [
-        (("a", "a.mp4", [0.0]), ("a", "a.mp4", [60.0]), {}, "Expected movie 'a' in one split, got it in training and test"),
+        (
+            ("a", "a.mp4", [0.0]),
+            ("a", "a.mp4", [60.0]),
+            {},
+            "Expected movie 'a' in one split, got it in training and test",
+        ),
         (("a", "a.mp4", [0.0]), ("b", "a.mp4", [2.0]), {}, "at least 10 s from training clips .* 0 s apart"),
         (("a", "a.mp4", [10.0]), ("b", "a.mp4", [0.0]), {}, "got 'b-00000' and 'a-00000' 8 s apart"),
-        (("a", "a.mp4", [0.0]), ("b", "copy.mp4", [0.0]), {"a.mp4": "x", "copy.mp4": "x"}, r"0 s apart \(copy\.mp4 and a\.mp4\)"),
+        (
+            ("a", "a.mp4", [0.0]),
+            ("b", "copy.mp4", [0.0]),
+            {"a.mp4": "x", "copy.mp4": "x"},
+            r"0 s apart \(copy\.mp4 and a\.mp4\)",
+        ),
     ],
 )
 def test_planted_leaks_are_caught(train, test, sums, told):
@@ -88,11 +98,18 @@ def frames_of(rng, count):
 def test_a_film_under_another_name_is_found_by_its_pictures(rng):
     train, test = frames_of(rng, 30), frames_of(rng, 20)
     test[5:9] = train[11:15]
-    noisy = np.clip(test.astype(int) + rng.integers(-2, 3, test.shape), 0, 255).astype(np.uint8)  # another encoding
+    noisy = np.clip(test.astype(int) + rng.integers(-2, 3, test.shape), 0, 255).astype(
+        np.uint8
+    )  # another encoding
     small = [np.stack([thumbnails(clip) for clip in side]) for side in (train, noisy)]
     assert same_clips(*small) == [(5, 11), (6, 12), (7, 13), (8, 14)]
-    table = [clips("a", "train", "a.mp4", 2.0 * np.arange(30)), clips("b", "test", "b.mp4", 2.0 * np.arange(20))]
-    with pytest.raises(InputError, match=r"got the same pictures in 'b-00005' \(test, b\) and 'a-00011' \(training, a\)"):
+    table = [
+        clips("a", "train", "a.mp4", 2.0 * np.arange(30)),
+        clips("b", "test", "b.mp4", 2.0 * np.arange(20)),
+    ]
+    with pytest.raises(
+        InputError, match=r"got the same pictures in 'b-00005' \(test, b\) and 'a-00011' \(training, a\)"
+    ):
         check_same_clips(same_clips(*small), *table)
     check_same_clips([(5, 11), (7, 20)], *table)  # single look-alikes are told in a table, not refused
     singles = pd.concat([clips(f"v{k}", "test", f"v{k}.mp4", [0.0]) for k in range(20)])
@@ -157,7 +174,9 @@ def test_check_data_tells_file_by_file(half_a_study, tmp_path, capsys):
     assert check_data.main(told) == 1
     assert "4 files: 2 here, 1 missing, 1 wrong" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "told.tsv", sep="\t")) == 4
-    with pytest.raises(InputError, match=r"Expected .*stimuli/b\.mp4, got: wrong, .*`snakemake check_data` lists them"):
+    with pytest.raises(
+        InputError, match=r"Expected .*stimuli/b\.mp4, got: wrong, .*`snakemake check_data` lists them"
+    ):
         check_data.main(["--dataset", half_a_study.model_dump_json(), "--require"])
 
 

@@ -79,7 +79,9 @@ def test_the_planted_lag_is_recovered_to_the_volume(simulated):
 
 def test_too_long_a_lag_is_told(simulated):
     root, _ = simulated
-    with pytest.raises(InputError, match=r"Expected volumes 0\.\.920 for 76 clips at a lag of 30 s, .*MOVIE1.*fmri\.lag"):
+    with pytest.raises(
+        InputError, match=r"Expected volumes 0\.\.920 for 76 clips at a lag of 30 s, .*MOVIE1.*fmri\.lag"
+    ):
         list(opened(root).responses("100610", RETEST, FmriConfig(lag=30.0)))
 
 
@@ -88,7 +90,10 @@ def test_twelve_areas_by_name_are_5820_vertices(published_data, tmp_path):
 
     areas = ("V1", "MST", "V2", "V3", "V4", "V3A", "V3B", "LO1", "LO2", "MT", "TPOJ1", "TPOJ2")
     mine = np.array(opened(tmp_path).area_names("100610"))
-    assert sum((np.isin(mine, [f"L_{a}" for a in areas]), np.isin(mine, [f"R_{a}" for a in areas]))).sum() == 5820
+    assert (
+        sum((np.isin(mine, [f"L_{a}" for a in areas]), np.isin(mine, [f"R_{a}" for a in areas]))).sum()
+        == 5820
+    )
     image = nib.load(published_data / "mmp.32k_fs_LR.dlabel.nii")
     label = image.header.get_axis(0).label[0]
     theirs = np.array([label[int(key)][0].removesuffix("_ROI") for key in image.get_fdata()[0]])
@@ -138,7 +143,10 @@ def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(InputError, match=r"Expected AWS credentials to fetch 4 files .*db\.humanconnectome\.org.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(
+        InputError,
+        match=r"Expected AWS credentials to fetch 4 files .*db\.humanconnectome\.org.*AWS_ACCESS_KEY_ID",
+    ):
         opened(tmp_path).check_before_work()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
@@ -146,5 +154,7 @@ def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):
 
 
 def test_a_subject_that_cannot_be_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"^Expected dataset\.subjects to be six-digit HCP numbers, got '1'\.$"):
+    with pytest.raises(
+        InputError, match=r"^Expected dataset\.subjects to be six-digit HCP numbers, got '1'\.$"
+    ):
         open_dataset(DatasetConfig(name="hcp", data_root=str(tmp_path), subjects=("1",)))

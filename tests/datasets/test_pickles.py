@@ -49,15 +49,26 @@ class _Evil:
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     ("function", "name"),
-    [(os.system, "posix.system"), (eval, "builtins.eval"), (os.mkdir, "posix.mkdir"), (getattr, "builtins.getattr")],
+    [
+        (os.system, "posix.system"),
+        (eval, "builtins.eval"),
+        (os.mkdir, "posix.mkdir"),
+        (getattr, "builtins.getattr"),
+    ],
 )
 def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, protocol, function, name):
     marker = tmp_path / "marker"
-    arguments = {os.system: (f"touch {marker}",), eval: (f"open({str(marker)!r}, 'w')",), os.mkdir: (str(marker),)}
+    arguments = {
+        os.system: (f"touch {marker}",),
+        eval: (f"open({str(marker)!r}, 'w')",),
+        os.mkdir: (str(marker),),
+    }
     evil = _Evil(function, *arguments.get(function, (marker, "touch")))
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"train": np.zeros(3), "x": evil}, protocol))
     module = name if protocol > 2 else name.replace("builtins", "__builtin__")
-    with pytest.raises(InputError, match=r"^Expected a pickle of arrays alone in .*a\.pkl, got: a request for ") as told:
+    with pytest.raises(
+        InputError, match=r"^Expected a pickle of arrays alone in .*a\.pkl, got: a request for "
+    ) as told:
         read_pickle(tmp_path / "a.pkl")
     assert name in str(told.value) or module in str(told.value)
     assert not marker.exists()
@@ -65,7 +76,11 @@ def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, protocol
 
 def test_numpy_offers_no_way_around(tmp_path):
     """Names inside numpy's own modules that could run or load something."""
-    for module, name in (("numpy", "load"), ("numpy.core.multiarray", "fromfile"), ("numpy.testing", "runstring")):
+    for module, name in (
+        ("numpy", "load"),
+        ("numpy.core.multiarray", "fromfile"),
+        ("numpy.testing", "runstring"),
+    ):
         program = f"c{module}\n{name}\n.".encode()
         (tmp_path / "a.pkl").write_bytes(program)
         with pytest.raises(InputError, match=f"a request for {module}.{name}"):

@@ -74,18 +74,18 @@ def test_nearly_equal_for_any_batch_size(generator, inputs, reference, place, si
 
 
 def test_seed_and_name_decide_the_noise(generator, inputs, reference):
-    assert not torch.allclose(reconstruct(generator, inputs, seed=6), reference, atol=1e-2)
-    same = torch.stack([inputs[0][0]] * 7), torch.stack([inputs[1][0]] * 7)
-    results = reconstruct(generator, same)
+    assert not torch.allclose(reconstruct(generator, inputs, count=4, seed=6), reference[:4], atol=1e-2)
+    same = torch.stack([inputs[0][0]] * 4), torch.stack([inputs[1][0]] * 4)
+    results = reconstruct(generator, same, count=4)
     assert not torch.allclose(results[0], results[1], atol=1e-2)
     quiet = SETTINGS.model_copy(update={"noise_timestep": 0})
-    results = reconstruct(generator, same, quiet)
+    results = reconstruct(generator, same, quiet, count=4)
     torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=0)
 
 
-def test_unseeded_noise_is_new_every_time(generator, inputs, reference):
+def test_unseeded_noise_is_new_every_time(generator, inputs):
     settings = SETTINGS.model_copy(update={"noise": "unseeded"})
-    first, second = reconstruct(generator, inputs, settings), reconstruct(generator, inputs, settings)
+    first, second = (reconstruct(generator, inputs, settings, count=4) for _ in range(2))
     assert not torch.allclose(first, second, atol=1e-2)
 
 
@@ -137,14 +137,16 @@ def test_text_is_bos_and_then_the_decoded_tokens(generator, inputs):
 def test_every_switch_changes_the_result(place, inputs, reference, option):
     settings = SETTINGS.model_copy(update=option)
     changed = load_generator(place, None, 3, settings, device="cpu", seed=5)
-    assert not torch.allclose(reconstruct(changed, inputs, settings), reference, atol=1e-2)
+    assert not torch.allclose(reconstruct(changed, inputs, settings, count=4), reference[:4], atol=1e-2)
 
 
 def test_temporal_bias_follows_the_seed(place, inputs):
     settings = SETTINGS.model_copy(update={"temporal_bias": True})
     one, two, three = (
-        reconstruct(load_generator(place, None, 3, settings, device="cpu", seed=s), inputs, settings)
-        for s in (1, 1, 2)
+        reconstruct(
+            load_generator(place, None, 3, settings, device="cpu", seed=seed), inputs, settings, count=4
+        )
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, two)
     assert not torch.allclose(one, three, atol=1e-2)

@@ -195,6 +195,8 @@ def test_channels_last_changes_nothing_but_the_layout(fresh_unet, draw):
 def test_injected_parts_compile_into_one_graph(fresh_unet, draw):
     latents, condition = draw(1, 3, 4, 8, 8), draw(1, 20, 128)
     video = VideoUNet(fresh_unet(), 3, group_norm="pooled")
-    expected = video(latents, 300, condition)
+    expected = [video(latents, timestep, condition) for timestep in (300, 320)]
     video.unet.compile(backend="eager", fullgraph=True, dynamic=False)
-    torch.testing.assert_close(video(latents, 300, condition), expected, atol=1e-5, rtol=0)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for timestep, noise in zip((300, 320), expected, strict=True):
+            torch.testing.assert_close(video(latents, timestep, condition), noise, atol=1e-5, rtol=0)

@@ -195,9 +195,16 @@ def test_bad_input_is_one_line_before_work(tmp_path, predictions, models):
     options = sample_options(predictions, None, models, tmp_path)
     del options["inversions"]
     assert "Expected --inversions just where inversion_steps > 0" in message(reconstruct_clips, options)
-    write_arrays(short, {"noise": arrays["latents"][:, :2]}, clips)
+    write_arrays(short, {"noise": np.zeros((10, 2, 4, 8, 8), np.float32)}, clips)
     options = sample_options(predictions, short, models, tmp_path)
     assert "Expected noise (10, 3, 4, 8, 8)" in message(reconstruct_clips, options)
+    narrow = tmp_path / "narrow.h5"
+    write_arrays(narrow, {"latents": np.zeros((10, 3, 4, 8, 7), np.float32)}, clips)
+    text = message(invert_latents, good | {"predictions": narrow})
+    assert text == (
+        "Expected latents of 4 channels, height and width multiples of 2 (as the generator takes them), "
+        "got (4, 8, 7)."
+    )
     options = sample_options(predictions, tmp_path / "noise.h5", models, tmp_path) | {"tokens": 12}
     options["settings"] = '{"inversion_steps": 0}'
     del options["inversions"]

@@ -5,6 +5,7 @@ import torch
 
 from mind_animator.diffusion.sample import guided_noise, sample, sample_dpm
 from mind_animator.diffusion.schedule import schedule_of
+from mind_animator.errors import InputError
 from mind_animator.world.models import build_scheduler
 
 
@@ -68,5 +69,5 @@ def test_a_net_that_fails_is_named(schedule, draw):
     def broken(latents, timestep, condition):
         return latents * float("nan")
 
-    with pytest.raises(FloatingPointError, match=r"Expected finite sampled latents, got NaN or infinity"):
+    with pytest.raises(InputError, match=r"Expected finite sampled latents, got NaN or infinity"):
         sample(broken, draw(1, 2, 4, 4, 4), draw(1, 5, 6), draw(1, 5, 6), schedule, steps=2, guidance_scale=1)

@@ -7,6 +7,7 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 from mind_animator.diffusion.invert import invert
 from mind_animator.diffusion.sample import sample
 from mind_animator.diffusion.schedule import Schedule, check_finite, move, schedule_of
+from mind_animator.errors import InputError
 
 # Stable Diffusion 1.x as its scheduler_config.json has it.
 SD = {
@@ -141,5 +142,5 @@ def test_wrong_numbers_are_named(schedule):
         schedule.timesteps(20, depth=10)
     with pytest.raises(ValueError, match=r"Expected prediction 'epsilon' or 'v_prediction', got 'sample'\."):
         Schedule(schedule.alphas, 1.0, prediction="sample")
-    with pytest.raises(FloatingPointError, match=r"Expected finite inverted latents, got NaN or infinity"):
+    with pytest.raises(InputError, match=r"Expected finite inverted latents, got NaN or infinity"):
         check_finite(torch.tensor([1.0, float("nan")]), "inverted latents")

@@ -47,10 +47,17 @@ CAMPAIGN = [
     *((server, "cut", at, "nothing", "bytes") for server in [*SERVERS, "ftp", "s3"] for at in TENTHS),
     *((server, "stall", at, "nothing", "bytes") for server in ["http", "ftp", "s3"] for at in TENTHS[::3]),
     *(("http", "flip", at, knows, "bytes") for knows in ("sha256", "zip", "hub") for at in TENTHS),
-    *(("http", "flip always", at, knows, "error") for knows in ("sha256", "zip", "hub") for at in TENTHS[1::4]),
+    *(
+        ("http", "flip always", at, knows, "error")
+        for knows in ("sha256", "zip", "hub")
+        for at in TENTHS[1::4]
+    ),
     *(("http", "length", -1000, knows, "error") for knows in ("size", "sha256", "zip")),
     # a length too great is mended by asking for the rest: the server says that there is none
-    *(("http", "length", 1000, knows, end) for knows, end in (("size", "error"), ("sha256", "bytes"), ("zip", "bytes"))),
+    *(
+        ("http", "length", 1000, knows, end)
+        for knows, end in (("size", "error"), ("sha256", "bytes"), ("zip", "bytes"))
+    ),
     *(("http", f"status {code}", 0, "nothing", "bytes") for code in (408, 429, 500, 502, 503, 504)),
     *(("http", f"status {code}", 0, "nothing", "error") for code in (400, 401, 403, 404, 410)),
     *(("http", f"status {code} always", 0, "nothing", "error") for code in (500, 503)),
@@ -219,7 +226,9 @@ def _fill(url, folder, name, fault, stack):
         limit = None
     else:
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))  # noqa: E731
-    ran = subprocess.run(_command(url, folder, name), cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    ran = subprocess.run(
+        _command(url, folder, name), cwd=ROOT, capture_output=True, text=True, preexec_fn=limit
+    )
     assert ran.returncode == 2
     reason = "No space left on device" if mounted else "File too large"
     assert f"error: Expected to write {folder}/{name}.part, got '{reason}' after " in ran.stderr
@@ -231,6 +240,8 @@ def _fill(url, folder, name, fault, stack):
 def test_the_docs_quote_the_campaign(request):
     if sum(HELD.values()) < len(CAMPAIGN):
         return  # only a part of the campaign was asked for
-    print(f"{len(CAMPAIGN)} faults: {HELD[False]} ended with the right bytes, {HELD[True]} with a clear error")
+    print(
+        f"{len(CAMPAIGN)} faults: {HELD[False]} ended with the right bytes, {HELD[True]} with a clear error"
+    )
     told = f"{len(CAMPAIGN)} faults tried, {len(CAMPAIGN)} survived: {HELD[False]} ended with the right bytes"
     assert told in " ".join((ROOT / "docs/datasets.md").read_text().split())

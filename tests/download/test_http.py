@@ -83,7 +83,10 @@ def test_flipped_bytes_are_caught_by_sha256_and_fetched_anew(tmp_path, capsys):
 def test_flipped_bytes_every_time_end_in_an_error_and_no_file(tmp_path):
     with (
         http_site(files={"/a.bin": BODY}, faults=[Fault("flip", at=7)] * 3) as site,
-        pytest.raises(InputError, match=rf"^Expected to fetch a\.bin, but {site.url}/a\.bin: expected sha256 .* 3 times\.$"),
+        pytest.raises(
+            InputError,
+            match=rf"^Expected to fetch a\.bin, but {site.url}/a\.bin: expected sha256 .* 3 times\.$",
+        ),
     ):
         fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", sha256=SHA, policy=QUICK)
     assert not (tmp_path / "a.bin").exists()
@@ -101,7 +104,9 @@ def test_flipped_bytes_in_a_zip_are_caught_by_its_crc(tmp_path):
 
 
 def test_a_hub_states_the_sha256_before_it_redirects(tmp_path):
-    with http_site(files={"/cdn": BODY}, headers={"X-Linked-Etag": f'"{SHA}"'}, faults=[Fault("flip", at=5)]) as site:
+    with http_site(
+        files={"/cdn": BODY}, headers={"X-Linked-Etag": f'"{SHA}"'}, faults=[Fault("flip", at=5)]
+    ) as site:
         entry = fetch([f"{site.url}/cdn"], tmp_path, "a.pt", policy=QUICK)
     assert (tmp_path / "a.pt").read_bytes() == BODY
     assert entry.checked_by == "sha256"
@@ -112,7 +117,9 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
         fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", policy=QUICK)
         (tmp_path / "a.bin").unlink()
         site.files["/a.bin"] = BODY[::-1]
-        with pytest.raises(InputError, match=f"expected sha256 {SHA} as at the first download, got .* delete the line"):
+        with pytest.raises(
+            InputError, match=f"expected sha256 {SHA} as at the first download, got .* delete the line"
+        ):
             fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", policy=QUICK)
         assert not (tmp_path / "a.bin").exists()
         site.files["/a.bin"] = BODY
@@ -128,7 +135,11 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
         ({"headers": {"Content-Type": "text/html"}}, None, r"got a web page \(does the server ask to log in"),
         ({"headers": {"Content-Encoding": "gzip"}}, None, "got it encoded as gzip"),
         ({"length": False}, None, "does not say how long the file is"),
-        ({"faults": [Fault("status", value="503")] * 4}, None, r"HTTP 503 .*4 attempts in a row without a new byte"),
+        (
+            {"faults": [Fault("status", value="503")] * 4},
+            None,
+            r"HTTP 503 .*4 attempts in a row without a new byte",
+        ),
         ({"faults": [Fault("status", value="403")]}, None, "HTTP 403 Forbidden"),
         ({"faults": [Fault("stall", at=0)] * 4}, None, r"timed out.*4 attempts in a row"),
     ],
@@ -148,7 +159,9 @@ def test_retry_after_is_heeded_up_to_the_longest_wait(tmp_path, capsys):
 
 def test_the_next_mirror_takes_over_what_is_there(tmp_path):
     with (
-        http_site(files={"/a.bin": BODY}, faults=[Fault("cut", at=150_000), *[Fault("status", value="503")] * 4]) as first,
+        http_site(
+            files={"/a.bin": BODY}, faults=[Fault("cut", at=150_000), *[Fault("status", value="503")] * 4]
+        ) as first,
         http_site(files={"/b": BODY}) as second,
     ):
         fetch([f"{first.url}/a.bin", f"{second.url}/b"], tmp_path, "a.bin", policy=QUICK)
@@ -158,7 +171,9 @@ def test_the_next_mirror_takes_over_what_is_there(tmp_path):
 
 def test_a_mirror_with_other_bytes_is_not_spliced(tmp_path):
     with (
-        http_site(files={"/a.bin": BODY}, faults=[Fault("cut", at=150_000), *[Fault("status", value="503")] * 4]) as first,
+        http_site(
+            files={"/a.bin": BODY}, faults=[Fault("cut", at=150_000), *[Fault("status", value="503")] * 4]
+        ) as first,
         http_site(files={"/b": BODY[::-1]}) as second,
     ):
         fetch([f"{first.url}/a.bin", f"{second.url}/b"], tmp_path, "a.bin", policy=QUICK)
@@ -170,7 +185,10 @@ def test_too_small_a_disk_is_told_before_the_first_byte(tmp_path, monkeypatch):
 
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr("mind_animator.datasets.download.engine.shutil.disk_usage", lambda path: usage(1000))
-    with http_site(files={"/a.bin": BODY}) as site, pytest.raises(InputError, match=r"Expected 0\.0 GB free for a\.bin in"):
+    with (
+        http_site(files={"/a.bin": BODY}) as site,
+        pytest.raises(InputError, match=r"Expected 0\.0 GB free for a\.bin in"),
+    ):
         fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", policy=QUICK)
     assert not (tmp_path / "a.bin.part").exists()
 
@@ -180,7 +198,9 @@ def test_a_file_of_the_lab_is_left_as_it_is_and_a_wrong_one_is_told(tmp_path):
     entry = fetch([], tmp_path, "a.bin")
     assert (entry.sha256, entry.checked_by) == (SHA, "unverified")
     (tmp_path / "a.bin").write_bytes(BODY[:-1])
-    with pytest.raises(InputError, match=rf"^Expected 200003 bytes in {tmp_path}/a\.bin, got 200002; delete or mend it\.$"):
+    with pytest.raises(
+        InputError, match=rf"^Expected 200003 bytes in {tmp_path}/a\.bin, got 200002; delete or mend it\.$"
+    ):
         fetch([], tmp_path, "a.bin")
 
 

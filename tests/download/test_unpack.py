@@ -25,7 +25,9 @@ def packed(members, compression=zipfile.ZIP_DEFLATED, **options):
 
 
 def double(tmp_path, outer, **options):
-    inner = packed({f"data/run{i}.bin": BODY + bytes([i]) for i in range(4)} | {"data/raw/skip.bin": b"x"}, **options)
+    inner = packed(
+        {f"data/run{i}.bin": BODY + bytes([i]) for i in range(4)} | {"data/raw/skip.bin": b"x"}, **options
+    )
     path = tmp_path / "10_4231.zip"
     with zipfile.ZipFile(path, "w", outer) as archive:
         archive.writestr("10_4231/readme.txt", "hello")
@@ -45,11 +47,17 @@ def test_a_double_zip_is_unpacked_in_place(tmp_path, outer, options, tail, monke
     for i, name in enumerate(wanted):
         assert (tmp_path / "out" / name).read_bytes() == BODY + bytes([i])
     # nothing else was ever written: no second copy of the inner zip, no member that was not asked for
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".manifest.tsv.lock", "manifest.tsv", *wanted]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".manifest.tsv.lock",
+        "manifest.tsv",
+        *wanted,
+    ]
     assert {e.checked_by for e in read_manifest(tmp_path / "out").values()} == {"zip crc"}
 
 
-@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "C:/evil", "..\\evil", "a/..\\..\\evil"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "/evil", "a/../../evil", "C:/evil", "..\\evil", "a/..\\..\\evil"]
+)
 def test_a_path_outside_the_target_is_refused_even_if_not_asked_for(tmp_path, name):
     path = tmp_path / "a.zip"
     path.write_bytes(packed({"good.bin": b"1"}) and _with_name(name))
@@ -89,7 +97,9 @@ def test_a_link_is_refused(tmp_path):
 def test_two_members_for_one_place_are_refused(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(packed({"x/run.bin": b"1", "y/run.bin": b"2"}))
-    with pytest.raises(InputError, match=r"Expected one member for run\.bin in .*, got 'x/run\.bin' and 'y/run\.bin'"):
+    with pytest.raises(
+        InputError, match=r"Expected one member for run\.bin in .*, got 'x/run\.bin' and 'y/run\.bin'"
+    ):
         unpack(path, tmp_path / "out", suffix_chooser(["run.bin"]))
 
 

@@ -49,6 +49,21 @@ def test_one_repeat_has_no_halves_and_no_reliability():
     np.testing.assert_array_equal(average.mean, runs(1)[0])
 
 
+def test_halves_need_not_be_made():
+    whole, without = average_repeats(runs(4)), average_repeats(runs(4), halves=False)
+    assert without.half_1 is None
+    np.testing.assert_array_equal(whole.mean, without.mean)
+    np.testing.assert_array_equal(whole.reliability, without.reliability)
+
+
+def test_more_vertices_than_a_block_change_nothing():
+    wide = average_repeats([np.tile(run, (1, 20)) for run in runs(3)])
+    narrow = average_repeats(runs(3))
+    for name in ("mean", "half_1", "half_2"):
+        np.testing.assert_array_equal(getattr(wide, name), np.tile(getattr(narrow, name), (1, 20)))
+    np.testing.assert_allclose(wide.reliability, np.tile(narrow.reliability, 20), atol=2e-6)
+
+
 def test_a_missing_volume_is_left_out_of_the_mean():
     given = runs(3)
     given[1][5] = np.nan

@@ -16,8 +16,9 @@ from mind_animator.models.pictures import (
     read_recipe,
 )
 
-# Pillow rounds to bytes after each of its two passes, this path once: a level, and at ties another half
-LEVELS = 1
+# Both round to bytes after each of two passes: where a sum lies near the edge of two bytes they part by one
+# after the first, and the second may round what is left of it up once more
+LEVELS = 2
 
 
 def _processors():
@@ -39,7 +40,7 @@ def _processors():
 
 @pytest.mark.parametrize("name", ["clip", "blip2", "vit", "videomae"])
 @pytest.mark.parametrize("shape", [(512, 512), (180, 240), (301, 257), (224, 224)])
-def test_as_the_models_own_processor_within_a_level(name, shape, tmp_path, rng):
+def test_as_the_models_own_processor_within_two_levels(name, shape, tmp_path, rng):
     processor = _processors()[name]
     processor.save_pretrained(tmp_path)
     recipe = read_recipe(tmp_path)
@@ -57,7 +58,7 @@ def test_as_the_models_own_processor_within_a_level(name, shape, tmp_path, rng):
     std = torch.tensor(recipe.std).view(1, 3, 1, 1)
     levels = ((ours - theirs) * std * 255).abs()
     assert levels.max() <= LEVELS + 1e-3
-    assert levels.mean() < 0.2
+    assert levels.mean() < 0.1
     assert np.array_equal(frames, kept)
 
 

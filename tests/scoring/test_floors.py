@@ -16,8 +16,9 @@ from mind_animator.methods import open_methods
 from mind_animator.methods.flat_mean import FlatMean
 from mind_animator.methods.folder import Folder
 from mind_animator.methods.frozen import Frozen
-from mind_animator.methods.mismatched import Mismatched, exchanged
+from mind_animator.methods.mismatched import Mismatched
 from mind_animator.methods.shuffled_frames import ShuffledFrames
+from mind_animator.statistics.exchange import exchanged
 from workflow_scripts.derive_floor import main
 
 CLIPS = [f"t-{index:05d}" for index in range(25)]
@@ -66,7 +67,9 @@ def test_shuffled_frames_never_keep_their_order_whatever_the_shard(shards):
         np.testing.assert_array_equal(value, whole[clip])
 
 
-@pytest.mark.parametrize(("count", "block"), [(240, 10), (25, 10), (102, 10), (7, 3), (2, 10), (5, 1), (15, 40)])
+@pytest.mark.parametrize(
+    ("count", "block"), [(240, 10), (25, 10), (102, 10), (7, 3), (2, 10), (5, 1), (15, 40)]
+)
 def test_mismatched_is_a_permutation_without_fixed_points(count, block):
     clips = [f"c-{index}" for index in range(count)]
     donors = exchanged(clips, block, 11)
@@ -98,13 +101,15 @@ def test_floors_are_entries_of_the_config():
         "ridge": MethodConfig(kind="ridge"),
         "still": MethodConfig(kind="frozen", options={"of": "ridge"}),
         "flat_mean": MethodConfig(kind="flat_mean"),
-        "theirs": MethodConfig(kind="folder", options={"path": "videos/sub-{subject}", "preset": "mind_video"}),
+        "theirs": MethodConfig(
+            kind="folder", options={"path": "videos/sub-{subject}", "preset": "mind_video"}
+        ),
     }
     methods = open_methods(configs)
     assert methods["still"].source == "ridge"
     assert methods["still"].predicts is False
     assert methods["theirs"].files("3") == ["videos/sub-3"]
-    with pytest.raises(InputError, match="Expected methods.still to use a method"):
+    with pytest.raises(InputError, match=r"Expected methods\.still to use a method"):
         open_methods({"still": configs["still"]})
 
 
@@ -119,7 +124,18 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     (videos / "3.gif").unlink()
     clips = [f"t-{index:05d}" for index in range(4)]
     write_table(tmp_path / "t.tsv", pd.DataFrame({"clip": clips}))
-    common = ["--tables", str(tmp_path / "t.tsv"), "--shard", "0", "--shard-size", "10", "--seed", "1", "--rate", "4"]
+    common = [
+        "--tables",
+        str(tmp_path / "t.tsv"),
+        "--shard",
+        "0",
+        "--shard-size",
+        "10",
+        "--seed",
+        "1",
+        "--rate",
+        "4",
+    ]
     settings = json.dumps({"path": str(videos), "frames": 6})
     outputs = ["--frames", str(tmp_path / "a.h5"), "--video", str(tmp_path / "a.mp4")]
     main(["--kind", "folder", "--settings", settings, "--files", str(videos), *common, *outputs])

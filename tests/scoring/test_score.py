@@ -1,4 +1,4 @@
-"""Scoring streams clip by clip: the same numbers by any number of workers, a reason for whatever is missing."""
+"""Scoring clip by clip: the same numbers by any number of workers, a reason for whatever is missing."""
 
 import json
 
@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
-from mind_animator.artefacts.streams import ClipReader, read_pairs, read_problems, write_pairs, write_problems, write_stream
+from mind_animator.artefacts.streams import (
+    ClipReader,
+    read_pairs,
+    read_problems,
+    write_pairs,
+    write_problems,
+    write_stream,
+)
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
@@ -31,9 +38,13 @@ def moving(rng, count):
 
     found = []
     for _ in range(count):
-        large = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(
+            rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
+        )
         dx, dy = rng.integers(-2, 3, 2)
-        found.append([large[20 + k * dy : 20 + k * dy + SIZE, 20 + k * dx : 20 + k * dx + SIZE] for k in range(FRAMES)])
+        found.append(
+            [large[20 + k * dy : 20 + k * dy + SIZE, 20 + k * dx : 20 + k * dx + SIZE] for k in range(FRAMES)]
+        )
     return np.array(found)
 
 
@@ -64,7 +75,10 @@ def files(tmp_path, rng):
 def networks(rng):
     video = linear(rng, 9)
     return Networks(
-        linear(rng, 9), lambda clips: np.stack([video(clip).mean(0) for clip in clips]), linear(rng, 8), linear(rng, 8)
+        linear(rng, 9),
+        lambda clips: np.stack([video(clip).mean(0) for clip in clips]),
+        linear(rng, 8),
+        linear(rng, 8),
     )
 
 
@@ -73,9 +87,18 @@ def judged(folder, table, nets, workers=1, settings=SETTINGS):
     encode_truth(CLIPS, source, nets, folder / "truth.h5", batch=4, rate=4.0)
     prediction = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     return judge(
-        table, folder / "truth.h5", prediction, nets, settings,
-        count=FRAMES, dataset="d", method="m", subject="1", seed=3, workers=workers,
-    )  # fmt: skip
+        table,
+        folder / "truth.h5",
+        prediction,
+        nets,
+        settings,
+        count=FRAMES,
+        dataset="d",
+        method="m",
+        subject="1",
+        seed=3,
+        workers=workers,
+    )
 
 
 def test_rows_values_and_reasons(files, rng):
@@ -111,13 +134,17 @@ def test_rows_values_and_reasons(files, rng):
 
 
 def test_workers_give_the_same_numbers(files, rng):
-    folder, table, *_ = files
+    folder, _table, *_ = files
     source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
     encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0)
     made = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     orders = np.array([[1, 0, 2, 3], [3, 2, 1, 0]])
     one, two = (
-        list(score_clips(CLIPS, source, made, kept=ClipReader([folder / "truth.h5"]), orders=orders, workers=workers))
+        list(
+            score_clips(
+                CLIPS, source, made, kept=ClipReader([folder / "truth.h5"]), orders=orders, workers=workers
+            )
+        )
         for workers in (1, 2)
     )
     for a, b in zip(one, two, strict=True):
@@ -128,7 +155,7 @@ def test_workers_give_the_same_numbers(files, rng):
 
 def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
     folder, table, *_ = files
-    rows, pairs = judged(folder, table, Networks(absent={"clip": "no such folder", "vifi": "offline"}))
+    rows, pairs = judged(folder, table, Networks(absent={"clip_image": "no such folder", "vifi": "offline"}))
     first = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
     assert first["clip_consistency_to_truth"] == "not computed: no such folder"
     assert first["vifi_score"] == "not computed: offline"
@@ -153,7 +180,7 @@ def test_embeddings_do_not_depend_on_the_batch(files, rng):
     for other in found[1:]:
         assert list(other) == CLIPS
         for clip in CLIPS:
-            for name in ("image_logits", "video_logits", "clip", "vifi"):
+            for name in ("image_logits", "video_logits", "clip_image", "vifi"):
                 np.testing.assert_array_equal(other[clip][name], found[0][clip][name])
 
 
@@ -163,29 +190,77 @@ def test_unreadable_truth(files, rng):
     with pytest.raises(InputError, match="rubbish"):
         encode_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0)
     assert not (folder / "bad.h5").exists()
-    problems = encode_truth(CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, strict=False)
+    problems = encode_truth(
+        CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, strict=False
+    )
     assert list(problems) == [CLIPS[3]]
     assert read_problems([folder / "some.h5"]) == problems
     rows, _ = judge(
-        table[:5], folder / "some.h5", ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES), Networks(),
-        SETTINGS, count=FRAMES, dataset="d", method="m", subject="1", seed=0,
-    )  # fmt: skip
+        table[:5],
+        folder / "some.h5",
+        ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES),
+        Networks(),
+        SETTINGS,
+        count=FRAMES,
+        dataset="d",
+        method="m",
+        subject="1",
+        seed=0,
+    )
     reasons = rows[rows["clip"] == CLIPS[3]]["status"]
     assert reasons.str.startswith("the truth is unreadable: ").all()
 
 
 def test_scripts(files):
-    folder, table, *_ = files
-    common = ["--tables", str(folder / "t.tsv"), "--frames", str(FRAMES), "--models", json.dumps({"vit": "nowhere"})]
-    encode_script.main([
-        "--stimuli", str(folder / "truth_frames.h5"), "--size", str(SIZE), "--rate", "4", "--batch", "4",
-        "--truth", str(folder / "truth.h5"), *common,
-    ])  # fmt: skip
-    score_script.main([
-        "--truth", str(folder / "truth.h5"), "--reconstructions", str(folder / "made.h5"), "--dataset", "d",
-        "--method", "m", "--subject", "1", "--settings", SETTINGS.model_dump_json(), "--seed", "3",
-        "--scores", str(folder / "s.parquet"), "--table", str(folder / "s.tsv"), "--pairs", str(folder / "p.h5"), *common,
-    ])  # fmt: skip
+    folder, _table, *_ = files
+    common = [
+        "--tables",
+        str(folder / "t.tsv"),
+        "--frames",
+        str(FRAMES),
+        "--models",
+        json.dumps({"vit": "nowhere"}),
+    ]
+    encode_script.main(
+        [
+            "--stimuli",
+            str(folder / "truth_frames.h5"),
+            "--size",
+            str(SIZE),
+            "--rate",
+            "4",
+            "--batch",
+            "4",
+            "--truth",
+            str(folder / "truth.h5"),
+            *common,
+        ]
+    )
+    score_script.main(
+        [
+            "--truth",
+            str(folder / "truth.h5"),
+            "--reconstructions",
+            str(folder / "made.h5"),
+            "--dataset",
+            "d",
+            "--method",
+            "m",
+            "--subject",
+            "1",
+            "--settings",
+            SETTINGS.model_dump_json(),
+            "--seed",
+            "3",
+            "--scores",
+            str(folder / "s.parquet"),
+            "--table",
+            str(folder / "s.tsv"),
+            "--pairs",
+            str(folder / "p.h5"),
+            *common,
+        ]
+    )
     rows = read_table(folder / "s.parquet", COLUMNS)
     assert set(rows["subject"]) == {"1"}
     text = read_table(folder / "s.tsv", ("clip", "ssim", "status"))

@@ -96,7 +96,9 @@ def fetch(
     except Timeout:
         raise InputError(f"Expected nobody else to fetch {target}, but another process is at it.") from None
     except (PermissionError, NotADirectoryError) as error:
-        raise InputError(f"Expected a folder to write to at {target.parent}, got '{error.strerror}'.") from None
+        raise InputError(
+            f"Expected a folder to write to at {target.parent}, got '{error.strerror}'."
+        ) from None
     _beside(target, ".lock").unlink(missing_ok=True)
     return entry
 
@@ -106,13 +108,17 @@ def _already_there(folder: Path, file: str, target: Path, size: int | None, sha2
     known = read_manifest(folder).get(file)
     expected = size if known is None else known.size
     if expected is not None and target.stat().st_size != expected:
-        raise InputError(f"Expected {expected} bytes in {target}, got {target.stat().st_size}; delete or mend it.")
+        raise InputError(
+            f"Expected {expected} bytes in {target}, got {target.stat().st_size}; delete or mend it."
+        )
     if known is not None:
         return known
     found = _digest(target, "sha256")
     if sha256 and found != sha256:
         raise InputError(f"Expected sha256 {sha256} of {target}, got {found}; delete or mend it.")
-    entry = Entry(file, target.stat().st_size, found, "sha256" if sha256 else UNVERIFIED, "found in the folder")
+    entry = Entry(
+        file, target.stat().st_size, found, "sha256" if sha256 else UNVERIFIED, "found in the folder"
+    )
     record(folder, entry)
     return entry
 
@@ -195,7 +201,9 @@ def _attempt(url: str, part: Path, size: int | None, anonymous: bool, policy: Po
         raise Unsteady(f"the file ended at {length} of {size} bytes")
     if stream.total is None and size is None and not stream.ends_well:
         if not part.name.lower().endswith(".zip.part"):
-            raise Gone("the server does not say how long the file is, so that nothing tells it from a cut one")
+            raise Gone(
+                "the server does not say how long the file is, so that nothing tells it from a cut one"
+            )
         if not zipfile.is_zipfile(part):
             raise Unsteady(f"the file ended at {length} bytes, before a zip's directory")
     return stream.sums
@@ -264,7 +272,14 @@ def _zip_fault(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
         return f"not a whole zip: {error}"
     except Exception as error:  # zlib.error and the like: a member whose bytes make no sense
         return f"not a whole zip: {type(error).__name__}: {error}"

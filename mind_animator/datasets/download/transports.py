@@ -60,7 +60,12 @@ class Stream:
 
 @contextmanager
 def open_stream(
-    url: str, offset: int = 0, version: str | None = None, *, anonymous: bool = False, timeout: float = TIMEOUT
+    url: str,
+    offset: int = 0,
+    version: str | None = None,
+    *,
+    anonymous: bool = False,
+    timeout: float = TIMEOUT,
 ) -> Iterator[Stream]:
     """Open ``http(s)://``, ``ftp://`` or ``s3://bucket/key`` at a byte offset.
 
@@ -90,7 +95,9 @@ _PASSING = {408, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523
 
 
 @contextmanager
-def _open_http(url: str, offset: int, version: str | None, anonymous: bool, timeout: float) -> Iterator[Stream]:
+def _open_http(
+    url: str, offset: int, version: str | None, anonymous: bool, timeout: float
+) -> Iterator[Stream]:
     import requests
     import urllib3
 
@@ -158,7 +165,9 @@ def _http_stream(response, offset: int, version: str | None, read: Callable[[int
 
 
 @contextmanager
-def _open_ftp(url: str, offset: int, version: str | None, anonymous: bool, timeout: float) -> Iterator[Stream]:
+def _open_ftp(
+    url: str, offset: int, version: str | None, anonymous: bool, timeout: float
+) -> Iterator[Stream]:
     parts = urlsplit(url)
     path = unquote(parts.path).lstrip("/")
     if "\r" in path or "\n" in path:
@@ -223,7 +232,15 @@ def _ask(question: Callable):
 
 # --- S3 ---
 
-_DENIED = {"403", "404", "AccessDenied", "NoSuchKey", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_DENIED = {
+    "403",
+    "404",
+    "AccessDenied",
+    "NoSuchKey",
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+}
 
 
 @contextmanager

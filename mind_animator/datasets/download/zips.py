@@ -51,7 +51,9 @@ def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str 
             size = sum(info.file_size for _, info, _ in wanted)
             free = shutil.disk_usage(_existing(folder)).free
             if size > free:
-                raise InputError(f"Expected {size / 1e9:.1f} GB free to unpack {archive}, got {free / 1e9:.1f} GB.")
+                raise InputError(
+                    f"Expected {size / 1e9:.1f} GB free to unpack {archive}, got {free / 1e9:.1f} GB."
+                )
             stream.seek(0)
             return _extract(archive, stream, folder, {name: place for name, _, place in wanted}, size)
     except FileNotFoundError:
@@ -89,7 +91,9 @@ def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfil
             if info.flag_bits & 1:
                 raise InputError(f"Expected members without a password in {archive}, got '{name}'.")
             if place in places:
-                raise InputError(f"Expected one member for {place} in {archive}, got '{places[place]}' and '{name}'.")
+                raise InputError(
+                    f"Expected one member for {place} in {archive}, got '{places[place]}' and '{name}'."
+                )
             places[place] = name
             wanted.append((name, info, place))
     except _BROKEN as error:
@@ -100,7 +104,9 @@ def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfil
 def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: int) -> list[Entry]:
     entries = []
     known = read_manifest(folder)
-    with tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, mininterval=5, file=sys.stderr) as bar:
+    with tqdm(
+        total=size, desc=archive.name, unit="B", unit_scale=True, mininterval=5, file=sys.stderr
+    ) as bar:
         for name, info, opened in _members(stream, ""):
             if name not in places:
                 continue
@@ -113,14 +119,18 @@ def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: 
                             try:
                                 out.write(block)
                             except OSError as error:
-                                raise InputError(f"Expected to write {place}, got '{error.strerror}'.") from None
+                                raise InputError(
+                                    f"Expected to write {place}, got '{error.strerror}'."
+                                ) from None
                             sha.update(block)
                             written += len(block)
                             bar.update(len(block))
                 except _BROKEN as error:
                     raise InputError(f"Expected '{name}' whole in {archive}, got: {error}.") from None
                 if written != info.file_size:
-                    raise InputError(f"Expected {info.file_size} bytes of '{name}' in {archive}, got {written}.")
+                    raise InputError(
+                        f"Expected {info.file_size} bytes of '{name}' in {archive}, got {written}."
+                    )
                 if place in known and known[place].sha256 != sha.hexdigest():
                     raise InputError(
                         f"Expected sha256 {known[place].sha256} of {place} as at the first unpacking, "
@@ -140,7 +150,9 @@ def _members(stream, prefix: str) -> Iterator[tuple[str, zipfile.ZipInfo, Callab
                 continue
             if info.filename.lower().endswith(".zip"):
                 with _opened_inside(archive, info, stream) as inner:
-                    yield from _members(inner, str(PurePosixPath(name).parent / "") + "/" if "/" in name else "")
+                    yield from _members(
+                        inner, str(PurePosixPath(name).parent / "") + "/" if "/" in name else ""
+                    )
             else:
                 yield name, info, lambda archive=archive, info=info: archive.open(info)
 
@@ -153,7 +165,12 @@ def _opened_inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream) -> I
             pass
         stream.seek(info.header_offset)
         header = stream.read(30)
-        start = info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        start = (
+            info.header_offset
+            + 30
+            + int.from_bytes(header[26:28], "little")
+            + int.from_bytes(header[28:30], "little")
+        )
         yield io.BufferedReader(_Window(stream, start, info.file_size), 1 << 16)
     else:
         with _Forward(lambda: archive.open(info), info.file_size) as inner:

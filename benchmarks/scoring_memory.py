@@ -1,0 +1,108 @@
+"""Peak memory of scoring must not grow with the number of clips: 120 and 1,200 clips side by side.
+
+    python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512] [--folder FOLDER]
+
+Noise clips of 8 frames are written to HDF5 (the bytes of many clips: --size 512 needs 7.5 GB a side; the
+default links every clip to one of 12 stored ones, so that the disk holds 12), then scored as the workflow
+scores them, without the neural models, each number of clips in a process of its own whose peak resident
+memory is read from the kernel.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.errors import run_command
+
+STORED = 12
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--few", type=int, default=120)
+    parser.add_argument("--many", type=int, default=1200)
+    parser.add_argument("--size", type=int, default=512, help="height and width, pixels")
+    parser.add_argument(
+        "--folder", type=Path, help="where the clips are written; a temporary folder by default"
+    )
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)  # the child's own number of clips
+    given = parser.parse_args(arguments)
+    if given.count:
+        print(json.dumps({"clips": given.count, "peak_mb": _peak(given.count, given.size, given.folder)}))
+        return
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        found = []
+        for count in (given.few, given.many):
+            command = [sys.executable, "-m", "benchmarks.scoring_memory", "--count", str(count)]
+            command += ["--size", str(given.size), "--folder", folder]
+            text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found.append(json.loads(text.splitlines()[-1]))
+    few, many = (row["peak_mb"] for row in found)
+    print(f"{given.few} clips: {few:.0f} MB; {given.many} clips: {many:.0f} MB; ratio {many / few:.3f}")
+
+
+def _peak(count: int, size: int, folder: Path) -> float:
+    """Score ``count`` clips in this process; its peak resident memory, MB."""
+    import cv2
+
+    from mind_animator.config.scoring import ScoringConfig
+    from mind_animator.metrics.judge import judge
+    from mind_animator.metrics.score import Networks
+    from mind_animator.metrics.truth import encode_truth
+
+    cv2.setNumThreads(1)
+    clips = [f"t-{index:05d}" for index in range(count)]
+    truth, prediction = (_Noise(seed, size, folder) for seed in (1, 2))
+    encode_truth(clips[:STORED], truth, Networks(), folder / "twelve.h5", batch=8, rate=4.0)
+    _linked(folder / "twelve.h5", folder / f"truth-{count}.h5", clips)
+    table = pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False})
+    settings = ScoringConfig(size=size, frames=8, shuffles=0)
+    judge(
+        table, folder / f"truth-{count}.h5", prediction, Networks(), settings,
+        count=8, dataset="noise", method="noise", subject="1", seed=0,
+    )  # fmt: skip
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class _Noise:
+    """Clips from disk, 12 different ones in turn."""
+
+    def __init__(self, seed: int, size: int, folder: Path) -> None:
+        self.path = folder / f"noise-{seed}-{size}.npy"
+        if not self.path.exists():
+            generator = np.random.default_rng(seed)
+            np.save(self.path, generator.integers(0, 256, (STORED, 8, size, size, 3), dtype=np.uint8))
+
+    def read(self, clip: str) -> np.ndarray:
+        return np.array(np.load(self.path, mmap_mode="r")[int(clip[2:]) % STORED])
+
+
+def _linked(source: Path, target: Path, clips: list[str]) -> None:
+    """A truth file of many clips whose rows are the few stored ones in turn (HDF5 virtual data sets)."""
+    import h5py
+
+    with h5py.File(source, "r") as few, h5py.File(target, "w") as many:
+        many.create_dataset("clip", data=clips, dtype=h5py.string_dtype())
+        for key, value in few.attrs.items():
+            many.attrs[key] = value
+        for name in few:
+            if name == "clip":
+                continue
+            layout = h5py.VirtualLayout((len(clips), *few[name].shape[1:]), few[name].dtype)
+            stored = h5py.VirtualSource(few[name])
+            for row in range(len(clips)):
+                layout[row] = stored[row % STORED]
+            many.create_virtual_dataset(name, layout)
+
+
+if __name__ == "__main__":
+    run_command(main)

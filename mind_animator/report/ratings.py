@@ -1,0 +1,268 @@
+"""Human ratings: a two-alternative page (which of two truths is this a reconstruction of?), and its scoring.
+
+The page holds the questions and the videos, but not the answers: those stand in a key file that stays with
+whoever scores. First and second truth are drawn when the page is made; their places and the order of the
+questions are drawn anew for every rater. Attention checks show a truth itself in place of a reconstruction:
+whoever misses one in five of them is left out.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from mind_animator.artefacts.files import read_json
+from mind_animator.errors import InputError
+
+TEMPLATE = Path(__file__).with_name("ratings.html.j2")
+ATTENTION = 0.8
+
+
+@dataclass(frozen=True)
+class Question:
+    """One two-alternative question.
+
+    Attributes
+    ----------
+    id : str
+        Says nothing about the answer.
+    method, subject, clip : str
+        Whose reconstruction of what is shown; method ``attention`` shows the truth itself.
+    first, second : str
+        Clips whose truths are offered.
+    """
+
+    id: str
+    method: str
+    subject: str
+    clip: str
+    first: str
+    second: str
+
+    @property
+    def right(self) -> str:
+        """``first`` or ``second``."""
+        return "first" if self.first == self.clip else "second"
+
+
+def draw_questions(
+    clips: Sequence[str],
+    segments: Sequence[str],
+    shown: Sequence[tuple[str, str]],
+    *,
+    count: int,
+    checks: int,
+    block: int = 10,
+    generator: np.random.Generator,
+) -> list[Question]:
+    """Questions about clips drawn without replacement, the same clips and rivals for every method.
+
+    Parameters
+    ----------
+    clips, segments : sequences of str
+        Clips that every method has, in order of time within a segment.
+    shown : sequence of (method, subject)
+        Whose reconstructions are rated.
+    count : int
+        Clips of each; at most as many as there are.
+    checks : int
+        Attention checks.
+    block : int
+        A rival is at least this many clips away within a segment, so that it does not show the same scene.
+    generator : numpy Generator
+
+    Raises
+    ------
+    InputError
+        If there are too few clips, or no clip is far enough from another.
+    """
+    if not 1 <= count <= len(clips) or checks < 0:
+        raise InputError(f"Expected 1 to {len(clips)} clips to rate, got {count} (--clips).")
+    segments = np.asarray(segments)
+    chosen = generator.permutation(len(clips))[:count]
+
+    def rival(place: int) -> int:
+        far = (segments != segments[place]) | (np.abs(np.arange(len(clips)) - place) >= block)
+        if not far.any():
+            raise InputError(
+                f"Expected clips at least {block} away from '{clips[place]}', found none (--block)."
+            )
+        return int(generator.choice(np.flatnonzero(far)))
+
+    pairs = []
+    for place in chosen:
+        two = [int(place), rival(int(place))]
+        generator.shuffle(two)
+        pairs.append((clips[place], clips[two[0]], clips[two[1]]))
+    plain = [(m, s, *pair) for m, s in shown for pair in pairs]
+    easy = [("attention", "", *pairs[int(generator.integers(len(pairs)))]) for _ in range(checks)]
+    entries = plain + easy
+    numbers = generator.permutation(len(entries))
+    return [Question(f"q{number:04d}", *entry) for number, entry in zip(numbers, entries, strict=True)]
+
+
+def build_rating_page(
+    questions: Sequence[Question],
+    truths: Mapping[str, str],
+    reconstructions: Mapping[tuple[str, str, str], str],
+    *,
+    page: str,
+    title: str = "Which video is it?",
+) -> str:
+    """The page's HTML: self-contained, nothing is sent anywhere, the answers are saved as a file.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    truths : mapping of clip to data URI
+    reconstructions : mapping of (method, subject, clip) to data URI
+    page : str
+        Name of the page, kept in the files of answers so that they meet their own key.
+    """
+    videos: dict[str, str] = {}
+    names: dict[str, str] = {}  # the same video is stored once, under a number that says nothing
+
+    def number(source: str) -> str:
+        if source not in names:
+            names[source] = f"v{len(names):04d}"
+            videos[names[source]] = source
+        return names[source]
+
+    asked = []
+    for question in sorted(questions, key=lambda question: question.id):
+        own = (question.method, question.subject, question.clip)
+        source = truths[question.clip] if question.method == "attention" else reconstructions[own]
+        asked.append(
+            {
+                "id": question.id,
+                "shown": number(source),
+                "first": number(truths[question.first]),
+                "second": number(truths[question.second]),
+            }
+        )
+    text = json.dumps({"page": page, "questions": asked, "videos": videos}).replace("<", "\\u003c")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(TEMPLATE.read_text()).render(
+        title=title, count=len(asked), data=Markup(text)
+    )
+
+
+def key_of(questions: Sequence[Question], page: str) -> dict:
+    """What the key file holds: every question, with its answer."""
+    return {"page": page, "questions": [vars(question) | {"right": question.right} for question in questions]}
+
+
+def score_ratings(
+    key: dict,
+    files: Sequence[Path],
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    generator: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Share of right answers of each method and subject, with intervals, over raters who paid attention.
+
+    The interval is a percentile bootstrap over clips and raters at once: both are drawn with replacement,
+    and an answer counts as often as its clip and its rater were drawn together.
+
+    Parameters
+    ----------
+    key : dict
+        From `key_of`.
+    files : sequence of paths
+        Answers that raters returned.
+    draws, level, generator
+        Of the bootstrap.
+
+    Returns
+    -------
+    scores : DataFrame
+        ``method, subject, right, low, high, level, chance, answers, raters, clips``.
+    raters : DataFrame
+        ``file, rater, attention, answers, used, note``: one row a file, whatever is wrong with it.
+
+    Raises
+    ------
+    InputError
+        If no file can be used.
+    """
+    questions = {question["id"]: question for question in key["questions"]}
+    raters, answers = [], []
+    for path in files:
+        entry = {
+            "file": Path(path).name,
+            "rater": "",
+            "attention": np.nan,
+            "answers": 0,
+            "used": False,
+            "note": "",
+        }
+        raters.append(entry)
+        try:
+            own = _read_answers(path, key["page"], questions)
+        except InputError as error:
+            entry["note"] = str(error)
+            continue
+        entry["rater"], rows = own
+        checks = [row["right"] for row in rows if row["method"] == "attention"]
+        entry["answers"] = len(rows)
+        entry["attention"] = float(np.mean(checks)) if checks else np.nan
+        if any(other["used"] and other["rater"] == entry["rater"] for other in raters[:-1]):
+            entry["note"] = "a second file of the same rater"
+        elif checks and entry["attention"] < ATTENTION:
+            entry["note"] = f"attention below {ATTENTION:g}"
+        else:
+            entry["used"] = True
+            answers += [row | {"rater": len(raters)} for row in rows if row["method"] != "attention"]
+    table = pd.DataFrame(raters)
+    if not answers:
+        raise InputError(
+            f"Expected at least one usable file of answers, got none of {len(raters)}: {raters}."
+        )
+    found = []
+    for (method, subject), group in pd.DataFrame(answers).groupby(["method", "subject"], sort=False):
+        clips, clip = np.unique(group["clip"], return_inverse=True)
+        people, rater = np.unique(group["rater"], return_inverse=True)
+        right = group["right"].to_numpy(float)
+        times = generator.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), draws)[:, clip]
+        times = (
+            times * generator.multinomial(len(people), np.full(len(people), 1 / len(people)), draws)[:, rater]
+        )
+        counted = times.sum(axis=1)
+        shares = (times @ right)[counted > 0] / counted[counted > 0]
+        tail = (1 - level) / 2
+        low, high = np.quantile(shares, [tail, 1 - tail])
+        found.append(
+            {
+                "method": method, "subject": subject, "right": right.mean(), "low": low, "high": high,
+                "level": level,
+                "chance": 0.5, "answers": len(group), "raters": len(people), "clips": len(clips),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(found), table
+
+
+def _read_answers(path: Path, page: str, questions: Mapping[str, dict]) -> tuple[str, list[dict]]:
+    content = read_json(path)
+    if (
+        not isinstance(content, dict)
+        or content.get("page") != page
+        or not isinstance(content.get("answers"), list)
+    ):
+        raise InputError(f"Expected answers to the page '{page}' in {path}, got something else.")
+    rows, seen = [], set()
+    for answer in content["answers"]:
+        known = questions.get(answer.get("id")) if isinstance(answer, dict) else None
+        if known is None or answer["id"] in seen or answer.get("chosen") not in ("first", "second"):
+            raise InputError(
+                f"Expected one answer 'first' or 'second' to each question in {path}, got {answer}."
+            )
+        seen.add(answer["id"])
+        rows.append({name: known[name] for name in ("method", "subject", "clip")})
+        rows[-1]["right"] = answer["chosen"] == known["right"]
+    return str(content.get("rater", "")) or Path(path).name, rows

@@ -1,0 +1,170 @@
+"""The training loop: each decoder overfits a batch, stops early, resumes to the same bits, keeps global state."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from moving_blobs import make_blobs
+from torch import nn
+
+from mind_animator.config.decoders import OptimisationConfig, ValidationConfig, decoder_settings
+from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.train import decode, restore, train_decoder
+from mind_animator.errors import InputError
+
+OVERFIT = {"epochs": 250, "schedule": "constant", "learning_rate": 3e-3, "l1": 0.0, "patience": None, "keep": "last"}
+PLAIN = {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"share": 0.0}, "optimisation": OVERFIT}
+NETWORKS = {
+    "semantic": {"width": 64, "head": [64], "contrast": 0.0},
+    "structure": {"width": 64},
+    "motion": {
+        "width": 64, "token_width": 32, "heads": 2, "head_width": 16, "hidden": 64, "patch": 4, "fmri_tokens": 2,
+        "mask_kept": 1.0, "first_loss": 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decoder", NETWORKS)
+def test_each_decoder_overfits_one_batch(decoder):
+    world = make_blobs(movies=3, clips=8)
+    rows = np.arange(16)  # two movies; a batch of the eight clips of the one that is fitted
+    settings = decoder_settings(decoder, "paper", {**PLAIN, **NETWORKS[decoder]})
+    trained = train_decoder(
+        decoder, settings, [world.responses[rows]], world.targets(decoder, rows), list(world.movie[rows]), seed=0
+    )
+    fitted, _ = split_clips(world.movie[rows], settings.validation, 0)
+    assert len(fitted) == 8
+    network = restore(decoder, settings.model_dump(mode="json"), trained.shapes, trained.weights)
+    first = world.latents[fitted, 0]
+    out = decode(network, world.responses[fitted], first=first)
+    wanted = {
+        "semantic": lambda: (world.clip_text, world.condition.reshape(len(world.clips), -1)),
+        "structure": lambda: (world.latents[:, 0].reshape(len(world.clips), -1),),
+        "motion": lambda: (world.latents,),
+    }[decoder]()
+    for got, target in zip(out, wanted, strict=True):
+        target = target[fitted]
+        assert np.square(got - target).mean() < 0.03 * target.var()
+
+
+class _Line(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def _loss(network, batch, draw, epoch):
+    return (network.layer(batch["x"]) - batch["y"]).square().mean()
+
+
+def _problem(seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(60, 3, generator=draw)
+    network = _Line()
+    for parameter in network.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=draw))
+    return network, {"x": x, "y": x.sum(1, keepdim=True)}
+
+
+def _fit(network, data, **settings):
+    more = {name: settings.pop(name) for name in ("state", "stamp", "logs") if name in settings}
+    chosen = OptimisationConfig(**{"batch": 16, "epochs": 6, "learning_rate": 0.01, "save_seconds": 0, **settings})
+    return fit(network, _loss, data, range(40), range(40, 60), chosen, seed=5, **more)
+
+
+def test_resumed_equals_uninterrupted(tmp_path, capsys):
+    whole, data = _problem()
+    history = _fit(whole, data)
+    assert [row["epoch"] for row in history] == list(range(7))
+    state = tmp_path / "x.state"
+    for stop in (2, 4):  # interrupted twice
+        network, _ = _problem()
+        _fit(network, data, state=state, stamp="s", epochs=stop)
+    network, _ = _problem()
+    again = _fit(network, data, state=state, stamp="s")
+    assert "Resuming after epoch 4" in capsys.readouterr().err
+    assert [row["validation_loss"] for row in again] == [row["validation_loss"] for row in history]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name]), name
+
+
+def test_a_state_of_another_experiment_is_not_used(tmp_path, capsys):
+    state = tmp_path / "x.state"
+    network, data = _problem()
+    _fit(network, data, state=state, stamp="one", epochs=3)
+    network, _ = _problem()
+    _fit(network, data, state=state, stamp="two")
+    assert "A state of another experiment" in capsys.readouterr().err
+    whole, _ = _problem()
+    _fit(whole, data)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), network.parameters(), strict=True))
+
+
+def test_global_generator_is_left_alone():
+    network, data = _problem()
+    before = torch.random.get_rng_state()
+    _fit(network, data)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_early_stopping_keeps_the_best_weights():
+    network, data = _problem()
+    history = _fit(network, data, epochs=400, patience=3, learning_rate=0.3)
+    losses = [row["validation_loss"] for row in history]
+    assert len(losses) < 401 and len(losses) - 1 - int(np.argmin(losses)) == 3
+    with torch.no_grad():
+        held_out = (network.layer(data["x"][40:]) - data["y"][40:]).square().mean()
+    assert float(held_out) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_l1_is_the_sign_of_the_parameters():
+    """One plain step with L1 equals one step on loss + weight * sum |p|, written out with autograd."""
+    network, data = _problem()
+    reference, _ = _problem()
+    network.layer[1].p = reference.layer[1].p = 0.0
+    _fit(network, data, epochs=1, batch=40, schedule="constant", l1=0.05, keep="last")
+    optimiser = torch.optim.Adam(reference.parameters(), lr=0.01)
+    rows = range(40)
+    loss = _loss(reference, {name: tensor[list(rows)] for name, tensor in data.items()}, None, 1)
+    (loss + 0.05 * sum(p.abs().sum() for p in reference.parameters())).backward()
+    optimiser.step()
+    for one, other in zip(network.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_noam_overwrites_the_learning_rate():
+    network, data = _problem()
+    rates = [row["learning_rate"] for row in _fit(network, data, schedule="noam", warm_up=4, learning_rate=9.0)]
+    step = 3 * 6  # three steps an epoch; width 512 by default
+    assert rates[-1] == pytest.approx(512**-0.5 * step**-0.5)
+
+
+def test_a_loss_that_explodes_is_named():
+    network, data = _problem()
+    with pytest.raises(InputError, match=r"Expected a finite loss, got .* at epoch \d+; is the learning rate of"):
+        _fit(network, {**data, "y": data["y"] * 1e30}, learning_rate=1e30)
+
+
+def test_tensorboard_files_are_written(tmp_path):
+    network, data = _problem()
+    _fit(network, data, logs=tmp_path / "logs", epochs=1)
+    assert list((tmp_path / "logs").glob("events.out.tfevents.*"))
+
+
+def test_history_is_plain_json():
+    network, data = _problem()
+    row = json.loads(json.dumps(_fit(network, data)))[-1]
+    assert 0 < row["share_of_limit"] < 2 and row["seconds"] > 0 and math.isfinite(row["train_loss"])
+
+
+def test_validation_is_whole_movies_or_the_tail():
+    movies = np.repeat(["a", "b", "c", "d"], 10)
+    rows, held_out = split_clips(movies, ValidationConfig(how="movies", share=0.3), 1)
+    assert len(np.unique(movies[held_out])) == 1 and len(held_out) == 10
+    assert not set(movies[rows]) & set(movies[held_out])
+    rows, held_out = split_clips(movies, ValidationConfig(how="tail", share=0.3), 1)
+    np.testing.assert_array_equal(held_out, np.arange(28, 40))
+    with pytest.raises(InputError, match=r"Expected at least 2 training movies, one of them to stop by, got 1"):
+        split_clips(["a"] * 9, ValidationConfig(), 1)

@@ -1,0 +1,163 @@
+"""The Consistency Motion Generator: causality, cached decoding, masks, patches, warps and flow."""
+
+import numpy as np
+import pytest
+import torch
+from moving_blobs import make_blobs
+
+from mind_animator.config.decoders import MotionConfig, decoder_settings
+from mind_animator.decoders.motion import (
+    MotionDecoder,
+    causal_mask,
+    choose_gains,
+    fold_patches,
+    latent_flow,
+    linear_clip,
+    unfold_patches,
+    warp,
+)
+
+LATENT = (5, 4, 8, 8)
+SMALL = {
+    "width": 24,
+    "heads": 2,
+    "head_width": 8,
+    "hidden": 16,
+    "token_width": 16,
+    "patch": 4,
+    "fmri_tokens": 3,
+}
+SIZES = {"first": (6, 256), "change": (6, 1024), "flow": (8, 8)}
+
+
+def _network(preset, **overrides):
+    settings = decoder_settings("motion", preset, {**SMALL, **overrides})
+    network = MotionDecoder(settings, [10], LATENT, SIZES if settings.linear else None)
+    network.reset(torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(1)
+    for tensor in [*network.parameters(), *network.buffers()]:  # nothing at zero, no symmetric part
+        if tensor.dtype.is_floating_point and not torch.equal(tensor, network.times):
+            tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=draw))
+    return network.eval()
+
+
+def _inputs(clips=3):
+    draw = torch.Generator().manual_seed(2)
+    return torch.randn(clips, 10, generator=draw), torch.randn(clips, *LATENT, generator=draw)
+
+
+@pytest.mark.parametrize("preset", ["paper", "released_code", "best"])
+def test_cached_decoding_equals_uncached(preset):
+    network, (responses, latents) = _network(preset), _inputs()
+    with torch.no_grad():
+        inputs = network.inputs(responses)
+        cached = network.generate(inputs, latents[:, 0])
+        plain = network.generate(inputs, latents[:, 0], cached=False)
+    assert cached.shape == (3, *LATENT)
+    np.testing.assert_array_equal(cached[:, 0], latents[:, 0])
+    # the same sums in another order: a few roundings of float32 a frame
+    np.testing.assert_allclose(cached, plain, atol=2e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("preset", ["paper", "released_code"])
+def test_no_frame_sees_a_later_one(preset):
+    network, (responses, latents) = _network(preset), _inputs()
+    seen = causal_mask(3, 4, 1.0, None, "cpu")
+    with torch.no_grad():
+        inputs = network.inputs(responses)
+        before = network(inputs, latents[:, :4], seen)
+        changed = latents.clone()
+        changed[:, 2] += 1
+        after = network(inputs, changed[:, :4], seen)
+    np.testing.assert_array_equal(before[:, :2], after[:, :2])
+    assert (before[:, 2:] - after[:, 2:]).abs().amax(dim=(2, 3, 4)).min() > 0
+
+
+def test_released_inference_sees_the_first_frame_alone():
+    seen = causal_mask(1, 4, 0.0, None, "cpu")[0]
+    wanted = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+    np.testing.assert_array_equal(seen.numpy(), np.array(wanted, bool))
+
+
+def test_random_mask_is_causal_and_keeps_its_share():
+    seen = causal_mask(4000, 5, 0.6, torch.Generator().manual_seed(0), "cpu").numpy()
+    assert not np.triu(seen, 1).any()
+    assert seen[:, range(5), range(5)].all() and seen[:, :, 0].all()
+    free = np.tril(np.ones((5, 5), bool), -1)
+    free[:, 0] = False
+    share = seen[:, free].mean()
+    assert abs(share - 0.6) < 4 * np.sqrt(0.24 / (4000 * free.sum()))  # four standard errors
+
+
+def test_one_fmri_token_leaves_queries_and_keys_without_gradient():
+    """The quirk of the released code, and that several tokens mend it."""
+    for preset, dead in (("released_code", True), ("paper", False)):
+        network, (responses, latents) = _network(preset), _inputs()
+        out = network(network.inputs(responses), latents[:, :4], causal_mask(3, 4, 1.0, None, "cpu"))
+        out.square().sum().backward()
+        gradient = network.layers[0].brain.query.weight.grad.abs().max()
+        assert (gradient < 1e-6 * network.layers[0].brain.value.weight.grad.abs().max()) == dead
+
+
+def test_linear_start_is_the_linear_clip():
+    """Before training, `best` gives the warped first frame plus the decoded change, and nothing of its own."""
+    settings = decoder_settings("motion", "best", SMALL)
+    network = MotionDecoder(settings, [10], LATENT, SIZES)
+    network.reset(torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(3)
+    for buffer in network.path.buffers():
+        buffer.copy_(torch.randn(buffer.shape, generator=draw))
+    network.gains.copy_(torch.tensor([0.05, 0.7]))
+    network.eval()
+    responses, latents = _inputs()
+    inputs = network.inputs(responses)
+    flow, change = network.decoded_motion(inputs)
+    wanted = linear_clip(latents[:, 0], 0.05 * flow, 0.7 * change)
+    got = network.generate(inputs, latents[:, 0])
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_patches_fold_and_unfold():
+    frames = torch.arange(2 * 3 * 2 * 4 * 6).reshape(2, 3, 2, 4, 6)
+    patches = fold_patches(frames, 2)
+    assert patches.shape == (2, 3, 6, 8)
+    for row in range(2):
+        for column in range(3):
+            own = frames[..., 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            np.testing.assert_array_equal(patches[:, :, 3 * row + column], own.flatten(2))
+    np.testing.assert_array_equal(unfold_patches(patches, (2, 4, 6), 2), frames)
+    with pytest.raises(ValueError, match=r"Expected latents of a multiple of patch 3, got 8 x 8\."):
+        MotionDecoder(MotionConfig(**{**SMALL, "patch": 3}), [10], LATENT)
+
+
+def test_warp_by_whole_pixels_is_a_shift():
+    frames = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 6, 7)))
+    flow = torch.zeros(2, 2, 6, 7, dtype=frames.dtype)
+    flow[0, 0], flow[1, 1] = 2, -1  # right by two; up by one
+    moved = warp(frames, flow)
+    np.testing.assert_allclose(moved[0, :, :, 2:], frames[0, :, :, :-2], atol=1e-12)
+    np.testing.assert_allclose(moved[0, :, :, 0], frames[0, :, :, 0], atol=1e-12)  # edges repeated
+    np.testing.assert_allclose(moved[1, :, :-1], frames[1, :, 1:], atol=1e-12)
+
+
+def test_latent_flow_finds_the_velocity_of_blobs():
+    world = make_blobs(movies=2, clips=60)
+    flow = latent_flow(torch.from_numpy(world.latents), 1)[:, :, 0, 0].numpy()
+    # differences over a whole pixel and the damping shrink the speed; the direction stays
+    cosine = (flow * world.velocity).sum(1) / np.linalg.norm(flow, axis=1) / 0.6
+    assert cosine.mean() > 0.97
+    slope = (flow * world.velocity).sum() / np.square(world.velocity).sum()
+    assert 0.6 < slope < 1.1
+    still = torch.from_numpy(np.repeat(world.latents[:, :1], 4, axis=1))
+    np.testing.assert_array_equal(latent_flow(still, 2), np.zeros((120, 2, 2, 2)))
+
+
+def test_gains_are_the_best_of_the_grid():
+    world = make_blobs(movies=2, clips=20)
+    latents = torch.from_numpy(world.latents).double()
+    flow = torch.from_numpy(world.velocity / 2)[:, :, None, None]  # true direction, half the speed
+    change = torch.zeros_like(latents[:, 1:])
+    gains = choose_gains(latents[:, 0], flow, change, latents)
+    assert gains.tolist() == [2.0, 0.0]
+    wrong = choose_gains(latents[:, 0], -flow, change, latents)
+    assert wrong.tolist() == [0.0, 0.0]

@@ -1,0 +1,69 @@
+"""Presets of the decoders: the published sizes, the quirks by name, and what a wrong setting says."""
+
+import pytest
+import torch
+
+from mind_animator.config.decoders import PRESETS, decoder_settings
+from mind_animator.decoders.train import build
+from mind_animator.errors import InputError
+
+FULL = {"voxels": [4500], "embedding": 512, "condition": (19, 768), "latent": (8, 4, 64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "count"), [("semantic", 72_336_641), ("structure", 23_503_872), ("motion", 335_758_336)]
+)
+def test_released_code_has_the_published_number_of_parameters(decoder, count):
+    with torch.device("meta"):
+        network = build(decoder, decoder_settings(decoder, "released_code", {}), FULL)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
+def test_every_preset_builds_at_full_size(preset, decoder):
+    settings = decoder_settings(decoder, preset, {})
+    sizes = None
+    if settings.linear:
+        widths = {"text": 512, "image": 512, "condition": 14592}
+        if decoder != "semantic":
+            widths = {"first": 16384} | ({"change": 7 * 16384, "flow": 8} if decoder == "motion" else {})
+        sizes = {name: (min(1024, width), width) for name, width in widths.items()}
+    with torch.device("meta"):
+        network = build(decoder, settings, FULL | {"sizes": sizes})
+    assert sum(parameter.numel() for parameter in network.parameters()) > 0
+
+
+def test_each_quirk_is_an_option_of_its_own():
+    """Any quirk of the released code can be set in another preset without the others."""
+    for decoder, quirk in (
+        ("semantic", {"sparsification": {"accumulates": True}}),
+        ("semantic", {"validation": {"how": "tail"}}),
+        ("motion", {"optimisation": {"schedule": "noam"}}),
+        ("motion", {"mask_drawn": "once"}),
+        ("motion", {"inference_mask": "kept_none"}),
+        ("motion", {"guidance": "single_token"}),
+    ):
+        changed = decoder_settings(decoder, "paper", quirk).model_dump()
+        plain = decoder_settings(decoder, "paper", {}).model_dump()
+        assert _differences(plain, changed) == 1, quirk
+
+
+def _differences(one, other):
+    if isinstance(one, dict):
+        return sum(_differences(one[key], other[key]) for key in one)
+    return int(one != other)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "overrides", "text"),
+    [
+        ("semantic", {"widht": 3}, "Expected only known keys, got 'semantic.widht'"),
+        ("structure", {"optimisation": {"epochs": -1}}, "Expected 'structure.optimisation.epochs'"),
+        ("motion", {"network": "frame_tokens"}, "linear only with network: patch_tokens"),
+        ("semantic", {"sparsification": {"share": 0.1}}, "sparsification only without linear"),
+    ],
+)
+def test_wrong_settings_are_named(decoder, overrides, text):
+    with pytest.raises(InputError, match=text):
+        decoder_settings(decoder, "best", overrides)
