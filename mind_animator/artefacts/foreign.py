@@ -18,8 +18,8 @@ def read_foreign(place: Path | str) -> Any:
     ----------
     place : path
         A file, or ``file::name`` for one of several arrays in it (npz, HDF5, Matlab, safetensors, a
-        dictionary in a torch file). Without a name the file must hold exactly one. No format may bring code: pickled
-        objects are refused.
+        dictionary in a torch file). Without a name the file must hold exactly one. No format may bring
+        code: pickled objects are refused.
 
     Returns
     -------

@@ -2,19 +2,21 @@
 
 Facts of the published files that this module answers for:
 
-- 1,000 videos have responses (three showings); those of the last 102 are withheld. The devkit trains on the first 900
-  and validates on the last 100: they are the test set here.
+- 1,000 videos have responses (three showings); those of the last 102 are withheld. The devkit trains on the
+  first 900 and validates on the last 100: they are the test set here.
 - The level ``mini_track`` / ``full_track`` is missing in some unpackings.
 - Responses are pickles of Python 2, and a pickle is code: only arrays are read from them.
 - Betas have no haemodynamic shift, no trend and no run: ``fmri.lag`` and detrending do not apply.
-- Videos last 3 s: with 8 frames at 8/3 Hz the whole of one is sampled (the published code took its first .27 s).
-- **BOLD Moments** (``release: bold_moments``) has the same videos and subjects without a form for the responses, on the
-  32k cortex, with ten showings of the 102 test videos.
+- Videos last 3 s: with 8 frames at 8/3 Hz the whole of one is sampled (the published code took its first
+  .27 s).
+- **BOLD Moments** (``release: bold_moments``) has the same videos and subjects without a form for the
+  responses, on the 32k cortex, with ten showings of the 102 test videos.
 
 References
 ----------
 Cichy et al. (2021), "The Algonauts Project 2021 challenge", arXiv 2104.13714.
-Lahner et al. (2024), "Modeling short visual events through the BOLD Moments video fMRI dataset", Nature Communications.
+Lahner et al. (2024), "Modeling short visual events through the BOLD Moments video fMRI dataset",
+Nature Communications.
 """
 
 import re
@@ -86,7 +88,7 @@ class Algonauts2021(Dataset):
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Packs of 100 videos in their order, the last one tested on; of BOLD Moments, the 102 test videos."""
+        """Packs of 100 videos in their order, the last one tested on; of BOLD Moments, the last 102."""
         packs = [Segment(f"videos{n + 1:04d}", "train", PACK) for n in range(0, N_SHOWN, PACK)]
         if self._moments:
             return (*packs, Segment(f"videos{N_SHOWN + 1:04d}", "test", N_VIDEOS - N_SHOWN))
@@ -156,7 +158,7 @@ class Algonauts2021(Dataset):
         return (archive(self.name, "participants_data", gives=(*videos, *answers)),)
 
     def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
-        """Videos by their rank among the sorted names (that is how they are numbered); pickles in either layout."""
+        """Videos by their rank among the sorted names (their numbers); pickles in either layout."""
         videos = sorted(
             member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4")
         )
@@ -178,7 +180,8 @@ class Algonauts2021(Dataset):
         if absent and not self.options.terms_accepted:
             described = describe(self.name)
             raise InputError(
-                f"Expected the terms of {described['title']} to be accepted before {len(absent)} files are fetched "
+                f"Expected the terms of {described['title']} to be accepted before {len(absent)} files "
+                f"are fetched "
                 f"(the first is {absent[0]}): {described['terms']} ({described['page']})."
             )
 

@@ -1,4 +1,4 @@
-"""Responses that somebody has preprocessed already: arrays, a table of clips, and what there is of films and captions.
+"""Responses that are preprocessed already: arrays, a table of clips, what there is of films and captions.
 
 The table (TSV) has one row a clip, in the order of the responses:
 
@@ -10,8 +10,8 @@ file       optional: the film, relative to ``stimuli``; with ``onset`` and ``dur
 caption    optional: ready captions
 =========  ==============================================================================================
 
-What is missing is left out: without films and frames there is nothing to reconstruct from, captions alone give
-the semantic decoder and retrieval. Presets describe the published mirrors.
+What is missing is left out: without films and frames there is nothing to reconstruct from, captions alone
+give the semantic decoder and retrieval. Presets describe the published mirrors.
 """
 
 import re
@@ -254,7 +254,7 @@ class Arrays(Dataset):
     # --- the table of clips ---
 
     def _read_table(self) -> list[dict[str, str]]:
-        """Rows of the table of clips, read with the standard library: the Snakefile does so at every start."""
+        """Rows of the table of clips, by the standard library: the Snakefile reads it at every start."""
         import csv
 
         if self.options.clips is None:
@@ -324,7 +324,8 @@ class Arrays(Dataset):
             place = pattern.format(subject=subject, split=split, segment=segment)
         except (KeyError, IndexError):
             raise InputError(
-                f"Expected only {{subject}}, {{split}} and {{segment}} in braces, got '{pattern}' (dataset.options)."
+                f"Expected only {{subject}}, {{split}} and {{segment}} in braces, got '{pattern}' "
+                "(dataset.options)."
             ) from None
         return self.root / (place if named else place.partition("::")[0])
 

@@ -145,7 +145,7 @@ class Dataset(ABC):
         return None
 
     def frames(self, segment: str) -> "np.ndarray | None":
-        """Ready frames (clip, frame, height, width, 3) uint8 where the data come with them; None: cut movies."""
+        """Ready frames (clip, frame, height, width, 3) uint8 where the data have them; None: cut movies."""
         return None
 
     def caption_files(self) -> list[Path]:
@@ -176,7 +176,7 @@ class Dataset(ABC):
         return {member: place for member in members if (place := choose(member)) is not None}
 
     def sources(self) -> list[Path]:
-        """Every file that the pipeline reads, once, whether it is here or not; segments first, then subjects."""
+        """Every file that the pipeline reads, once, here or not; segments first, then subjects."""
         segments = [segment.id for segment in self.segments]
         stimuli = [path for segment in segments for path in self.stimulus_files(segment)]
         answers = [
@@ -185,11 +185,12 @@ class Dataset(ABC):
         return list(dict.fromkeys([*stimuli, *self.caption_files(), *answers]))
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        """What is wrong with a file whose header tells these facts (``volumes``, ``rows``, ``seconds``, ``fps``)."""
+        """What is wrong with a file whose header tells ``volumes``, ``rows``, ``seconds`` or ``fps``."""
         return None
 
     def check_before_work(self) -> None:
         """Raise `InputError` if terms or credentials that fetching the missing files needs are missing."""
+        return None
 
     def find(self, *candidates: str) -> Path:
         """The first candidate (relative to the root) that exists, else the first one."""

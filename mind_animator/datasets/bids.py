@@ -2,15 +2,16 @@
 
 What this module reads of the study:
 
-- ``sub-*/[ses-*/]func/*_task-<task>_*_events.tsv``: a row with a ``stim_file`` is a showing of that film, from ``onset``
-  on for ``duration`` seconds. They are small and are read at every start: they say which films, runs and repeats
-  there are.
-- ``derivatives/fmriprep/...``: the run of each events file in the space asked for, its sidecar and its confounds.
+- ``sub-*/[ses-*/]func/*_task-<task>_*_events.tsv``: a row with a ``stim_file`` is a showing of that film,
+  from ``onset`` on for ``duration`` seconds. They are small and are read at every start: they say which
+  films, runs and repeats there are.
+- ``derivatives/fmriprep/...``: the run of each events file in the space asked for, its sidecar and its
+  confounds.
 - ``stimuli/``: the films, where ``stim_file`` says.
 
-A clip's response is the mean of the volumes that lie in its time, ``fmri.lag`` seconds later, each with the share of
-the clip that it covers: with a repetition time as long as a clip, and films that start with a volume, that is the
-choice of one volume. Polynomial trends and confounds are regressed out together.
+A clip's response is the mean of the volumes that lie in its time, ``fmri.lag`` seconds later, each with the
+share of the clip that it covers: with a repetition time as long as a clip, and films that start with a
+volume, that is the choice of one volume. Polynomial trends and confounds are regressed out together.
 """
 
 import csv
@@ -77,7 +78,7 @@ class BidsOptions(Strict):
 
 @dataclass(frozen=True)
 class Showing:
-    """A film shown once: the stem of the run (``sub-01/func/sub-01_task-movie_run-1``), onset and length in seconds."""
+    """One showing: stem of its run (``sub-01/func/sub-01_task-movie_run-1``), onset, length (seconds)."""
 
     stem: str
     onset: float
@@ -100,7 +101,8 @@ class Bids(Dataset):
         known = sorted({stem.split("/")[0].removeprefix("sub-") for stem in self._events})
         if not known:
             raise InputError(
-                f"Expected events files sub-*/func/*_task-{self.options.task}_*_events.tsv in {self.root}, found none."
+                f"Expected events files sub-*/func/*_task-{self.options.task}_*_events.tsv in {self.root}, "
+                "found none."
             )
         for subject in self.config.subjects:
             if subject not in known:
@@ -161,8 +163,10 @@ class Bids(Dataset):
             outside = int(((middles < 0) | (middles > self.tr * len(series))).sum())
             if outside > described.n_clips / 10:
                 raise InputError(
-                    f"Expected volumes for the {described.n_clips} clips of '{self._film(segment)}' in {files[0]}, "
-                    f"but {outside} have none: the run has {len(series)} volumes of {self.tr:g} s, the film starts at "
+                    f"Expected volumes for the {described.n_clips} clips of '{self._film(segment)}' in "
+                    f"{files[0]}, "
+                    f"but {outside} have none: the run has {len(series)} volumes of {self.tr:g} s, "
+                    "the film starts at "
                     f"{showing.onset:g} s and fmri.lag is {settings.lag:g} s."
                 )
             clips = mean_over_spans(values, self.tr, begins, self.options.clip_seconds)
@@ -204,7 +208,8 @@ class Bids(Dataset):
                 count = int(showing.duration / self.options.clip_seconds + 1e-6)
                 if lengths.setdefault(film, count) != count:
                     raise InputError(
-                        f"Expected '{film}' to last equally long in all runs, got {lengths[film]} and {count} clips "
+                        f"Expected '{film}' to last equally long in all runs, got {lengths[film]} and "
+                        f"{count} clips "
                         f"({stem}_events.tsv)."
                     )
                 if not count:
@@ -294,7 +299,8 @@ class Bids(Dataset):
             return  # GIFTI says nothing
         if abs(found - self.tr) > 1e-3:
             raise InputError(
-                f"Expected a repetition time of {self.tr:g} s (dataset.options.tr), got {found:g} s in {where}."
+                f"Expected a repetition time of {self.tr:g} s (dataset.options.tr), got {found:g} s "
+                f"in {where}."
             )
 
     def _read(self, subject: str, stem: str) -> "np.ndarray":

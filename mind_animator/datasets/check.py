@@ -1,4 +1,4 @@
-"""Before any work: what is here, what is missing, what is wrong; and whether a test film was ever trained on."""
+"""Before any work: what is here, what is missing or wrong; and whether a test film was ever trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +62,8 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the manifest;
-        empty for a file of the lab's own) and ``told`` (what its header says, or what is wrong).
+        ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the
+        manifest; empty for a file of the lab's own) and ``told`` (what its header says, or what is wrong).
     """
     import pandas as pd
 
@@ -185,7 +185,8 @@ def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> 
             here, there = np.unravel_index(np.argmin(gaps), gaps.shape)
             raise InputError(
                 f"Expected test clips at least {NEIGHBOURS:g} s from training clips of the same film, got "
-                f"'{test['clip'].iloc[here]}' and '{train['clip'].iloc[there]}' {max(gaps.min(), 0):g} s apart "
+                f"'{test['clip'].iloc[here]}' and '{train['clip'].iloc[there]}' "
+                f"{max(gaps.min(), 0):g} s apart "
                 f"({test['file'].iloc[here]} and {train['file'].iloc[there]})."
             )
 
@@ -201,8 +202,8 @@ def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[tuple[int, int]]
     Returns
     -------
     list of (int, int)
-        Test clips whose nearest training clip differs by less than 2 grey levels (root mean square). Clips with
-        less texture than 8 grey levels (black frames, titles) count for nothing.
+        Test clips whose nearest training clip differs by less than 2 grey levels (root mean square). Clips
+        with less texture than 8 grey levels (black frames, titles) count for nothing.
     """
     import numpy as np
 
@@ -229,14 +230,15 @@ def thumbnails(frames: "np.ndarray") -> "np.ndarray":
 
 
 def check_same_clips(pairs: list[tuple[int, int]], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
-    """Raise `InputError` if a film is on both sides: some clips in a row that show the same, or a film of one clip."""
+    """Raise `InputError` if a film is on both sides: three clips in a row, or a film of one clip."""
     found = set(pairs)
     singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
     for row, other in pairs:
         in_a_row = all((row + step, other + step) in found for step in range(IN_A_ROW))
         if in_a_row or test["movie"].iloc[row] in singles:
             raise InputError(
-                f"Expected films to be in training or test, got the same pictures in '{test['clip'].iloc[row]}' "
+                "Expected films to be in training or test, got the same pictures in "
+                f"'{test['clip'].iloc[row]}' "
                 f"(test, {test['movie'].iloc[row]}) and '{train['clip'].iloc[other]}' "
                 f"(training, {train['movie'].iloc[other]})."
             )

@@ -4,8 +4,8 @@ Facts of the published files that this module answers for:
 
 - Runs are scanned AP, PA, PA, AP; their folders are named for it.
 - Film clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
-- **The last 76 s of every run are the same film.** It is a segment of its own here (``retest``), never in training, and
-  its four showings are the repeats of the test set.
+- **The last 76 s of every run are the same film.** It is a segment of its own here (``retest``), never in
+  training, and its four showings are the repeats of the test set.
 - Runs are held out whole; what is left of the others is training, each film in a run a movie of its own.
 - Responses come in three variants; the 59k one lies on another mesh, for which no area names are known here.
 - Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
@@ -192,7 +192,8 @@ class HCP(Dataset):
         if absent and boto3.Session().get_credentials() is None:
             described = describe(self.name)
             raise InputError(
-                f"Expected AWS credentials to fetch {len(absent)} files of {self.name} (the first is {absent[0]}), "
+                f"Expected AWS credentials to fetch {len(absent)} files of {self.name} "
+                f"(the first is {absent[0]}), "
                 f"found none: {described['terms']} ({described['page']}), then put it into the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or ~/.aws/credentials."
             )

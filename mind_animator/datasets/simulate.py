@@ -73,7 +73,7 @@ def respond(
     rng: np.random.Generator,
     recording_start: float = 0.0,
 ) -> np.ndarray:
-    """Raw volumes (volume, voxel) float32: what was on show ``lag`` seconds before each, mixed, with drift and noise.
+    """Raw volumes (volume, voxel) float32: what was on show ``lag`` seconds before, with drift and noise.
 
     Parameters
     ----------
@@ -103,16 +103,24 @@ def voxels_of(areas: Sequence[str], count: int) -> np.ndarray:
 
 
 def simulate_cc2017(
-    folder: Path, subject: str, repeats: Mapping[str, int], *, lag: float, rng: np.random.Generator,
-    noise: float = 1.0, fps: float = 4, traps: bool = True,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    folder: Path,
+    subject: str,
+    repeats: Mapping[str, int],
+    *,
+    lag: float,
+    rng: np.random.Generator,
+    noise: float = 1.0,
+    fps: float = 4,
+    traps: bool = True,
+) -> dict[str, np.ndarray]:
     """Movies and runs of CC2017 in one folder: 245 and 246 volumes, a delayed run, an odd spelling.
 
     Parameters
     ----------
     repeats : mapping of segment to its number of runs
     traps : bool
-        Let run 9 of subject 3's ``test2`` lag 10 s behind, and spell one volume file of subject 1 as published.
+        Let run 9 of subject 3's ``test2`` lag 10 s behind, and spell one volume file of subject 1 as
+        published.
 
     Returns
     -------
@@ -133,10 +141,17 @@ def simulate_cc2017(
             delayed = traps and (subject, segment, repeat) == ("3", "test2", 9)
             volumes = n_volumes(segment)
             run = respond(
-                features[segment], onsets, CLIP_SECONDS, n_volumes=volumes, repetition_time=2.0,
-                lag=lag + 10 * delayed, weights=weights, noise=noise, rng=rng,
+                features[segment],
+                onsets,
+                CLIP_SECONDS,
+                n_volumes=volumes,
+                repetition_time=2.0,
+                lag=lag + 10 * delayed,
+                weights=weights,
+                noise=noise,
+                rng=rng,
                 recording_start=RECORDING_START[volumes],
-            )  # fmt: skip
+            )
             place = folder / f"video_fmri_dataset/subject{subject}/fmri/{segment}"
             write_series(place / f"cifti/{segment}_{repeat}_Atlas.dtseries.nii", run.T, axis, 2.0, rows)
             odd = traps and (subject, segment, repeat) == ("1", "test1", 9)
@@ -159,9 +174,16 @@ def zip_twice(folder: Path, path: Path, *, stored: bool = True) -> None:
 
 
 def simulate_hcp(
-    folder: Path, subjects: Sequence[str], *, lag: float, rng: np.random.Generator,
-    variant: str = "msmsulc", noise: float = 1.0, fps: float = 4, films: bool = True,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    folder: Path,
+    subjects: Sequence[str],
+    *,
+    lag: float,
+    rng: np.random.Generator,
+    variant: str = "msmsulc",
+    noise: float = 1.0,
+    fps: float = 4,
+    films: bool = True,
+) -> dict[str, np.ndarray]:
     """Movies and runs of HCP at their true size (sparse files); every run ends in the same film.
 
     Returns
@@ -183,9 +205,16 @@ def simulate_hcp(
             write_film(folder / "stimuli" / MOVIES[run], shown, onsets, lengths[run], fps)
         for subject in subjects:
             series = respond(
-                shown, onsets, 1.0, n_volumes=lengths[run], repetition_time=1.0, lag=lag, weights=weights[subject],
-                noise=noise, rng=rng,
-            )  # fmt: skip
+                shown,
+                onsets,
+                1.0,
+                n_volumes=lengths[run],
+                repetition_time=1.0,
+                lag=lag,
+                weights=weights[subject],
+                noise=noise,
+                rng=rng,
+            )
             place = folder / f"HCP_1200/{subject}/MNINonLinear/Results/{RUNS[run]}"
             write_series(
                 place / f"{RUNS[run]}_Atlas{VARIANTS[variant]}.dtseries.nii", series.T, axis, 1.0, rows
@@ -194,9 +223,15 @@ def simulate_hcp(
 
 
 def simulate_algonauts(
-    folder: Path, subjects: Sequence[str], *, rng: np.random.Generator, voxels: int = 20, noise: float = 1.0,
-    level: bool = True, films: int = 0,
-) -> np.ndarray:  # fmt: skip
+    folder: Path,
+    subjects: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    voxels: int = 20,
+    noise: float = 1.0,
+    level: bool = True,
+    films: int = 0,
+) -> np.ndarray:
     """Pickles of both tracks as Python 2 wrote them, and films under names that only sort into order.
 
     Parameters
@@ -239,10 +274,22 @@ def simulate_algonauts(
 
 
 def simulate_fmriprep(
-    folder: Path, subjects: Sequence[str], *, space: str, lag: float, repetition_time: float, clip_seconds: float,
-    films: Mapping[str, float], showings: Sequence[Sequence[tuple[str, float]]], rng: np.random.Generator,
-    noise: float = 1.0, fps: float = 4, task: str = "movie", session: str | None = None, motion: float = 0.0,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    folder: Path,
+    subjects: Sequence[str],
+    *,
+    space: str,
+    lag: float,
+    repetition_time: float,
+    clip_seconds: float,
+    films: Mapping[str, float],
+    showings: Sequence[Sequence[tuple[str, float]]],
+    rng: np.random.Generator,
+    noise: float = 1.0,
+    fps: float = 4,
+    task: str = "movie",
+    session: str | None = None,
+    motion: float = 0.0,
+) -> dict[str, np.ndarray]:
     """A BIDS study with fMRIPrep's derivatives: events, confounds, sidecars, responses in one space.
 
     Parameters
@@ -289,9 +336,16 @@ def simulate_fmriprep(
             end = max(onset + films[film] for film, onset in shown)
             n_volumes = int(np.ceil((end + 16) / repetition_time))
             series = respond(
-                np.concatenate([features[film] for film, _ in shown]), onsets, clip_seconds, n_volumes=n_volumes,
-                repetition_time=repetition_time, lag=lag, weights=weights, noise=noise, rng=rng,
-            )  # fmt: skip
+                np.concatenate([features[film] for film, _ in shown]),
+                onsets,
+                clip_seconds,
+                n_volumes=n_volumes,
+                repetition_time=repetition_time,
+                lag=lag,
+                weights=weights,
+                noise=noise,
+                rng=rng,
+            )
             confounds = np.cumsum(rng.standard_normal((n_volumes, 6)), axis=0)
             series += 10 * motion * (confounds @ rng.standard_normal((6, n_voxels))).astype(np.float32)
             derived = folder / "derivatives/fmriprep" / stem

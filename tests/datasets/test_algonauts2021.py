@@ -56,13 +56,13 @@ def test_every_showing_of_every_pack_gives_the_features_back(simulated, track):
 
 
 def test_areas_follow_the_voxels_of_the_mini_track(simulated):
-    root, _, level = simulated
+    root = simulated[0]
     names = opened(root, track="mini").area_names("01")
     assert names == [area for area in AREAS for _ in range(20)]
 
 
 def test_videos_are_numbered_by_their_sorted_names_and_sampled_whole(simulated):
-    root, features, _ = simulated
+    root = simulated[0]
     dataset = opened(root, track="mini")
     table = dataset.clip_table("videos0901")
     assert table["file"].iloc[0].split("/")[-1].startswith("0901_")
@@ -81,7 +81,7 @@ def test_videos_are_numbered_by_their_sorted_names_and_sampled_whole(simulated):
 
 
 def test_names_are_known_without_the_data_and_the_zip_gives_them(simulated, tmp_path):
-    root, _, level = simulated
+    root = simulated[0]
     path = tmp_path / "participants_data.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(root.rglob("*")):

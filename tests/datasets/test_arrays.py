@@ -1,4 +1,4 @@
-"""Responses that somebody preprocessed: every format and order of axes, what is missing, the published mirror."""
+"""Preprocessed responses: every format and order of axes, what is missing, the published mirror."""
 
 from pathlib import Path
 
@@ -163,7 +163,7 @@ def test_ready_frames_come_in_one_order(lab, rng, kind):
 
 
 def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
-    """Its DAG needs no data; its files (small ones here) come back by split, with ten showings of the test clips."""
+    """Its DAG needs no data; its files (small here) come back by split, with ten showings of test clips."""
     dataset = opened(tmp_path, subjects=("2",), clips=None, preset="neuroclips")
     assert [s.id for s in dataset.segments] == [
         *(f"seg{n}" for n in range(1, 19)),
@@ -246,7 +246,7 @@ def test_faults_are_told(lab, options, told):
 
 
 def test_subjects_must_be_named(lab):
-    with pytest.raises(InputError, match="Expected dataset.subjects to name the subjects"):
+    with pytest.raises(InputError, match="Expected dataset\\.subjects to name the subjects"):
         opened(lab[0], subjects=())
 
 

@@ -142,7 +142,7 @@ def test_clips_as_long_as_a_volume_pick_one(rng):
 
 
 def test_five_lines_and_the_docs_example_are_enough(tmp_path):
-    """The example of docs/your_data.md: events as they are shipped, films and responses simulated beside them."""
+    """The example of docs/your_data.md: events as shipped, films and responses simulated beside them."""
     example = Path(__file__).resolve().parents[2] / "docs/examples/bids"
     shipped = sorted(path.relative_to(example).as_posix() for path in example.rglob("*_events.tsv"))
     films, showings = {}, []
@@ -151,9 +151,16 @@ def test_five_lines_and_the_docs_example_are_enough(tmp_path):
         films |= dict(zip(events["stim_file"], events["duration"], strict=True))
         showings.append(list(zip(events["stim_file"], events["onset"], strict=True)))
     features = simulate_fmriprep(
-        tmp_path, ["01", "02"], space="fsaverage5", lag=4.5, repetition_time=1.5, clip_seconds=2.0, films=films,
-        showings=showings, rng=np.random.default_rng(1),
-    )  # fmt: skip
+        tmp_path,
+        ["01", "02"],
+        space="fsaverage5",
+        lag=4.5,
+        repetition_time=1.5,
+        clip_seconds=2.0,
+        films=films,
+        showings=showings,
+        rng=np.random.default_rng(1),
+    )
     for name in shipped:
         shutil.copy(example / name, tmp_path / name)
     options = {"task": "movie", "space": "fsaverage5", "tr": 1.5, "clip_seconds": 2.0, "test": ["forest.mp4"]}
@@ -225,7 +232,7 @@ def test_faults_of_the_study_are_told(tmp_path):
         opened(tmp_path, "fsaverage5")
     events.write_text("onset\tduration\tstim_file\nsoon\t40.0\tb.mp4\n")
     with pytest.raises(
-        InputError, match="Expected seconds in line 2 of .*, got onset 'soon', duration '40.0'"
+        InputError, match=r"Expected seconds in line 2 of .*, got onset 'soon', duration '40\.0'"
     ):
         opened(tmp_path, "fsaverage5")
     for run in (1, 2):

@@ -55,7 +55,7 @@ def test_the_retest_film_is_never_in_training(tmp_path, held_out):
 
 
 def test_the_retest_film_has_four_showings(simulated):
-    root, features = simulated
+    root, _ = simulated
     runs = list(opened(root).runs("100610", RETEST, FmriConfig(lag=LAG)))
     assert [run.name.split("_")[1] for run in runs] == ["MOVIE1", "MOVIE2", "MOVIE3", "MOVIE4"]
     voxel = int(np.argmax(np.abs(runs[0].values).sum(axis=0)))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import struct
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_numpy_offers_no_way_around(tmp_path):
     ):
         program = f"c{module}\n{name}\n.".encode()
         (tmp_path / "a.pkl").write_bytes(program)
-        with pytest.raises(InputError, match=f"a request for {module}.{name}"):
+        with pytest.raises(InputError, match=re.escape(f"a request for {module}.{name}")):
             read_pickle(tmp_path / "a.pkl")
 
 
@@ -91,7 +92,7 @@ def test_broken_and_absent_files_are_told(tmp_path):
     whole = pickle.dumps({"train": np.arange(1000)}, 2)
     for cut in (0, 1, 50, len(whole) - 1):
         (tmp_path / "a.pkl").write_bytes(whole[:cut])
-        with pytest.raises(InputError, match="Expected a (whole )?pickle"):
+        with pytest.raises(InputError, match=r"Expected a (whole )?pickle"):
             read_pickle(tmp_path / "a.pkl")
     with pytest.raises(InputError, match="found none"):
         read_pickle(tmp_path / "b.pkl")
@@ -104,5 +105,5 @@ def test_an_npy_file_of_objects_is_read_the_same_way(tmp_path):
     np.save(tmp_path / "b.npy", np.arange(3))
     assert np.array_equal(read_pickled_npy(tmp_path / "b.npy"), np.arange(3))
     np.save(tmp_path / "c.npy", np.array([_Evil(os.system, "false")], object), allow_pickle=True)
-    with pytest.raises(InputError, match="a request for posix.system"):
+    with pytest.raises(InputError, match=r"a request for posix\.system"):
         read_pickled_npy(tmp_path / "c.npy")

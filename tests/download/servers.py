@@ -1,4 +1,4 @@
-"""Real servers on loopback that misbehave on demand: HTTP, FTP, and a wire that can be cut before any of them."""
+"""Real servers on loopback that misbehave on demand: HTTP, FTP, and a wire to cut before any of them."""
 
 import contextlib
 import socket

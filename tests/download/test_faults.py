@@ -107,7 +107,7 @@ def test_fault(tmp_path, monkeypatch, s3_port, server, fault, place, knows, end)
         elif fault in ("full disk", "file size limit"):
             _fill(url, tmp_path, name, fault, stack)
         if end == "error":
-            with pytest.raises(InputError, match="^Expected to fetch"):
+            with pytest.raises(InputError, match=r"^Expected to fetch"):
                 fetch([url], tmp_path, name, policy=QUICK, **known)
             assert not (tmp_path / name).exists()
         else:
@@ -122,7 +122,7 @@ def test_fault(tmp_path, monkeypatch, s3_port, server, fault, place, knows, end)
 
 
 def _http(site, fault, place, knows):
-    """Set up the faults; returns what puts another file in its place after a first failure, if one is wanted."""
+    """Set up the faults; returns what puts another file in its place, where that is the fault."""
     if fault in ("cut", "stall", "flip"):
         site.faults = [Fault(fault, at=place)]
     elif fault == "flip always":
@@ -193,7 +193,8 @@ _FETCH = """
 import sys
 from mind_animator.datasets.download import Policy, fetch
 from mind_animator.errors import run_command
-run_command(lambda: fetch([sys.argv[1]], sys.argv[2], sys.argv[3], policy=Policy(tries=2, first_wait=.01)) and None)
+policy = Policy(tries=2, first_wait=0.01)
+run_command(lambda: fetch([sys.argv[1]], sys.argv[2], sys.argv[3], policy=policy) and None)
 """
 
 

@@ -23,7 +23,7 @@ REPEATS = {"seg1": 2, "test1": 1, "test2": 1}
 
 @pytest.fixture(scope="module")
 def purr(tmp_path_factory):
-    """CC2017's zips as PURR packs them: stimuli, and one subject with a folder of its own around everything."""
+    """CC2017's zips as PURR packs them: stimuli, and one subject with a folder of its own around it."""
     root = tmp_path_factory.mktemp("purr")
     features = simulate_cc2017(root / "all", "1", REPEATS, lag=6.0, rng=np.random.default_rng(0), fps=2)
     inside = root / "all/video_fmri_dataset"
@@ -67,7 +67,7 @@ class _Part:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_cc2017_from_double_zips_to_responses(tmp_path, purr, table):
-    """FTP and HTTP, a cut on the way, two layers of zip: the responses follow the features at the planted lag."""
+    """FTP and HTTP, a cut on the way, two layers of zip: responses follow the features at the planted lag."""
     served, features = purr
     body = (served / "10_4231_R71Z42KK.zip").read_bytes()
     config = DatasetConfig(name="cc2017", data_root=str(tmp_path / "data"), subjects=("1",))
@@ -122,7 +122,7 @@ def test_a_zip_without_what_is_needed_is_told(tmp_path, purr):
 
 
 def test_hcp_from_s3(tmp_path, monkeypatch):
-    """Files of one subject by the user's own credentials, in the published places; without them nothing starts."""
+    """Files of one subject by the user's own credentials; without them nothing starts."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:

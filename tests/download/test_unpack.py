@@ -1,5 +1,6 @@
 """Zips, zips in zips, and zips that mean harm."""
 
+import contextlib
 import io
 import stat
 import struct
@@ -115,17 +116,15 @@ def test_a_member_under_a_password_is_refused(tmp_path):
 
 @pytest.mark.parametrize("outer", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_every_flipped_byte_is_caught(tmp_path, outer):
-    """40 places over the whole file: an error, or (bytes that carry nothing, such as dates) the right files."""
+    """40 places over the file: an error, or (bytes that carry nothing, such as dates) the right files."""
     path = double(tmp_path, outer)
     body = path.read_bytes()
     wanted = {f"run{i}.bin": BODY + bytes([i]) for i in range(4)}
     for number, at in enumerate(np.linspace(0, len(body) - 1, 40).astype(int)):
         path.write_bytes(body[:at] + bytes([body[at] ^ 0x55]) + body[at + 1 :])
         out = tmp_path / f"out{number}"
-        try:
+        with contextlib.suppress(InputError):
             unpack(path, out, suffix_chooser(wanted))
-        except InputError:
-            pass
         for file in out.rglob("*.bin"):
             assert file.read_bytes() == wanted[file.name]
 

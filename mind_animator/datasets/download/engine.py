@@ -54,7 +54,7 @@ def fetch(
     size: int | None = None,
     sha256: str | None = None,
     anonymous: bool = False,
-    policy: Policy = Policy(),  # noqa: B008 (frozen)
+    policy: Policy = Policy(),
 ) -> Entry:
     """Fetch ``folder/file`` from the first URL that gives it.
 
@@ -79,8 +79,8 @@ def fetch(
     Raises
     ------
     InputError
-        With every mirror's reason, if none gives the right bytes; if the disk is too small or fills up (the part
-        stays for the next attempt); or if another process is fetching the same file.
+        With every mirror's reason, if none gives the right bytes; if the disk is too small or fills up (the
+        part stays for the next attempt); or if another process is fetching the same file.
     """
     folder = Path(folder)
     target = folder / file

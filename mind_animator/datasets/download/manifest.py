@@ -79,6 +79,7 @@ def enforce(folder: Path | str, known: dict[str, Entry], file: str, sha256: str)
     """Raise `InputError` if a file is known with another SHA-256."""
     if file in known and known[file].sha256 != sha256:
         raise InputError(
-            f"Expected sha256 {known[file].sha256} of {file} as at its first download, got {sha256}: it was changed. "
+            f"Expected sha256 {known[file].sha256} of {file} as at its first download, got {sha256}: "
+            "it was changed. "
             f"To accept the new file, delete its line in {Path(folder) / NAME}."
         )

@@ -19,7 +19,7 @@ class Gone(Exception):
 
 
 class Unsteady(Exception):
-    """A fault that may pass: a cut, a stall, an overloaded server. ``wait`` seconds were asked for, if any."""
+    """A fault that may pass: a cut, a stall, an overloaded server that may ask for ``wait`` seconds."""
 
     def __init__(self, text: str, wait: float | None = None) -> None:
         super().__init__(text)

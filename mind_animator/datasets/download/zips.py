@@ -41,8 +41,8 @@ def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str 
     Raises
     ------
     InputError
-        Before anything is written: if the zip is broken, a member is encrypted, a link, or lies outside the folder, two
-        members want one place, or the disk is too small. Later: if a member's CRC is wrong.
+        Before anything is written: if the zip is broken, a member is encrypted, a link, or lies outside the
+        folder, two members want one place, or the disk is too small. Later: if a member's CRC is wrong.
     """
     archive, folder = Path(archive), Path(folder)
     try:
@@ -159,7 +159,7 @@ def _members(stream, prefix: str) -> Iterator[tuple[str, zipfile.ZipInfo, Callab
 
 @contextmanager
 def _opened_inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream) -> Iterator[io.BufferedIOBase]:
-    """An inner zip as a file to seek in: a window of the outer file if stored, else decompressed as it is read."""
+    """An inner zip as a file to seek in: a window of the outer file if stored, else decompressed."""
     if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
         with archive.open(info):  # reads and checks the local header
             pass
