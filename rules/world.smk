@@ -79,3 +79,170 @@ if CONFIG.dataset.name == "demo":
             segment="|".join(TEST_SEGMENTS),
             number=r"\d",
             signal="full|no_motion|none",
+
+    # The proof: brains that hold all, all but motion, or nothing, in one DAG with shared movies and features.
+    TRUTH_NUMBERS = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
+    TRUTH_METHODS = [name for name in ("mind_animator", "ridge") if name in METHODS]
+
+    def of_brain(pattern, methods=TRUTH_METHODS):
+        """Files of the subjects with one signal, methods within subjects."""
+        return lambda wildcards: [
+            pattern.format(
+                method=method, subject=DATASET.subject_with(number, wildcards.signal)
+            )
+            for number in TRUTH_NUMBERS
+            for method in methods
+        ]
+
+    rule test_brain:
+        input:
+            scores=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.parquet"),
+            pairs=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.pairs.h5"),
+            decoded=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.decoded.parquet"),
+            decoded_pairs=of_brain(
+                f"{R}/scores/{{method}}/sub-{{subject}}.decoded.pairs.h5"
+            ),
+        output:
+            tests=f"{R}/truth/{{signal}}/tests.tsv",
+            summary=f"{R}/truth/{{signal}}/summary.tsv",
+            retrieval=f"{R}/truth/{{signal}}/retrieval.tsv",
+        log:
+            f"{R}/logs/test_brain/{{signal}}.log",
+        wildcard_constraints:
+            signal="full|no_motion|none",
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=4_000,
+            runtime=60,
+        params:
+            code=code_digest("workflow_scripts/test_methods.py"),
+            settings=CONFIG.scoring.model_dump_json(
+                include={
+                    "block",
+                    "permutations",
+                    "bootstraps",
+                    "confidence",
+                    "moving",
+                }
+            ),
+            seed=CONFIG.seed,
+        message:
+            "Testing what the brains '{wildcards.signal}' show"
+        shell:
+            "OMP_NUM_THREADS={threads} python -m workflow_scripts.test_methods"
+            " --scores {input.scores}"
+            " --pairs {input.pairs}"
+            " --decoded {input.decoded}"
+            " --decoded-pairs {input.decoded_pairs}"
+            " --settings {params.settings:q}"
+            " --seed {params.seed}"
+            " --tests {output.tests}"
+            " --summary {output.summary}"
+            " --retrieval {output.retrieval}"
+            " > {log} 2>&1"
+
+    rule judge_maps:
+        input:
+            maps=of_brain(
+                f"{R}/explain/{{method}}/sub-{{subject}}.h5", ["mind_animator"]
+            ),
+        output:
+            table=f"{R}/truth/{{signal}}/maps.tsv",
+        log:
+            f"{R}/logs/judge_maps/{{signal}}.log",
+        wildcard_constraints:
+            signal="full|no_motion|none",
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=2_000,
+            runtime=10,
+        params:
+            code=code_digest("workflow_scripts/judge_maps.py"),
+        message:
+            "Holding the maps of '{wildcards.signal}' against what was planted"
+        shell:
+            "python -m workflow_scripts.judge_maps"
+            " --maps {input.maps}"
+            " --table {output.table}"
+            " > {log} 2>&1"
+
+    rule demo_truth:
+        """The table that the pipeline tells the truth; fails where a row fails."""
+        input:
+            full=f"{R}/truth/full/tests.tsv",
+            full_maps=f"{R}/truth/full/maps.tsv",
+            no_motion=f"{R}/truth/no_motion/tests.tsv",
+            no_motion_maps=f"{R}/truth/no_motion/maps.tsv",
+            none=f"{R}/truth/none/tests.tsv",
+            none_maps=f"{R}/truth/none/maps.tsv",
+        log:
+            f"{R}/logs/demo_truth.log",
+        conda:
+            "../envs/cpu.yaml"
+        localrule: True
+        params:
+            table=f"{R}/truth/table.tsv",
+        message:
+            "What the embedded world must show"
+        shell:
+            "python -m workflow_scripts.check_truth"
+            " --full-tests {input.full} --full-maps {input.full_maps}"
+            " --no-motion-tests {input.no_motion} --no-motion-maps {input.no_motion_maps}"
+            " --none-tests {input.none} --none-maps {input.none_maps}"
+            " --table {params.table}"
+            " 2>&1 | tee {log}"
+
+
+DEMO_MODELS = "results/demo_models"
+
+
+rule train_demo_model:
+    """A small model of the embedded world, trained again (shipped ones lie in mind_animator/assets/models)."""
+    input:
+        begins_from=lambda wildcards: [
+            f"{DEMO_MODELS}/{name}.done.json"
+            for name in {
+                "clip": ["vit"],
+                "blip2": ["vit"],
+                "videomae": ["vit"],
+                "vificlip": ["clip"],
+                "sd": ["vae", "clip"],
+            }.get(wildcards.model, [])
+        ],
+    output:
+        record=f"{DEMO_MODELS}/{{model}}.done.json",
+    log:
+        f"{DEMO_MODELS}/logs/{{model}}.log",
+    wildcard_constraints:
+        model="vae|vit|clip|blip2|videomae|vificlip|sd",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=180,
+    params:
+        code=code_digest("workflow_scripts/train_demo_model.py"),
+        budget=CONFIG.demo_models_seconds or "",
+        # not tracked: derived from the output
+        folder=lambda wildcards, output: str(Path(output.record).parent / wildcards.model),
+    message:
+        "Training the embedded world's {wildcards.model}"
+    shell:
+        "python -m workflow_scripts.train_demo_model"
+        " --model {wildcards.model} --output {params.folder} --threads {threads}"
+        " $([ -z '{params.budget}' ] || echo --budget-seconds {params.budget})"
+        " > {output.record} 2> {log}"
+
+
+rule demo_models:
+    """All small models of the embedded world, trained again; then point `models:` of the config at them."""
+    input:
+        expand(
+            f"{DEMO_MODELS}/{{model}}.done.json",
+            model=["vae", "vit", "clip", "blip2", "videomae", "vificlip", "sd"],
+        ),

@@ -1,7 +1,7 @@
 """A small world for tests of decoders: coloured blobs that move, their latents, and responses to them.
 
-Position, colour, category and direction are drawn independently. The latents are the frames themselves: a blob with
-a colour of ``channels`` numbers on a grey ground.
+Position, colour, category and direction are drawn independently. The latents are the frames themselves: a
+blob with a colour of ``channels`` numbers on a grey ground.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--subject", required=True, help="whose responses these are")
     parser.add_argument(
         "--responses", type=Path, required=True,
-        help="HDF5 (responses, clip), or .npy of shape (voxel,) or (clip, voxel), scaled as the training clips' were",
+        help="HDF5 (responses, clip), or .npy of shape (voxel,) or (clip, voxel), scaled as the training
+        clips' were",
     )  # fmt: skip
     parser.add_argument(
         "--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted"
@@ -58,7 +59,8 @@ def subject_index(path: Path, subject: str) -> int:
 
 
 def read_responses(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray]:
-    """Clip names and responses (clip, voxel) of the tables' test clips, or of all clips where no table is given.
+    """Clip names and responses (clip, voxel) of the tables' test clips, or of all clips where no table is
+    given.
 
     Raises
     ------

@@ -36,11 +36,14 @@ class Config(Strict):
         The only seed; every stage derives its own from it.
     device : str
         ``cpu`` or ``cuda``: one word switches every job.
+    demo_models_seconds : float, optional
+        Training time of each small model of the embedded world in ``demo_models``; as shipped by default.
     """
 
     results: str
     seed: int = Field(ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
+    demo_models_seconds: float | None = Field(None, gt=0)
     dataset: DatasetConfig
     stimuli: StimuliConfig = StimuliConfig()
     captions: CaptionsConfig = CaptionsConfig()

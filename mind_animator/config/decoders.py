@@ -1,4 +1,5 @@
-"""The three decoders: settings, the presets ``paper``, ``released_code`` and ``best``, and every published quirk.
+"""The three decoders: settings, the presets ``paper``, ``released_code`` and ``best``, and every published
+quirk.
 
 A quirk of the published code that changes results is an option of its own, so that its effect can be
 measured: `SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `inference_mask` and `guidance`,

@@ -63,8 +63,8 @@ def augment_caption(
     synonyms : mapping of lower-case word to its synonyms
         The user's own: this package ships no thesaurus.
     synonym, insert, swap, delete : float in [0, 1]
-        Probability, a word, that it is replaced by a synonym, that a synonym of it is inserted at a random place, that it
-        changes places with another one, that it is left out (one word always stays).
+        Probability, a word, that it is replaced by a synonym, that a synonym of it is inserted at a random
+        place, that it changes places with another one, that it is left out (one word always stays).
 
     Returns
     -------

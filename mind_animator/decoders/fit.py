@@ -41,8 +41,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train a network in place and leave it with its best (or last) weights.
 
-    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, so that
-    an epoch is the same whether or not the process was started anew before it: a run that was killed and
+    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, so
+    that an epoch is the same whether or not the process was started anew before it: a run that was killed and
     resumed ends with the same bits, on the same device and number of threads.
 
     Parameters
@@ -59,8 +59,8 @@ def fit(
     noam_width : int
         Width in the ``noam`` schedule.
     state : Path, optional
-        Where the resumable state lives: beside the output, unknown to the workflow. Deleted by the caller once the
-        weights are stored.
+        Where the resumable state lives: beside the output, unknown to the workflow. Deleted by the caller
+        once the weights are stored.
     stamp : str
         Fingerprint of code, settings, seed and data; a state with another stamp is not used.
     logs : Path, optional
@@ -69,8 +69,8 @@ def fit(
     Returns
     -------
     list of dict, one an epoch (0: before training)
-        ``epoch, train_loss, validation_loss, learning_rate, seconds, share_of_limit`` (seconds that the arithmetic and
-        the optimiser's traffic need on this machine, over the seconds taken).
+        ``epoch, train_loss, validation_loss, learning_rate, seconds, share_of_limit`` (seconds that the
+        arithmetic and the optimiser's traffic need on this machine, over the seconds taken).
 
     Raises
     ------
@@ -267,7 +267,8 @@ def _save(
 
 
 def _resume(state: Path | None, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer):
-    """History and best weights of a saved state, which is loaded; nothing where there is none of this stamp."""
+    """History and best weights of a saved state, which is loaded; nothing where there is none of this
+    stamp."""
     if state is None or not state.is_file():
         return [], {}
     device = next(network.parameters()).device

@@ -1,4 +1,5 @@
-"""What the three decoders are built of: a way in for each subject's voxels, residual blocks, the linear path."""
+"""What the three decoders are built of: a way in for each subject's voxels, residual blocks, the linear
+path."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +23,8 @@ class Residual(nn.Module):
 
 
 class LinearPath(nn.Module):
-    """Voxels of each subject to principal components of named targets, by ridge regression; nothing is trained.
+    """Voxels of each subject to principal components of named targets, by ridge regression; nothing is
+    trained.
 
     Parameters
     ----------
@@ -102,10 +104,11 @@ def fit_linear_path(
 
 
 class Decoder(nn.Module):
-    """Base of the three decoders: from a subject's responses to the inputs of a network that all subjects share.
+    """Base of the three decoders: from a subject's responses to the inputs of a network that all subjects
+    share.
 
-    With ``settings.linear`` the inputs are the scores of a `LinearPath`; else one linear layer a subject leads
-    from its voxels to ``settings.width`` units.
+    With ``settings.linear`` the inputs are the scores of a `LinearPath`; else one linear layer a subject
+    leads from its voxels to ``settings.width`` units.
     """
 
     def __init__(

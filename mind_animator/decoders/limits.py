@@ -18,8 +18,9 @@ def seconds_at_the_limit(
 ) -> float:
     """Seconds that one training step needs if arithmetic and optimiser traffic run at this machine's speed.
 
-    The sum of (forward and backward operations) / (speed of a large matrix product) and (28 bytes a parameter) /
-    (speed of a large copy). Small networks are bound by launches instead and reach a small share.
+    The sum of (forward and backward operations) / (speed of a large matrix product) and (28 bytes a
+    parameter) / (speed of a large copy). Small networks are bound by launches instead and reach a small
+    share.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The closed-form path of ``best``: kernel ridge with an exact prediction of every movie left out.
 
-The path works on principal components of the target, each with its own penalty. What a network may learn from is the
-prediction for clips whose movie was left out: it is as blurred as predictions for new clips are.
+The path works on principal components of the target, each with its own penalty. What a network may learn from
+is the prediction for clips whose movie was left out: it is as blurred as predictions for new clips are.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The motion decoder (Consistency Motion Generator): responses and earlier frames to the next frame.
 
-Three networks: one token a frame (as released), patches with attention over earlier frames and several fMRI tokens
-(the paper's description, and ``best``), and a frame at a time without earlier frames (the ablation).
+Three networks: one token a frame (as released), patches with attention over earlier frames and several fMRI
+tokens (the paper's description, and ``best``), and a frame at a time without earlier frames (the ablation).
 """
 
 import math
@@ -40,7 +40,8 @@ class Attention(nn.Module):
         return self._split(self.key(context)), self._split(self.value(context))
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attend from tokens (clip, token, width); ``visible`` (..., token, key) is True where a key is seen."""
+        """Attend from tokens (clip, token, width); ``visible`` (..., token, key) is True where a key is
+        seen."""
         query = self._split(self.query(tokens))
         mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -82,8 +83,8 @@ def causal_mask(
 
 
 class FrameBlock(nn.Module):
-    """A layer of the released decoder: x + LN(dropout(sublayer(x))) for attention to earlier frames, to the one
-    fMRI token, and a feed-forward part."""
+    """A layer of the released decoder: x + LN(dropout(sublayer(x))) for attention to earlier frames, to the
+    one fMRI token, and a feed-forward part."""
 
     def __init__(self, settings: MotionConfig, width: int) -> None:
         super().__init__()
@@ -112,8 +113,8 @@ class FrameBlock(nn.Module):
 
 
 class PatchBlock(nn.Module):
-    """Temporal module (attention to all patches of the earlier frames seen), spatial module (cross-attention to the
-    fMRI tokens), feed-forward part; each on its normed input, added to it."""
+    """Temporal module (attention to all patches of the earlier frames seen), spatial module (cross-attention
+    to the fMRI tokens), feed-forward part; each on its normed input, added to it."""
 
     def __init__(self, settings: MotionConfig) -> None:
         super().__init__()
@@ -319,8 +320,8 @@ class MotionDecoder(Decoder):
         ----------
         batch : mapping
             Inputs, and ``latents`` (clip, frame, channel, h, w); with the linear path also
-            ``decoded/{subject}`` (clip, channel, h, w): the first frame decoded with the clip's movie left out;
-            with ``mask_drawn: once``, ``mask`` (clip, frame, frame), the same for every clip.
+            ``decoded/{subject}`` (clip, channel, h, w): the first frame decoded with the clip's movie left
+            out; with ``mask_drawn: once``, ``mask`` (clip, frame, frame), the same for every clip.
         """
         settings = self.settings
         inputs = self.batch_inputs(batch, draw, epoch)
@@ -415,7 +416,8 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
 
 
 def linear_clip(first: Tensor, flow: Tensor, change: Tensor) -> Tensor:
-    """A first frame moved with constant flow, plus a change: (clip, frame, channel, h, w), the first included.
+    """A first frame moved with constant flow, plus a change: (clip, frame, channel, h, w), the first
+    included.
 
     Parameters
     ----------

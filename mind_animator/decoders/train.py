@@ -1,4 +1,5 @@
-"""Train and run one decoder: from arrays and settings to weights, and from weights and responses to predictions."""
+"""Train and run one decoder: from arrays and settings to weights, and from weights and responses to
+predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ def build(decoder: str, settings: DecoderConfig, shapes: Mapping[str, Any]) -> D
     decoder : {'semantic', 'structure', 'motion'}
     settings : DecoderConfig of that decoder
     shapes : mapping
-        ``voxels`` (one count a subject), ``condition`` (tokens, width) and ``embedding``, or ``latent`` (frame,
-        channel, h, w), and ``sizes`` of the linear path or None.
+        ``voxels`` (one count a subject), ``condition`` (tokens, width) and ``embedding``, or ``latent``
+        (frame, channel, h, w), and ``sizes`` of the linear path or None.
     """
     sizes = shapes.get("sizes")
     if decoder == "semantic":

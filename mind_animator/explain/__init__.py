@@ -1,1 +1,2 @@
-"""What a decoder reads: activation patterns, their intervals and their areas. Knows no method and no data set."""
+"""What a decoder reads: activation patterns, their intervals and their areas. Knows no method and no data
+set."""

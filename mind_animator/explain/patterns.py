@@ -9,10 +9,11 @@ from scipy.stats import rankdata
 def activation_pattern(responses: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Mean absolute activation pattern of a decoder, by voxel.
 
-    For a linear decoder y = W'x the pattern of Haufe is A = Cov(x) W Cov(y)^-1. The weights W themselves mislead: a voxel
-    without signal gets a large weight where it cancels another one's noise. Since Cov(x) W = Cov(x, y), the pattern
-    needs no weights, and the same covariance of responses with outputs is what a non-linear decoder's outputs go with.
-    In the outputs' principal components u_k, Cov(y) is diagonal; each is left with its standard deviation, so
+    For a linear decoder y = W'x the pattern of Haufe is A = Cov(x) W Cov(y)^-1. The weights W themselves
+    mislead: a voxel without signal gets a large weight where it cancels another one's noise. Since Cov(x) W =
+    Cov(x, y), the pattern needs no weights, and the same covariance of responses with outputs is what a
+    non-linear decoder's outputs go with. In the outputs' principal components u_k, Cov(y) is diagonal; each
+    is left with its standard deviation, so
     that a component counts as much as it varies::
 
         map_j = sum_k |Cov(x_j, u_k)| / sqrt(sum_k Var(u_k))
@@ -30,8 +31,8 @@ def activation_pattern(responses: np.ndarray, outputs: np.ndarray) -> np.ndarray
 
     References
     ----------
-    Haufe et al. (2014), "On the interpretation of weight vectors of linear models in multivariate neuroimaging",
-    NeuroImage 87.
+    Haufe et al. (2014), "On the interpretation of weight vectors of linear models in multivariate
+    neuroimaging", NeuroImage 87.
     """
     if responses.ndim != 2 or outputs.ndim != 2 or len(responses) != len(outputs):
         raise ValueError(
@@ -101,7 +102,8 @@ def permuted_patterns(
 def resampled_patterns(
     responses: np.ndarray, outputs: np.ndarray, blocks: np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Activation patterns of blocks drawn with replacement: their spread over stimuli. As `permuted_patterns`."""
+    """Activation patterns of blocks drawn with replacement: their spread over stimuli. As
+    `permuted_patterns`."""
     picks = (blocks[generator.integers(len(blocks), size=len(blocks))].ravel() for _ in range(draws))
     return np.stack([activation_pattern(responses[rows], outputs[rows]) for rows in picks])
 
@@ -109,7 +111,8 @@ def resampled_patterns(
 def area_auc(
     values: np.ndarray, areas: Sequence[str], planted: Sequence[str], others: Sequence[str]
 ) -> np.ndarray:
-    """Probability that a voxel of the planted areas has a higher value than one of the other areas (ties half).
+    """Probability that a voxel of the planted areas has a higher value than one of the other areas (ties
+    half).
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """The interface of a method, and how one is found by its kind.
 
 The Snakefile opens the methods at every start: nothing here, and nothing at the top of a kind's module, may
-import torch. A kind is a module ``mind_animator/methods/<kind>.py`` whose ``ENTRY`` is a subclass of `Method`.
+import torch. A kind is a module ``mind_animator/methods/<kind>.py`` whose ``ENTRY`` is a subclass of
+`Method`.
 """
 
 import importlib
@@ -107,7 +108,8 @@ class Method(ABC):
 
     @property
     def decoders(self) -> dict[str, str]:
-        """Each decoder that `predict` reads -> the method whose weights those are (this one's name: its own)."""
+        """Each decoder that `predict` reads -> the method whose weights those are (this one's name: its
+        own)."""
         return {}
 
     @property
@@ -127,7 +129,8 @@ class Method(ABC):
 
     @property
     def inversion_of(self) -> str:
-        """The method whose inversion artefact serves this one: latents that are the same are inverted once."""
+        """The method whose inversion artefact serves this one: latents that are the same are inverted
+        once."""
         return self.name
 
     @property
@@ -166,7 +169,8 @@ class Method(ABC):
         stamp: str = "",
         logs: Path | None = None,
     ) -> Trained:
-        """Train one decoder; ``state`` is where a killed training of the same ``stamp`` finds itself again."""
+        """Train one decoder; ``state`` is where a killed training of the same ``stamp`` finds itself
+        again."""
         raise NotImplementedError(f"{cls.kind} trains no decoder")
 
     @classmethod

@@ -1,8 +1,9 @@
 """Mind-Animator: three decoders and the inflated generator. Ablations are options of one more method.
 
 ``without`` leaves a part out: ``semantic`` (an empty prompt instead of the decoded condition), ``structure``
-(the mean first frame of the training clips), ``motion`` (a network a frame at a time in place of the Consistency Motion
-Generator, trained by the ablation itself). ``swap`` gives decoders the responses of another block of clips.
+(the mean first frame of the training clips), ``motion`` (a network a frame at a time in place of the
+Consistency Motion Generator, trained by the ablation itself). ``swap`` gives decoders the responses of
+another block of clips.
 """
 
 from collections.abc import Mapping
@@ -76,7 +77,8 @@ class Options(Prediction):
     training_clips : int, optional
         Number of training clips; None: all.
     subjects : str
-        ``single``: a decoder a subject; ``pooled``: one for all, with a layer of its own for each subject's voxels.
+        ``single``: a decoder a subject; ``pooled``: one for all, with a layer of its own for each subject's
+        voxels.
     """
 
     preset: Preset = "best"
@@ -240,9 +242,9 @@ class MindAnimator(Method):
     ) -> "dict[str, np.ndarray]":
         """Embedding; first frame; flow of the latents that the motion decoder makes of fixed first frames.
 
-        Every clip's responses move the same `PROBES` first frames (decoded ones, drawn with the seed); the flow is
-        on a grid of 2 x 2 cells, averaged over them. So structure can enter only through what the motion decoder itself
-        reads.
+        Every clip's responses move the same `PROBES` first frames (decoded ones, drawn with the seed); the
+        flow is on a grid of 2 x 2 cells, averaged over them. So structure can enter only through what the
+        motion decoder itself reads.
         """
         import numpy as np
         import torch
@@ -274,7 +276,8 @@ ENTRY = MindAnimator
 
 
 def load_decoder(decoder: str, path: Path) -> "tuple[Any, dict[str, np.ndarray]]":
-    """A trained decoder and the mean targets of its training clips, from ``.safetensors`` and the ``.json`` beside.
+    """A trained decoder and the mean targets of its training clips, from ``.safetensors`` and the ``.json``
+    beside.
 
     Raises
     ------
@@ -305,7 +308,8 @@ def load_decoder(decoder: str, path: Path) -> "tuple[Any, dict[str, np.ndarray]]
 
 
 def choose_clips(count: int, wanted: int | None, block: int, seed: int) -> "np.ndarray":
-    """Rows of a seeded subset of whole blocks of neighbours (the last one cut to the number wanted), ascending.
+    """Rows of a seeded subset of whole blocks of neighbours (the last one cut to the number wanted),
+    ascending.
 
     A smaller subset is part of every larger one of the same seed.
     """
@@ -321,7 +325,8 @@ def choose_clips(count: int, wanted: int | None, block: int, seed: int) -> "np.n
 
 
 def swapped_rows(count: int, block: int, seed: int) -> "np.ndarray":
-    """For each clip the clip of another block at the same place, blocks permuted without a fixed one (seeded).
+    """For each clip the clip of another block at the same place, blocks permuted without a fixed one
+    (seeded).
 
     Where the other block is shorter (the last one), its clips repeat.
 

@@ -1,7 +1,7 @@
 """Ridge regression (himalaya) from voxels to every target: the floor that each decoder must beat.
 
-The videos are the decoded latents through the VAE's decoder alone. At the real size (8 latents of 16,384) the solver runs
-over batches of targets; the weights of one subject then take 2.4 GB.
+The videos are the decoded latents through the VAE's decoder alone. At the real size (8 latents of 16,384) the
+solver runs over batches of targets; the weights of one subject then take 2.4 GB.
 """
 
 from collections.abc import Mapping
@@ -97,8 +97,8 @@ class Ridge(Method):
         weights, chosen, start = {}, {}, 0
         for name, goal in goals.items():
             own = slice(start, start := start + goal[0].size)
-            weights |= {f"{name}.{part}": np.ascontiguousarray(array[..., own]) for part, array in fitted.items()}
-            picked = weights[f"{name}.alpha"]
+            weights |= {f"{name}.{part}": np.ascontiguousarray(array[..., own]) for part, array in
+            fitted.items()} picked = weights[f"{name}.alpha"]
             chosen[name] = {f"{a:g}": int((picked == np.float32(a)).sum()) for a in options.alphas}
         record = {
             "decoder": decoder,
@@ -176,7 +176,8 @@ def kernel_ridge(
     options: Options,
     device: str = "cpu",
 ) -> "dict[str, np.ndarray]":
-    """Ridge regression with an intercept; each target's penalty has the best R2 over groups of movies left out.
+    """Ridge regression with an intercept; each target's penalty has the best R2 over groups of movies left
+    out.
 
     Parameters
     ----------
@@ -189,8 +190,8 @@ def kernel_ridge(
     Returns
     -------
     dict
-        ``weights`` (voxel, target), ``intercept`` (target,), ``alpha`` (target,, in units of the kernel's mean
-        eigenvalue); float32.
+        ``weights`` (voxel, target), ``intercept`` (target,), ``alpha`` (target,, in units of the kernel's
+        mean eigenvalue); float32.
 
     Raises
     ------
@@ -199,8 +200,8 @@ def kernel_ridge(
 
     References
     ----------
-    Dupré la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022), "Feature-space selection with banded ridge regression",
-    NeuroImage 264.
+    Dupré la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022), "Feature-space selection with banded ridge
+    regression", NeuroImage 264.
     """
     import numpy as np
     from himalaya.backend import get_backend, set_backend

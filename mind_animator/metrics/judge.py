@@ -150,5 +150,5 @@ def _nway_pairs(
     if shape[-1] <= N_TARGETS:
         return None
     nothing = np.full(shape, np.nan, np.float32)
-    truths = np.array([kept.read(name, f"{kind}_logits") if name in logits else nothing for name in names])
+    truths = np.array([kept.read(name, f"{kind}_logits") for name in names])
     return nway_pairs(truths, np.array([logits.get(name, nothing) for name in names]), rows, n_way=2)

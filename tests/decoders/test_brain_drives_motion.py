@@ -1,4 +1,5 @@
-"""All motion comes from the brain: decoded direction follows it, and none is decoded from a brain without motion."""
+"""All motion comes from the brain: decoded direction follows it, and none is decoded from a brain without
+motion."""
 
 import numpy as np
 import torch
@@ -20,7 +21,12 @@ def _decoded_flow(motion):
     train, test = world.split == "train", world.split == "test"
     settings = decoder_settings("motion", "best", SMALL)
     trained = train_decoder(
-        "motion", settings, [world.responses[train]], {"latents": world.latents[train]}, list(world.movie[train]), seed=0
+        "motion",
+        settings,
+        [world.responses[train]],
+        {"latents": world.latents[train]},
+        list(world.movie[train]),
+        seed=0,
     )
     network = restore("motion", settings.model_dump(mode="json"), trained.shapes, trained.weights)
     first = np.broadcast_to(world.latents[train, 0].mean(0), world.latents[test, 0].shape)

@@ -1,4 +1,5 @@
-"""The closed-form path against refits without each movie, and principal components against their definition."""
+"""The closed-form path against refits without each movie, and principal components against their
+definition."""
 
 import numpy as np
 import pytest

@@ -100,7 +100,8 @@ def test_one_fmri_token_leaves_queries_and_keys_without_gradient():
 
 
 def test_linear_start_is_the_linear_clip():
-    """Before training, `best` gives the warped first frame plus the decoded change, and nothing of its own."""
+    """Before training, `best` gives the warped first frame plus the decoded change, and nothing of its
+    own."""
     settings = decoder_settings("motion", "best", SMALL)
     network = MotionDecoder(settings, [10], LATENT, SIZES)
     network.reset(torch.Generator().manual_seed(0))

@@ -191,7 +191,8 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
 
 
 def test_ablations(world, files, trained, tmp_path):
-    """Without semantics there is no condition; without structure the first frame is the mean; swap moves blocks."""
+    """Without semantics there is no condition; without structure the first frame is the mean; swap moves
+    blocks."""
     full = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
     base = {"kind": "mind_animator", "options": SMALL}
     _, plain = _predict(files, _method("mind_animator", SMALL), full, tmp_path / "full.h5")

@@ -1,0 +1,49 @@
+"""Hold maps of what decoders read against where the embedded world planted it: AUC over areas, by decoder."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mind_animator.artefacts.arrays import read_attrs, read_whole
+from mind_animator.artefacts.tables import write_table
+from mind_animator.errors import run_command
+from mind_animator.explain.patterns import area_auc
+from mind_animator.world.brains import PLANTED
+
+# The decoder that should read each planted signal.
+READS = {"structure": "structure", "motion": "motion", "semantic": "semantics"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--maps", type=Path, nargs="+", required=True, help="one file a subject, HDF5")
+    parser.add_argument("--confidence", type=float, default=0.99, help="level of the permutation interval")
+    parser.add_argument("--table", type=Path, required=True, help="output, TSV")
+    given = parser.parse_args(arguments)
+    tail = 50 * (1 - given.confidence)
+    rows = []
+    for path in given.maps:
+        subject = read_attrs(path)["subject"]
+        for decoder, signal in READS.items():
+            held = read_whole(path, [decoder, f"{decoder}_permuted", "area"])
+            areas, names = _mean_by_area(np.asarray(held["area"]).astype(str))
+            planted = PLANTED[signal]
+            others = {area for other, group in PLANTED.items() if other != signal for area in group} - set(planted)
+            auc = area_auc(held[decoder] @ areas, names, planted, sorted(others))
+            null = area_auc(held[f"{decoder}_permuted"] @ areas, names, planted, sorted(others))
+            low, high = np.percentile(null, [tail, 100 - tail])
+            rows.append((subject, decoder, float(auc), low, high))
+    write_table(given.table, pd.DataFrame(rows, columns=["subject", "decoder", "auc", "low", "high"]))
+
+
+def _mean_by_area(areas: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Matrix (voxel, area) that averages voxels, and the areas' names (hemispheres apart)."""
+    names, place = np.unique(areas, return_inverse=True)
+    member = (place[:, None] == np.arange(len(names))).astype(np.float64)
+    return member / member.sum(axis=0), names.tolist()
+
+
+if __name__ == "__main__":
+    run_command(main)
