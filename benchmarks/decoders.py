@@ -16,12 +16,18 @@ import torch
 
 from mind_animator.config.decoders import CONFIGS, PRESETS, decoder_settings
 from mind_animator.decoders.limits import machine_limits
-from mind_animator.decoders.train import train_decoder
+from mind_animator.decoders.train import NEEDED, train_decoder
 from mind_animator.provenance import package_versions
 
 SIZES = {
     "demo": {"clips": 1920, "voxels": 2000, "embedding": 64, "condition": (19, 64), "latent": (8, 4, 8, 8)},
-    "full": {"clips": 4320, "voxels": 4500, "embedding": 512, "condition": (19, 768), "latent": (8, 4, 64, 64)},
+    "full": {
+        "clips": 4320,
+        "voxels": 4500,
+        "embedding": 512,
+        "condition": (19, 768),
+        "latent": (8, 4, 64, 64),
+    },
 }
 
 
@@ -53,12 +59,14 @@ def main() -> None:
         "clip_text": (size["embedding"],), "clip_image": (size["embedding"],), "condition": size["condition"],
         "latents": size["latent"],
     }  # fmt: skip
-    wanted = {"semantic": ("clip_text", "clip_image", "condition"), "structure": ("latents",), "motion":
-    ("latents",)} for decoder in given.decoder or CONFIGS:
-        targets = {name: draw.standard_normal((clips, *shapes[name]), dtype=np.float32) for name in
-        wanted[decoder]} plan = {"epochs": given.epochs, "patience": None, "precision": given.precision}
-        settings = decoder_settings(decoder, given.preset, json.loads(given.overrides) | {"optimisation":
-        plan}) trained = train_decoder(
+    for decoder in given.decoder or CONFIGS:
+        targets = {
+            name: draw.standard_normal((clips, *shapes[name]), dtype=np.float32) for name in NEEDED[decoder]
+        }
+        plan = {"epochs": given.epochs, "patience": None, "precision": given.precision}
+        overrides = json.loads(given.overrides) | {"optimisation": plan}
+        settings = decoder_settings(decoder, given.preset, overrides)
+        trained = train_decoder(
             decoder, settings, [responses], targets, movies.tolist(), seed=0, device=given.device
         )
         timed = trained.history[2:] or trained.history[1:]  # the first epoch measures the machine

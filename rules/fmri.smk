@@ -19,7 +19,7 @@ rule preprocess_segment:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=DATASET.memory_mb,
         runtime=60,
     params:
         code=code_digest("workflow_scripts/preprocess_segment.py", *ADAPTER_FILES),

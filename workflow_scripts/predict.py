@@ -25,8 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--subject", required=True, help="whose responses these are")
     parser.add_argument(
         "--responses", type=Path, required=True,
-        help="HDF5 (responses, clip), or .npy of shape (voxel,) or (clip, voxel), scaled as the training
-        clips' were",
+        help="HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled as the training clips' were",
     )  # fmt: skip
     parser.add_argument(
         "--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.streams import write_stream
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.base import parse_settings
@@ -34,6 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
     if given.segment not in {segment.id for segment in dataset.segments}:
         raise InputError(f"Expected --segment to be one of the data set's, got '{given.segment}'.")
     table = dataset.clip_table(given.segment)
+    if not dataset.has_stimuli:  # captions alone: there is a table of clips, and nothing to cut
+        write_arrays(given.frames, {}, list(table["clip"]), {"stimuli": settings.model_dump_json()})
+        write_table(given.table, table.assign(scene_cut=False))
+        return
     ready = dataset.frames(given.segment)
     movies = dataset.stimulus_files(given.segment)
     if ready is None:

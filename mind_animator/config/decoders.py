@@ -211,6 +211,10 @@ class MotionConfig(DecoderConfig):
     cells : int
         The linear path also predicts the flow of the latents on a grid of cells x cells, by which frames
         are moved.
+    full_speed : bool
+        Ridge regression shrinks the decoded flow towards zero, the more the noisier the brain. False: the
+        flow is scaled for the least squared error. True: scaled to the mean square of the training clips' own
+        flow, which shows the direction at its natural speed and costs squared error.
     decoded_share : float
         Share of the training clips whose earlier frames are decoded (from movies left out) instead of true,
         as they are at inference.
@@ -232,6 +236,7 @@ class MotionConfig(DecoderConfig):
     inference_mask: Literal["causal", "kept_none"] = "causal"
     first_loss: int = Field(2, ge=2)
     cells: int = Field(2, ge=1)
+    full_speed: bool = False
     decoded_share: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")

@@ -83,6 +83,10 @@ class Algonauts2021(Dataset):
         return "fs_LR_32k" if self._moments else "none"
 
     @property
+    def memory_mb(self) -> int:
+        return 6_000 if self._moments else 4_000  # a pickle is read whole
+
+    @property
     def _moments(self) -> bool:
         return self.options.release == "bold_moments"
 

@@ -86,6 +86,8 @@ class Dataset(ABC):
     areas_of : str
         Atlas space of the voxels: ``fs_LR_32k`` (59,412 cortical vertices, area names of HCP-MMP1) or
         ``none``.
+    memory_mb : int
+        What reading and cleaning one segment's responses takes.
     """
 
     name: ClassVar[str]
@@ -95,6 +97,7 @@ class Dataset(ABC):
     has_stimuli: bool = True
     has_captions: bool = False
     areas_of: str = "fs_LR_32k"
+    memory_mb: int = 2_000
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config

@@ -38,7 +38,7 @@ def fit(
     state: Path | None = None,
     stamp: str = "",
     logs: Path | None = None,
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | None]]:
     """Train a network in place and leave it with its best (or last) weights.
 
     Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, so
@@ -122,28 +122,27 @@ def fit(
                 optimiser.step()
                 total += value.detach() * (len(chosen) / len(rows))
             held_out = evaluate(network, loss, data, validation_rows, settings.batch, epoch, autocast)
-            train_loss, validation_loss = torch.stack(
-                [total, held_out]
-            ).tolist()  # the epoch's one synchronisation
+            # the epoch's one synchronisation
+            train_loss, validation_loss = torch.stack([total, held_out]).tolist()
             if not math.isfinite(train_loss + validation_loss):
                 raise InputError(
-                    f"Expected a finite loss, got {train_loss} (training) and {validation_loss} (validation) at "
-                    f"epoch {epoch}; is the learning rate of {settings.learning_rate} too high?"
+                    f"Expected a finite loss, got {train_loss} (training) and {validation_loss} (validation) "
+                    f"at epoch {epoch}; is the learning rate of {settings.learning_rate} too high?"
                 )
             seconds = time.monotonic() - started
             row = {
                 "epoch": epoch,
-                "train_loss": train_loss if epoch else float("nan"),
+                "train_loss": train_loss if epoch else None,
                 "validation_loss": validation_loss,
                 "learning_rate": optimiser.param_groups[0]["lr"],
                 "seconds": seconds,
-                "share_of_limit": steps * limit / seconds if limit else float("nan"),
+                "share_of_limit": steps * limit / seconds if limit else None,
             }
             if validation_loss < min((r["validation_loss"] for r in history), default=math.inf):
                 best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             history.append(row)
             for name, scalar in row.items():
-                if writer and name != "epoch" and not math.isnan(scalar):
+                if writer and name != "epoch" and scalar is not None:
                     writer.add_scalar(name, scalar, epoch)
             if state and time.monotonic() - saved >= settings.save_seconds:
                 _save(state, stamp, network, optimiser, history, best)
@@ -151,8 +150,8 @@ def fit(
             if time.monotonic() - said >= 5 or epoch == settings.epochs:
                 said = time.monotonic()
                 print(
-                    f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, {seconds:.2f} s an "
-                    f"epoch, at most {(settings.epochs - epoch) * seconds:.0f} s left",
+                    f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, {seconds:.2f} "
+                    f"s an epoch, at most {(settings.epochs - epoch) * seconds:.0f} s left",
                     file=sys.stderr,
                 )
     if writer:
@@ -210,8 +209,8 @@ def split_clips(
         names = np.unique(movies)
         if len(names) < 2:
             raise InputError(
-                f"Expected at least 2 training movies, one of them to stop by, got {len(names)} ({len(movies)} "
-                f"clips); 'validation: {{how: tail}}' splits inside a movie."
+                f"Expected at least 2 training movies, one of them to stop by, got {len(names)} "
+                f"({len(movies)} clips); 'validation: {{how: tail}}' splits inside a movie."
             )
         count = min(len(names) - 1, max(1, round(settings.share * len(names))))
         chosen = np.random.default_rng([seed, 0]).choice(names, count, replace=False)
@@ -235,7 +234,7 @@ def _learning_rate(settings: OptimisationConfig, epoch: int, step: int, steps: i
     return settings.learning_rate * decay ** (epoch - 1)
 
 
-def _is_over(history: list[dict[str, float]], settings: OptimisationConfig) -> bool:
+def _is_over(history: list[dict[str, float | None]], settings: OptimisationConfig) -> bool:
     if settings.patience is None or not history:
         return False
     losses = [row["validation_loss"] for row in history]
@@ -267,8 +266,7 @@ def _save(
 
 
 def _resume(state: Path | None, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer):
-    """History and best weights of a saved state, which is loaded; nothing where there is none of this
-    stamp."""
+    """History and best weights of a saved state, which is loaded; empty where none has this stamp."""
     if state is None or not state.is_file():
         return [], {}
     device = next(network.parameters()).device

@@ -226,13 +226,13 @@ def _check(decoder, responses, targets, movies) -> None:
     for subject, own in enumerate(responses):
         if own.ndim != 2 or len(own) != len(movies):
             raise InputError(
-                f"Expected responses ({len(movies)} clips, voxel), got {own.shape} (subject number {subject})."
+                f"Expected responses ({len(movies)} clips, voxel), got {own.shape} (subject {subject + 1})."
             )
         if not np.isfinite(own).all():
             row, column = np.argwhere(~np.isfinite(own))[0]
             raise InputError(
                 f"Expected finite responses, got {own[row, column]} at training clip {row}, voxel {column} "
-                f"(subject number {subject})."
+                f"(subject {subject + 1})."
             )
     for name in NEEDED[decoder]:
         if len(targets[name]) != len(movies):
@@ -252,13 +252,14 @@ def _motion_data(network, data, rows, generator) -> dict[str, Tensor]:
         first = [network.path.target(own, "first").unflatten(1, network.latent[1:]) for own in scores]
         extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
         motion = [network.decoded_motion(own[rows]) for own in scores]
+        flow, change = (torch.cat(parts) for parts in zip(*motion, strict=True))
+        grid = {}
+        if settings.full_speed:
+            power = latent_flow(latents[rows], settings.cells).square().mean()
+            grid["flow_gains"] = [float((power / flow.square().mean()).sqrt())]
+        wanted = latents[rows].repeat(len(scores), 1, 1, 1, 1)
         network.gains.copy_(
-            choose_gains(
-                torch.cat([own[rows] for own in first]),
-                torch.cat([flow for flow, _ in motion]),
-                torch.cat([change for _, change in motion]),
-                latents[rows].repeat(len(scores), 1, 1, 1, 1),
-            )
+            choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted, **grid)
         )
     if settings.mask_drawn == "once":
         mask = causal_mask(1, network.latent[0] - 1, settings.mask_kept, generator, "cpu")

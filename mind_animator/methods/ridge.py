@@ -97,8 +97,9 @@ class Ridge(Method):
         weights, chosen, start = {}, {}, 0
         for name, goal in goals.items():
             own = slice(start, start := start + goal[0].size)
-            weights |= {f"{name}.{part}": np.ascontiguousarray(array[..., own]) for part, array in
-            fitted.items()} picked = weights[f"{name}.alpha"]
+            for part, array in fitted.items():
+                weights[f"{name}.{part}"] = np.ascontiguousarray(array[..., own])
+            picked = weights[f"{name}.alpha"]
             chosen[name] = {f"{a:g}": int((picked == np.float32(a)).sum()) for a in options.alphas}
         record = {
             "decoder": decoder,

@@ -109,7 +109,9 @@ def _write_vificlip(clip: CLIPModel, folder: Path) -> None:
     models.build_clip_processor().image_processor.save_pretrained(folder)
 
 
-def write_card(name: str, folder: Path, record: dict, seed: int, measured: dict[str, float]) -> None:
+def write_card(
+    name: str, folder: Path, record: dict, seed: int, measured: dict[str, float], note: str = ""
+) -> None:
     """Write the model card ``README.md`` into a shipped folder.
 
     Parameters
@@ -121,6 +123,8 @@ def write_card(name: str, folder: Path, record: dict, seed: int, measured: dict[
     seed : int
     measured : dict of float
         What ``measure_models.measure`` returned.
+    note : str
+        A further sentence about the training.
     """
     sums = [f"| `{path.relative_to(folder)}` | {path.stat().st_size} | `{file_sha256(path)}` |"
             for path in sorted(folder.rglob("*.safetensors"))]  # fmt: skip
@@ -143,7 +147,9 @@ def write_card(name: str, folder: Path, record: dict, seed: int, measured: dict[
         "",
         f"Pictures drawn by `mind_animator.world.scenes` with seeds of their own (seed {seed}), not",
         "those of a movie; every combination of noun, scene and direction may occur, as in web-scale",
-        f"pre-training.{begun} {record['steps']} steps in {record['seconds']} s on one CPU core. Rebuild:",
+        f"pre-training.{begun} {record['steps']} steps in {record['seconds']} s on the CPU.",
+        *([note] if note else []),
+        "Rebuild:",
         "",
         "```",
         f"{command} --steps {record['steps']}",

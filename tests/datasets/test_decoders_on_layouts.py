@@ -1,4 +1,4 @@
-"""Each simulated layout, through its adapter and Mind-Animator's three decoders: test clips are told apart."""
+"""Each simulated layout, through its adapter and Mind-Animator's decoders: test clips are told apart."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ SMALL = {
     "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 2}},
     "structure": {"width": 32, "optimisation": {"epochs": 2}},
     "motion": {
-        "width": 32, "patch": 1, "token_width": 32, "heads": 2, "head_width": 16, "hidden": 32, "fmri_tokens": 2,
-        "optimisation": {"epochs": 2},
+        "width": 32, "patch": 1, "token_width": 32, "heads": 2, "head_width": 16, "hidden": 32,
+        "fmri_tokens": 2, "optimisation": {"epochs": 2},
     },
 }  # fmt: skip
 
@@ -59,9 +59,7 @@ def bids(root, rng):
 
 
 def _opened(name, root, subject, **options):
-    return open_dataset(
-        DatasetConfig(name=name, data_root=str(root), subjects=(subject,), options=options)
-    )
+    return open_dataset(DatasetConfig(name=name, data_root=str(root), subjects=(subject,), options=options))
 
 
 def targets_of(features):
@@ -109,7 +107,9 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
     drift = out["motion"][:, 2] - out["motion"][:, 0]
     scores = {
         "semantic": told_apart(out["semantic"], truth["clip_text"]),
-        "structure": told_apart(out["structure"].reshape(n_test, -1), truth["latents"][:, 0].reshape(n_test, -1)),
+        "structure": told_apart(
+            out["structure"].reshape(n_test, -1), truth["latents"][:, 0].reshape(n_test, -1)
+        ),
         "motion": told_apart(
             drift.reshape(n_test, -1), (truth["latents"][:, 2] - truth["latents"][:, 0]).reshape(n_test, -1)
         ),

@@ -25,7 +25,7 @@ def test_left_out_predictions_are_those_of_refits(voxels):
     centred = x - x.mean(0)
     unit = float(centred.square().sum()) / (len(x) - 1)
     for movie in np.unique(MOVIES):
-        out = MOVIES == movie
+        out = movie == MOVIES
         refit = Ridge(alpha=0.3 * unit).fit(x[~out], y[~out])
         np.testing.assert_allclose(fitted.left_out[out], refit.predict(x[out]), atol=1e-9)
     whole = Ridge(alpha=0.3 * unit).fit(x, y)

@@ -77,7 +77,8 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
         "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
         "--subjects", "1", "--responses", str(files / f"{responses}.h5"),
         "--clips", *map(str, tables), "--features", *map(str, sorted(files.glob("clips-*.h5"))),
-        "--seed", "3", "--weights", str(out / f"{decoder}.safetensors"), "--record", str(out / f"{decoder}.json"),
+        "--seed", "3", "--weights", str(out / f"{decoder}.safetensors"),
+        "--record", str(out / f"{decoder}.json"),
         *extra,
     ])  # fmt: skip
     return load_file(out / f"{decoder}.safetensors")
@@ -140,7 +141,7 @@ def test_test_rows_cannot_be_reached(files, trained, tmp_path, kind, decoder):
 
 def test_training_needs_training_clips(files, tmp_path):
     with pytest.raises(
-        InputError, match="Expected training clips in .*movie4.tsv and its fellows, found none"
+        InputError, match=r"Expected training clips in .*movie4\.tsv and its fellows, found none"
     ):
         _train(files, _method("ridge"), "structure", tmp_path, tables=[files / "movie4.tsv"])
 
@@ -168,7 +169,8 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
         "--settings", method.training_settings("motion"), "--subjects", "1",
         "--responses", str(files / "responses.h5"), "--clips", *map(str, sorted(files.glob("*.tsv"))),
         "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
-        "--weights", str(out / "motion.safetensors"), "--record", str(out / "motion.json"), "--state", str(state),
+        "--weights", str(out / "motion.safetensors"), "--record", str(out / "motion.json"),
+        "--state", str(state),
     ]  # fmt: skip
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""), "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, **{k: v for k, v in threads.items() if v}}

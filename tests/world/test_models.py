@@ -35,7 +35,7 @@ def two_threads():
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_shipped_models_do_their_job_on_fresh_pictures(name):
-    measured = measure_models.measure(name, SHIPPED / name, SHIPPED, count=96)
+    measured = measure_models.measure(name, SHIPPED / name, SHIPPED, count=32 if name == "sd" else 96)
     for key, floor in FLOORS[name].items():
         assert measured[key] >= floor, (name, key, measured)
 
@@ -88,8 +88,6 @@ def test_a_trunk_starts_the_other_vision_transformers():
     torch.manual_seed(0)
     vit, blip2 = models.build_vit().eval(), models.build_blip2().eval()
     models.start_from_trunk(blip2, vit)
-    for layer in blip2.vision_model.encoder.layers:
-        layer.self_attn.qkv.bias.data.copy_(layer.self_attn.qkv.bias)
     images = torch.rand(2, 3, models.IMAGE_SIZE, models.IMAGE_SIZE)
     with torch.no_grad():
         expected = vit.vit(images).last_hidden_state
