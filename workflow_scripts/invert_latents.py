@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     generator = load_generator(
         given.model,
         given.lock,
-        latents.shape[1],
+        settings.drawn_frames(latents.shape[1]),
         settings,
         device=device,
         seed=given.seed,

@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
     clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
     if given.inversions:
         arrays |= read_finite(given.inversions, ["noise"], clips)
-    check_shapes(given.predictions, arrays, given.tokens)
+    frames = arrays["latents"].shape[1]
+    check_shapes(given.predictions, arrays, given.tokens, settings.drawn_frames(frames))
     stamp = fingerprint(
         settings=settings.model_dump(mode="json"),
         seed=given.seed,
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     generator = load_generator(
         given.model,
         given.lock,
-        arrays["latents"].shape[1],
+        settings.drawn_frames(arrays["latents"].shape[1]),
         settings,
         device=device,
         seed=given.seed,

@@ -42,13 +42,16 @@ def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) ->
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def check_shapes(path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int) -> None:
-    """Check latents (clip, frame, channel, h, w), noise alike, condition of ``tokens - 1`` tokens."""
+def check_shapes(
+    path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int, drawn: int | None = None
+) -> None:
+    """Check latents (clip, frame, channel, h, w), noise alike (of ``drawn`` frames), condition of ``tokens - 1``."""
     latents = arrays["latents"].shape
     if len(latents) != 5:
         raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")
-    if "noise" in arrays and arrays["noise"].shape != latents:
-        raise InputError(f"Expected noise {latents} for the latents of {path}, got {arrays['noise'].shape}.")
+    wanted = (latents[0], latents[1] if drawn is None else drawn, *latents[2:])
+    if "noise" in arrays and arrays["noise"].shape != wanted:
+        raise InputError(f"Expected noise {wanted} for the latents of {path}, got {arrays['noise'].shape}.")
     if "condition" in arrays and arrays["condition"].shape[1:-1] != (tokens - 1,):
         raise InputError(
             f"Expected a condition (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "

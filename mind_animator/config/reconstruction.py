@@ -44,6 +44,13 @@ class ReconstructionConfig(Strict):
         ``independent`` noise for every frame, or one draw ``shared`` by a clip's frames: no flicker.
     noise : str
         ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
+    motion : str
+        ``sampled``: every frame is drawn by the inflated generator, as published. ``added``: the generator draws one
+        picture of the clip's mean latents, and the decoded motion is put on it in latent space,
+        ``x_k = picture + motion_gain (z_k - mean z)``: small decoded motion is not lost in the sampling, and
+        a clip costs one frame.
+    motion_gain : float
+        Of ``added`` motion: decoders trained on squared error shrink what they are unsure of.
     group_norm : str
         ``per_frame`` (the image net with frames in the batch) or ``pooled`` over a clip's frames (the
         published inflation): two different networks.
@@ -73,6 +80,8 @@ class ReconstructionConfig(Strict):
     noise_into: Literal["inverted", "noise_part"] = "inverted"
     noise_frames: Literal["independent", "shared"] = "independent"
     noise: Literal["seeded", "unseeded"] = "seeded"
+    motion: Literal["sampled", "added"] = "sampled"
+    motion_gain: float = Field(1.0, ge=0)
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -96,6 +105,10 @@ class ReconstructionConfig(Strict):
             )
         return self
 
+    def drawn_frames(self, frames: int) -> int:
+        """Frames of a clip that the generator draws."""
+        return 1 if self.motion == "added" else frames
+
     def inversion(self) -> "InversionConfig":
         """The part of the settings on which the inversion depends, and nothing else."""
         return InversionConfig(**{name: getattr(self, name) for name in InversionConfig.model_fields})
@@ -104,8 +117,11 @@ class ReconstructionConfig(Strict):
 class InversionConfig(Strict):
     """What the inversion artefact depends on; see `ReconstructionConfig`."""
 
+    drawn_frames = ReconstructionConfig.drawn_frames
+
     inversion_steps: int = Field(50, ge=1, le=1000)
     depth: int = Field(1000, ge=1, le=1000)
+    motion: Literal["sampled", "added"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

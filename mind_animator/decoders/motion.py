@@ -206,7 +206,7 @@ class MotionDecoder(Decoder):
         """Draw the starting weights."""
         initialise(self, generator, zero=[self.out] if self.path else [])
         if self.settings.network == "patch_tokens":
-            nn.init.normal_(self.place, std=0.02, generator=generator)
+            nn.init.normal_(self.place, std=0.5, generator=generator)
 
     def forward(self, inputs: Tensor, frames: Tensor, seen: Tensor, moved: Tensor | None = None) -> Tensor:
         """Next frame after each frame given: all frames at once, as in training.

@@ -115,7 +115,7 @@ def invert_batch(
     generator: VideoGenerator, latents: Tensor, settings: InversionConfig, tokens: int
 ) -> Tensor:
     """Inverted latents (clip, frame, channel, h, w) of one padded batch, under the empty prompt."""
-    latents = latents.to(generator.device)
+    latents = drawn_latents(latents, settings).to(generator.device)
     empty = generator.encode_text("", tokens).expand(len(latents), -1, -1)
     inverted = invert(
         generator.unet,
@@ -162,7 +162,8 @@ def reconstruct_batch(
     bos = generator.encode_text("", tokens)[:, :1].expand(len(condition), -1, -1)
     towards = torch.cat([bos, condition.float().to(device)], dim=1)
     away = generator.encode_text(settings.negative_prompt, tokens).expand(len(condition), -1, -1)
-    start = start_latents(schedule, latents, inverted, clips, settings, seed=seed).to(device)
+    drawn = drawn_latents(latents, settings)
+    start = start_latents(schedule, drawn, inverted, clips, settings, seed=seed).to(device)
     if settings.scheduler == "dpm_solver":
         result = sample_dpm(
             generator.unet,
@@ -186,7 +187,15 @@ def reconstruct_batch(
             guidance_scale=settings.guidance_scale,
             depth=settings.depth,
         )
-    return result.cpu()
+    result = result.cpu()
+    if settings.motion == "added":
+        return result + settings.motion_gain * (latents.float() - drawn)
+    return result
+
+
+def drawn_latents(latents: Tensor, settings: ReconstructionConfig | InversionConfig) -> Tensor:
+    """What the generator draws of latents (clip, frame, ...): every frame, or the mean as a clip of one frame."""
+    return latents.float().mean(dim=1, keepdim=True) if settings.motion == "added" else latents
 
 
 def start_latents(
