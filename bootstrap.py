@@ -47,7 +47,7 @@ def set_up() -> None:
     stamp = VENV / "lock.sha256"
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    if sys.version_info[:2] < (3, 11):
+    if sys.version_info[:2] < (3, 11):  # noqa: UP036 (this file may meet an older Python)
         sys.exit(f"error: Expected Python 3.11 or newer, got {sys.version.split()[0]}.")
     print(f"Making the environment in {VENV} (once; about 2.5 GB).", file=sys.stderr)
     venv.create(VENV, with_pip=False, clear=True)

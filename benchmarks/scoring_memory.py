@@ -55,9 +55,9 @@ def _peak(count: int, size: int, folder: Path) -> float:
     import cv2
 
     from mind_animator.config.scoring import ScoringConfig
-    from mind_animator.metrics.judge import judge
-    from mind_animator.metrics.score import Networks
-    from mind_animator.metrics.truth import encode_truth
+    from mind_animator.scoring.judge import judge
+    from mind_animator.scoring.score import Networks
+    from mind_animator.scoring.truth import encode_truth
 
     cv2.setNumThreads(1)
     clips = [f"t-{index:05d}" for index in range(count)]

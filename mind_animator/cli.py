@@ -86,7 +86,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from mind_animator.metrics.compare import (
+    from mind_animator.report.leaderboard import build_leaderboard
+    from mind_animator.scoring.compare import (
         TESTS,
         above_chance_tests,
         motion_tests,
@@ -94,9 +95,8 @@ def _score(arguments: argparse.Namespace) -> None:
         summarise,
         wide,
     )
-    from mind_animator.metrics.folders import is_floor, score_folders, standard_of
-    from mind_animator.metrics.score import NOT_ASKED, Networks
-    from mind_animator.report.leaderboard import build_leaderboard
+    from mind_animator.scoring.folders import is_floor, score_folders, standard_of
+    from mind_animator.scoring.score import NOT_ASKED, Networks
 
     true_layout, _, predictions = _sides(arguments)
     models = parse_settings(ModelsConfig, arguments.models, "--models")
@@ -119,12 +119,12 @@ def _score(arguments: argparse.Namespace) -> None:
         absent = dict.fromkeys(("image_logits", "video_logits", "clip_image", "vifi"), "--no-models")
         networks = Networks(absent=absent)
         if arguments.efficientnet:
-            from mind_animator.metrics.networks import open_efficientnet
+            from mind_animator.scoring.networks import open_efficientnet
 
             network, absent["efficientnet"] = open_efficientnet(arguments.device)
             networks = Networks(efficientnet=network, absent=absent)
     else:
-        from mind_animator.metrics.networks import open_networks
+        from mind_animator.scoring.networks import open_networks
 
         networks = open_networks(models, device=arguments.device, efficientnet=arguments.efficientnet)
         for name, reason in networks.absent.items():
@@ -175,8 +175,8 @@ def _videos(arguments: argparse.Namespace, predictions: dict, size: int, count: 
 
     from mind_animator.artefacts.arrays import read_attrs
     from mind_animator.artefacts.clipfolder import find_clips
-    from mind_animator.metrics.sources import ArraySource, FolderSource
     from mind_animator.report.leaderboard import ClipVideo, side_by_side
+    from mind_animator.scoring.sources import ArraySource, FolderSource
 
     path = arguments.out / "truth.h5"
     truth, rate = ArraySource([path], size=size, count=count), float(read_attrs(path)["rate"])
@@ -242,9 +242,9 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from mind_animator.artefacts.clipfolder import find_clips
-    from mind_animator.metrics.sources import FolderSource
     from mind_animator.report.leaderboard import video_uri
     from mind_animator.report.ratings import build_rating_page, draw_questions, key_of
+    from mind_animator.scoring.sources import FolderSource
 
     true_layout, _, predictions = _sides(arguments)
     shape = {"size": arguments.size, "count": arguments.frames}

@@ -1,4 +1,4 @@
-"""What a run will take before it is started: GPU-hours and bytes per rule, from constants that say where they are from."""
+"""What a run will take: GPU-hours and bytes per rule, from constants that say where they are from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,11 +32,21 @@ class Constant:
 # Work of one unit at full size (512 px, 8 frames, SD 1.5, BLIP-2 flan-t5-xxl). A forward of n parameters on m
 # tokens costs 2 n m floating-point operations.
 CONSTANTS: dict[str, Constant] = {
-    "unet_forward": Constant(0.798, "TFLOP/frame", "computed", "SD 1.5, 64 x 64 latents, 20 tokens (counted on meta tensors)"),
-    "cross_frame": Constant(0.092, "TFLOP/frame", "computed", "keys and values of the first and previous frame"),
-    "vae_encode": Constant(1.117, "TFLOP/frame", "computed", "AutoencoderKL encoder at 512 px (counted likewise)"),
-    "vae_decode": Constant(2.515, "TFLOP/frame", "computed", "AutoencoderKL decoder at 512 px (counted likewise)"),
-    "caption": Constant(1.2, "TFLOP/image", "computed", "2 n m: ViT-g 1.0 B x 257, T5 encoder 4.8 B x 42, decoder 6.3 B x 20"),
+    "unet_forward": Constant(
+        0.798, "TFLOP/frame", "computed", "SD 1.5, 64 x 64 latents, 20 tokens (counted on meta tensors)"
+    ),
+    "cross_frame": Constant(
+        0.092, "TFLOP/frame", "computed", "keys and values of the first and previous frame"
+    ),
+    "vae_encode": Constant(
+        1.117, "TFLOP/frame", "computed", "AutoencoderKL encoder at 512 px (counted likewise)"
+    ),
+    "vae_decode": Constant(
+        2.515, "TFLOP/frame", "computed", "AutoencoderKL decoder at 512 px (counted likewise)"
+    ),
+    "caption": Constant(
+        1.2, "TFLOP/image", "computed", "2 n m: ViT-g 1.0 B x 257, T5 encoder 4.8 B x 42, decoder 6.3 B x 20"
+    ),
     "semantic_step": Constant(0.028, "TFLOP/step", "computed", "batch 64, forward and backward"),
     "structure_step": Constant(0.009, "TFLOP/step", "computed", "batch 64, forward and backward"),
     "motion_step": Constant(0.663, "TFLOP/step", "computed", "batch 64, forward and backward"),
@@ -112,7 +122,10 @@ def cost_table(
         "encode_frames": frames * area * constants["vae_encode"].value,
         "train_decoder": training,
         "invert_latents": test * area * scale.inversion_steps * unet * scale.generators,
-        "reconstruct_clips": test * area * scale.generators * (2 * scale.steps * unet + constants["vae_decode"].value),
+        "reconstruct_clips": test
+        * area
+        * scale.generators
+        * (2 * scale.steps * unet + constants["vae_decode"].value),
     }
     kept = {
         "segment_movie": frames * scale.size**2 * 3 * 0.6,

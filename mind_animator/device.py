@@ -30,12 +30,16 @@ def use_device(name: str) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise InputError("Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu.")
+        raise InputError(
+            "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+        )
     if "SLURM_JOB_ID" not in os.environ:
         cards = _visible_cards()
         card = claim_card(cards)
         if card is None:
-            raise InputError(f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs.")
+            raise InputError(
+                f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs."
+            )
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     return name
 
@@ -47,7 +51,7 @@ def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
     """
     folder = folder or Path(tempfile.gettempdir())
     for card in cards:
-        lock = open(folder / f"mind_animator-card-{card}.lock", "a")
+        lock = open(folder / f"mind_animator-card-{card}.lock", "a")  # noqa: SIM115 (held open: see _claims)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,6 +6,8 @@ rule train_decoder:
         responses=responses_of_training,
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
         features=targets_of_training,
+        # nothing is trained before the splits are known to be clean
+        splits=ancient(f"{R}/stimuli/splits.tsv"),
     output:
         weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.safetensors",
         record=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.json",

@@ -84,6 +84,38 @@ def explained():
     ]
 
 
+SHOWN_METHOD = next(iter(METHODS))
+
+
+rule draw_contact_sheet:
+    input:
+        truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
+        tables=TEST_TABLES,
+        reconstructions=lambda wildcards: reconstructions_of(
+            SHOWN_METHOD, wildcards.subject
+        ),
+    output:
+        figure=f"{R}/report/contact_sheet/sub-{{subject}}.png",
+    log:
+        f"{R}/logs/draw_contact_sheet/sub-{{subject}}.log",
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        code=code_digest("workflow_scripts/draw_contact_sheet.py"),
+    message:
+        "Drawing the contact sheet of subject {wildcards.subject}"
+    shell:
+        "python -m workflow_scripts.draw_contact_sheet"
+        " --truth {input.truth}"
+        " --tables {input.tables}"
+        " --reconstructions {input.reconstructions}"
+        " --figure {output.figure}"
+        " > {log} 2>&1"
+
+
 REPORT_VIDEOS = [
     f"{method}/{subject}={shard}"
     for method in REPORTED
@@ -114,6 +146,7 @@ rule make_report:
         dag=f"{R}/report/dag.svg",
         provenance=f"{R}/report/provenance.json",
         leaderboard=f"{R}/report/leaderboard.html",
+        sheets=expand(f"{R}/report/contact_sheet/sub-{{subject}}.png", subject=SUBJECTS),
     output:
         page=report(f"{R}/report/index.html", category="Report"),
     log:
@@ -175,7 +208,9 @@ def scale_of_plan():
             "vertices": 59_412,
             "steps": CONFIG.reconstruction.steps,
             "inversion_steps": CONFIG.reconstruction.inversion_steps,
-            "generators": sum(m.reconstruction == "generator" for m in METHODS.values()),
+            "generators": sum(
+                m.reconstruction == "generator" for m in METHODS.values()
+            ),
             "epochs": trained,
         }
     )
@@ -185,9 +220,9 @@ rule plan:
     """Jobs, GPU-hours and bytes, before anything is started."""
     log:
         f"{R}/logs/plan.log",
+    localrule: True
     conda:
         "../envs/cpu.yaml"
-    localrule: True
     params:
         config=json_of(CONFIG),
         scale=scale_of_plan(),

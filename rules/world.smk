@@ -88,7 +88,8 @@ if CONFIG.dataset.name == "demo":
         """Files of the subjects with one signal, methods within subjects."""
         return lambda wildcards: [
             pattern.format(
-                method=method, subject=DATASET.subject_with(number, wildcards.signal)
+                method=method,
+                subject=DATASET.subject_with(number, wildcards.signal),
             )
             for number in TRUTH_NUMBERS
             for method in methods
@@ -181,9 +182,9 @@ if CONFIG.dataset.name == "demo":
             none_maps=f"{R}/truth/none/maps.tsv",
         log:
             f"{R}/logs/demo_truth.log",
+        localrule: True
         conda:
             "../envs/cpu.yaml"
-        localrule: True
         params:
             table=f"{R}/truth/table.tsv",
         message:
@@ -229,7 +230,9 @@ rule train_demo_model:
         code=code_digest("workflow_scripts/train_demo_model.py"),
         budget=CONFIG.demo_models_seconds or "",
         # not tracked: derived from the output
-        folder=lambda wildcards, output: str(Path(output.record).parent / wildcards.model),
+        folder=lambda wildcards, output: str(
+            Path(output.record).parent / wildcards.model
+        ),
     message:
         "Training the embedded world's {wildcards.model}"
     shell:

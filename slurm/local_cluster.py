@@ -10,6 +10,7 @@ nodes for the fake GPUs can only be made by root. No systemd. Nothing outside FO
 removes them. A machine that has an /etc/slurm/slurm.conf of its own is refused.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -96,7 +97,9 @@ class Cluster:
     def call(self, *command: str, timeout: float = 20) -> str:
         """Output of a SLURM command on this cluster; empty where it fails."""
         try:
-            done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(
+                command, env=self.environment, capture_output=True, text=True, timeout=timeout
+            )
         except subprocess.TimeoutExpired:
             return ""
         return done.stdout if done.returncode == 0 else ""
@@ -104,7 +107,9 @@ class Cluster:
     def _run(self, *command: str) -> None:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"Expected {command[0]} to start, got: {done.stderr.strip() or done.stdout.strip()}")
+            raise RuntimeError(
+                f"Expected {command[0]} to start, got: {done.stderr.strip() or done.stdout.strip()}"
+            )
 
     def _wait(self, ready, what: str, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
@@ -114,7 +119,9 @@ class Cluster:
             time.sleep(0.1)
         log = self.folder / "log" / "slurmctld.log"
         tail = "\n".join(log.read_text().splitlines()[-5:]) if log.exists() else "(none yet)"
-        raise RuntimeError(f"Expected '{what}' within {seconds:.0f} s, it is not so. slurmctld's log ends:\n{tail}")
+        raise RuntimeError(
+            f"Expected '{what}' within {seconds:.0f} s, it is not so. slurmctld's log ends:\n{tail}"
+        )
 
     def _make_gpus(self) -> None:
         # Real character devices (1:3 is the null device), since SLURM checks them; names must end in a digit.
@@ -223,7 +230,9 @@ StorageHost=localhost
                  "--innodb-flush-log-at-trx-commit=0"],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        self._wait(lambda: self.call("mariadb-admin", "--no-defaults", socket, "ping") != "", "mariadb answers")
+        self._wait(
+            lambda: self.call("mariadb-admin", "--no-defaults", socket, "ping") != "", "mariadb answers"
+        )
         self._run("mariadb", "--no-defaults", socket, "-e", "create database if not exists slurm_acct_db")
         os.environ["MYSQL_UNIX_PORT"] = self.environment["MYSQL_UNIX_PORT"] = f"{run}/mysql.sock"
         self.start_accounting_daemon()
@@ -233,7 +242,9 @@ StorageHost=localhost
     def start_accounting_daemon(self) -> None:
         """Start slurmdbd (again)."""
         self._run("slurmdbd")
-        self._wait(lambda: "normal" in self.call("sacctmgr", "-n", "show", "qos", "format=name"), "slurmdbd answers")
+        self._wait(
+            lambda: "normal" in self.call("sacctmgr", "-n", "show", "qos", "format=name"), "slurmdbd answers"
+        )
 
 
 def check_machine() -> None:
@@ -243,17 +254,17 @@ def check_machine() -> None:
                  f"got user {os.geteuid()}.")  # fmt: skip
     missing = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
     if missing:
-        sys.exit(f"error: Expected {', '.join(missing)}: apt-get install slurm-wlm slurmdbd munge mariadb-server.")
+        sys.exit(
+            f"error: Expected {', '.join(missing)}: apt-get install slurm-wlm slurmdbd munge mariadb-server."
+        )
     conf = Path("/etc/slurm/slurm.conf")
     if conf.exists() and not conf.is_symlink():
         sys.exit(f"error: Expected a machine without a SLURM of its own, got {conf}.")
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _alive(pid: int) -> bool:
@@ -269,7 +280,8 @@ def _processes_naming(program: str, text: str) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if (entry / "comm").read_text().strip() == program and (
-                text.encode() in (entry / "environ").read_bytes() or text.encode() in (entry / "cmdline").read_bytes()
+                text.encode() in (entry / "environ").read_bytes()
+                or text.encode() in (entry / "cmdline").read_bytes()
             ):
                 found.append(int(entry.name))
         except OSError:

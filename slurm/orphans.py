@@ -34,7 +34,9 @@ def cancel_orphans(folder: Path, patience: float = 300) -> int:
     """
     orphans = queued_jobs(folder)
     if orphans:
-        print(f"Cancelling {len(orphans)} jobs of a run that was killed: {', '.join(orphans)}", file=sys.stderr)
+        print(
+            f"Cancelling {len(orphans)} jobs of a run that was killed: {', '.join(orphans)}", file=sys.stderr
+        )
         subprocess.run(["scancel", *orphans], check=True, timeout=60)
     until = time.monotonic() + patience
     while left := set(orphans) & set(queued_jobs(folder)):

@@ -10,8 +10,8 @@ from mind_animator.artefacts.arrays import read_attrs
 from mind_animator.artefacts.files import atomic
 from mind_animator.artefacts.tables import read_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics.sources import ArraySource
 from mind_animator.report.leaderboard import METRICS, SCORES, ClipVideo, build_leaderboard, side_by_side
+from mind_animator.scoring.sources import ArraySource
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics.demo_truth import judge_brains
+from mind_animator.scoring.demo_truth import judge_brains
 
 BRAINS = ("full", "no_motion", "none")
 

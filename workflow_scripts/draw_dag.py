@@ -24,7 +24,9 @@ def main() -> None:
                    "--nolock", "--forceall", "--quiet", "all", "--", arguments.target]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"Expected the rule graph of '{arguments.target}', got: {done.stderr.strip()[-500:]}")
+        raise InputError(
+            f"Expected the rule graph of '{arguments.target}', got: {done.stderr.strip()[-500:]}"
+        )
     with atomic(arguments.svg) as temporary:
         temporary.write_text(dag_svg(done.stdout))
 

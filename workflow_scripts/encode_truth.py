@@ -9,9 +9,9 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.errors import run_command
-from mind_animator.metrics.networks import open_networks
-from mind_animator.metrics.sources import ArraySource
-from mind_animator.metrics.truth import encode_truth
+from mind_animator.scoring.networks import open_networks
+from mind_animator.scoring.sources import ArraySource
+from mind_animator.scoring.truth import encode_truth
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
             held = read_whole(path, [decoder, f"{decoder}_permuted", "area"])
             areas, names = _mean_by_area(np.asarray(held["area"]).astype(str))
             planted = PLANTED[signal]
-            others = {area for other, group in PLANTED.items() if other != signal for area in group} - set(planted)
+            others = {area for other, group in PLANTED.items() if other != signal for area in group} - set(
+                planted
+            )
             auc = area_auc(held[decoder] @ areas, names, planted, sorted(others))
             null = area_auc(held[f"{decoder}_permuted"] @ areas, names, planted, sorted(others))
             low, high = np.percentile(null, [tail, 100 - tail])

@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     retrieval = read_table(given.retrieval, ("method", "subject", "embedding", "measure", "value", "chance"))
     shards = _grouped(given.videos)
     captions = (
-        pd.concat([read_table(path, ("clip", "caption")) for path in given.captions]).set_index("clip")["caption"]
+        pd.concat([read_table(path, ("clip", "caption")) for path in given.captions]).set_index("clip")[
+            "caption"
+        ]
         if given.captions
         else pd.Series(dtype=str)
     )
@@ -91,7 +93,12 @@ def _grouped(entries: list[str]) -> dict[str, list[Path]]:
 
 
 def _videos(
-    subject: str, truth: list[Path], shards: dict[str, list[Path]], captions: pd.Series, rate: float, place: Path
+    subject: str,
+    truth: list[Path],
+    shards: dict[str, list[Path]],
+    captions: pd.Series,
+    rate: float,
+    place: Path,
 ) -> Section:
     """Truth and every method's video of evenly spaced clips: chosen by position, never by score."""
     methods = [key.split("/")[0] for key in shards if key.split("/")[1] == subject]
@@ -122,7 +129,9 @@ def _scores(summary: pd.DataFrame) -> Section:
     every = summary[summary["clips"] == "all"].copy()
     every["cell"] = [
         f"{mean:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(mean) else f"not computed: {status}"
-        for mean, low, high, status in zip(every["mean"], every["low"], every["high"], every["status"], strict=True)
+        for mean, low, high, status in zip(
+            every["mean"], every["low"], every["high"], every["status"], strict=True
+        )
     ]
     every["metric"] = every["label"] + every["direction"].map({"higher": " ↑", "lower": " ↓"})
     every = every[~every["label"].str.startswith(("top-", "retrieval"))]
@@ -193,7 +202,9 @@ def _costs(folder: Path | None) -> Section | None:
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")
-        rows.append((path.relative_to(folder).parts[0].removesuffix(".tsv"), table["s"].max(), table["max_rss"].max()))
+        rows.append(
+            (path.relative_to(folder).parts[0].removesuffix(".tsv"), table["s"].max(), table["max_rss"].max())
+        )
     if not rows:
         return None
     every = pd.DataFrame(rows, columns=["rule", "seconds", "memory"])

@@ -28,7 +28,9 @@ def main() -> None:
         products += 1
     rate = 2 * arguments.size**3 * products / elapsed / 1e12
     print(f"{name}: {rate:.1f} TFLOP/s over {products} products of {arguments.size} x {arguments.size}, bf16")
-    write_json(arguments.output, {"device": name, "tflops": rate, "size": arguments.size, "products": products})
+    write_json(
+        arguments.output, {"device": name, "tflops": rate, "size": arguments.size, "products": products}
+    )
 
 
 def _now(device: str) -> float:

@@ -55,7 +55,9 @@ def count_jobs(config: str, target: str) -> dict[str, int]:
                    "--quiet", "rules", "--", target]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"Expected a dry run of '{target}', got: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise InputError(
+            f"Expected a dry run of '{target}', got: {(done.stderr or done.stdout).strip()[-500:]}"
+        )
     rows = [JOB_ROW.match(line.strip()) for line in (done.stdout + done.stderr).splitlines()]
     jobs = {row[1]: int(row[2]) for row in rows if row and row[1] not in ("total", "all")}
     if not jobs:

@@ -12,10 +12,10 @@ from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import run_command
-from mind_animator.metrics.compare import wide
-from mind_animator.metrics.judge import judge
-from mind_animator.metrics.networks import open_networks
-from mind_animator.metrics.sources import ArraySource
+from mind_animator.scoring.compare import wide
+from mind_animator.scoring.judge import judge
+from mind_animator.scoring.networks import open_networks
+from mind_animator.scoring.sources import ArraySource
 
 
 def main(arguments: list[str] | None = None) -> None:

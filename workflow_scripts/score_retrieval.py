@@ -11,7 +11,7 @@ from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.streams import write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics.decoded import score_decoded
+from mind_animator.scoring.decoded import score_decoded
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.base import parse_settings
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics.compare import (
+from mind_animator.scoring.compare import (
     TESTS,
     above_chance_tests,
     motion_tests,
@@ -21,7 +21,7 @@ from mind_animator.metrics.compare import (
     swap_test,
     with_pooled,
 )
-from mind_animator.metrics.score import COLUMNS
+from mind_animator.scoring.score import COLUMNS
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -32,7 +32,9 @@ def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     else:
         text = {name: str for name in ("clip", "movie", "segment", "subject", "caption", "file")}
         try:
-            table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["nan", "NaN", "n/a"])
+            table = pd.read_csv(
+                path, sep="\t", dtype=text, keep_default_na=False, na_values=["nan", "NaN", "n/a"]
+            )
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise InputError(f"Expected a tab-separated table in {path}, got: {error}.") from None
     missing = [name for name in columns if name not in table]

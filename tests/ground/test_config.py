@@ -28,8 +28,16 @@ def test_the_shipped_config_is_valid(values: dict):
         ("sead", 1, "Expected only known keys, got 'config.sead'"),
         ("seed", "x", "Expected 'config.seed': Input should be a valid integer"),
         ("device", "tpu", "Expected 'config.device': Input should be 'cpu' or 'cuda', got 'tpu'"),
-        ("stimuli", {"frames": 1}, "Expected 'config.stimuli.frames': Input should be greater than or equal to 2"),
-        ("fmri", {"voxels": {"count": 3, "areas": ["V1"]}}, "expected exactly one of count, threshold, areas, mask"),
+        (
+            "stimuli",
+            {"frames": 1},
+            "Expected 'config.stimuli.frames': Input should be greater than or equal to 2",
+        ),
+        (
+            "fmri",
+            {"voxels": {"count": 3, "areas": ["V1"]}},
+            "expected exactly one of count, threshold, areas, mask",
+        ),
     ],
 )
 def test_mistakes_name_the_key(values: dict, key: str, value: object, text: str):

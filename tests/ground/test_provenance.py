@@ -15,7 +15,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mind_animator" / "__init__.py").write_text("")
     (tmp_path / "mind_animator" / "metrics" / "__init__.py").write_text("")
     (tmp_path / "mind_animator" / "metrics" / "a.py").write_text("def a():\n    return 1\n")
-    (tmp_path / "mind_animator" / "metrics" / "b.py").write_text("def b():\n    from .a import a\n    return a()\n")
+    (tmp_path / "mind_animator" / "metrics" / "b.py").write_text(
+        "def b():\n    from .a import a\n    return a()\n"
+    )
     (tmp_path / "mind_animator" / "other.py").write_text("x = 1\n")
     (tmp_path / "workflow_scripts" / "run.py").write_text("from mind_animator.metrics.b import b\nb()\n")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)

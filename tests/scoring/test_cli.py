@@ -12,9 +12,9 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.cli import _main
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError
-from mind_animator.metrics.folders import is_floor
-from mind_animator.metrics.score import compare_pixels
-from mind_animator.metrics.sources import FolderSource
+from mind_animator.scoring.folders import is_floor
+from mind_animator.scoring.score import compare_pixels
+from mind_animator.scoring.sources import FolderSource
 
 # SSIM, PSNR and published hue of the 15 clips by an independent script (scikit-image 0.26, OpenCV 5.0)
 REFERENCE = {

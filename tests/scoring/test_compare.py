@@ -6,7 +6,7 @@ import pytest
 
 from mind_animator.artefacts.streams import PairScores
 from mind_animator.config.scoring import ScoringConfig
-from mind_animator.metrics.compare import (
+from mind_animator.scoring.compare import (
     above_chance_tests,
     motion_tests,
     moving_clips,
@@ -18,9 +18,9 @@ from mind_animator.metrics.compare import (
     wide,
     with_pooled,
 )
-from mind_animator.metrics.decoded import score_decoded, target_scores
-from mind_animator.metrics.demo_truth import judge_brains
-from mind_animator.metrics.score import COLUMNS
+from mind_animator.scoring.decoded import score_decoded, target_scores
+from mind_animator.scoring.demo_truth import judge_brains
+from mind_animator.scoring.score import COLUMNS
 from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
 from mind_animator.statistics.permutation import holm
 

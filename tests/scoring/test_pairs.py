@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 from mind_animator.errors import InputError
 from mind_animator.metrics import pixel
 from mind_animator.metrics.nway import nway_image, nway_video
-from mind_animator.metrics.pairs import hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
+from mind_animator.scoring.pairs import hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
 
 
 def smooth(rng, count, frames=3, size=24):

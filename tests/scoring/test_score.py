@@ -20,11 +20,11 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.catalogue import metric, metric_names
-from mind_animator.metrics.judge import judge
-from mind_animator.metrics.networks import frames_for
-from mind_animator.metrics.score import COLUMNS, Networks, embed_clips, score_clips
-from mind_animator.metrics.sources import ArraySource
-from mind_animator.metrics.truth import encode_truth
+from mind_animator.scoring.judge import judge
+from mind_animator.scoring.networks import frames_for
+from mind_animator.scoring.score import COLUMNS, Networks, embed_clips, score_clips
+from mind_animator.scoring.sources import ArraySource
+from mind_animator.scoring.truth import encode_truth
 from workflow_scripts import encode_truth as encode_script
 from workflow_scripts import score_method as score_script
 

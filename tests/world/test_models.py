@@ -20,7 +20,7 @@ FLOORS = {
     "clip": {"noun": 0.95, "scene": 0.95},
     "vificlip": {"noun": 0.95, "scene": 0.95},
     "blip2": {"noun": 0.95, "scene": 0.95},
-    "videomae": {"noun": 0.9, "direction": 0.8},
+    "videomae": {"noun": 0.95, "direction": 0.55},
     "sd": {"noun": 0.8, "scene": 0.9},
 }
 

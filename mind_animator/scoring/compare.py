@@ -82,7 +82,7 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
     Parameters
     ----------
     rows : DataFrame
-        `mind_animator.metrics.score.COLUMNS`, pooled subjects included where wanted (`with_pooled`).
+        `mind_animator.scoring.score.COLUMNS`, pooled subjects included where wanted (`with_pooled`).
     settings : ScoringConfig
         ``block, bootstraps, confidence``.
     seed : int

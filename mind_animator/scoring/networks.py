@@ -7,7 +7,7 @@ import numpy as np
 
 from mind_animator.config.models import ModelsConfig
 from mind_animator.errors import InputError
-from mind_animator.metrics.score import NOT_ASKED, Networks
+from mind_animator.scoring.score import NOT_ASKED, Networks
 
 if TYPE_CHECKING:
     from torch import Tensor

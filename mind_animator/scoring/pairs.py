@@ -12,7 +12,7 @@ import numpy as np
 
 from mind_animator.errors import InputError
 from mind_animator.metrics.pixel import WINDOW, hue_pattern
-from mind_animator.metrics.score import Source
+from mind_animator.scoring.score import Source
 from mind_animator.video.conform import conform
 
 _LUMINANCE = np.float32((0.01 * 255) ** 2)

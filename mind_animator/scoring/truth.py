@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.streams import write_problems, write_stream
 from mind_animator.errors import InputError
-from mind_animator.metrics.score import (
+from mind_animator.scoring.score import (
     NEEDS,
     NETWORKS,
     NOT_ASKED,

@@ -13,9 +13,9 @@ from mind_animator.artefacts.streams import PairScores, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
-from mind_animator.metrics.judge import judge
-from mind_animator.metrics.score import Networks, Source
-from mind_animator.metrics.sources import (
+from mind_animator.scoring.judge import judge
+from mind_animator.scoring.score import Networks, Source
+from mind_animator.scoring.sources import (
     FlatSource,
     FolderSource,
     FrozenSource,
@@ -23,7 +23,7 @@ from mind_animator.metrics.sources import (
     ShuffledSource,
     shape_of_truth,
 )
-from mind_animator.metrics.truth import encode_truth
+from mind_animator.scoring.truth import encode_truth
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from mind_animator.artefacts.arrays import read_attrs
 from mind_animator.artefacts.streams import ClipReader, PairScores
 from mind_animator.config.scoring import ScoringConfig
-from mind_animator.metrics.pairs import nway_pairs, pixel_pairs
-from mind_animator.metrics.score import (
+from mind_animator.scoring.pairs import nway_pairs, pixel_pairs
+from mind_animator.scoring.score import (
     NETWORKS,
     Networks,
     Source,
@@ -20,7 +20,7 @@ from mind_animator.metrics.score import (
     score_clips,
     score_rows,
 )
-from mind_animator.metrics.sources import ArraySource
+from mind_animator.scoring.sources import ArraySource
 from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import frame_orders, pair_scores
 
@@ -48,7 +48,7 @@ def judge(
     clips : DataFrame
         ``clip, segment, movie, scene_cut``: the test clips in order of time within a movie.
     truth : path
-        From `mind_animator.metrics.truth.encode_truth`.
+        From `mind_animator.scoring.truth.encode_truth`.
     prediction : Source
         Gives frames of ``settings.size`` and ``count``.
     networks : Networks
@@ -64,7 +64,7 @@ def judge(
     Returns
     -------
     rows : DataFrame
-        `mind_animator.metrics.score.COLUMNS`.
+        `mind_animator.scoring.score.COLUMNS`.
     pairs : PairScores
     """
     names = clips["clip"].tolist()

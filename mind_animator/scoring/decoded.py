@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.streams import PairScores
-from mind_animator.metrics.pairs import rank_pairs
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
-from mind_animator.metrics.score import COLUMNS
+from mind_animator.scoring.pairs import rank_pairs
+from mind_animator.scoring.score import COLUMNS
 from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import pair_scores
 
