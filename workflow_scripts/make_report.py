@@ -172,8 +172,8 @@ def _motion(tests: pd.DataFrame) -> Section | None:
     columns = [c for c in ("test", "method", "subject", "metric", "statistic", "p", "p_holm", "p_published", "n_clips",
                            "note") if c in rows]  # fmt: skip
     text = (
-        "above_chance: own truth against other clips' truths. motion_pairing: does the direction of motion match, against "
-        "re-paired blocks of clips? motion_swap: the same films with another clip's brain in the motion decoder alone. "
+        "above_chance: own truth against other clips' truths. motion_pairing: does the direction of motion match, "
+        "against re-paired blocks of clips? motion_swap: the same films with another clip's brain in the motion decoder alone. "
         "The frame-shuffle test measures smoothness: any smooth video passes it, with or without a brain."
     )
     formats = {"statistic": "{:.4f}", "p": "{:.4f}", "p_holm": "{:.4f}", "p_published": "{:.4f}"}
@@ -186,7 +186,7 @@ def _training(histories: list[str], place: Path) -> Section | None:
         return None
     path = place / "training.png"
     draw_training(records, path)
-    text = "Early stopping on whole held-out training films; the weights of the best epoch are kept. Epoch 0 is the start."
+    text = "Early stopping on whole held-out training films; the best epoch is kept. Epoch 0 is the start."
     return Section("training", "Training", text, figures=[Figure(data_uri(path), "Loss by epoch")])
 
 

@@ -91,6 +91,10 @@ class Movie:
                         f"Expected a whole movie in {self.path}, "
                         f"got damage before frame {index}: {_brief(error)}."
                     ) from None
+                if frame.shape[-1] != 3:  # the decoder pads the rows of very narrow movies
+                    raise InputError(
+                        f"Expected a movie at least 32 pixels wide in {self.path}, got {frame.shape[1]} pixels."
+                    )
                 at = int(index) + 1
                 yield int(index), frame
         if damage:

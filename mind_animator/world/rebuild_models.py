@@ -18,8 +18,8 @@ AS_SHIPPED = {
     "clip": Plan(318, None, 64, 5e-4, bfloat16=True),
     "vificlip": Plan(163, None, 32, 2e-4, bfloat16=True),
     "blip2": Plan(920, None, 48, 8e-4, bfloat16=True),
-    "videomae": Plan(900, None, 24, 8e-4, bfloat16=True),
-    "sd": Plan(8000, None, 64, 8e-4),
+    "videomae": Plan(1961, None, 24, 8e-4, bfloat16=True),
+    "sd": Plan(3000, None, 64, 8e-4),
 }
 _BEGINS_FROM = {
     "clip": {"vit": ViTForImageClassification},

@@ -65,12 +65,15 @@ def test_as_the_library_answers(blip2, random_models, rng):
     assert describe_pictures(blip2, frames[2:], prompt=PROMPT, max_new_tokens=5, batch=2) == ours[2:]
 
 
-def test_a_model_without_a_picture_token_is_refused(blip2, monkeypatch):
-    monkeypatch.setattr(blip2.model.config, "image_token_id", None, raising=False)
-    with pytest.raises(InputError, match="Expected 'image_token_index' in the BLIP-2 config"):
-        describe_pictures(
-            blip2, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), prompt="", max_new_tokens=2, batch=1
-        )
+def test_a_model_without_a_picture_token_is_refused(blip2):
+    config, frame = blip2.model.config, torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    token = config.image_token_id
+    config.image_token_id = None  # an alias, which monkeypatch cannot put back
+    try:
+        with pytest.raises(InputError, match="Expected 'image_token_index' in the BLIP-2 config"):
+            describe_pictures(blip2, frame, prompt="", max_new_tokens=2, batch=1)
+    finally:
+        config.image_token_id = token
 
 
 def test_shards_spanning_segments_give_the_rows_of_the_whole(random_models, segments, tmp_path):

@@ -20,7 +20,7 @@ def demo_movie(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     rng = np.random.default_rng(1)
     shots = rng.integers(0, 255, (320, 4, 4, 3), dtype=np.uint8)
-    frames = (np.kron(shots[index // 6], np.ones((4, 4, 1), np.uint8)) for index in range(1920))
+    frames = (np.kron(shots[index // 6], np.ones((16, 16, 1), np.uint8)) for index in range(1920))
     write_mp4(root / "video_fmri_dataset" / "stimuli" / "test2.mp4", frames, 4)
     return root
 

@@ -35,7 +35,19 @@ def test_checks_pass(command: tuple[str, ...]):
 
 
 def test_the_dry_run_of_the_demo_reaches_every_stage(tmp_path: Path):
-    done = run("snakemake", "-n", "--cores", "2", "--nolock", "--forceall", "--quiet", "rules", "--", "all", "demo_truth")
+    done = run(
+        "snakemake",
+        "-n",
+        "--cores",
+        "2",
+        "--nolock",
+        "--forceall",
+        "--quiet",
+        "rules",
+        "--",
+        "all",
+        "demo_truth",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     for rule in ("make_movie", "simulate_training_runs", "segment_movie", "caption_clips", "select_voxels",
                  "encode_frames", "train_decoder", "predict", "invert_latents", "reconstruct_clips", "score_method",

@@ -1,0 +1,85 @@
+"""explain_decoder and draw_maps on files: each decoder's map points at the voxels that drive it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from moving_blobs import make_blobs
+
+from mind_animator.artefacts.arrays import read_whole, write_arrays
+from mind_animator.artefacts.tables import write_table
+from mind_animator.config.methods import MethodConfig
+from mind_animator.explain.patterns import area_auc
+from mind_animator.methods import open_methods
+from workflow_scripts import draw_maps, explain_decoder, train_decoder
+
+SMALL = {
+    "semantic": {"width": 32, "optimisation": {"epochs": 1}},
+    "structure": {"width": 32, "optimisation": {"epochs": 1}},
+    "motion": {
+        "width": 32, "patch": 4, "token_width": 32, "heads": 2, "head_width": 16, "hidden": 32, "fmri_tokens": 2,
+        "optimisation": {"epochs": 1},
+    },
+}  # fmt: skip
+AREAS = {"V2": 40, "MT": 40, "FFC": 40}
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    place = tmp_path_factory.mktemp("explain")
+    world = make_blobs(movies=5, clips=60)
+    draw = np.random.default_rng(1)
+    # voxels of three areas: pictures, direction, category
+    causes = {
+        "V2": world.latents[:, 0].reshape(300, -1),
+        "MT": world.velocity,
+        "FFC": world.clip_text,
+    }
+    parts = [causes[a] @ draw.normal(size=(causes[a].shape[1], n)) for a, n in AREAS.items()]
+    parts = [part / part.std() + draw.normal(size=part.shape) for part in parts]
+    responses = np.concatenate(parts, axis=1).astype(np.float32)
+    areas = [f"L_{area}" for area, count in AREAS.items() for _ in range(count)]
+    write_arrays(
+        place / "responses.h5", {"responses": responses}, world.clips, None,
+        {"voxel_index": np.arange(120) * 200, "area": areas},
+    )  # fmt: skip
+    for kind, names in (("text", ("clip_text", "condition")), ("image", ("clip_image", "latents"))):
+        arrays = {name: getattr(world, name) for name in names}
+        write_arrays(place / f"clips-00000.{kind}.h5", arrays, world.clips)
+    train = world.split == "train"
+    table = pd.DataFrame(
+        {"clip": world.clips, "movie": world.movie, "segment": world.movie, "split": world.split}
+    )
+    write_table(place / "train.tsv", table[train])
+    method = open_methods({"m": MethodConfig(kind="mind_animator", options=SMALL)})["m"]
+    weights = []
+    for decoder in ("semantic", "structure", "motion"):
+        path = place / f"{decoder}.safetensors"
+        weights += [f"--{decoder}", str(path)]
+        train_decoder.main([
+            "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+            "--subjects", "1", "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"),
+            "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "3",
+            "--weights", str(path), "--record", str(path.with_suffix(".json")),
+        ])  # fmt: skip
+    explain_decoder.main([
+        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", "1",
+        "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"), "--block", "10",
+        "--draws", "20", "--seed", "1", "--maps", str(place / "maps.h5"),
+    ])  # fmt: skip
+    return place / "maps.h5"
+
+
+@pytest.mark.parametrize(("decoder", "area"), [("structure", "V2"), ("motion", "MT"), ("semantic", "FFC")])
+def test_each_map_points_at_its_own_area(maps, decoder, area):
+    read = read_whole(maps, [decoder, f"{decoder}_permuted", f"{decoder}_resampled", "area", "voxel_index"])
+    assert read[f"{decoder}_permuted"].shape == read[f"{decoder}_resampled"].shape == (20, 120)
+    # in this world the direction tells where the first frame lies, so MT may speak for structure too
+    others = [name for name in AREAS if name != area and (decoder, name) != ("structure", "MT")]
+    assert area_auc(read[decoder], read["area"], [area], others) > 0.9
+    assert area_auc(read[f"{decoder}_resampled"], read["area"], [area], others).min() > 0.8
+
+
+def test_the_figure_is_drawn(maps, tmp_path):
+    arguments = ["--maps", str(maps), "--subject", "1", "--method", "m", "--figure", str(tmp_path / "m.png")]
+    draw_maps.main([*arguments, "--cortex"])
+    assert (tmp_path / "m.png").stat().st_size > 20_000
