@@ -173,7 +173,8 @@ def _motion(tests: pd.DataFrame) -> Section | None:
                            "note") if c in rows]  # fmt: skip
     text = (
         "above_chance: own truth against other clips' truths. motion_pairing: does the direction of motion match, "
-        "against re-paired blocks of clips? motion_swap: the same films with another clip's brain in the motion decoder alone. "
+        "against re-paired blocks of clips? motion_swap: the same films with another clip's brain in the motion "
+        "decoder alone. "
         "The frame-shuffle test measures smoothness: any smooth video passes it, with or without a brain."
     )
     formats = {"statistic": "{:.4f}", "p": "{:.4f}", "p_holm": "{:.4f}", "p_published": "{:.4f}"}
