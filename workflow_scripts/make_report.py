@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     summary = read_table(given.summary, ("method", "subject", "metric", "mean", "low", "high"))
     tests = read_table(given.tests, ("test", "method", "subject", "metric", "p"))
-    retrieval = read_table(given.retrieval, ("method", "subject", "embedding", "measure", "value", "chance"))
+    retrieval = read_table(given.retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
     shards = _grouped(given.videos)
     captions = (
         pd.concat([read_table(path, ("clip", "caption")) for path in given.captions]).set_index("clip")[

@@ -50,12 +50,12 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
     Parameters
     ----------
     table : DataFrame
-        ``retrieval.tsv``: ``method, subject, embedding, set, measure, value, low, high, chance``.
+        ``retrieval.tsv``: ``method, subject, embedding, candidates_set, metric, value, low, high, chance``.
     """
-    top = table[table["measure"].str.startswith("top") & (table["set"] == "small")].copy()
+    top = table[table["metric"].str.startswith("top_") & (table["candidates_set"] == "small")].copy()
     if top.empty:
         raise ValueError("Expected rows of top-k retrieval in the small set, got none.")
-    top["k"] = top["measure"].str.removeprefix("top").astype(int)
+    top["k"] = top["metric"].str.removeprefix("top_").astype(int)
     kinds = list(dict.fromkeys(top["embedding"]))
     figure, panels = plt.subplots(
         1, len(kinds), figsize=(4.6 * len(kinds), 3.4), squeeze=False, sharey=True, constrained_layout=True
