@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     settings = parse_settings(FmriConfig, given.settings)
     dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
-    if given.subject not in dataset.subjects:
-        raise InputError(f"Expected --subject to be of {list(dataset.subjects)}, got '{given.subject}'.")
+    dataset.check_subject(given.subject)
     segments = {segment.id: segment for segment in dataset.segments}
     if given.segment not in segments:
         raise InputError(f"Expected --segment to be of {list(segments)}, got '{given.segment}'.")

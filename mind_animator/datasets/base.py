@@ -112,6 +112,11 @@ class Dataset(ABC):
     def _subjects(self) -> tuple[str, ...]:
         """Subjects asked for (``config.subjects``, or all); `InputError` on an unknown one."""
 
+    def check_subject(self, subject: str) -> None:
+        """`InputError` where there is no such subject."""
+        if subject not in self.subjects:
+            raise InputError(f"Expected --subject to be of {list(self.subjects)}, got '{subject}'.")
+
     @property
     @abstractmethod
     def segments(self) -> tuple[Segment, ...]:

@@ -66,6 +66,9 @@ class Demo(CC2017):
             self.brain_of(subject)
         return self.config.subjects or self.known_subjects[:2]
 
+    def check_subject(self, subject: str) -> None:
+        self.brain_of(subject)
+
     def brain_of(self, subject: str) -> tuple[str, str]:
         """Number and signal of a subject; `InputError` where there is no such subject."""
         if not (match := _SUBJECT.fullmatch(subject)):
