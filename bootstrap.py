@@ -31,7 +31,7 @@ def main() -> int:
     set_up()
     cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if arguments[0] == "demo":
-        command = ["snakemake", "--cores", cores, *arguments[1:], "all"]
+        command = ["snakemake", "--cores", cores, *arguments[1:], "--", "all"]
     elif arguments[0] == "test":
         command = ["pytest", "-n", "2", "--dist", "loadfile", *arguments[1:]]
     else:
