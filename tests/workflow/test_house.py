@@ -25,7 +25,6 @@ def run(*command: str) -> subprocess.CompletedProcess:
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
         ("snakefmt", "--check", "Snakefile", "rules"),
-        ("snakemake", "--lint"),
     ],
     ids=lambda command: " ".join(command),
 )
