@@ -41,6 +41,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage(tmp_path: Path):
         "2",
         "--nolock",
         "--forceall",
+        "--ignore-incomplete",
         "--quiet",
         "rules",
         "--",
