@@ -171,6 +171,75 @@ if CONFIG.dataset.name == "demo":
             " --table {output.table}"
             " > {log} 2>&1"
 
+    rule calibrate_ridge:
+        input:
+            responses=f"{R}/fmri/sub-{SUBJECTS[0]}/responses.h5",
+            features=[
+                f"{R}/features/clips-{shard}.text.h5"
+                for shard in shards(CLIPS, CONFIG.shards.features)
+            ],
+            clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+        output:
+            values=f"{R}/truth/ridge_nulls.tsv",
+        log:
+            f"{R}/logs/calibrate_ridge.log",
+        benchmark:
+            f"{R}/benchmarks/calibrate_ridge.tsv"
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=4_000,
+            runtime=60,
+        params:
+            code=code_digest("workflow_scripts/calibrate_ridge.py"),
+            block=CONFIG.scoring.block,
+            seed=CONFIG.seed,
+        message:
+            "Training ridge on pairings that mean nothing"
+        shell:
+            "OMP_NUM_THREADS={threads} python -m workflow_scripts.calibrate_ridge"
+            " --responses {input.responses}"
+            " --features {input.features}"
+            " --clips {input.clips}"
+            " --block {params.block}"
+            " --seed {params.seed}"
+            " --p-values {output.values}"
+            " > {log} 2>&1"
+
+    rule draw_calibration:
+        input:
+            values=f"{R}/truth/ridge_nulls.tsv",
+        output:
+            figure=f"{R}/truth/calibration.png",
+            values=f"{R}/truth/calibration_p.tsv",
+            table=f"{R}/truth/calibration.tsv",
+        log:
+            f"{R}/logs/draw_calibration.log",
+        benchmark:
+            f"{R}/benchmarks/draw_calibration.tsv"
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=2_000,
+            runtime=60,
+        params:
+            code=code_digest("workflow_scripts/draw_calibration.py"),
+            block=CONFIG.scoring.block,
+            seed=CONFIG.seed,
+        message:
+            "Drawing how often each test rejects where nothing is to be found"
+        shell:
+            "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_calibration"
+            " --seed {params.seed}"
+            " --block {params.block}"
+            " --add {input.values}"
+            " --p-values {output.values}"
+            " --table {output.table}"
+            " --figure {output.figure}"
+            " > {log} 2>&1"
+
     rule demo_truth:
         """The table that the pipeline tells the truth; fails where a row fails."""
         input:
@@ -180,6 +249,7 @@ if CONFIG.dataset.name == "demo":
             no_motion_maps=f"{R}/truth/no_motion/maps.tsv",
             none=f"{R}/truth/none/tests.tsv",
             none_maps=f"{R}/truth/none/maps.tsv",
+            calibration=f"{R}/truth/calibration.tsv",
         log:
             f"{R}/logs/demo_truth.log",
         localrule: True
@@ -194,6 +264,7 @@ if CONFIG.dataset.name == "demo":
             " --full-tests {input.full} --full-maps {input.full_maps}"
             " --no-motion-tests {input.no_motion} --no-motion-maps {input.no_motion_maps}"
             " --none-tests {input.none} --none-maps {input.none_maps}"
+            " --calibration {input.calibration}"
             " --table {params.table}"
             " 2>&1 | tee {log}"
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.scoring.demo_truth import judge_brains
+from mind_animator.scoring.demo_truth import calibration_rows, judge_brains
 
 BRAINS = ("full", "no_motion", "none")
 
@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}-maps", type=Path, help=f"subject, decoder, auc, low, high of '{brain}', TSV"
         )
+    parser.add_argument("--calibration", type=Path, help="rejections of `ridge` on dealt pairs, TSV")
     parser.add_argument("--method", default="mind_animator")
     parser.add_argument("--floor", default="ridge", help="whose decoders the method must not fall behind")
     parser.add_argument("--table", type=Path, help="output, TSV; no file by default")
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not tests:
         raise InputError("Expected the tests of at least one brain (--full-tests, ...), got none.")
     rows, notes = judge_brains(tests, maps, method=given["method"], floor=given["floor"])
+    if given["calibration"]:
+        rates = read_table(given["calibration"], ("test", "rejections", "nulls", "alpha"))
+        rows += calibration_rows(rates, "ridge_on_dealt_pairs")
     table = pd.DataFrame([vars(row) for row in rows])
     shown = table.assign(
         statistic=table["statistic"].map("{:.4g}".format),

@@ -15,6 +15,7 @@ from mind_animator.statistics.calibration import Calibration, Null, calibrate
 LABELS = {
     "paired_sign_flip": "paired sign flips of blocks",
     "wilcoxon_of_bootstrap_means": "Wilcoxon of unpaired bootstrap means (published)",
+    "ridge_on_dealt_pairs": "ridge and pairing test (dealt pairs)",
 }
 
 

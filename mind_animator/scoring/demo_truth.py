@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mind_animator.statistics.permutation import expected_false_alarms, holm
 
@@ -171,6 +172,26 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
             )
         )
     return found
+
+
+def calibration_rows(rates: pd.DataFrame, test: str) -> list[Row]:
+    """A valid test rejects nulls at its level: the number of rejections lies in the central 95 % of its
+    binomial law.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        ``test, rejections, nulls, alpha``.
+    test : str
+        The test judged.
+    """
+    found = []
+    for row in rates[rates["test"] == test].itertuples(index=False):
+        low, high = stats.binom.ppf([0.025, 0.975], int(row.nulls), row.alpha)
+        rule = f"{low:.0f} to {high:.0f} rejections of {row.nulls} at {row.alpha:g}"
+        passes = bool(low <= row.rejections <= high)
+        found.append(Row("dealt", test, "1", float(row.rejections), np.nan, rule, passes))
+    return found or [Row("dealt", test, "1", np.nan, np.nan, "tested", False, "not tested")]
 
 
 def judge_brains(
