@@ -160,6 +160,10 @@ class SemanticConfig(DecoderConfig):
         Of InfoNCE at the start; learnt.
     standardise : bool
         Divide each squared error by the variance of its target over the training clips.
+    augmented_captions, cropped_images : bool
+        In training each clip is aimed at its own caption's targets or at those of one of its augmented captions,
+        at its own image embedding or at that of one of its random crops; all alike likely. The features must
+        hold them (``features.caption_copies``, ``features.crops``).
     """
 
     head: tuple[int, ...] = (2048, 4096)
@@ -167,6 +171,8 @@ class SemanticConfig(DecoderConfig):
     condition: float = Field(0.5, ge=0)
     temperature: float = Field(0.07, gt=0)
     standardise: bool = False
+    augmented_captions: bool = False
+    cropped_images: bool = False
 
 
 class StructureConfig(DecoderConfig):
@@ -256,6 +262,7 @@ CONFIGS: dict[str, type[DecoderConfig]] = {
     "motion": MotionConfig,
 }
 
+_AUGMENTED = {"augmented_captions": True, "cropped_images": True}
 _TAIL = {"how": "tail", "share": 320 / 4320}
 _LATER = {
     "optimiser": "adamw",
@@ -268,6 +275,7 @@ _LATER = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "semantic": {
+            **_AUGMENTED,
             "sparsification": {"share": 0.1},
             "optimisation": {"learning_rate": 2e-4, "epochs": 30},
         },
@@ -284,6 +292,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "released_code": {
         "semantic": {
+            **_AUGMENTED,
             "sparsification": {"share": 0.1, "accumulates": True},
             "validation": _TAIL,
             "optimisation": {"learning_rate": 2e-4, "epochs": 30, "keep": "last"},
@@ -338,6 +347,24 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+
+
+# Arrays of the feature files that a decoder aims at, and the kind of file (text, image) that holds them.
+TARGETS: dict[str, dict[str, str]] = {
+    "semantic": {"clip_text": "text", "condition": "text", "clip_image": "image"},
+    "structure": {"latents": "image"},
+    "motion": {"latents": "image"},
+}
+
+
+def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
+    """Arrays that the training of a decoder reads -> the kind of feature file (text, image) that holds them."""
+    needed = dict(TARGETS[decoder])
+    if isinstance(settings, SemanticConfig) and settings.augmented_captions:
+        needed |= {"clip_text_copies": "text", "condition_copies": "text"}
+    if isinstance(settings, SemanticConfig) and settings.cropped_images:
+        needed["clip_image_crops"] = "image"
+    return needed
 
 
 def decoder_settings(decoder: str, preset: str, overrides: dict[str, Any]) -> DecoderConfig:

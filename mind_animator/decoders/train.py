@@ -10,20 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mind_animator.config.decoders import CONFIGS, DecoderConfig, MotionConfig, SemanticConfig
+from mind_animator.config.decoders import (
+    CONFIGS,
+    DecoderConfig,
+    MotionConfig,
+    SemanticConfig,
+    needed_targets,
+)
 from mind_animator.decoders.fit import fit, split_clips
 from mind_animator.decoders.layers import Decoder, fit_linear_path
 from mind_animator.decoders.motion import MotionDecoder, causal_mask, choose_gains, latent_flow
 from mind_animator.decoders.semantic import SemanticDecoder
 from mind_animator.decoders.structure import StructureDecoder
 from mind_animator.errors import InputError
-
-# Arrays of the feature files that each decoder aims at.
-NEEDED = {
-    "semantic": ("clip_text", "clip_image", "condition"),
-    "structure": ("latents",),
-    "motion": ("latents",),
-}
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def train_decoder(
     responses : sequence of ndarray of shape (clip, voxel), float32
         One a subject, over the same clips.
     targets : mapping of name to ndarray, first axis = clip
-        ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token, width); or ``latents``
-        (clip, frame, channel, h, w).
+        Those of `needed_targets`: ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token,
+        width), with augmentation their copies (clip, copy, ...); or ``latents`` (clip, frame, channel, h, w).
     movies : sequence of str of length clip
     seed, device, state, stamp, logs
         See `mind_animator.decoders.fit.fit`.
@@ -99,11 +98,11 @@ def train_decoder(
     InputError
         If arrays do not fit each other or hold values that are not finite.
     """
-    _check(decoder, responses, targets, movies)
+    _check(needed_targets(decoder, settings), responses, targets, movies)
     voxels = [torch.from_numpy(np.ascontiguousarray(r, np.float32)).to(device) for r in responses]
     wanted = {
         name: torch.from_numpy(np.ascontiguousarray(targets[name], np.float32)).to(device)
-        for name in NEEDED[decoder]
+        for name in needed_targets(decoder, settings)
     }
     rows, validation = split_clips(movies, settings.validation, seed)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
@@ -114,7 +113,7 @@ def train_decoder(
             "embedding": wanted["clip_text"].shape[1],
             "condition": list(wanted["condition"].shape[1:]),
         }
-        data |= {name: wanted[name].flatten(1) for name in NEEDED["semantic"]}
+        data |= {n: w.flatten(2 if n.endswith(("_copies", "_crops")) else 1) for n, w in wanted.items()}
         linear = {"text": "clip_text", "image": "clip_image", "condition": "condition"}
         linear = {name: data[array] for name, array in linear.items()}
     else:
@@ -222,7 +221,7 @@ def decode(
     return tuple(np.concatenate(part) for part in zip(*out, strict=True))
 
 
-def _check(decoder, responses, targets, movies) -> None:
+def _check(names, responses, targets, movies) -> None:
     for subject, own in enumerate(responses):
         if own.ndim != 2 or len(own) != len(movies):
             raise InputError(
@@ -234,7 +233,7 @@ def _check(decoder, responses, targets, movies) -> None:
                 f"Expected finite responses, got {own[row, column]} at training clip {row}, voxel {column} "
                 f"(subject {subject + 1})."
             )
-    for name in NEEDED[decoder]:
+    for name in names:
         if len(targets[name]) != len(movies):
             raise InputError(
                 f"Expected {len(movies)} clips in the target '{name}', got {len(targets[name])}."

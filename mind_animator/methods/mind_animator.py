@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mind_animator.config.base import Strict
-from mind_animator.config.decoders import Decoder, Preset, decoder_settings
+from mind_animator.config.decoders import CONFIGS, Decoder, Preset, decoder_settings, needed_targets
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData
@@ -151,6 +151,11 @@ class MindAnimator(Method):
         return Prediction(**given).model_dump_json()
 
     @classmethod
+    def targets(cls, decoder: str, settings: str) -> dict[str, str]:
+        chosen = Training.model_validate_json(settings)
+        return needed_targets(decoder, CONFIGS[decoder].model_validate(chosen.decoder))
+
+    @classmethod
     def train(
         cls,
         decoder: str,
@@ -165,7 +170,6 @@ class MindAnimator(Method):
     ) -> Trained:
         import numpy as np
 
-        from mind_animator.config.decoders import CONFIGS
         from mind_animator.decoders.train import train_decoder
 
         chosen = Training.model_validate_json(settings)
