@@ -215,12 +215,13 @@ class MotionConfig(DecoderConfig):
     first_loss : int
         First frame (1-based) that the loss counts; m + 1 of the paper.
     cells : int
-        The linear path also predicts the flow of the latents on a grid of cells x cells, by which frames
-        are moved.
+        The linear path also predicts the velocity of what moves, on a grid of cells x cells, and where it is.
+        Latents are moved by it as far as that lowers their squared error; besides it is handed on as ``flow``,
+        by which `ReconstructionConfig` can move a whole picture.
     full_speed : bool
-        Ridge regression shrinks the decoded flow towards zero, the more the noisier the brain. False: the
-        flow is scaled for the least squared error. True: scaled to the mean square of the training clips' own
-        flow, which shows the direction at its natural speed and costs squared error.
+        Ridge regression shrinks the decoded velocity towards zero, the more the noisier the brain. False: it is
+        handed on so. True: scaled to the mean square of the training clips' own, which shows the direction at its
+        natural speed, whatever the brain.
     decoded_share : float
         Share of the training clips whose earlier frames are decoded (from movies left out) instead of true,
         as they are at inference.
@@ -241,7 +242,7 @@ class MotionConfig(DecoderConfig):
     mask_drawn: Literal["step", "once"] = "step"
     inference_mask: Literal["causal", "kept_none"] = "causal"
     first_loss: int = Field(2, ge=2)
-    cells: int = Field(2, ge=1)
+    cells: int = Field(1, ge=1)
     full_speed: bool = False
     decoded_share: float = Field(0.0, ge=0, le=1)
 
@@ -342,7 +343,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "dropout_in": 0.1,
             "dropout": 0.1,
             "decoded_share": 0.75,
-            "cells": 2,
+            "cells": 1,
             "optimisation": {**_LATER, "learning_rate": 1e-3, "epochs": 40},
         },
     },

@@ -18,11 +18,15 @@ from mind_animator.config.decoders import (
     needed_targets,
 )
 from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.flow import choose_gains, moving_flow, moving_part
 from mind_animator.decoders.layers import Decoder, fit_linear_path
-from mind_animator.decoders.motion import MotionDecoder, causal_mask, choose_gains, latent_flow
+from mind_animator.decoders.motion import MotionDecoder, causal_mask
 from mind_animator.decoders.semantic import SemanticDecoder
 from mind_animator.decoders.structure import StructureDecoder
 from mind_animator.errors import InputError
+
+# Quantiles over pixels and clips between which the decoded part that moves rises from 0 to 1.
+PART_RANGE = (0.5, 0.85)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ def train_decoder(
             if settings.linear is not None:
                 linear |= {
                     "change": (latents[:, 1:] - latents[:, :1]).flatten(1),
-                    "flow": latent_flow(latents, settings.cells).flatten(1),
+                    "flow": moving_flow(latents, settings.cells).flatten(1),
+                    "part": moving_part(latents).flatten(1),
                 }
     if settings.linear is not None:
         path, scores = fit_linear_path(voxels, linear, movies, settings.linear)
@@ -202,7 +207,7 @@ def decode(
     -------
     tuple of ndarray, float32
         Semantic: f (clip, embedding) and the flat condition; structure: the flat first frame; motion: latents
-        (clip, frame, channel, h, w), the first frame included.
+        (clip, frame, channel, h, w), the first frame included, and with a linear path the flow (clip, 2, h, w).
     """
     network.to(device)
     responses = np.ascontiguousarray(responses, np.float32)
@@ -214,6 +219,7 @@ def decode(
         if isinstance(network, MotionDecoder):
             frames = torch.from_numpy(np.ascontiguousarray(first[rows], np.float32)).to(device)
             parts = (network.generate(inputs, frames),)
+            parts += (network.decoded_flow(inputs),) if network.path else ()
         else:
             parts = network(inputs)
             parts = parts if isinstance(parts, tuple) else (parts,)
@@ -252,18 +258,23 @@ def _motion_data(network, data, rows, generator) -> dict[str, Tensor]:
         extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
         motion = [network.decoded_motion(own[rows]) for own in scores]
         flow, change = (torch.cat(parts) for parts in zip(*motion, strict=True))
-        grid = {}
-        if settings.full_speed:
-            power = latent_flow(latents[rows], settings.cells).square().mean()
-            grid["flow_gains"] = [float((power / flow.square().mean()).sqrt())]
         wanted = latents[rows].repeat(len(scores), 1, 1, 1, 1)
-        network.gains.copy_(
-            choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted, **grid)
-        )
+        network.gains.copy_(choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted))
+        if settings.full_speed:
+            true = moving_flow(latents[rows], settings.cells).square().mean()
+            network.speed.copy_((true / flow.square().mean()).sqrt())
+        part = torch.cat([network.path.target(own[rows], "part") for own in scores]).flatten()
+        network.part_range.copy_(_quantiles(part, PART_RANGE))
     if settings.mask_drawn == "once":
         mask = causal_mask(1, network.latent[0] - 1, settings.mask_kept, generator, "cpu")
         extra["mask"] = mask.expand(len(latents), -1, -1)
     return extra
+
+
+def _quantiles(values: Tensor, shares: Sequence[float]) -> Tensor:
+    """Order statistics; torch.quantile refuses more than 16 million values."""
+    ordered = values.sort().values
+    return ordered[[round(share * (len(ordered) - 1)) for share in shares]]
 
 
 def _loss(settings: DecoderConfig, data: Mapping[str, Tensor], rows: np.ndarray):

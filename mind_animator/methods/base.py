@@ -185,7 +185,7 @@ class Method(ABC):
         seed: int,
         device: str = "cpu",
     ) -> "dict[str, np.ndarray]":
-        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``.
+        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``, and ``flow`` if any.
 
         ``subject_index`` names, for decoders with pooled weights, the input layer of this subject.
         """
