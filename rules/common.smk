@@ -17,7 +17,7 @@ from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
-from mind_animator.methods.base import POOLED, TARGETS
+from mind_animator.methods.base import POOLED, TARGETS, check_features
 from mind_animator.models.places import identity
 from mind_animator.provenance import ROOT, code_digest, fingerprint
 
@@ -25,6 +25,7 @@ try:
     CONFIG = load_config(config)
     DATASET = open_dataset(CONFIG.dataset)
     METHODS = open_methods(CONFIG.methods)
+    check_features(METHODS, CONFIG.features)
 except InputError as error:
     raise WorkflowError(str(error))
 

@@ -1,11 +1,20 @@
 """Frames and captions -> what the decoders aim at, from frozen models."""
 
 
+# What augmented captions are made with.
+CAPTION_SYNONYMS = (
+    [CONFIG.features.synonyms or "mind_animator/features/synonyms.tsv"]
+    if CONFIG.features.caption_copies
+    else []
+)
+
+
 rule encode_text:
     input:
         captions=captions_of_features,
         clip=local_model("clip"),
         stable_diffusion=local_model("stable_diffusion"),
+        synonyms=CAPTION_SYNONYMS,
     output:
         features=f"{R}/features/clips-{{shard}}.text.h5",
     log:
@@ -23,7 +32,10 @@ rule encode_text:
         code=code_digest("workflow_scripts/encode_text.py"),
         clip=pinned_model("clip"),
         stable_diffusion=pinned_model("stable_diffusion"),
-        settings=CONFIG.features.model_dump_json(include={"tokens", "batch"}),
+        settings=CONFIG.features.model_dump_json(
+            include={"tokens", "batch", "caption_copies", "synonyms"}
+        ),
+        seed=CONFIG.seed if CONFIG.features.caption_copies else 0,
         skip=lambda wildcards: int(wildcards.shard) % CONFIG.shards.captions,
         n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
@@ -39,6 +51,7 @@ rule encode_text:
         f" --stable-diffusion {CONFIG.models.stable_diffusion}"
         f" --lock {CONFIG.models.lock}"
         " --settings {params.settings:q}"
+        " --seed {params.seed}"
         " --device {params.device}"
         " --features {output.features}"
         " > {log} 2>&1"
@@ -66,8 +79,12 @@ rule encode_frames:
         code=code_digest("workflow_scripts/encode_frames.py"),
         clip=pinned_model("clip"),
         stable_diffusion=pinned_model("stable_diffusion"),
-        settings=CONFIG.features.model_dump_json(include={"latents", "image", "batch"}),
-        seed=CONFIG.seed if CONFIG.features.latents == "sample" else 0,
+        settings=CONFIG.features.model_dump_json(include={"latents", "image", "batch", "crops"}),
+        seed=(
+            CONFIG.seed
+            if CONFIG.features.latents == "sample" or CONFIG.features.crops
+            else 0
+        ),
         skip=clips_before(CONFIG.shards.features),
         n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources

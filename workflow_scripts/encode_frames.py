@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stable-diffusion", required=True, help="folder or hub id")
     parser.add_argument("--lock", type=Path, required=True, help="lock file of hub models")
     parser.add_argument("--settings", required=True, help="the features' settings, JSON")
-    parser.add_argument("--seed", type=int, required=True, help="of sampled latents")
+    parser.add_argument("--seed", type=int, required=True, help="of sampled latents and of crops")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--features", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)

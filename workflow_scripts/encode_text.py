@@ -23,23 +23,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stable-diffusion", required=True, help="folder or hub id")
     parser.add_argument("--lock", type=Path, required=True, help="lock file of hub models")
     parser.add_argument("--settings", required=True, help="the features' settings, JSON")
+    parser.add_argument("--seed", type=int, required=True, help="of augmented captions")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--features", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)
 
     settings = parse_settings(FeaturesConfig, given.settings)
     device, _ = torch_device(given.device)
-    captions = list(read_captions(given.captions).items())[given.skip : given.skip + given.count]
+    captions = dict(list(read_captions(given.captions).items())[given.skip : given.skip + given.count])
     if len(captions) != given.count:
         raise InputError(
             f"Expected {given.skip + given.count} captions in {', '.join(map(str, given.captions))}, "
             f"got {given.skip + len(captions)}."
         )
-    clips = [clip for clip, _ in captions]
     clip = load_clip(given.clip, given.lock, device=device)
     encoder = load_text_encoder(given.stable_diffusion, given.lock, device=device)
-    targets = text_targets(clip, encoder, [caption for _, caption in captions], settings)
-    write_arrays(given.features, targets, clips, {"features": settings.model_dump_json()})
+    targets = text_targets(clip, encoder, captions, settings, given.seed)
+    write_arrays(given.features, targets, list(captions), {"features": settings.model_dump_json()})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
+from mind_animator.video.warp import move_picture
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,7 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"with inversion_steps {settings.inversion_steps}."
         )
     has_text = has_array(given.predictions, "condition")
-    names = ["latents", "condition"] if has_text else ["latents"]
+    has_flow = settings.motion == "warped" and has_array(given.predictions, "flow")
+    names = ["latents", *(["condition"] if has_text else []), *(["flow"] if has_flow else [])]
     clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
     if given.inversions:
         arrays |= read_finite(given.inversions, ["noise"], clips)
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     generator = load_generator(
         given.model,
         given.lock,
-        settings.drawn_frames(arrays["latents"].shape[1]),
+        settings.drawn_frames(frames),
         settings,
         device=device,
         seed=given.seed,
@@ -105,7 +107,11 @@ def main(arguments: list[str] | None = None) -> None:
             seed=given.seed,
         )
         # a clip a forward: its frames do not depend on the number of clips
-        return {"frames": decode_latents(vae, latents, batch=latents.shape[1]).numpy()}
+        shown = decode_latents(vae, latents, batch=latents.shape[1])
+        if settings.motion == "warped":
+            flow = batch.get("flow", torch.zeros(len(batch["latents"]), 2, *batch["latents"].shape[-2:]))
+            shown = move_picture(shown[:, 0], settings.motion_gain * flow, frames)
+        return {"frames": shown.numpy()}
 
     finished = FinishedBatches(given.state, stamp)
     title = f"Reconstructing shard {given.shard:05d}"

@@ -11,7 +11,7 @@ from mind_animator.artefacts.files import atomic, write_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import DECODERS, TARGETS, TrainingData, open_kind
+from mind_animator.methods.base import DECODERS, TrainingData, open_kind
 from mind_animator.provenance import code_digest, fingerprint
 
 
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     kind = open_kind(given.kind, "--kind")
     device = use_device(given.device)
-    data = read_training_data(given.decoder, given.subjects, given.responses, given.clips, given.features)
+    targets = kind.targets(given.decoder, given.settings)
+    data = read_training_data(targets, given.subjects, given.responses, given.clips, given.features)
     digests = {name: _digest(array) for name, array in data.targets.items()}
     digests |= {name: _digest(own) for name, own in zip(given.subjects, data.responses, strict=True)}
     stamp = fingerprint(
@@ -60,9 +61,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def read_training_data(
-    decoder: str, subjects: list[str], responses: list[Path], tables: list[Path], features: list[Path]
+    wanted: dict[str, str],
+    subjects: list[str],
+    responses: list[Path],
+    tables: list[Path],
+    features: list[Path],
 ) -> TrainingData:
     """Responses and targets of the clips whose split is ``train``; nothing else is read from the files.
+
+    ``wanted`` names the arrays of targets and the kind of feature file of each.
 
     Raises
     ------
@@ -82,13 +89,13 @@ def read_training_data(
         raise InputError(f"Expected training clips in {tables[0]} and its fellows, found none.")
     own = [read_arrays(path, ["responses"], clips)[1]["responses"] for path in responses]
     targets: dict[str, np.ndarray] = {}
-    for suffix in sorted(set(TARGETS[decoder].values())):
+    for suffix in sorted(set(wanted.values())):
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]
         if not paths:
             raise InputError(
-                f"Expected files '*.{suffix}.h5' among --features for the {decoder} decoder, got none."
+                f"Expected files '*.{suffix}.h5' among --features, which hold {sorted(wanted)}, got none."
             )
-        names = [name for name, where in TARGETS[decoder].items() if where == suffix]
+        names = [name for name, where in wanted.items() if where == suffix]
         targets |= read_arrays(paths, names, clips)[1]
     return TrainingData(tuple(own), targets, movies, clips)
 

@@ -160,6 +160,10 @@ class SemanticConfig(DecoderConfig):
         Of InfoNCE at the start; learnt.
     standardise : bool
         Divide each squared error by the variance of its target over the training clips.
+    augmented_captions, cropped_images : bool
+        In training each clip is aimed at its own caption's targets or at those of one of its augmented captions,
+        at its own image embedding or at that of one of its random crops; all alike likely. The features must
+        hold them (``features.caption_copies``, ``features.crops``).
     """
 
     head: tuple[int, ...] = (2048, 4096)
@@ -167,6 +171,8 @@ class SemanticConfig(DecoderConfig):
     condition: float = Field(0.5, ge=0)
     temperature: float = Field(0.07, gt=0)
     standardise: bool = False
+    augmented_captions: bool = False
+    cropped_images: bool = False
 
 
 class StructureConfig(DecoderConfig):
@@ -209,12 +215,13 @@ class MotionConfig(DecoderConfig):
     first_loss : int
         First frame (1-based) that the loss counts; m + 1 of the paper.
     cells : int
-        The linear path also predicts the flow of the latents on a grid of cells x cells, by which frames
-        are moved.
+        The linear path also predicts the velocity of what moves, on a grid of cells x cells, and where it is.
+        Latents are moved by it as far as that lowers their squared error; besides it is handed on as ``flow``,
+        by which `ReconstructionConfig` can move a whole picture.
     full_speed : bool
-        Ridge regression shrinks the decoded flow towards zero, the more the noisier the brain. False: the
-        flow is scaled for the least squared error. True: scaled to the mean square of the training clips' own
-        flow, which shows the direction at its natural speed and costs squared error.
+        Ridge regression shrinks the decoded velocity towards zero, the more the noisier the brain. False: it is
+        handed on so. True: scaled to the mean square of the training clips' own, which shows the direction at its
+        natural speed, whatever the brain.
     decoded_share : float
         Share of the training clips whose earlier frames are decoded (from movies left out) instead of true,
         as they are at inference.
@@ -235,7 +242,7 @@ class MotionConfig(DecoderConfig):
     mask_drawn: Literal["step", "once"] = "step"
     inference_mask: Literal["causal", "kept_none"] = "causal"
     first_loss: int = Field(2, ge=2)
-    cells: int = Field(2, ge=1)
+    cells: int = Field(1, ge=1)
     full_speed: bool = False
     decoded_share: float = Field(0.0, ge=0, le=1)
 
@@ -256,6 +263,7 @@ CONFIGS: dict[str, type[DecoderConfig]] = {
     "motion": MotionConfig,
 }
 
+_AUGMENTED = {"augmented_captions": True, "cropped_images": True}
 _TAIL = {"how": "tail", "share": 320 / 4320}
 _LATER = {
     "optimiser": "adamw",
@@ -268,6 +276,7 @@ _LATER = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "semantic": {
+            **_AUGMENTED,
             "sparsification": {"share": 0.1},
             "optimisation": {"learning_rate": 2e-4, "epochs": 30},
         },
@@ -284,6 +293,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "released_code": {
         "semantic": {
+            **_AUGMENTED,
             "sparsification": {"share": 0.1, "accumulates": True},
             "validation": _TAIL,
             "optimisation": {"learning_rate": 2e-4, "epochs": 30, "keep": "last"},
@@ -333,11 +343,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "dropout_in": 0.1,
             "dropout": 0.1,
             "decoded_share": 0.75,
-            "cells": 2,
+            "cells": 1,
             "optimisation": {**_LATER, "learning_rate": 1e-3, "epochs": 40},
         },
     },
 }
+
+
+# Arrays of the feature files that a decoder aims at, and the kind of file (text, image) that holds them.
+TARGETS: dict[str, dict[str, str]] = {
+    "semantic": {"clip_text": "text", "condition": "text", "clip_image": "image"},
+    "structure": {"latents": "image"},
+    "motion": {"latents": "image"},
+}
+
+
+def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
+    """Arrays that the training of a decoder reads -> the kind of feature file (text, image) that holds them."""
+    needed = dict(TARGETS[decoder])
+    if isinstance(settings, SemanticConfig) and settings.augmented_captions:
+        needed |= {"clip_text_copies": "text", "condition_copies": "text"}
+    if isinstance(settings, SemanticConfig) and settings.cropped_images:
+        needed["clip_image_crops"] = "image"
+    return needed
 
 
 def decoder_settings(decoder: str, preset: str, overrides: dict[str, Any]) -> DecoderConfig:

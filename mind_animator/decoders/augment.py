@@ -1,9 +1,6 @@
-"""Augmentation of responses and captions. Nothing is written into its input; every draw has a generator."""
+"""Augmentation of responses and choice among augmented targets. Nothing is written into its input; every draw
+has a generator."""
 
-import re
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,50 +41,20 @@ def sparsify_accumulated(responses: Tensor, lifetimes: Tensor, share: float, epo
     return responses * (lifetimes < (1 - share) ** epoch)
 
 
-def augment_caption(
-    caption: str,
-    generator: np.random.Generator,
-    synonyms: Mapping[str, Sequence[str]],
-    *,
-    synonym: float = 0.5,
-    insert: float = 0.2,
-    swap: float = 0.2,
-    delete: float = 0.2,
-) -> str:
-    """Easy data augmentation of a caption: synonyms, insertions, swaps and deletions, in this order.
+def pick_copies(own: Tensor, copies: Tensor, choice: Tensor) -> Tensor:
+    """For each clip its own target or one of its augmented copies.
 
     Parameters
     ----------
-    caption : str
-    generator : numpy Generator
-    synonyms : mapping of lower-case word to its synonyms
-        The user's own: this package ships no thesaurus.
-    synonym, insert, swap, delete : float in [0, 1]
-        Probability, a word, that it is replaced by a synonym, that a synonym of it is inserted at a random
-        place, that it changes places with another one, that it is left out (one word always stays).
+    own : Tensor of shape (clip, ...)
+    copies : Tensor of shape (clip, copy, ...)
+    choice : LongTensor of shape (clip,)
+        0: its own; k: copy k.
 
     Returns
     -------
-    str
-
-    References
-    ----------
-    Wei & Zou (2019), "EDA: easy data augmentation techniques", EMNLP.
+    Tensor of shape (clip, ...)
     """
-    words = caption.split()
-    if not words:
-        return caption
-    found = [synonyms.get(re.sub(r"\W", "", word).lower(), ()) for word in words]
-    out = [
-        str(generator.choice(list(choices))) if choices and generator.random() < synonym else word
-        for word, choices in zip(words, found, strict=True)
-    ]
-    for choices in found:
-        if choices and generator.random() < insert:
-            out.insert(int(generator.integers(len(out) + 1)), str(generator.choice(list(choices))))
-    for first in range(len(out)):
-        if generator.random() < swap:
-            second = int(generator.integers(len(out)))
-            out[first], out[second] = out[second], out[first]
-    kept = [word for word in out if generator.random() >= delete]
-    return " ".join(kept or [out[int(generator.integers(len(out)))]])
+    rows = torch.arange(len(own), device=own.device)
+    chosen = copies[rows, (choice - 1).clamp(min=0)]
+    return torch.where((choice > 0).view(-1, *[1] * (own.ndim - 1)), chosen, own)

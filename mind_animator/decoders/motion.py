@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mind_animator.config.decoders import MotionConfig
+from mind_animator.decoders.flow import linear_clip
 from mind_animator.decoders.layers import Decoder, Residual, initialise, repeat_subjects
 
 Cache = list[tuple[Tensor, Tensor]]
@@ -149,7 +150,7 @@ class MotionDecoder(Decoder):
     latent : tuple of int
         (frame, channel, h, w) of a clip.
     sizes : mapping, optional
-        Components and width of the linear path's targets ``first, change, flow``.
+        Components and width of the linear path's targets ``first, change, flow, part``.
     """
 
     def __init__(
@@ -201,6 +202,8 @@ class MotionDecoder(Decoder):
         self.register_buffer("times", sinusoids(frames, token), persistent=False)
         if self.path:
             self.register_buffer("gains", torch.zeros(2))
+            self.register_buffer("speed", torch.ones(()))
+            self.register_buffer("part_range", torch.tensor([0.0, 1.0]))
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the starting weights."""
@@ -311,6 +314,24 @@ class MotionDecoder(Decoder):
         frames, *shape = self.latent
         return flow, self.path.target(inputs, "change").unflatten(1, (frames - 1, *shape))
 
+    def decoded_flow(self, inputs: Tensor) -> Tensor:
+        """The flow by which a picture of the clip is to be moved: the linear path's velocity in the part that moves.
+
+        ``speed x velocity(p) x part(p)``; the decoded part is stretched so that the range of `part_range` becomes
+        [0, 1], and clipped.
+
+        Returns
+        -------
+        Tensor of shape (clip, 2, h, w)
+            Latent pixels a frame.
+        """
+        height, width = self.latent[2:]
+        velocity, _ = self.decoded_motion(inputs)
+        fine = functional.interpolate(velocity, (height, width), mode="bilinear", align_corners=False)
+        low, high = self.part_range
+        part = ((self.path.target(inputs, "part") - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+        return self.speed * fine * part.unflatten(1, (1, height, width))
+
     def loss(self, batch: Mapping[str, Tensor], draw: torch.Generator | None, epoch: int) -> Tensor:
         """Mean squared error of next frames.
 
@@ -395,115 +416,3 @@ def unfold_patches(patches: Tensor, shape: Sequence[int], side: int) -> Tensor:
     channels, height, width = shape
     grid = patches.unflatten(2, (height // side, width // side)).unflatten(4, (channels, side, side))
     return grid.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
-
-
-def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """Move frames along a flow: out(p) = in(p - flow(p)), bilinear, edges repeated.
-
-    Parameters
-    ----------
-    frames : Tensor of shape (clip, channel, h, w)
-    flow : Tensor of shape (clip, 2, h, w)
-        (x, y) in pixels of the frames, y pointing down.
-    """
-    height, width = frames.shape[-2:]
-    rows = torch.arange(height, device=frames.device, dtype=frames.dtype)[:, None]
-    columns = torch.arange(width, device=frames.device, dtype=frames.dtype)
-    x = (columns - flow[:, 0]) * 2 / max(width - 1, 1) - 1
-    y = (rows - flow[:, 1]) * 2 / max(height - 1, 1) - 1
-    grid = torch.stack([x, y], dim=-1)
-    return functional.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def linear_clip(first: Tensor, flow: Tensor, change: Tensor) -> Tensor:
-    """A first frame moved with constant flow, plus a change: (clip, frame, channel, h, w), the first
-    included.
-
-    Parameters
-    ----------
-    first : Tensor of shape (clip, channel, h, w)
-    flow : Tensor of shape (clip, 2, cell, cell)
-        Latent pixels a frame, on a coarse grid.
-    change : Tensor of shape (clip, frame - 1, channel, h, w)
-    """
-    clips, later = change.shape[:2]
-    fine = functional.interpolate(flow, first.shape[-2:], mode="bilinear", align_corners=False)
-    factors = torch.arange(1, later + 1, device=first.device, dtype=first.dtype)[:, None, None, None]
-    paths = (fine[:, None] * factors).flatten(0, 1)
-    sources = first[:, None].expand(-1, later, -1, -1, -1).flatten(0, 1)
-    return torch.cat([first[:, None], warp(sources, paths).unflatten(0, (clips, later)) + change], dim=1)
-
-
-def latent_flow(latents: Tensor, cells: int, damping: float = 0.1) -> Tensor:
-    """Mean flow of clips on a coarse grid, by least squares on the brightness constancy of all channels.
-
-    In each cell the velocity v minimises sum (dz/dt + v . grad z)^2 + d |v|^2 over the pixels (weighted by a
-    tent about the cell's centre), channels and transitions; d = ``damping`` times the mean squared gradient.
-
-    Parameters
-    ----------
-    latents : Tensor of shape (clip, frame, channel, h, w)
-    cells : int
-    damping : float
-
-    Returns
-    -------
-    Tensor of shape (clip, 2, cell, cell)
-        (x, y) in latent pixels a frame, y pointing down.
-
-    References
-    ----------
-    Lucas & Kanade (1981), "An iterative image registration technique", IJCAI.
-    """
-    middle = (latents[:, 1:] + latents[:, :-1]) / 2
-    change = latents.diff(dim=1)
-    down, right = torch.gradient(middle, dim=(3, 4))
-    products = [right * right, right * down, down * down, right * change, down * change]
-    pixel = torch.stack([p.sum((1, 2)) for p in products], dim=1)  # (clip, 5, h, w)
-    weights = functional.interpolate(
-        torch.eye(cells * cells, device=latents.device, dtype=latents.dtype).unflatten(1, (cells, cells))[
-            None
-        ],
-        latents.shape[-2:],
-        mode="bilinear",
-        align_corners=False,
-    )[0]  # (cell, h, w)
-    xx, xy, yy, xt, yt = torch.einsum("bphw,chw->pbc", pixel, weights)
-    extra = damping * (xx + yy).mean(1, keepdim=True) + torch.finfo(latents.dtype).tiny
-    xx, yy = xx + extra, yy + extra
-    determinant = xx * yy - xy * xy
-    x = (xy * yt - yy * xt) / determinant
-    y = (xy * xt - xx * yt) / determinant
-    return torch.stack([x, y], dim=1).unflatten(2, (cells, cells))
-
-
-def choose_gains(
-    first: Tensor,
-    flow: Tensor,
-    change: Tensor,
-    latents: Tensor,
-    flow_gains: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
-    change_gains: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-) -> Tensor:
-    """Gains of the flow and of the change with the least squared error over clips.
-
-    Parameters
-    ----------
-    first, flow, change : Tensors
-        As in `linear_clip`, decoded with each clip's movie left out.
-    latents : Tensor of shape (clip, frame, channel, h, w)
-        The truth.
-
-    Returns
-    -------
-    Tensor of shape (2,)
-    """
-    nothing = torch.zeros_like(change)
-    best, chosen = math.inf, (0.0, 0.0)
-    for flow_gain in flow_gains:
-        moved = linear_clip(first, flow * flow_gain, nothing)[:, 1:]
-        for change_gain in change_gains:
-            error = float((moved + change_gain * change - latents[:, 1:]).square().mean())
-            if error < best:
-                best, chosen = error, (flow_gain, change_gain)
-    return torch.tensor(chosen, device=latents.device, dtype=latents.dtype)

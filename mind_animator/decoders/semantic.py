@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mind_animator.config.decoders import SemanticConfig
+from mind_animator.decoders.augment import pick_copies
 from mind_animator.decoders.layers import Decoder, Residual, initialise, repeat_subjects
 
 
@@ -84,22 +85,39 @@ class SemanticDecoder(Decoder):
         Parameters
         ----------
         batch : mapping
-            Inputs, and ``clip_text, clip_image`` (clip, embedding), ``condition`` (clip, condition).
+            Inputs, and ``clip_text, clip_image`` (clip, embedding), ``condition`` (clip, condition); in training
+            with augmented captions also ``clip_text_copies`` and ``condition_copies`` (clip, copy, ...), with
+            cropped images ``clip_image_crops`` (clip, crop, embedding).
         variances : mapping
             What each squared error is divided by: ``clip_text``, ``condition``.
         """
         settings = self.settings
         inputs = self.batch_inputs(batch, draw, epoch)
         embedding, condition = self(inputs)
-        text, wanted = (repeat_subjects(batch[name], inputs) for name in ("clip_text", "condition"))
+        targets = self.targets(batch, draw)
+        text, wanted = (repeat_subjects(targets[name], inputs) for name in ("clip_text", "condition"))
         loss = functional.mse_loss(embedding, text) / variances["clip_text"]
         if settings.contrast:
-            same = torch.arange(len(batch["clip_text"]), device=inputs.device)
-            for target in (batch["clip_text"], batch["clip_image"]):
+            same = torch.arange(len(targets["clip_text"]), device=inputs.device)
+            for target in (targets["clip_text"], targets["clip_image"]):
                 for own in embedding.split(len(target)):  # clips of one subject are each other's negatives
                     share = len(target) / len(embedding)
                     loss = loss + settings.contrast / 2 * share * info_nce(own, target, self.log_scale, same)
         return loss + settings.condition * functional.mse_loss(condition, wanted) / variances["condition"]
+
+    def targets(self, batch: Mapping[str, Tensor], draw: torch.Generator | None) -> dict[str, Tensor]:
+        """What a batch is aimed at: in training, where settings ask for it, clips' own or augmented copies."""
+        targets = {name: batch[name] for name in ("clip_text", "clip_image", "condition")}
+        groups = []  # targets of one augmented copy go together
+        if self.settings.augmented_captions:
+            groups.append({"clip_text": "clip_text_copies", "condition": "condition_copies"})
+        if self.settings.cropped_images:
+            groups.append({"clip_image": "clip_image_crops"})
+        for group in groups if draw is not None else ():
+            clips, copies = batch[next(iter(group.values()))].shape[:2]
+            choice = torch.randint(copies + 1, (clips,), generator=draw, device=draw.device)
+            targets |= {name: pick_copies(batch[name], batch[own], choice) for name, own in group.items()}
+        return targets
 
 
 def info_nce(first: Tensor, second: Tensor, log_scale: Tensor, same: Tensor) -> Tensor:

@@ -10,20 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mind_animator.config.decoders import CONFIGS, DecoderConfig, MotionConfig, SemanticConfig
+from mind_animator.config.decoders import (
+    CONFIGS,
+    DecoderConfig,
+    MotionConfig,
+    SemanticConfig,
+    needed_targets,
+)
 from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.flow import choose_gains, moving_flow, moving_part
 from mind_animator.decoders.layers import Decoder, fit_linear_path
-from mind_animator.decoders.motion import MotionDecoder, causal_mask, choose_gains, latent_flow
+from mind_animator.decoders.motion import MotionDecoder, causal_mask
 from mind_animator.decoders.semantic import SemanticDecoder
 from mind_animator.decoders.structure import StructureDecoder
 from mind_animator.errors import InputError
 
-# Arrays of the feature files that each decoder aims at.
-NEEDED = {
-    "semantic": ("clip_text", "clip_image", "condition"),
-    "structure": ("latents",),
-    "motion": ("latents",),
-}
+# Quantiles over pixels and clips between which the decoded part that moves rises from 0 to 1.
+PART_RANGE = (0.5, 0.85)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def train_decoder(
     responses : sequence of ndarray of shape (clip, voxel), float32
         One a subject, over the same clips.
     targets : mapping of name to ndarray, first axis = clip
-        ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token, width); or ``latents``
-        (clip, frame, channel, h, w).
+        Those of `needed_targets`: ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token,
+        width), with augmentation their copies (clip, copy, ...); or ``latents`` (clip, frame, channel, h, w).
     movies : sequence of str of length clip
     seed, device, state, stamp, logs
         See `mind_animator.decoders.fit.fit`.
@@ -99,11 +102,11 @@ def train_decoder(
     InputError
         If arrays do not fit each other or hold values that are not finite.
     """
-    _check(decoder, responses, targets, movies)
+    _check(needed_targets(decoder, settings), responses, targets, movies)
     voxels = [torch.from_numpy(np.ascontiguousarray(r, np.float32)).to(device) for r in responses]
     wanted = {
         name: torch.from_numpy(np.ascontiguousarray(targets[name], np.float32)).to(device)
-        for name in NEEDED[decoder]
+        for name in needed_targets(decoder, settings)
     }
     rows, validation = split_clips(movies, settings.validation, seed)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
@@ -114,7 +117,7 @@ def train_decoder(
             "embedding": wanted["clip_text"].shape[1],
             "condition": list(wanted["condition"].shape[1:]),
         }
-        data |= {name: wanted[name].flatten(1) for name in NEEDED["semantic"]}
+        data |= {n: w.flatten(2 if n.endswith(("_copies", "_crops")) else 1) for n, w in wanted.items()}
         linear = {"text": "clip_text", "image": "clip_image", "condition": "condition"}
         linear = {name: data[array] for name, array in linear.items()}
     else:
@@ -129,7 +132,8 @@ def train_decoder(
             if settings.linear is not None:
                 linear |= {
                     "change": (latents[:, 1:] - latents[:, :1]).flatten(1),
-                    "flow": latent_flow(latents, settings.cells).flatten(1),
+                    "flow": moving_flow(latents, settings.cells).flatten(1),
+                    "part": moving_part(latents).flatten(1),
                 }
     if settings.linear is not None:
         path, scores = fit_linear_path(voxels, linear, movies, settings.linear)
@@ -203,7 +207,7 @@ def decode(
     -------
     tuple of ndarray, float32
         Semantic: f (clip, embedding) and the flat condition; structure: the flat first frame; motion: latents
-        (clip, frame, channel, h, w), the first frame included.
+        (clip, frame, channel, h, w), the first frame included, and with a linear path the flow (clip, 2, h, w).
     """
     network.to(device)
     responses = np.ascontiguousarray(responses, np.float32)
@@ -215,6 +219,7 @@ def decode(
         if isinstance(network, MotionDecoder):
             frames = torch.from_numpy(np.ascontiguousarray(first[rows], np.float32)).to(device)
             parts = (network.generate(inputs, frames),)
+            parts += (network.decoded_flow(inputs),) if network.path else ()
         else:
             parts = network(inputs)
             parts = parts if isinstance(parts, tuple) else (parts,)
@@ -222,7 +227,7 @@ def decode(
     return tuple(np.concatenate(part) for part in zip(*out, strict=True))
 
 
-def _check(decoder, responses, targets, movies) -> None:
+def _check(names, responses, targets, movies) -> None:
     for subject, own in enumerate(responses):
         if own.ndim != 2 or len(own) != len(movies):
             raise InputError(
@@ -234,7 +239,7 @@ def _check(decoder, responses, targets, movies) -> None:
                 f"Expected finite responses, got {own[row, column]} at training clip {row}, voxel {column} "
                 f"(subject {subject + 1})."
             )
-    for name in NEEDED[decoder]:
+    for name in names:
         if len(targets[name]) != len(movies):
             raise InputError(
                 f"Expected {len(movies)} clips in the target '{name}', got {len(targets[name])}."
@@ -253,18 +258,23 @@ def _motion_data(network, data, rows, generator) -> dict[str, Tensor]:
         extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
         motion = [network.decoded_motion(own[rows]) for own in scores]
         flow, change = (torch.cat(parts) for parts in zip(*motion, strict=True))
-        grid = {}
-        if settings.full_speed:
-            power = latent_flow(latents[rows], settings.cells).square().mean()
-            grid["flow_gains"] = [float((power / flow.square().mean()).sqrt())]
         wanted = latents[rows].repeat(len(scores), 1, 1, 1, 1)
-        network.gains.copy_(
-            choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted, **grid)
-        )
+        network.gains.copy_(choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted))
+        if settings.full_speed:
+            true = moving_flow(latents[rows], settings.cells).square().mean()
+            network.speed.copy_((true / flow.square().mean()).sqrt())
+        part = torch.cat([network.path.target(own[rows], "part") for own in scores]).flatten()
+        network.part_range.copy_(_quantiles(part, PART_RANGE))
     if settings.mask_drawn == "once":
         mask = causal_mask(1, network.latent[0] - 1, settings.mask_kept, generator, "cpu")
         extra["mask"] = mask.expand(len(latents), -1, -1)
     return extra
+
+
+def _quantiles(values: Tensor, shares: Sequence[float]) -> Tensor:
+    """Order statistics; torch.quantile refuses more than 16 million values."""
+    ordered = values.sort().values
+    return ordered[[round(share * (len(ordered) - 1)) for share in shares]]
 
 
 def _loss(settings: DecoderConfig, data: Mapping[str, Tensor], rows: np.ndarray):

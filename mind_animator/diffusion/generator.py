@@ -156,6 +156,7 @@ def reconstruct_batch(
     Returns
     -------
     Tensor of shape (clip, frame, channel, h, w), float32, on the CPU
+        One frame with ``motion: warped``.
     """
     device, schedule = generator.device, generator.schedule
     tokens = condition.shape[1] + 1
@@ -195,7 +196,7 @@ def reconstruct_batch(
 
 def drawn_latents(latents: Tensor, settings: ReconstructionConfig | InversionConfig) -> Tensor:
     """What the generator draws of latents (clip, frame, ...): every frame, or the mean as a clip of one frame."""
-    return latents.float().mean(dim=1, keepdim=True) if settings.motion == "added" else latents
+    return latents if settings.motion == "sampled" else latents.float().mean(dim=1, keepdim=True)
 
 
 def start_latents(

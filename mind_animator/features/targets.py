@@ -1,33 +1,63 @@
 """What the decoders aim at, clip by clip: embeddings, text condition, latents."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from mind_animator.config.features import FeaturesConfig
+from mind_animator.features.augment import augment_caption, random_crop, read_synonyms
 from mind_animator.models.embed import embed_pictures, embed_texts, encode_prompts
 from mind_animator.models.latents import encode_latents
 from mind_animator.models.load import Clip, TextEncoder
 
 
 def text_targets(
-    clip: Clip, encoder: TextEncoder, captions: Sequence[str], settings: FeaturesConfig
+    clip: Clip,
+    encoder: TextEncoder,
+    captions: Mapping[str, str],
+    settings: FeaturesConfig,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Targets that captions give.
+
+    Parameters
+    ----------
+    captions : mapping of clip to its caption
+    settings : FeaturesConfig
+    seed : int
+        Of augmented captions, together with the clip's name.
 
     Returns
     -------
     dict
         ``clip_text`` (clip, dim): CLIP's text embedding, not normalised. ``condition`` (clip, tokens - 1,
-        width): the text condition less BOS. float32.
+        width): the text condition less BOS. With ``caption_copies`` also ``clip_text_copies`` (clip, copy,
+        dim) and ``condition_copies`` (clip, copy, tokens - 1, width) of augmented captions. float32.
     """
-    condition = encode_prompts(encoder, captions, settings.tokens, settings.batch)
-    return {
-        "clip_text": embed_texts(clip, captions, settings.batch).numpy(),
-        "condition": condition[:, 1:].numpy(),
-    }
+
+    def embed(texts: Sequence[str]) -> dict[str, np.ndarray]:
+        condition = encode_prompts(encoder, texts, settings.tokens, settings.batch)
+        return {
+            "clip_text": embed_texts(clip, texts, settings.batch).numpy(),
+            "condition": condition[:, 1:].numpy(),
+        }
+
+    targets = embed(list(captions.values()))
+    if settings.caption_copies:
+        synonyms = read_synonyms(settings.synonyms)
+        draws = {name: _own_generator(seed, name, "captions") for name in captions}
+        texts = [
+            augment_caption(caption, draws[name], synonyms)
+            for name, caption in captions.items()
+            for _ in range(settings.caption_copies)
+        ]
+        targets |= {
+            f"{name}_copies": array.reshape(len(captions), settings.caption_copies, *array.shape[1:])
+            for name, array in embed(texts).items()
+        }
+    return targets
 
 
 def image_targets(
@@ -44,13 +74,14 @@ def image_targets(
     clips : iterable of (name, frames (frame, height, width, 3) uint8)
     settings : FeaturesConfig
     seed : int
-        With ``latents: sample``, seeds each clip's own noise together with its name.
+        With ``latents: sample`` and with ``crops``, seeds each clip's own draws together with its name.
 
     Yields
     ------
     name : str
     targets : dict
-        ``clip_image`` (dim,), ``latents`` (frame, channel, h, w); float32.
+        ``clip_image`` (dim,), ``latents`` (frame, channel, h, w); with ``crops`` also ``clip_image_crops``
+        (crop, dim) of random crops of the clip's frame (the middle one with ``image: mean``). float32.
     """
     group: list[tuple[str, np.ndarray]] = []
     for name, frames in clips:
@@ -75,9 +106,19 @@ def _group_targets(
     frames = np.stack([frames for _, frames in group])
     generators = [clip_generator(seed, name) for name in names] if settings.latents == "sample" else None
     latents = encode_latents(vae, frames, settings.batch, generators).numpy()
-    embeddings = _image_embeddings(clip, frames, settings)
+    targets = {"clip_image": _image_embeddings(clip, frames, settings), "latents": latents}
+    if settings.crops:
+        shown = frames[:, _image_frame(settings, frames.shape[1])]
+        draws = [_own_generator(seed, name, "crops") for name in names]
+        crops = [
+            random_crop(frame, draw)
+            for frame, draw in zip(shown, draws, strict=True)
+            for _ in range(settings.crops)
+        ]
+        found = embed_pictures(clip, np.stack(crops), settings.batch).unflatten(0, (len(names), -1))
+        targets["clip_image_crops"] = found.numpy()
     for row, name in enumerate(names):
-        yield name, {"clip_image": embeddings[row], "latents": latents[row]}
+        yield name, {target: array[row] for target, array in targets.items()}
 
 
 def _image_embeddings(clip: Clip, frames: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
@@ -86,5 +127,15 @@ def _image_embeddings(clip: Clip, frames: np.ndarray, settings: FeaturesConfig) 
         every = embed_pictures(clip, frames.reshape(-1, *frames.shape[2:]), settings.batch)
         every = torch.nn.functional.normalize(every, dim=1).unflatten(0, (n_clips, n_frames))
         return every.mean(dim=1).numpy()
-    chosen = frames[:, 0 if settings.image == "first" else n_frames // 2]
+    chosen = frames[:, _image_frame(settings, n_frames)]
     return embed_pictures(clip, chosen, max(1, settings.batch // n_frames)).numpy()
+
+
+def _image_frame(settings: FeaturesConfig, frames: int) -> int:
+    return 0 if settings.image == "first" else frames // 2
+
+
+def _own_generator(seed: int, clip: str, purpose: str) -> np.random.Generator:
+    """Draws that depend on the seed, the clip's name and their purpose alone."""
+    digest = hashlib.sha256(f"{seed}/{clip}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from mind_animator.config.base import Strict, explain
+from mind_animator.config.decoders import TARGETS
+from mind_animator.config.features import FeaturesConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 
@@ -23,12 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 DECODERS = ("semantic", "structure", "motion")
-# Arrays of the feature files that a decoder aims at, and the kind of file (text, image) that holds them.
-TARGETS: dict[str, dict[str, str]] = {
-    "semantic": {"clip_text": "text", "condition": "text", "clip_image": "image"},
-    "structure": {"latents": "image"},
-    "motion": {"latents": "image"},
-}
 # The subject wildcard of weights that all subjects share.
 POOLED = "pooled"
 
@@ -157,6 +153,11 @@ class Method(ABC):
         return self.options.model_dump_json()
 
     @classmethod
+    def targets(cls, decoder: str, settings: str) -> dict[str, str]:
+        """Arrays that training a decoder reads -> the kind of feature file (text, image) that holds them."""
+        return TARGETS[decoder]
+
+    @classmethod
     def train(
         cls,
         decoder: str,
@@ -184,7 +185,7 @@ class Method(ABC):
         seed: int,
         device: str = "cpu",
     ) -> "dict[str, np.ndarray]":
-        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``.
+        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``, and ``flow`` if any.
 
         ``subject_index`` names, for decoders with pooled weights, the input layer of this subject.
         """
@@ -224,6 +225,27 @@ class Method(ABC):
         the whole list in its order, so that a permutation does not depend on the sharding.
         """
         raise NotImplementedError(f"{cls.kind} reconstructs from predictions")
+
+
+# Augmented targets -> how many of them the features must hold.
+_AUGMENTED = {
+    "clip_text_copies": "caption_copies",
+    "condition_copies": "caption_copies",
+    "clip_image_crops": "crops",
+}
+
+
+def check_features(methods: Mapping[str, Method], features: FeaturesConfig) -> None:
+    """`InputError` where a method trains on augmented targets that the features will not hold."""
+    for name, method in methods.items():
+        for decoder in method.trains:
+            for target in method.targets(decoder, method.training_settings(decoder)):
+                key = _AUGMENTED.get(target)
+                if key and not getattr(features, key):
+                    raise InputError(
+                        f"Expected 'features.{key}' of at least 1, since methods.{name} trains its {decoder} "
+                        f"decoder on {target}, got 0."
+                    )
 
 
 def available() -> list[str]:

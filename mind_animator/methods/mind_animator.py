@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mind_animator.config.base import Strict
-from mind_animator.config.decoders import Decoder, Preset, decoder_settings
+from mind_animator.config.decoders import CONFIGS, Decoder, Preset, decoder_settings, needed_targets
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Mean targets of the training clips, kept beside the weights: what is left where a decoder is left out.
 _MEANS = {"semantic": ("clip_text", "condition"), "structure": ("latents",), "motion": ()}
-# First frames that the motion decoder is made to move for its map.
+# First frames that a motion decoder without a linear path is made to move for its map.
 PROBES = 4
 
 
@@ -151,6 +151,11 @@ class MindAnimator(Method):
         return Prediction(**given).model_dump_json()
 
     @classmethod
+    def targets(cls, decoder: str, settings: str) -> dict[str, str]:
+        chosen = Training.model_validate_json(settings)
+        return needed_targets(decoder, CONFIGS[decoder].model_validate(chosen.decoder))
+
+    @classmethod
     def train(
         cls,
         decoder: str,
@@ -165,7 +170,6 @@ class MindAnimator(Method):
     ) -> Trained:
         import numpy as np
 
-        from mind_animator.config.decoders import CONFIGS
         from mind_animator.decoders.train import train_decoder
 
         chosen = Training.model_validate_json(settings)
@@ -226,7 +230,8 @@ class MindAnimator(Method):
             out["structure"] = np.repeat(means["structure"]["latents"][:1], clips, axis=0)
         else:
             out["structure"] = run("structure")[0].reshape(clips, *latent)
-        (out["latents"],) = run("motion", first=out["structure"])
+        # the flow only where the network decodes one
+        out |= dict(zip(("latents", "flow"), run("motion", first=out["structure"]), strict=False))
         return out
 
     @classmethod
@@ -240,16 +245,16 @@ class MindAnimator(Method):
         seed: int,
         device: str = "cpu",
     ) -> "dict[str, np.ndarray]":
-        """Embedding; first frame; flow of the latents that the motion decoder makes of fixed first frames.
+        """Embedding; first frame; velocity that the motion decoder's linear path decodes.
 
-        Every clip's responses move the same `PROBES` first frames (decoded ones, drawn with the seed); the
-        flow is on a grid of 2 x 2 cells, averaged over them. So structure can enter only through what the
-        motion decoder itself reads.
+        A motion decoder without a linear path moves `PROBES` fixed first frames (decoded ones, drawn with the
+        seed) by every clip's responses; its readout is the flow of these latents on 2 x 2 cells, averaged. So
+        structure can enter only through what the motion decoder itself reads.
         """
         import numpy as np
         import torch
 
-        from mind_animator.decoders.motion import latent_flow
+        from mind_animator.decoders.flow import moving_flow
         from mind_animator.decoders.train import decode
 
         index = dict(subject_index or {})
@@ -258,6 +263,11 @@ class MindAnimator(Method):
             decoder: decode(networks[decoder][0], responses, subject=index.get(decoder, 0), device=device)[0]
             for decoder in ("semantic", "structure")
         }
+        network, subject = networks["motion"][0], index.get("motion", 0)
+        if network.path:
+            with torch.no_grad():
+                inputs = network.to(device).inputs(torch.from_numpy(responses).float().to(device), subject)
+                return {**plain, "motion": network.decoded_motion(inputs)[0].cpu().numpy()}
         latent = networks["structure"][1]["latents"].shape[1:]
         probes = np.random.default_rng([seed, 4]).choice(
             len(responses), PROBES, replace=len(responses) < PROBES
@@ -265,10 +275,8 @@ class MindAnimator(Method):
         flow = 0.0
         for probe in plain["structure"].reshape(-1, *latent)[probes]:
             first = np.broadcast_to(probe, (len(responses), *latent))
-            (latents,) = decode(
-                networks["motion"][0], responses, subject=index.get("motion", 0), first=first, device=device
-            )
-            flow = flow + latent_flow(torch.from_numpy(latents), cells=2).numpy() / PROBES
+            (latents,) = decode(network, responses, subject=subject, first=first, device=device)
+            flow = flow + moving_flow(torch.from_numpy(latents), cells=2).numpy() / PROBES
         return {**plain, "motion": flow}
 
 

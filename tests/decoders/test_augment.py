@@ -1,10 +1,12 @@
-"""Augmentation: shares, nested zeros, seeded captions, inputs untouched."""
+"""Augmentation: shares, nested zeros, augmented targets in training alone."""
 
 import numpy as np
 import pytest
 import torch
 
-from mind_animator.decoders.augment import augment_caption, sparsify, sparsify_accumulated
+from mind_animator.config.decoders import decoder_settings
+from mind_animator.decoders.augment import pick_copies, sparsify, sparsify_accumulated
+from mind_animator.decoders.semantic import SemanticDecoder
 
 
 def test_sparsification_zeroes_its_share_anew_each_time():
@@ -29,24 +31,45 @@ def test_accumulated_sparsification_leaves_what_the_released_code_leaves(epoch, 
     assert bool((sparsify_accumulated(responses, lifetimes, share, epoch) <= earlier).all())
 
 
-def test_captions_are_changed_by_their_own_generator():
-    synonyms = {"horse": ["pony"], "beach": ["shore"]}
-    caption = "a horse on a beach"
-    first = augment_caption(caption, np.random.default_rng(3), synonyms)
-    assert first == augment_caption(caption, np.random.default_rng(3), synonyms)
-    words = {"a", "horse", "pony", "on", "beach", "shore"}
-    outcomes = {augment_caption(caption, np.random.default_rng(seed), synonyms) for seed in range(50)}
-    assert len(outcomes) > 20 and all(set(text.split()) <= words for text in outcomes)
+def test_a_copy_or_the_clips_own():
+    own = torch.arange(4.0)[:, None]
+    copies = own[:, None] + torch.tensor([10.0, 20.0])[:, None]
+    picked = pick_copies(own, copies, torch.tensor([0, 1, 2, 0]))
+    assert picked.flatten().tolist() == [0.0, 11.0, 22.0, 3.0]
 
 
-def test_each_change_alone():
-    draw = np.random.default_rng
-    none = {"synonym": 0.0, "insert": 0.0, "swap": 0.0, "delete": 0.0}
-    synonyms = {"horse": ["pony"]}
-    assert augment_caption("a horse runs", draw(0), synonyms, **none) == "a horse runs"
-    assert augment_caption("a Horse, runs", draw(0), synonyms, **{**none, "synonym": 1.0}) == "a pony runs"
-    assert sorted(augment_caption("b a c", draw(0), {}, **{**none, "swap": 1.0}).split()) == ["a", "b", "c"]
-    assert augment_caption("one two three", draw(0), {}, **{**none, "delete": 1.0}) in ("one", "two", "three")
-    inserted = augment_caption("a horse", draw(0), synonyms, **{**none, "insert": 1.0}).split()
-    assert sorted(inserted) == ["a", "horse", "pony"]
-    assert augment_caption("", draw(0), synonyms) == ""
+def test_training_aims_at_augmented_targets_and_validation_at_the_own():
+    """Captions and crops are drawn apart; a caption's two targets are of one copy; each is equally likely."""
+    settings = decoder_settings("semantic", "paper", {})
+    assert settings.augmented_captions and settings.cropped_images
+    network = SemanticDecoder(settings.model_copy(update={"width": 4, "head": (4,)}), [3], 4, 6)
+    clips = 3000
+    batch = {
+        "clip_text": torch.zeros(clips, 4),
+        "condition": torch.zeros(clips, 6),
+        "clip_image": torch.zeros(clips, 4),
+    }
+    ramp = torch.tensor([1.0, 2.0])[:, None]
+    batch["clip_text_copies"] = ramp.expand(clips, 2, 4)
+    batch["condition_copies"] = ramp.expand(clips, 2, 6)
+    batch["clip_image_crops"] = ramp[:1].expand(clips, 1, 4)
+    found = network.targets(batch, torch.Generator().manual_seed(0))
+    assert bool((found["clip_text"][:, 0] == found["condition"][:, 0]).all())
+    for name, count in (("clip_text", 3), ("clip_image", 2)):
+        for copy in range(count):
+            share = float((found[name][:, 0] == copy).float().mean())
+            assert abs(share - 1 / count) < 4 * np.sqrt((1 / count) * (1 - 1 / count) / clips)
+    assert not np.array_equal(found["clip_text"][:, 0] > 0, found["clip_image"][:, 0] > 0)
+    assert not any(bool(target.any()) for target in network.targets(batch, None).values())
+    plain = SemanticDecoder(
+        decoder_settings(
+            "semantic",
+            "paper",
+            {"augmented_captions": False, "cropped_images": False, "width": 4, "head": (4,)},
+        ),
+        [3],
+        4,
+        6,
+    )
+    still = plain.targets(batch, torch.Generator().manual_seed(0))
+    assert not any(bool(target.any()) for target in still.values())

@@ -18,7 +18,9 @@ from mind_animator.errors import InputError
 OVERFIT = {"epochs": 150, "schedule": "constant", "learning_rate": 5e-3, "l1": 0.0, "keep": "last"}
 PLAIN = {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"share": 0.0}, "optimisation": OVERFIT}
 NETWORKS = {
-    "semantic": {"width": 64, "head": [64], "contrast": 0.0},
+    "semantic": {
+        "width": 64, "head": [64], "contrast": 0.0, "augmented_captions": False, "cropped_images": False,
+    },
     "structure": {"width": 64},
     "motion": {
         "width": 64, "token_width": 96, "heads": 4, "head_width": 24, "hidden": 192, "patch": 4,

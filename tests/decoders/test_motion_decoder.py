@@ -6,16 +6,8 @@ import torch
 from moving_blobs import make_blobs
 
 from mind_animator.config.decoders import MotionConfig, decoder_settings
-from mind_animator.decoders.motion import (
-    MotionDecoder,
-    causal_mask,
-    choose_gains,
-    fold_patches,
-    latent_flow,
-    linear_clip,
-    unfold_patches,
-    warp,
-)
+from mind_animator.decoders.flow import choose_gains, linear_clip
+from mind_animator.decoders.motion import MotionDecoder, causal_mask, fold_patches, unfold_patches
 
 LATENT = (5, 4, 8, 8)
 SMALL = {
@@ -27,7 +19,7 @@ SMALL = {
     "patch": 4,
     "fmri_tokens": 3,
 }
-SIZES = {"first": (6, 256), "change": (6, 1024), "flow": (8, 8)}
+SIZES = {"first": (6, 256), "change": (6, 1024), "flow": (2, 2), "part": (6, 64)}
 
 
 def _network(preset, **overrides):
@@ -129,28 +121,6 @@ def test_patches_fold_and_unfold():
     np.testing.assert_array_equal(unfold_patches(patches, (2, 4, 6), 2), frames)
     with pytest.raises(ValueError, match=r"Expected latents of a multiple of patch 3, got 8 x 8\."):
         MotionDecoder(MotionConfig(**{**SMALL, "patch": 3}), [10], LATENT)
-
-
-def test_warp_by_whole_pixels_is_a_shift():
-    frames = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 6, 7)))
-    flow = torch.zeros(2, 2, 6, 7, dtype=frames.dtype)
-    flow[0, 0], flow[1, 1] = 2, -1  # right by two; up by one
-    moved = warp(frames, flow)
-    np.testing.assert_allclose(moved[0, :, :, 2:], frames[0, :, :, :-2], atol=1e-12)
-    np.testing.assert_allclose(moved[0, :, :, 0], frames[0, :, :, 0], atol=1e-12)  # edges repeated
-    np.testing.assert_allclose(moved[1, :, :-1], frames[1, :, 1:], atol=1e-12)
-
-
-def test_latent_flow_finds_the_velocity_of_blobs():
-    world = make_blobs(movies=2, clips=60)
-    flow = latent_flow(torch.from_numpy(world.latents), 1)[:, :, 0, 0].numpy()
-    # differences over a whole pixel and the damping shrink the speed; the direction stays
-    cosine = (flow * world.velocity).sum(1) / np.linalg.norm(flow, axis=1) / 0.6
-    assert cosine.mean() > 0.97
-    slope = (flow * world.velocity).sum() / np.square(world.velocity).sum()
-    assert 0.6 < slope < 1.1
-    still = torch.from_numpy(np.repeat(world.latents[:, :1], 4, axis=1))
-    np.testing.assert_array_equal(latent_flow(still, 2), np.zeros((120, 2, 2, 2)))
 
 
 def test_gains_are_the_best_of_the_grid():

@@ -27,7 +27,9 @@ def test_every_preset_builds_at_full_size(preset, decoder):
     if settings.linear:
         widths = {"text": 512, "image": 512, "condition": 14592}
         if decoder != "semantic":
-            widths = {"first": 16384} | ({"change": 7 * 16384, "flow": 8} if decoder == "motion" else {})
+            widths = {"first": 16384} | (
+                {"change": 7 * 16384, "flow": 2, "part": 4096} if decoder == "motion" else {}
+            )
         sizes = {name: (min(1024, width), width) for name, width in widths.items()}
     with torch.device("meta"):
         network = build(decoder, settings, FULL | {"sizes": sizes})

@@ -119,9 +119,11 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
             "--captions", *[str(tmp_path / f"{file}.tsv") for file in files],
             "--skip", str(skip), "--count", str(count), "--clip", str(random_models / "clip"),
             "--stable-diffusion", str(random_models / "sd"), "--lock", "none.json",
-            "--settings", json.dumps(settings), "--features", str(tmp_path / out),
+            "--settings", json.dumps(settings), "--seed", "3", "--features", str(tmp_path / out),
         ])  # fmt: skip
-        return read_arrays(tmp_path / out, ["clip_text", "condition"])
+        names = ["clip_text", "condition"]
+        names += ["clip_text_copies", "condition_copies"] if settings.get("caption_copies") else []
+        return read_arrays(tmp_path / out, names)
 
     clips, whole = run("whole.h5", "ab", 0, 7, {"batch": 4})
     names, part = run("part.h5", "ab", 2, 4, {"batch": 4})
@@ -135,3 +137,28 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     assert run("short.h5", "a", 0, 4, {"batch": 4, "tokens": 7})[1]["condition"].shape == (4, 6, 128)
     with pytest.raises(InputError, match=r"Expected 9 captions in .*b.tsv, got 7"):
         run("none.h5", "ab", 3, 6, {})
+    # augmented captions: of the same clips whatever the shard, none of them the clips' own targets
+    _, copies = run("copies.h5", "ab", 0, 7, {"batch": 4, "caption_copies": 2})
+    _, some = run("some.h5", "b", 1, 2, {"batch": 4, "caption_copies": 2})
+    assert copies["clip_text_copies"].shape == (7, 2, 64) and copies["condition_copies"].shape == (
+        7,
+        2,
+        19,
+        128,
+    )
+    for name in copies:
+        assert np.array_equal(copies[name][5:7], some[name]), name
+    assert np.array_equal(copies["clip_text"], whole["clip_text"])
+    far = np.abs(copies["clip_text_copies"] - copies["clip_text"][:, None]).max(axis=2)
+    assert (far.max(axis=1) > 1e-3).sum() >= 5  # an empty or unlucky caption may stay as it is
+
+
+def test_crops_of_the_clips_frame(clip, vae, frames):
+    settings = FeaturesConfig(batch=8, crops=3)
+    found = dict(image_targets(clip, vae, zip(CLIPS, frames, strict=True), settings, 1))
+    alone = dict(image_targets(clip, vae, [(CLIPS[2], frames[2])], settings, 1))[CLIPS[2]]
+    assert alone["clip_image_crops"].shape == (3, alone["clip_image"].shape[0])
+    assert np.allclose(alone["clip_image_crops"], found[CLIPS[2]]["clip_image_crops"], atol=1e-5)
+    assert np.abs(alone["clip_image_crops"] - alone["clip_image"]).max(axis=1).min() > 1e-3
+    other = dict(image_targets(clip, vae, [(CLIPS[2], frames[2])], settings, 2))[CLIPS[2]]
+    assert not np.allclose(other["clip_image_crops"], alone["clip_image_crops"], atol=1e-3)
