@@ -19,12 +19,14 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/make_movie.py"),
             seed=DATASET.options.seed,
+            seconds=2 * DATASET.options.clips,
         message:
             "Drawing movie {wildcards.segment}"
         shell:
             "python -m workflow_scripts.make_movie"
             " --name {wildcards.segment}"
             " --seed {params.seed}"
+            " --duration {params.seconds}"
             " --movie {output.movie}"
             " --truth {output.truth}"
             " > {log} 2>&1"
@@ -54,6 +56,7 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/simulate_runs.py"),
             seed=DATASET.options.seed,
+            clips=DATASET.options.clips,
             noise=DATASET.options.noise,
         message:
             "Simulating subject {wildcards.number} ({wildcards.signal}) watching {wildcards.segment}"
@@ -62,6 +65,7 @@ if CONFIG.dataset.name == "demo":
             " --subject {wildcards.number}"
             " --movie {wildcards.segment}"
             " --seed {params.seed}"
+            " --clips {params.clips}"
             " --signal {wildcards.signal}"
             " --noise {params.noise}"
             " --runs {output.runs}"

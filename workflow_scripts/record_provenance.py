@@ -9,7 +9,7 @@ from pathlib import Path
 from mind_animator import __version__
 from mind_animator.artefacts.files import write_json
 from mind_animator.errors import run_command
-from mind_animator.provenance import code_digest, file_sha256, package_versions
+from mind_animator.provenance import ROOT, code_digest, file_sha256, package_versions
 
 PACKAGES = (
     "snakemake", "torch", "diffusers", "transformers", "numpy", "scipy", "pandas", "h5py", "nibabel", "nilearn",
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weights of local models")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    scripts = sorted(str(path) for path in Path("workflow_scripts").glob("*.py"))
+    scripts = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "workflow_scripts").glob("*.py"))
     write_json(
         arguments.output,
         {
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else "not a git checkout"
 
 
