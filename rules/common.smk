@@ -100,7 +100,7 @@ def clip_digest(wildcards):
 
 
 def pinned_model(name):
-    """What a rule tracks of a model: its revision in the lock file, or that it is a local folder."""
+    """What the DAG tracks of a model: its revision in the lock file, or that it is a local folder."""
     return identity(getattr(CONFIG.models, name), CONFIG.models.lock)
 
 
@@ -289,3 +289,82 @@ ARCHIVE_OF = {archive.file: archive.name for archive in DATASET.archives()}
 def pattern_of(names):
     """Wildcard pattern of just these names; matches nothing where there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+# Methods that are shown with videos: all but the floors, which are derived from others' frames.
+REPORTED = [
+    name
+    for name, method in METHODS.items()
+    if method.frames_from not in ("training", "method")
+]
+
+
+def labelled(label, pattern, **wildcards):
+    """Pairs ``label=file`` for a script, in the order of `expand`."""
+    labels, files = expand(label, **wildcards), expand(pattern, **wildcards)
+    return [f"{name}={file}" for name, file in zip(labels, files, strict=True)]
+
+
+def histories():
+    """Records of every decoder that some method trains."""
+    return {
+        f"{name}/{subject}/{decoder}": f"{R}/decoders/{name}/sub-{subject}/{decoder}.json"
+        for name, method in METHODS.items()
+        for subject in ([POOLED] if method.pooled else SUBJECTS)
+        for decoder in method.trains
+    }
+
+
+def explained():
+    """Methods whose decoders are drawn on the cortex, where the voxels have a place on it."""
+    return [
+        name
+        for name in REPORTED
+        if METHODS[name].kind == "mind_animator" and DATASET.areas_of == "fs_LR_32k"
+    ]
+
+
+def shown_videos():
+    """Pairs ``method/subject=shard`` of all videos that the page shows."""
+    return [
+        f"{method}/{subject}={shard}"
+        for method in REPORTED
+        for subject in SUBJECTS
+        for shard in reconstructions_of(method, subject)
+    ]
+
+
+def of_brain(pattern, methods=("mind_animator", "ridge")):
+    """Files of the demo's subjects whose brains hold one signal, methods within subjects."""
+    numbers = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
+    return lambda wildcards: [
+        pattern.format(
+            method=method, subject=DATASET.subject_with(number, wildcards.signal)
+        )
+        for number in numbers
+        for method in methods
+        if method in METHODS
+    ]
+
+
+def scale_of_plan():
+    """Sizes that the cost model follows."""
+    trained = {"semantic": 30, "structure": 75, "motion": 70}
+    return json.dumps(
+        {
+            "subjects": len(SUBJECTS),
+            "clips": len(CLIPS),
+            "train_clips": len(CLIPS) - len(TEST_CLIPS),
+            "test_clips": len(TEST_CLIPS),
+            "frames": CONFIG.stimuli.frames,
+            "size": CONFIG.stimuli.size,
+            "voxels": CONFIG.fmri.voxels.count or 5_000,
+            "vertices": 59_412,
+            "steps": CONFIG.reconstruction.steps,
+            "inversion_steps": CONFIG.reconstruction.inversion_steps,
+            "generators": sum(
+                m.reconstruction == "generator" for m in METHODS.values()
+            ),
+            "epochs": trained,
+        }
+    )

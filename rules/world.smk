@@ -85,20 +85,6 @@ if CONFIG.dataset.name == "demo":
             signal="full|no_motion|none",
 
     # The proof: brains that hold all, all but motion, or nothing, in one DAG with shared movies and features.
-    TRUTH_NUMBERS = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
-    TRUTH_METHODS = [name for name in ("mind_animator", "ridge") if name in METHODS]
-
-    def of_brain(pattern, methods=TRUTH_METHODS):
-        """Files of the subjects with one signal, methods within subjects."""
-        return lambda wildcards: [
-            pattern.format(
-                method=method,
-                subject=DATASET.subject_with(number, wildcards.signal),
-            )
-            for number in TRUTH_NUMBERS
-            for method in methods
-        ]
-
     rule test_brain:
         input:
             scores=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.parquet"),
