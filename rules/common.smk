@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from mind_animator.datasets.check import plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import POOLED, TARGETS
-from mind_animator.models.places import identity
-from mind_animator.provenance import ROOT, code_digest, fingerprint
+from mind_animator.models.places import identity, locate
+from mind_animator.provenance import ROOT, code_digest, ends_digest, fingerprint
 
 try:
     CONFIG = load_config(config)
@@ -69,11 +70,14 @@ def json_of(settings):
 
 
 def local_model(name):
-    """Weight files of a model that is a local folder: inputs, so that a rebuilt model reruns its users."""
-    place = Path(getattr(CONFIG.models, name))
-    return (
-        sorted(str(p) for p in place.rglob("*.safetensors")) if place.is_dir() else []
-    )
+    """Weight files of a model that is a local folder; `pinned_model` tracks them by content, not by time."""
+    folder = Path(getattr(CONFIG.models, name))
+    try:
+        found = locate(folder).files if folder.is_dir() else ()
+    except InputError as error:
+        raise WorkflowError(f"{error} (models.{name})")
+    endings = (".safetensors", ".bin", ".pth")
+    return ancient([str(folder / file) for file in found if file.endswith(endings)])
 
 
 # Networks on a CPU: two jobs of one thread are faster than one job of two.
@@ -100,8 +104,28 @@ def clip_digest(wildcards):
 
 
 def pinned_model(name):
-    """What the DAG tracks of a model: its revision in the lock file, or that it is a local folder."""
-    return identity(getattr(CONFIG.models, name), CONFIG.models.lock)
+    """What the DAG tracks of a model: its revision in the lock file, or a digest of a local folder's weights."""
+    place = getattr(CONFIG.models, name)
+    if Path(place).is_dir():
+        return ends_digest(local_model(name))
+    return identity(place, CONFIG.models.lock)
+
+
+def check_machine():
+    """Before the first job: the models that jobs name as inputs are there, and a GPU where this machine needs one."""
+    jobs = list(workflow.dag.needrun_jobs())
+    inputs = {name for job in jobs for name in job.rule.input.keys()}
+    for name in sorted(inputs.intersection(type(CONFIG.models).model_fields)):
+        try:
+            locate(getattr(CONFIG.models, name), CONFIG.models.lock, sums=False)
+        except InputError as error:
+            raise WorkflowError(f"{error} (models.{name})")
+    if workflow.local_exec and any(job.resources.get("gpu") for job in jobs):
+        question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        if subprocess.run([sys.executable, "-c", question]).returncode:
+            raise WorkflowError(
+                "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+            )
 
 
 def methods_by(reconstruction):

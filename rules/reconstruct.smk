@@ -4,7 +4,7 @@
 rule invert_latents:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         noise=f"{R}/inversions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
     log:
@@ -54,7 +54,7 @@ rule reconstruct_clips:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
         inversions=inverted_latents,
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
         video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
@@ -111,7 +111,7 @@ rule reconstruct_clips:
 rule decode_latents:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
         video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
