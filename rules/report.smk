@@ -39,12 +39,15 @@ rule record_provenance:
         mem_mb=1_000,
         runtime=10,
     params:
-        code=code_digest("workflow_scripts/record_provenance.py"),
+        code=code_digest("workflow_scripts/record_provenance.py", *ADAPTER_FILES),
         config=json_of(CONFIG),
+        dataset=DATASET_JSON,
     message:
         "Recording what made the results"
     shell:
-        "python -m workflow_scripts.record_provenance --config {params.config:q}"
+        "python -m workflow_scripts.record_provenance"
+        " --config {params.config:q}"
+        " --dataset {params.dataset:q}"
         " --weights {input.weights} --output {output.record}"
         " > {log} 2>&1"
 

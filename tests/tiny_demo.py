@@ -10,11 +10,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def write_tiny_demo(folder: Path, **changes: Any) -> Path:
+def write_tiny_demo(folder: Path, root: Path = ROOT, **changes: Any) -> Path:
     """Write the tiny demo's config into a folder, some sections' keys changed, and return its path."""
     values = yaml.safe_load((ROOT / "tests" / "tiny_demo.yaml").read_text())
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
-    values["models"] = {name: str(ROOT / place) for name, place in shipped.items()}
+    values["models"] = {name: str(root / place) for name, place in shipped.items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))
@@ -30,10 +30,10 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def snakemake_command(folder: Path, *arguments: str) -> list[str]:
-    """The command that runs the workflow in a folder that `write_tiny_demo` prepared."""
+def snakemake_command(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:
+    """The command that runs the workflow of a repository in a folder that `write_tiny_demo` prepared."""
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
         *(
             "--directory",
             str(folder),
@@ -46,8 +46,9 @@ def snakemake_command(folder: Path, *arguments: str) -> list[str]:
     ]
 
 
-def snakemake(folder: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, root: Path = ROOT, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
     """Run the workflow there to its end; the caller looks at the exit status."""
-    return subprocess.run(
-        snakemake_command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=timeout
-    )
+    command = snakemake_command(folder, *arguments, root=root)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
