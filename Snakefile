@@ -9,6 +9,10 @@ if not workflow.config_settings.configfiles:
 container: "docker://python:3.11-slim"
 
 
+onstart:
+    check_machine()
+
+
 include: "rules/common.smk"
 include: "rules/world.smk"
 include: "rules/download.smk"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from mind_animator.datasets.check import plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import POOLED, TARGETS, check_features
-from mind_animator.models.places import identity
-from mind_animator.provenance import ROOT, code_digest, fingerprint
+from mind_animator.models.places import identity, locate
+from mind_animator.provenance import ROOT, code_digest, ends_digest, fingerprint
 
 try:
     CONFIG = load_config(config)
@@ -70,11 +71,14 @@ def json_of(settings):
 
 
 def local_model(name):
-    """Weight files of a model that is a local folder: inputs, so that a rebuilt model reruns its users."""
-    place = Path(getattr(CONFIG.models, name))
-    return (
-        sorted(str(p) for p in place.rglob("*.safetensors")) if place.is_dir() else []
-    )
+    """Weight files of a model that is a local folder; `pinned_model` tracks them by content, not by time."""
+    folder = Path(getattr(CONFIG.models, name))
+    try:
+        found = locate(folder).files if folder.is_dir() else ()
+    except InputError as error:
+        raise WorkflowError(f"{error} (models.{name})")
+    endings = (".safetensors", ".bin", ".pth")
+    return ancient([str(folder / file) for file in found if file.endswith(endings)])
 
 
 # Networks on a CPU: two jobs of one thread are faster than one job of two.
@@ -101,8 +105,28 @@ def clip_digest(wildcards):
 
 
 def pinned_model(name):
-    """What a rule tracks of a model: its revision in the lock file, or that it is a local folder."""
-    return identity(getattr(CONFIG.models, name), CONFIG.models.lock)
+    """What the DAG tracks of a model: its revision in the lock file, or a digest of a local folder's weights."""
+    place = getattr(CONFIG.models, name)
+    if Path(place).is_dir():
+        return ends_digest(local_model(name))
+    return identity(place, CONFIG.models.lock)
+
+
+def check_machine():
+    """Before the first job: the models that jobs name as inputs are there, and a GPU where this machine needs one."""
+    jobs = list(workflow.dag.needrun_jobs())
+    inputs = {name for job in jobs for name in job.rule.input.keys()}
+    for name in sorted(inputs.intersection(type(CONFIG.models).model_fields)):
+        try:
+            locate(getattr(CONFIG.models, name), CONFIG.models.lock, sums=False)
+        except InputError as error:
+            raise WorkflowError(f"{error} (models.{name})")
+    if workflow.local_exec and any(job.resources.get("gpu") for job in jobs):
+        question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        if subprocess.run([sys.executable, "-c", question]).returncode:
+            raise WorkflowError(
+                "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+            )
 
 
 def methods_by(reconstruction):
@@ -290,3 +314,82 @@ ARCHIVE_OF = {archive.file: archive.name for archive in DATASET.archives()}
 def pattern_of(names):
     """Wildcard pattern of just these names; matches nothing where there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+# Methods that are shown with videos: all but the floors, which are derived from others' frames.
+REPORTED = [
+    name
+    for name, method in METHODS.items()
+    if method.frames_from not in ("training", "method")
+]
+
+
+def labelled(label, pattern, **wildcards):
+    """Pairs ``label=file`` for a script, in the order of `expand`."""
+    labels, files = expand(label, **wildcards), expand(pattern, **wildcards)
+    return [f"{name}={file}" for name, file in zip(labels, files, strict=True)]
+
+
+def histories():
+    """Records of every decoder that some method trains."""
+    return {
+        f"{name}/{subject}/{decoder}": f"{R}/decoders/{name}/sub-{subject}/{decoder}.json"
+        for name, method in METHODS.items()
+        for subject in ([POOLED] if method.pooled else SUBJECTS)
+        for decoder in method.trains
+    }
+
+
+def explained():
+    """Methods whose decoders are drawn on the cortex, where the voxels have a place on it."""
+    return [
+        name
+        for name in REPORTED
+        if METHODS[name].kind == "mind_animator" and DATASET.areas_of == "fs_LR_32k"
+    ]
+
+
+def shown_videos():
+    """Pairs ``method/subject=shard`` of all videos that the page shows."""
+    return [
+        f"{method}/{subject}={shard}"
+        for method in REPORTED
+        for subject in SUBJECTS
+        for shard in reconstructions_of(method, subject)
+    ]
+
+
+def of_brain(pattern, methods=("mind_animator", "ridge")):
+    """Files of the demo's subjects whose brains hold one signal, methods within subjects."""
+    numbers = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
+    return lambda wildcards: [
+        pattern.format(
+            method=method, subject=DATASET.subject_with(number, wildcards.signal)
+        )
+        for number in numbers
+        for method in methods
+        if method in METHODS
+    ]
+
+
+def scale_of_plan():
+    """Sizes that the cost model follows."""
+    trained = {"semantic": 30, "structure": 75, "motion": 70}
+    return json.dumps(
+        {
+            "subjects": len(SUBJECTS),
+            "clips": len(CLIPS),
+            "train_clips": len(CLIPS) - len(TEST_CLIPS),
+            "test_clips": len(TEST_CLIPS),
+            "frames": CONFIG.stimuli.frames,
+            "size": CONFIG.stimuli.size,
+            "voxels": CONFIG.fmri.voxels.count or 5_000,
+            "vertices": 59_412,
+            "steps": CONFIG.reconstruction.steps,
+            "inversion_steps": CONFIG.reconstruction.inversion_steps,
+            "generators": sum(
+                m.reconstruction == "generator" for m in METHODS.values()
+            ),
+            "epochs": trained,
+        }
+    )

@@ -4,7 +4,7 @@
 rule invert_latents:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         noise=f"{R}/inversions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
     log:
@@ -22,7 +22,7 @@ rule invert_latents:
         runtime=240,
     params:
         code=code_digest("workflow_scripts/invert_latents.py"),
-        place=CONFIG.models.stable_diffusion,
+        place=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=lambda wildcards: json_of(CONFIG.reconstruction.inversion()),
@@ -54,7 +54,7 @@ rule reconstruct_clips:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
         inversions=inverted_latents,
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
         video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
@@ -73,7 +73,7 @@ rule reconstruct_clips:
         runtime=lambda wildcards, attempt: min(360 * attempt, 1440),
     params:
         code=code_digest("workflow_scripts/reconstruct_clips.py"),
-        place=CONFIG.models.stable_diffusion,
+        place=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=json_of(CONFIG.reconstruction),
@@ -111,7 +111,7 @@ rule reconstruct_clips:
 rule decode_latents:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
-        model=local_model("stable_diffusion"),
+        stable_diffusion=local_model("stable_diffusion"),
     output:
         frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
         video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
@@ -130,7 +130,7 @@ rule decode_latents:
         runtime=120,
     params:
         code=code_digest("workflow_scripts/decode_latents.py"),
-        place=CONFIG.models.stable_diffusion,
+        place=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         shard_size=CONFIG.shards.reconstruction,

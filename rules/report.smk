@@ -39,52 +39,17 @@ rule record_provenance:
         mem_mb=1_000,
         runtime=10,
     params:
-        code=code_digest("workflow_scripts/record_provenance.py"),
+        code=code_digest("workflow_scripts/record_provenance.py", *ADAPTER_FILES),
         config=json_of(CONFIG),
+        dataset=DATASET_JSON,
     message:
         "Recording what made the results"
     shell:
-        "python -m workflow_scripts.record_provenance --config {params.config:q}"
+        "python -m workflow_scripts.record_provenance"
+        " --config {params.config:q}"
+        " --dataset {params.dataset:q}"
         " --weights {input.weights} --output {output.record}"
         " > {log} 2>&1"
-
-
-REPORTED = [
-    name
-    for name, method in METHODS.items()
-    if method.frames_from not in ("training", "method")
-]
-
-
-def labelled(pattern, **wildcards):
-    """Pairs ``label=file`` for a script; the label is the wildcards' values joined by ``/``."""
-    values = expand("/".join(f"{{{name}}}" for name in wildcards), **wildcards)
-    return [
-        f"{label}={file}"
-        for label, file in zip(values, expand(pattern, **wildcards), strict=True)
-    ]
-
-
-def histories():
-    """Records of every decoder that some method trains."""
-    return {
-        f"{name}/{subject}/{decoder}": f"{R}/decoders/{name}/sub-{subject}/{decoder}.json"
-        for name, method in METHODS.items()
-        for subject in ([POOLED] if method.pooled else SUBJECTS)
-        for decoder in method.trains
-    }
-
-
-def explained():
-    """Methods whose decoders are drawn on the cortex, where the voxels have a place on it."""
-    return [
-        name
-        for name in REPORTED
-        if METHODS[name].kind == "mind_animator" and DATASET.areas_of == "fs_LR_32k"
-    ]
-
-
-SHOWN_METHOD = next(iter(METHODS))
 
 
 rule draw_contact_sheet:
@@ -92,7 +57,7 @@ rule draw_contact_sheet:
         truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         tables=TEST_TABLES,
         reconstructions=lambda wildcards: reconstructions_of(
-            SHOWN_METHOD, wildcards.subject
+            next(iter(METHODS)), wildcards.subject
         ),
     output:
         figure=f"{R}/report/contact_sheet/sub-{{subject}}.png",
@@ -116,18 +81,10 @@ rule draw_contact_sheet:
         " > {log} 2>&1"
 
 
-REPORT_VIDEOS = [
-    f"{method}/{subject}={shard}"
-    for method in REPORTED
-    for subject in SUBJECTS
-    for shard in reconstructions_of(method, subject)
-]
-
-
 rule make_report:
     input:
         truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
-        videos=[entry.partition("=")[2] for entry in REPORT_VIDEOS],
+        videos=[entry.partition("=")[2] for entry in shown_videos()],
         captions=[
             f"{R}/captions/clips-{shard}.tsv"
             for shard in shards(CLIPS, CONFIG.shards.captions)
@@ -160,11 +117,14 @@ rule make_report:
         code=code_digest("workflow_scripts/make_report.py"),
         title=f"Mind-Animator on {CONFIG.dataset.name}",
         rate=CONFIG.stimuli.rate,
-        videos=REPORT_VIDEOS,
+        videos=shown_videos(),
         histories=[f"{key}={path}" for key, path in histories().items()],
-        lag=labelled(f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),
-        quality=labelled(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS),
+        lag=labelled("{subject}", f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),
+        quality=labelled(
+            "{subject}", f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS
+        ),
         maps=labelled(
+            "{method}/{subject}",
             f"{R}/explain/{{method}}/sub-{{subject}}.png",
             method=explained(),
             subject=SUBJECTS,
@@ -191,29 +151,6 @@ rule make_report:
         " --benchmarks {params.benchmarks}"
         " --page {output.page}"
         " > {log} 2>&1"
-
-
-def scale_of_plan():
-    """Sizes that the cost model follows."""
-    trained = {"semantic": 30, "structure": 75, "motion": 70}
-    return json.dumps(
-        {
-            "subjects": len(SUBJECTS),
-            "clips": len(CLIPS),
-            "train_clips": len(CLIPS) - len(TEST_CLIPS),
-            "test_clips": len(TEST_CLIPS),
-            "frames": CONFIG.stimuli.frames,
-            "size": CONFIG.stimuli.size,
-            "voxels": CONFIG.fmri.voxels.count or 5_000,
-            "vertices": 59_412,
-            "steps": CONFIG.reconstruction.steps,
-            "inversion_steps": CONFIG.reconstruction.inversion_steps,
-            "generators": sum(
-                m.reconstruction == "generator" for m in METHODS.values()
-            ),
-            "epochs": trained,
-        }
-    )
 
 
 rule plan:

@@ -19,12 +19,14 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/make_movie.py"),
             seed=DATASET.options.seed,
+            seconds=2 * DATASET.options.clips,
         message:
             "Drawing movie {wildcards.segment}"
         shell:
             "python -m workflow_scripts.make_movie"
             " --name {wildcards.segment}"
             " --seed {params.seed}"
+            " --duration {params.seconds}"
             " --movie {output.movie}"
             " --truth {output.truth}"
             " > {log} 2>&1"
@@ -54,6 +56,7 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/simulate_runs.py"),
             seed=DATASET.options.seed,
+            clips=DATASET.options.clips,
             noise=DATASET.options.noise,
         message:
             "Simulating subject {wildcards.number} ({wildcards.signal}) watching {wildcards.segment}"
@@ -62,6 +65,7 @@ if CONFIG.dataset.name == "demo":
             " --subject {wildcards.number}"
             " --movie {wildcards.segment}"
             " --seed {params.seed}"
+            " --clips {params.clips}"
             " --signal {wildcards.signal}"
             " --noise {params.noise}"
             " --runs {output.runs}"
@@ -81,20 +85,6 @@ if CONFIG.dataset.name == "demo":
             signal="full|no_motion|none",
 
     # The proof: brains that hold all, all but motion, or nothing, in one DAG with shared movies and features.
-    TRUTH_NUMBERS = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
-    TRUTH_METHODS = [name for name in ("mind_animator", "ridge") if name in METHODS]
-
-    def of_brain(pattern, methods=TRUTH_METHODS):
-        """Files of the subjects with one signal, methods within subjects."""
-        return lambda wildcards: [
-            pattern.format(
-                method=method,
-                subject=DATASET.subject_with(number, wildcards.signal),
-            )
-            for number in TRUTH_NUMBERS
-            for method in methods
-        ]
-
     rule test_brain:
         input:
             scores=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.parquet"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError, run_command
+from mind_animator.provenance import ROOT
 from mind_animator.report.dag import dag_svg
 
 
@@ -20,8 +21,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"
         config.write_text(arguments.config)
-        command = [sys.executable, "-m", "snakemake", "--configfile", str(config), "--rulegraph", "dot",
-                   "--nolock", "--forceall", "--quiet", "all", "--", arguments.target]  # fmt: skip
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *("--configfile", str(config), "--rulegraph", "dot", "--nolock", "--forceall"),
+            *("--quiet", "all", "--", arguments.target),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise InputError(

@@ -1,6 +1,7 @@
 """Tables, figures and videos -> one self-contained page."""
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
@@ -12,11 +13,53 @@ from mind_animator.artefacts.files import atomic, read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError, run_command
+from mind_animator.metrics.catalogue import metric
 from mind_animator.report.figures import draw_retrieval, draw_training
-from mind_animator.report.page import Figure, Section, VideoRow, build_page, data_uri, enlarge, table_html
+from mind_animator.report.page import (
+    Cell,
+    Figure,
+    Group,
+    Section,
+    Table,
+    Tile,
+    VideoRow,
+    build_page,
+    data_uri,
+    enlarge,
+    side_by_side,
+)
 
 SHOWN = 12
 VIDEO_HEIGHT = 128
+# Families of metrics in the order of the score table: title, and how its rows are read.
+FAMILIES = {
+    ("image_classifier", "video_classifier", "vifi"): (
+        "What is seen",
+        "N-way: how often a classifier of pictures (I) or videos (V) prefers the clip's own class to n - 1 others.",
+    ),
+    ("pixel",): ("Pixels and colours", "Frame against frame, at the same moment."),
+    ("motion",): (
+        "Motion",
+        "Optical flow: distance of its end points (EPE), and whether it points the same way.",
+    ),
+    ("clip",): ("Over time", "Neighbouring frames' similarity: a frozen picture is at its best here."),
+    ("target",): ("Decoders", "Decoded features against their own targets, before any picture is drawn."),
+}
+# At a glance, the first method: metric -> what it says in words.
+GLANCE = {
+    "image_2way": "2-way, picture classifier: the right one of two classes",
+    "video_2way": "2-way, video classifier: the right one of two classes",
+    "retrieval_image_top10": "retrieval: the right clip among the ten nearest",
+    "ssim": "SSIM: structural similarity to the truth",
+    "hue_circular_corr": "hue: circular correlation with the truth's",
+    "flow_cosine": "motion: cosine of mean flow with the truth's",
+}
+TESTS = {
+    "motion_pairing": "Motion pairing: does the flow fit its own clip best?",
+    "motion_swap": "Motion swap: another clip's brain in the motion decoder",
+    "frame_shuffle": "Frame shuffle",
+    "frame_shuffle_published": "Frame shuffle (published)",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,29 +95,37 @@ def main(arguments: list[str] | None = None) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        own = list(dict.fromkeys(key.split("/")[0] for key in shards))
         sections = [
+            _glance(summary, tests, retrieval, own),
             *(
                 _videos(subject, given.truth, shards, captions, given.rate, place)
                 for subject in dict.fromkeys(key.split("/")[1] for key in shards)
             ),
-            _scores(summary),
+            _scores(summary, own),
             _retrieval(retrieval, place),
-            _motion(tests),
-            _figures("maps", "What each decoder reads", "Mean absolute activation pattern (Haufe: covariance of the "
-                     "voxels with the decoder's output) on the flat cortex.", given.maps),
+            _tests(tests, own),
+            _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
+                     "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
+                     "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
+                     given.maps, "Decoders of {0}, subject {1}.", wide=True),
             _training(given.histories, place),
-            _figures("lag", "Haemodynamic lag", "Correlation of the responses with features of the film, by lag of "
-                     "the volume behind its clip. A peak away from the grey line says that the lag is set wrong.",
-                     given.lag),
-            _figures("quality", "Quality of the data", "Repeat reliability, noise ceiling, temporal SNR and the "
-                     "voxels chosen (on training runs only).", given.quality),
-            Section("dag", "The workflow", "Every rule behind this page.", svg=given.dag.read_text()),
+            _figures("lag", "Haemodynamic lag", "Lag", "How strongly the chosen voxels follow the film, by the lag of "
+                     "the volume behind its clip. The curves peak at the grey line where the lag is set right.",
+                     given.lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
+            _figures("quality", "Quality of the data", "Data", "How reproducible each voxel is, how well its response "
+                     "could be predicted at best, its signal-to-noise ratio, and which voxels were chosen: on training "
+                     "runs only.", given.quality, "Subject {0}.", wide=True),
+            Section("workflow", "The workflow", "Every rule behind this page, from films and brains at the top to the "
+                    "page at the bottom; a line leads from a rule to one that uses its files.", nav="Workflow",
+                    svg=given.dag.read_text()),
             _costs(given.benchmarks),
             _provenance(read_json(given.provenance)),
         ]  # fmt: skip
         page = build_page(
             given.title,
-            "Truth and reconstruction side by side, every score beside its floor. One file: it works offline.",
+            "What a person watched, decoded from brain activity: truth and reconstruction side by side, and every "
+            "score beside the floor that it must beat.",
             [section for section in sections if section is not None],
         )
     with atomic(given.page) as temporary:
@@ -90,6 +141,38 @@ def _grouped(entries: list[str]) -> dict[str, list[Path]]:
             raise InputError(f"Expected KEY=FILE, got '{entry}'.")
         groups.setdefault(key, []).append(Path(path))
     return groups
+
+
+def _glance(
+    summary: pd.DataFrame, tests: pd.DataFrame, retrieval: pd.DataFrame, own: list[str]
+) -> Section | None:
+    """A few scores of the first method over all subjects, each beside what it scores against other clips' truths."""
+    every = summary[(summary["clips"] == "all") & np.isfinite(summary["mean"].astype(float))]
+    subject = "pooled" if "pooled" in set(every["subject"]) else every["subject"].iloc[0]
+    every = every[(every["subject"] == subject) & (every["method"] == own[0])].set_index("metric")
+    tests = tests[(tests["test"] == "above_chance") & (tests["method"] == own[0])].set_index("metric")
+    tiles = []
+    for name, words in GLANCE.items():
+        if name not in every.index or name not in tests.index:
+            continue
+        row, tested = every.loc[name], tests.loc[[name]]
+        chance = (tested["score"] - tested["statistic"]).mean()
+        against = f"other clips: {chance:.2f}"
+        if name.startswith("retrieval"):
+            rows = retrieval[(retrieval["embedding"] == "image") & (retrieval["metric"] == "top_10")]
+            against = f"chance: {rows['chance'].iloc[0]:.2f}"
+        tiles.append(Tile(words, f"{row['mean']:.2f}", f"{row['low']:.3f} to {row['high']:.3f}", against))
+    if not tiles:
+        return None
+    who = "all subjects" if subject == "pooled" else f"subject {subject}"
+    return Section(
+        "glance",
+        "At a glance",
+        f"{own[0]}, {who}, {int(every['n_clips'].max())} test clips. Below each score its "
+        f"{every['level'].max():.0%} interval, and what the same videos score against the truths of other clips: "
+        "the distance between the two is what came from the brain.",
+        tiles=tiles,
+    )
 
 
 def _videos(
@@ -109,93 +192,195 @@ def _videos(
         columns[method] = read_arrays(shards[f"{method}/{subject}"], ["frames"], chosen)[1]["frames"]
     rows = []
     for index, clip in enumerate(chosen):
-        videos = []
-        for method, frames in columns.items():
-            path = place / f"{subject}-{method}-{index}.mp4"
-            write_mp4(path, enlarge(frames[index], VIDEO_HEIGHT), rate)
-            videos.append(data_uri(path))
-        rows.append(VideoRow(clip, str(captions.get(clip, "")), videos))
+        path = place / f"{subject}-{index}.mp4"
+        shown = [enlarge(frames[index], VIDEO_HEIGHT) for frames in columns.values()]
+        write_mp4(path, side_by_side(shown), rate)
+        rows.append(VideoRow(clip, str(captions.get(clip, "")), data_uri(path)))
     return Section(
         f"subject-{subject}",
-        f"Subject {subject}",
-        f"{len(chosen)} of {len(names)} test clips, evenly spaced through the test films, not chosen by score.",
+        f"Truth and reconstruction: subject {subject}",
+        f"{len(chosen)} of {len(names)} test clips, evenly spaced through the test films, not chosen by score. "
+        + ("Below each, what the captioner says of the true film." if len(captions) else ""),
+        nav=f"Subject {subject}",
         rows=rows,
         columns=list(columns),
     )
 
 
-def _scores(summary: pd.DataFrame) -> Section:
+def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
     """Mean and interval of each metric, methods as columns, so that every score stands beside its floors."""
-    every = summary[summary["clips"] == "all"].copy()
-    every["cell"] = [
-        f"{mean:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(mean) else f"not computed: {status}"
-        for mean, low, high, status in zip(
-            every["mean"], every["low"], every["high"], every["status"], strict=True
-        )
-    ]
-    every["metric"] = every["label"] + every["direction"].map({"higher": " ↑", "lower": " ↓"})
-    every = every[~every["label"].str.startswith(("top-", "retrieval"))]
+    every = summary[summary["clips"] == "all"]
+    methods = [*own, *(name for name in dict.fromkeys(every["method"]) if name not in own)]
+    subjects = sorted(dict.fromkeys(every["subject"].astype(str)), key=lambda subject: subject != "pooled")
     tables = []
-    for subject, part in every.groupby("subject", sort=False):
-        methods = list(dict.fromkeys(part["method"]))
-        wide = part.pivot(index="metric", columns="method", values="cell").reindex(
-            index=list(dict.fromkeys(part["metric"])), columns=methods
-        )
-        wide.columns.name = None
-        tables.append(f"<h3>subject {subject}</h3>" + table_html(wide.fillna("").reset_index()))
+    for subject in subjects:
+        part = every[every["subject"].astype(str) == subject].set_index(["metric", "method"])
+        groups = []
+        for families, (title, text) in FAMILIES.items():
+            names = [n for n in dict.fromkeys(part.index.get_level_values(0)) if metric(n).family in families]
+            if names:
+                groups.append(
+                    Group([_score_row(name, part.loc[name], methods) for name in names], title, text)
+                )
+        title = "All subjects" if subject == "pooled" else f"Subject {subject}"
+        tables.append(Table(["", *methods], groups, title, faint=1 + len(own), folded=subject != subjects[0]))
     return Section(
         "scores",
         "Scores beside their floors",
-        "Mean over test clips with a 95 % interval of a block bootstrap within films. Arrows: which way is better. "
-        "flat_mean, frozen, mismatched and shuffled_frames are floors: a score is read as its distance from them.",
+        f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within films. "
+        "Arrows say which way is better; the best of a row is bold. The grey columns are floors: flat_mean shows the "
+        "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
+        "shuffled_frames its own in a random order.",
+        nav="Scores",
         tables=tables,
     )
 
 
+def _score_row(name: str, rows: pd.DataFrame, methods: list[str]) -> list[Cell | str]:
+    """A metric's name and its score by each method."""
+    known = metric(name)
+    means = rows["mean"].astype(float)
+    best = means.max() if known.higher_is_better else means.min()
+    unit = "" if known.unit == "1" else f", {known.unit}"
+    cells: list[Cell | str] = [
+        Cell(f"{known.label} {'↑' if known.higher_is_better else '↓'}",
+             ("as published" if known.published else "ours") + unit)
+    ]  # fmt: skip
+    for method in methods:
+        if method not in rows.index:
+            cells.append("")
+            continue
+        row = rows.loc[method]
+        if np.isfinite(row["mean"]):
+            cells.append(
+                Cell(f"{row['mean']:.3f}", f"{row['low']:.3f} – {row['high']:.3f}", row["mean"] == best)
+            )
+        else:
+            cells.append(Cell("–", f"not computed: {row['status']}"))
+    return cells
+
+
 def _retrieval(table: pd.DataFrame, place: Path) -> Section:
-    path = place / "retrieval.png"
+    path = place / "retrieval.svg"
     draw_retrieval(table, path)
+    small = table[table["candidates_set"] == "small"]
     return Section(
         "retrieval",
         "Retrieval",
-        "How often the clip that was watched is among the k nearest to the decoded embedding. It does not depend on "
-        "the generator.",
-        figures=[Figure(data_uri(path), "Top-k retrieval among the test clips; bands: 95 % intervals")],
+        f"The decoded embedding of each test clip is held against those of all {int(small['n_candidates'].max())}: how "
+        "often is the clip that was watched among the k nearest? It tells what the brain gave, whatever the generator "
+        "makes of it.",
+        figures=[
+            Figure(
+                data_uri(path), "Top-k retrieval among the test clips; bands are 95 % intervals.", wide=True
+            )
+        ],
     )
 
 
-def _motion(tests: pd.DataFrame) -> Section | None:
-    names = ["above_chance", "motion_pairing", "motion_swap", "frame_shuffle", "frame_shuffle_published"]
-    rows = tests[tests["test"].isin(names)]
-    if rows.empty:
+def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
+    """Permutation tests: above chance, motion, and the decoders against each other; the floors' tests as controls."""
+    tests = tests.assign(subject=tests["subject"].astype(str))
+    floors = [name for name in dict.fromkeys(tests["method"]) if name not in own]
+    tables = []
+    for title, methods in (
+        ("Brain against chance", own),
+        ("The same tests on the floors, as controls", floors),
+    ):
+        part = tests[tests["method"].isin(methods) & tests["test"].isin(["above_chance", *TESTS])]
+        pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
+        groups = []
+        chance = part[part["test"] == "above_chance"]
+        known = [name for name in dict.fromkeys(chance["metric"]) if not name.endswith(("_cosine", "_rank"))]
+        rows = [_test_row(_label(name), chance[chance["metric"] == name], pairs) for name in known]
+        if rows:
+            groups.append(Group(rows, "Above chance", "The clip's own truth against other clips' truths: the mean "
+                                "difference, and p of a permutation of whole blocks of clips."))  # fmt: skip
+        moves = {
+            text: part[part["test"] == name] for name, text in TESTS.items() if (part["test"] == name).any()
+        }
+        if moves:
+            note = "Any smooth video passes the frame shuffle, with or without a brain: shown for comparison alone."
+            rows = [_test_row(text, chosen, pairs) for text, chosen in moves.items()]
+            groups.append(
+                Group(rows, "Motion", note if any(text.startswith("Frame") for text in moves) else "")
+            )
+        if groups:
+            head = ["", *(f"{method}, subject {subject}" for method, subject in pairs)]
+            tables.append(Table(head, groups, title, folded=methods is floors))
+    paired = tests[
+        (tests["test"] == "paired") & tests["metric"].str.startswith("target_") & (tests["method"] == own[0])
+    ]
+    if not paired.empty:
+        pairs = list(dict.fromkeys(zip(paired["other"], paired["subject"], strict=True)))
+        paired = paired.assign(method=paired["other"])
+        names = [name for name in dict.fromkeys(paired["metric"]) if name.endswith("_corr")]
+        rows = [_test_row(_label(name), paired[paired["metric"] == name], pairs) for name in names]
+        head = [
+            "",
+            *(f"against {other}, {'all' if sub == 'pooled' else f'subject {sub}'}" for other, sub in pairs),
+        ]
+        tables.insert(1, Table(head, [Group(rows)], f"Decoders of {own[0]} against the others'"))
+    if not tables:
         return None
-    columns = [c for c in ("test", "method", "subject", "metric", "statistic", "p", "p_holm", "p_published", "n_clips",
-                           "note") if c in rows]  # fmt: skip
-    text = (
-        "above_chance: own truth against other clips' truths. motion_pairing: does the direction of motion match, "
-        "against re-paired blocks of clips? motion_swap: the same films with another clip's brain in the motion "
-        "decoder alone. "
-        "The frame-shuffle test measures smoothness: any smooth video passes it, with or without a brain."
+    return Section(
+        "tests",
+        "Tests",
+        "Blocks of neighbouring clips are the unit of every permutation, since neighbours resemble each other. Bold: "
+        "p ≤ .001.",
+        tables=tables,
     )
-    formats = {"statistic": "{:.4f}", "p": "{:.4f}", "p_holm": "{:.4f}", "p_published": "{:.4f}"}
-    return Section("tests", "Tests", text, tables=[table_html(rows[columns], formats)])
+
+
+def _label(name: str) -> str:
+    try:
+        return metric(name).label
+    except KeyError:
+        return name.replace("_", " ")
+
+
+def _test_row(label: str, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[Cell | str]:
+    """Statistic and p of one test by method and subject."""
+    found = rows.drop_duplicates(["method", "subject"]).set_index(["method", "subject"])
+    cells: list[Cell | str] = [label]
+    for pair in pairs:
+        if pair not in found.index:
+            cells.append("")
+            continue
+        row = found.loc[pair]
+        p = f"p = {row['p']:.4f}" if row["p"] < 0.1 else f"p = {row['p']:.2f}"
+        cells.append(Cell(f"{row['statistic']:+.3f}", p, row["p"] <= 0.001))
+    return cells
 
 
 def _training(histories: list[str], place: Path) -> Section | None:
     records = {key: read_json(paths[0]).get("history", []) for key, paths in _grouped(histories).items()}
     if not any(records.values()):
         return None
-    path = place / "training.png"
+    path = place / "training.svg"
     draw_training(records, path)
-    text = "Early stopping on whole held-out training films; the best epoch is kept. Epoch 0 is the start."
-    return Section("training", "Training", text, figures=[Figure(data_uri(path), "Loss by epoch")])
+    return Section(
+        "training",
+        "Training",
+        "Loss on held-out training films (strong) and on the films that are fitted (faint). Training stops early; the "
+        "ringed epoch is kept. Epoch 0 is the start, of which a decoder that finds nothing better keeps the weights.",
+        figures=[
+            Figure(data_uri(path), "Loss by epoch of each decoder that is trained in steps.", wide=True)
+        ],
+    )
 
 
-def _figures(name: str, title: str, text: str, entries: list[str]) -> Section | None:
+def _figures(
+    name: str, title: str, nav: str, text: str, entries: list[str], caption: str, wide: bool = False
+) -> Section | None:
+    """Figures of one kind; the caption takes the parts of their keys."""
     if not entries:
         return None
-    figures = [Figure(data_uri(paths[0]), key) for key, paths in _grouped(entries).items()]
-    return Section(name, title, text, figures=figures)
+    figures = [
+        Figure(data_uri(paths[0]), caption.format(*key.split("/")), wide)
+        for key, paths in _grouped(entries).items()
+    ]
+    return Section(name, title, text, nav=nav, figures=figures)
 
 
 def _costs(folder: Path | None) -> Section | None:
@@ -209,32 +394,48 @@ def _costs(folder: Path | None) -> Section | None:
     if not rows:
         return None
     every = pd.DataFrame(rows, columns=["rule", "seconds", "memory"])
-    cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
-                                     peak_memory_MB=("memory", "max")).reset_index()  # fmt: skip
-    cost = cost.sort_values("seconds", ascending=False)
-    formats = {"seconds": "{:.1f}", "longest": "{:.1f}", "peak_memory_MB": "{:.0f}"}
-    text = "Jobs, seconds (all and the longest) and peak memory of each rule, from the last time that it ran."
-    return Section("costs", "What it took", text, tables=[table_html(cost, formats)])
+    cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"),
+                                     longest=("seconds", "max"), memory=("memory", "max"))  # fmt: skip
+    lines = [
+        [rule, f"{row.jobs:.0f}", f"{row.seconds:,.1f}", f"{row.longest:,.1f}", f"{row.memory:,.0f}"]
+        for rule, row in cost.sort_values("seconds", ascending=False).iterrows()
+    ]
+    head = ["rule", "jobs", "seconds, all jobs", "seconds, longest job", "memory, MB at most"]
+    return Section(
+        "costs",
+        "What it took",
+        f"{len(every)} jobs took {every['seconds'].sum() / 60:.1f} minutes one after another.",
+        nav="Costs",
+        tables=[Table(head, [Group(lines)])],
+    )
 
 
 def _provenance(record: dict) -> Section:
-    plain = pd.DataFrame(
-        [
-            ("mind_animator", record["mind_animator"]),
-            ("commit", record["commit"]),
-            ("seed", record["config"]["seed"]),
-            ("python", record["python"]),
-            ("machine", record["machine"]["system"]),
-            *record["packages"].items(),
-            *((f"weights {Path(path).parent.name}", digest) for path, digest in record["models"].items()),
-        ],
-        columns=["what", "version"],
-    )
+    """What made the results: the main facts as a table, the whole record folded."""
+    facts = {
+        "mind_animator": f"{record['mind_animator']}, commit {record['commit']}",
+        "seed": str(record["config"]["seed"]),
+        "data": record["data"]["summary"],
+        "python": record["python"],
+        "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
+        "machine": ", ".join(map(str, record["machine"].values())),
+        "device": record["config"]["device"],
+    }
+    folded = [
+        (title, json.dumps(record[key], indent=1))
+        for title, key in (
+            ("Configuration", "config"),
+            ("Digests of the code of every stage", "code"),
+            ("Models: sha256 of their weights", "models"),
+            ("Data: digests by film and subject", "data"),
+        )
+    ]
     return Section(
         "provenance",
         "Provenance",
-        "The whole configuration and the digests of every script are in provenance.json beside this page.",
-        tables=[table_html(plain)],
+        "Configuration, code, data, models and packages behind every number above.",
+        tables=[Table([], [Group([[key, text] for key, text in facts.items()])], prose=True)],
+        folded=folded,
     )
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
-from mind_animator.datasets.cc2017 import DELAYED_RUN, RECORDING_START, n_volumes
+from mind_animator.datasets.cc2017 import CLIP_SECONDS, DELAYED_RUN, N_CLIPS, RECORDING_START, n_volumes
 from mind_animator.errors import InputError, run_command
 from mind_animator.world.brains import (
     SIGNALS,
@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--subject", required=True, help="number of the subject")
     parser.add_argument("--movie", required=True, help="seg<number> or test<number>")
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    parser.add_argument("--clips", type=int, default=N_CLIPS, help="length of the movie, 2-s clips")
     parser.add_argument("--signal", choices=SIGNALS, required=True, help="what the brain holds")
     parser.add_argument(
         "--noise", type=float, required=True, help="deviation of the noise, in the response's"
@@ -44,17 +45,17 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"Expected --subject to be a number, got '{given.subject}'.")
     numbers = [_run_number(path, given.movie) for path in given.runs]
     try:
-        shots = movie_shots(given.movie, given.seed)
+        shots = movie_shots(given.movie, given.seed, CLIP_SECONDS * given.clips)
     except ValueError as error:
         raise InputError(f"{error} (--movie)") from None
 
-    subject, volumes = int(given.subject), n_volumes(given.movie)
+    subject, volumes = int(given.subject), n_volumes(given.movie, given.clips)
     brain = make_brain(given.seed, subject)
     times, features = drive(shots, given.signal)
     axis = grayordinate_axis()
     for number, path in tqdm(list(zip(numbers, given.runs, strict=True)), unit="run", mininterval=5):
         late = DELAY if (given.subject, given.movie, number) == DELAYED_RUN else 0.0
-        moments = volume_times(volumes, RECORDING_START[volumes]) - late
+        moments = volume_times(volumes, RECORDING_START[volumes - given.clips]) - late
         signal = responses(brain, haemodynamics(times, features, moments))
         rng = np.random.default_rng((given.seed, subject, zlib.crc32(given.movie.encode()), number))
         write_series(path, simulate_run(brain, signal, given.noise, rng), axis, TR)

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 N_CLIPS = 240
 CLIP_SECONDS = 2.0
-# seconds between the movie's start and the first volume, by number of volumes
-RECORDING_START = {245: 2.0, 246: 0.0}
+# seconds between the movie's start and the first volume, by number of volumes beyond the clips
+RECORDING_START = {5: 2.0, 6: 0.0}
 FROM_MOVIE_START = ("test2", "test3", "test4", "test5")
 DELAYED_RUN = ("3", "test2", 9)
 
 
-def n_volumes(segment: str) -> int:
-    """Volumes that a run of a segment has in the published data set."""
-    return 246 if segment in FROM_MOVIE_START else 245
+def n_volumes(segment: str, n_clips: int = N_CLIPS) -> int:
+    """Volumes that a run of a segment has in the published data set, whose movies have 240 clips."""
+    return n_clips + (6 if segment in FROM_MOVIE_START else 5)
 
 
 class CC2017Options(Strict):
@@ -64,6 +64,7 @@ class CC2017(Dataset):
     name = "cc2017"
     Options: ClassVar[type[Strict]] = CC2017Options
     tr = 2.0
+    n_clips: int = N_CLIPS  # of every movie
 
     train_movies: ClassVar[tuple[str, ...]] = tuple(f"seg{index}" for index in range(1, 19))
     test_movies: ClassVar[tuple[str, ...]] = tuple(f"test{index}" for index in range(1, 6))
@@ -80,8 +81,8 @@ class CC2017(Dataset):
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        return tuple(Segment(name, "train", N_CLIPS) for name in self._train()) + tuple(
-            Segment(name, "test", N_CLIPS) for name in self._test()
+        return tuple(Segment(name, "train", self.n_clips) for name in self._train()) + tuple(
+            Segment(name, "test", self.n_clips) for name in self._test()
         )
 
     def _train(self) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class CC2017(Dataset):
                 "segment": segment,
                 "movie": segment,
                 "file": str(self.stimulus_files(segment)[0]),
-                "onset": [CLIP_SECONDS * index for index in range(N_CLIPS)],
+                "onset": [CLIP_SECONDS * index for index in range(self.n_clips)],
                 "duration": CLIP_SECONDS,
                 "split": described.split,
             }
@@ -171,17 +172,18 @@ class CC2017(Dataset):
 
         from mind_animator.fmri.align import volumes_of_clips
 
-        if n_volumes not in RECORDING_START:
-            raise InputError(f"Expected 245 or 246 volumes in {file}, got {n_volumes}.")
+        beyond = n_volumes - self.n_clips
+        if beyond not in RECORDING_START:
+            raise InputError(f"Expected {self._known_volumes} volumes in {file}, got {n_volumes}.")
         if lag % self.tr:
             raise InputError(f"Expected fmri.lag to be a multiple of {self.tr:g} s (the TR), got {lag:g} s.")
-        onsets = CLIP_SECONDS * np.arange(N_CLIPS)
+        onsets = CLIP_SECONDS * np.arange(self.n_clips)
         try:
             volumes = volumes_of_clips(
                 onsets,
                 n_volumes=n_volumes,
                 repetition_time=self.tr,
-                recording_start=RECORDING_START[n_volumes],
+                recording_start=RECORDING_START[beyond],
                 lag=lag,
             )
         except ValueError as error:
@@ -219,9 +221,13 @@ class CC2017(Dataset):
         return {member: tails[tail] for member in members if (tail := choose(member)) is not None}
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        if "volumes" in facts and facts["volumes"] not in RECORDING_START:
-            return f"expected 245 or 246 volumes, got {facts['volumes']:g}"
+        if "volumes" in facts and facts["volumes"] - self.n_clips not in RECORDING_START:
+            return f"expected {self._known_volumes} volumes, got {facts['volumes']:g}"
         return None
+
+    @property
+    def _known_volumes(self) -> str:
+        return " or ".join(str(self.n_clips + beyond) for beyond in RECORDING_START)
 
     def _check_segment(self, segment: str) -> None:
         if segment not in (known.id for known in self.segments):

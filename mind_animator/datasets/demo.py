@@ -35,8 +35,10 @@ class DemoOptions(Strict):
     seed : int
         Seed of movies and brains.
     train_movies, test_movies : int
-        Movies of 240 clips. The first four test movies are ``test2`` to ``test5``, whose runs have 246
-        volumes.
+        Movies. The first four test movies are ``test2`` to ``test5``, whose runs have one
+        volume more.
+    clips : int
+        Clips of every movie; 240 in CC2017. Runs are as much shorter.
     repeats_train, repeats_test : int
         Runs of each movie and subject.
     noise : float
@@ -49,6 +51,7 @@ class DemoOptions(Strict):
     seed: int = Field(0, ge=0)
     train_movies: int = Field(8, ge=2, le=18)
     test_movies: int = Field(1, ge=1, le=5)
+    clips: int = Field(240, ge=10, le=240)
     repeats_train: int = Field(2, ge=2, le=10)
     repeats_test: int = Field(6, ge=2, le=10)
     noise: float = Field(2.5, gt=0)
@@ -60,6 +63,10 @@ class Demo(CC2017):
 
     name = "demo"
     Options: ClassVar[type[Strict]] = DemoOptions
+
+    @property
+    def n_clips(self) -> int:
+        return self.options.clips
 
     def _subjects(self) -> tuple[str, ...]:
         for subject in self.config.subjects:

@@ -150,7 +150,7 @@ def simulate_cc2017(
                 weights=weights,
                 noise=noise,
                 rng=rng,
-                recording_start=RECORDING_START[volumes],
+                recording_start=RECORDING_START[volumes - N_CLIPS],
             )
             place = folder / f"video_fmri_dataset/subject{subject}/fmri/{segment}"
             write_series(place / f"cifti/{segment}_{repeat}_Atlas.dtseries.nii", run.T, axis, 2.0, rows)

@@ -1,6 +1,7 @@
 """Figures of the report: training curves and retrieval against chance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ import pandas as pd
 
 from mind_animator.artefacts.files import atomic
 
+COLOURS = ("#2f54b5", "#d0651b", "#2b8a5b", "#8c4aa8", "#b8345b", "#4b5d6b")
+DASHES = ("-", "--", "-.", (0, (1, 1)))
+STYLE = {
+    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.edgecolor": "#8a94a8", "axes.labelcolor": "#3c465a", "xtick.color": "#5b667c", "ytick.color": "#5b667c",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e9edf5",
+    "axes.axisbelow": True, "svg.fonttype": "path", "legend.frameon": False, "legend.fontsize": 9,
+}  # fmt: skip
+
 
 def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path | str) -> None:
-    """Validation loss by epoch, one panel a decoder, one line a subject and method.
+    """Loss by epoch, one panel a decoder: colours are methods, dashes are subjects, the kept epoch is ringed.
 
     Parameters
     ----------
@@ -22,26 +32,26 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Pa
         Rows with ``epoch``, ``train_loss`` and ``validation_loss``; entries without rows (closed-form fits)
         are left out.
     """
-    drawn = {name: rows for name, rows in histories.items() if rows}
+    drawn = {tuple(name.split("/")): rows for name, rows in histories.items() if rows}
     if not drawn:
         raise ValueError("Expected at least one history, got none.")
-    decoders = list(dict.fromkeys(name.split("/")[-1] for name in drawn))
-    figure, panels = plt.subplots(
-        1, len(decoders), figsize=(4.2 * len(decoders), 3.2), squeeze=False, constrained_layout=True
-    )
-    for panel, decoder in zip(panels[0], decoders, strict=True):
-        for name, rows in drawn.items():
-            if not name.endswith(f"/{decoder}"):
-                continue
-            epochs = [row["epoch"] for row in rows]
-            (line,) = panel.plot(
-                epochs, [row["validation_loss"] for row in rows], marker=".", label=name.rsplit("/", 1)[0]
-            )
-            panel.plot(epochs, [row["train_loss"] for row in rows], ls=":", color=line.get_color())
-        panel.set(title=decoder, xlabel="epoch", ylabel="loss (validation; training dotted)")
-        panel.legend(frameon=False, fontsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    decoders = list(dict.fromkeys(name[2] for name in drawn))
+    look = _looks(name[:2] for name in drawn)
+    with _panels(path, len(decoders)) as panels:
+        for panel, decoder in zip(panels, decoders, strict=True):
+            for (method, subject, name), rows in drawn.items():
+                if name != decoder:
+                    continue
+                epochs = [row["epoch"] for row in rows]
+                losses = [row["validation_loss"] for row in rows]
+                style = look[method, subject]
+                panel.plot(epochs, losses, label=f"{method}, subject {subject}", **style)
+                panel.plot(epochs, [row["train_loss"] for row in rows], **style | {"alpha": 0.3})
+                best = losses.index(min(losses))
+                panel.plot(epochs[best], losses[best], "o", mfc="white", mec=style["color"], ms=7)
+            panel.set(title=decoder, xlabel="epoch")
+            panel.xaxis.get_major_locator().set_params(integer=True)
+        panels[0].set_ylabel("loss")
 
 
 def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
@@ -57,26 +67,57 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
         raise ValueError("Expected rows of top-k retrieval in the small set, got none.")
     top["k"] = top["metric"].str.removeprefix("top_").astype(int)
     kinds = list(dict.fromkeys(top["embedding"]))
-    figure, panels = plt.subplots(
-        1, len(kinds), figsize=(4.6 * len(kinds), 3.4), squeeze=False, sharey=True, constrained_layout=True
-    )
-    for panel, kind in zip(panels[0], kinds, strict=True):
-        part = top[top["embedding"] == kind]
-        for (method, subject), rows in part.groupby(["method", "subject"], sort=False):
-            rows = rows.sort_values("k")
-            (line,) = panel.plot(rows["k"], rows["value"], marker="o", label=f"{method}, subject {subject}")
-            panel.fill_between(rows["k"], rows["low"], rows["high"], color=line.get_color(), alpha=0.15, lw=0)
-        chance = part.drop_duplicates("k").sort_values("k")
-        panel.plot(chance["k"], chance["chance"], "k:", label="chance")
-        panel.set(title=f"by {kind} embedding", xlabel="k nearest candidates", xscale="log", ylim=(0, 1))
-        panel.set_xticks(sorted(set(part["k"])), [str(k) for k in sorted(set(part["k"]))])
-        panel.legend(frameon=False, fontsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("share of test clips")
-    _save(figure, path)
+    look = _looks(zip(top["method"], top["subject"], strict=True))
+    with _panels(path, len(kinds), sharey=True) as panels:
+        for panel, kind in zip(panels, kinds, strict=True):
+            part = top[top["embedding"] == kind]
+            for (method, subject), rows in part.groupby(["method", "subject"], sort=False):
+                rows, style = rows.sort_values("k"), look[method, subject]
+                panel.plot(
+                    rows["k"], rows["value"], marker="o", ms=4, label=f"{method}, subject {subject}", **style
+                )
+                panel.fill_between(
+                    rows["k"], rows["low"], rows["high"], color=style["color"], alpha=0.1, lw=0
+                )
+            chance = part.drop_duplicates("k").sort_values("k")
+            panel.plot(chance["k"], chance["chance"], ":", color="#5b667c", label="chance")
+            panel.set(
+                title=f"by the {kind} embedding", xlabel="k nearest candidates", xscale="log", ylim=(0, 1.02)
+            )
+            panel.set_xticks(sorted(set(part["k"])), [str(k) for k in sorted(set(part["k"]))])
+            panel.minorticks_off()
+        panels[0].set_ylabel("share of test clips")
 
 
-def _save(figure: plt.Figure, path: Path | str) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-    plt.close(figure)
+def _looks(pairs: Iterator[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Colour by method and dashes by subject, in order of appearance."""
+    pairs = list(dict.fromkeys(pairs))
+    methods = list(dict.fromkeys(method for method, _ in pairs))
+    subjects = list(dict.fromkeys(subject for _, subject in pairs))
+    return {
+        (method, subject): {
+            "color": COLOURS[methods.index(method) % len(COLOURS)],
+            "ls": DASHES[subjects.index(subject) % len(DASHES)],
+        }
+        for method, subject in pairs
+    }
+
+
+@contextmanager
+def _panels(path: Path | str, count: int, **options: Any) -> Iterator[list[plt.Axes]]:
+    """Panels side by side with one legend below; written to the path (svg or png) at the end."""
+    with plt.rc_context(STYLE):
+        width = max(9.5, 3.7 * count)
+        figure, panels = plt.subplots(
+            1, count, figsize=(width, 3.3), squeeze=False, layout="constrained", **options
+        )
+        yield list(panels[0])
+        handles = {}
+        for panel in panels[0]:
+            handles |= {label: line for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4)
+        )
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+        plt.close(figure)

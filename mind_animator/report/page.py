@@ -1,60 +1,103 @@
-"""One self-contained page from tables, figures and videos: no outside link, works from a file."""
+"""One self-contained page: text, tables, figures, drawings and videos, with nothing fetched from outside."""
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import numpy as np
-import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 @dataclass(frozen=True)
+class Tile:
+    """One number at a glance: what it is, its value, its interval, and what it is to be held against."""
+
+    label: str
+    value: str
+    interval: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: text, a smaller note below it, and whether it stands out."""
+
+    text: str
+    note: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of a table under a title; the first cell of a row is its head."""
+
+    rows: Sequence[Sequence[Cell | str]]
+    title: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; columns from ``faint`` on are set back, a ``folded`` one is opened by a click, ``prose`` wraps."""
+
+    head: Sequence[str]
+    groups: Sequence[Group]
+    title: str = ""
+    faint: int | None = None
+    folded: bool = False
+    prose: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as a data URI, with its caption; a ``wide`` one takes the whole row."""
+
+    source: str
+    caption: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One clip: its name, a caption, and one video (data URI of an mp4) of all columns side by side."""
+
+    name: str
+    caption: str
+    video: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """One part of the page.
 
     Attributes
     ----------
-    id, title, text : str
-        Anchor, heading, one paragraph of plain text.
-    figures : list of Figure
-    tables : list of HTML tables (from `table_html`)
-    rows : list of VideoRow
-        Videos side by side, one row a clip.
-    columns : list of str
-        Headings of the videos in a row.
+    id, title, nav : str
+        Anchor, heading, and name in the navigation bar (the heading by default).
+    text : str
+        What is seen here, in a sentence or three.
+    columns : sequence of str
+        What stands side by side in each video.
     svg : str
-        A drawing of its own.
+        A drawing as SVG text.
+    folded : sequence of (title, text)
+        Preformatted texts that a click opens.
     """
 
     id: str
     title: str
     text: str = ""
-    figures: Sequence["Figure"] = ()
-    tables: Sequence[str] = ()
-    rows: Sequence["VideoRow"] = ()
+    nav: str = ""
+    tiles: Sequence[Tile] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    rows: Sequence[VideoRow] = ()
     columns: Sequence[str] = ()
     svg: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture as a data URI, with its caption."""
-
-    source: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class VideoRow:
-    """One clip: its name, caption and videos (data URIs of mp4 files)."""
-
-    name: str
-    caption: str
-    videos: Sequence[str] = field(default_factory=list)
+    folded: Sequence[tuple[str, str]] = ()
 
 
 def data_uri(path: Path | str) -> str:
@@ -72,10 +115,12 @@ def enlarge(frames: np.ndarray, size: int) -> np.ndarray:
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def table_html(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> str:
-    """A table as HTML, numbers right-aligned; ``formats`` maps a column to a format string such as ``'{:.3f}'``."""
-    formatters = {name: text.format for name, text in (formats or {}).items() if name in table}
-    return table.to_html(index=False, border=0, escape=True, na_rep="", formatters=formatters, classes="data")
+def side_by_side(videos: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
+    """Videos of one size, each (frame, height, width, 3), as one, with white between them: they cannot drift apart."""
+    white = np.full_like(videos[0][:, :, :gap], 255)
+    parts = [part for video in videos for part in (white, video)][1:]
+    joined = np.concatenate(parts, axis=2)
+    return joined[:, : joined.shape[1] // 2 * 2, : joined.shape[2] // 2 * 2]
 
 
 def build_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -86,10 +131,11 @@ def build_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     title, subtitle : str
         Plain text.
     sections : sequence of Section
-        In reading order; empty ones (no text, figure, table, video, drawing) are errors.
+        In reading order; one with nothing but a title is an error.
     """
     for section in sections:
-        if not (section.text or section.figures or section.tables or section.rows or section.svg):
+        parts = (section.text, section.tiles, section.figures, section.tables, section.rows, section.svg)
+        if not any(parts):
             raise ValueError(f"Expected content in section '{section.id}', got none.")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text())

@@ -56,6 +56,16 @@ def test_the_delayed_run_is_there_too():
     assert len(third.response_files("3", "test2")) == 9
 
 
+def test_shorter_movies_keep_the_timing_of_the_published_ones():
+    short = opened(clips=20)
+    assert [s.n_clips for s in short.segments] == [20] * 9
+    assert short.clip_table("test2")["onset"].tolist() == [2.0 * index for index in range(20)]
+    assert short._kept_volumes(Path("a"), 25, 4.0) == slice(1, 21)  # recorded from 2 s on
+    assert short._kept_volumes(Path("a"), 26, 4.0) == slice(2, 22)
+    with pytest.raises(InputError, match=r"^Expected 25 or 26 volumes in a, got 245\.$"):
+        short._kept_volumes(Path("a"), 245, 4.0)
+
+
 def test_a_subject_may_name_its_signal():
     dataset = opened(signal="no_motion")
     other = open_dataset(DatasetConfig(name="demo", data_root="data/demo", subjects=("1", "1none", "2full")))
@@ -73,6 +83,7 @@ def test_bad_options():
     for options, text in (
         ({"signal": "half"}, r"dataset\.options\.signal"),
         ({"train_movies": 19}, r"dataset\.options\.train_movies"),
+        ({"clips": 9}, r"dataset\.options\.clips"),
         ({"noise": 0}, r"dataset\.options\.noise"),
         ({"movies": 3}, r"unknown key"),
     ):

@@ -1,0 +1,54 @@
+"""The smallest whole run of the embedded world through the real command, in a folder of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_tiny_demo(folder: Path, root: Path = ROOT, **changes: Any) -> Path:
+    """Write the tiny demo's config into a folder, some sections' keys changed, and return its path."""
+    values = yaml.safe_load((ROOT / "tests" / "tiny_demo.yaml").read_text())
+    shipped = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
+    values["models"] = {name: str(root / place) for name, place in shipped.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))
+    return path
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with single keys replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        inner = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merged(out[key], value) if inner else value
+    return out
+
+
+def snakemake_command(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:
+    """The command that runs the workflow of a repository in a folder that `write_tiny_demo` prepared."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
+        *(
+            "--directory",
+            str(folder),
+            "--configfile",
+            str(folder / "config.yaml"),
+            "--cores",
+            "1",
+            *arguments,
+        ),
+    ]
+
+
+def snakemake(
+    folder: Path, *arguments: str, root: Path = ROOT, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow there to its end; the caller looks at the exit status."""
+    command = snakemake_command(folder, *arguments, root=root)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
