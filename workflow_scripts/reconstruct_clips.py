@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import (
     check_shapes,
     has_array,
@@ -107,11 +108,12 @@ def main(arguments: list[str] | None = None) -> None:
         # a clip a forward: its frames do not depend on the number of clips
         return {"frames": decode_latents(vae, latents, batch=latents.shape[1]).numpy()}
 
-    finished = FinishedBatches(given.state, stamp)
-    title = f"Reconstructing shard {given.shard:05d}"
-    results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
-    write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
-    finished.remove()
+    with sole_writer(given.state):
+        finished = FinishedBatches(given.state, stamp)
+        title = f"Reconstructing shard {given.shard:05d}"
+        results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
+        write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
+        finished.remove()
 
 
 if __name__ == "__main__":
