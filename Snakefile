@@ -6,7 +6,15 @@ if not workflow.config_settings.configfiles:
     configfile: "config.yaml"
 
 
-container: "docker://python:3.11-slim"
+# Made of envs/Containerfile (docs/cluster.md); used with --sdm apptainer only.
+container: "envs/mind_animator.sif"
+
+
+onstart:
+    # Jobs that a killed run left in a cluster's queue end before their work is submitted again.
+    orphans = Path(workflow.basedir, workflow.executor_plugin.name, "orphans.py")
+    if orphans.exists():
+        shell("{sys.executable} {orphans:q}")
 
 
 onstart:

@@ -13,8 +13,8 @@ if CONFIG.captions.ready or DATASET.has_captions:
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=1_000,
-            runtime=10,
+            mem_mb=per_attempt(1_000),
+            runtime=per_attempt(10),
         params:
             code=code_digest("workflow_scripts/read_captions.py", *ADAPTER_FILES),
             n_clips=clips_in(CONFIG.shards.captions),
@@ -49,8 +49,8 @@ else:
         threads: NETWORK_THREADS
         resources:
             gpu=gpu_count,
-            mem_mb=64_000 if CONFIG.device == "cuda" else 4_000,
-            runtime=240,
+            mem_mb=per_attempt(64_000 if CONFIG.device == "cuda" else 4_000),
+            runtime=per_attempt(240),
         params:
             code=code_digest("workflow_scripts/caption_clips.py"),
             blip2=pinned_model("blip2"),

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-# Waiting threads sleep: spinning ones cost many times the work where jobs share cores.
+# Waiting threads sleep: spinning ones cost many times the work where jobs share cores. No job asks the model hub.
 shell.prefix(
-    "set -euo pipefail; export OMP_WAIT_POLICY=PASSIVE"
+    "set -euo pipefail; export OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1"
     f" PYTHONPATH={workflow.basedir}; "
 )
 
@@ -83,6 +83,15 @@ def local_model(name):
 
 # Networks on a CPU: two jobs of one thread are faster than one job of two.
 NETWORK_THREADS = 2 if CONFIG.device == "cuda" else 1
+
+
+def per_attempt(amount):
+    """Megabytes or minutes of a job, a number or a function of the wildcards: each further attempt asks for more."""
+
+    def grown(wildcards, attempt):
+        return attempt * (amount(wildcards) if callable(amount) else amount)
+
+    return grown
 
 
 def gpu_count(wildcards):
@@ -216,11 +225,6 @@ def decoders_of_prediction(wildcards):
         )
         for decoder, owner in METHODS[wildcards.method].decoders.items()
     }
-
-
-def training_minutes(wildcards, attempt):
-    """Ask for more time after a timeout; a training goes on from its own state."""
-    return min(240 * attempt, 1440)
 
 
 def training_memory(wildcards):

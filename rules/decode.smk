@@ -20,8 +20,8 @@ rule train_decoder:
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=training_memory,
-        runtime=training_minutes,
+        mem_mb=per_attempt(training_memory),
+        runtime=per_attempt(240),
     params:
         code=lambda wildcards: code_digest(
             "workflow_scripts/train_decoder.py", METHODS[wildcards.method].module
@@ -31,7 +31,7 @@ rule train_decoder:
         settings=training_settings,
         seed=CONFIG.seed,
         # not tracked: derived from resources or output
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.weights, with_suffix=".state"),
         logs=subpath(output.weights, with_suffix=".logs"),
     message:
@@ -70,8 +70,8 @@ rule predict:
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=training_memory,
-        runtime=60,
+        mem_mb=per_attempt(training_memory),
+        runtime=per_attempt(60),
     params:
         code=lambda wildcards: code_digest(
             "workflow_scripts/predict.py", METHODS[wildcards.method].module
@@ -80,7 +80,7 @@ rule predict:
         settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
         seed=CONFIG.seed,
         # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
     message:
         "Predicting the test clips of subject {wildcards.subject} by {wildcards.method}"
     shell:

@@ -109,8 +109,8 @@ rule check_splits:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/check_splits.py"),
     message:

@@ -17,8 +17,8 @@ rule explain_decoder:
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=training_memory,
-        runtime=60,
+        mem_mb=per_attempt(training_memory),
+        runtime=per_attempt(60),
     params:
         code=lambda wildcards: code_digest(
             "workflow_scripts/explain_decoder.py", METHODS[wildcards.method].module
@@ -28,7 +28,7 @@ rule explain_decoder:
         block=CONFIG.scoring.block,
         seed=CONFIG.seed,
         # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
     message:
         "Explaining the decoders of {wildcards.method}, subject {wildcards.subject}"
     shell:
@@ -59,8 +59,8 @@ rule draw_maps:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=1_500,
-        runtime=10,
+        mem_mb=per_attempt(1_500),
+        runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_maps.py"),
         cortex="--cortex" if DATASET.areas_of == "fs_LR_32k" else "",

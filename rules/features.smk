@@ -26,8 +26,8 @@ rule encode_text:
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/encode_text.py"),
         clip=pinned_model("clip"),
@@ -73,8 +73,8 @@ rule encode_frames:
     threads: NETWORK_THREADS
     resources:
         gpu=gpu_count,
-        mem_mb=8_000,
-        runtime=120,
+        mem_mb=per_attempt(8_000),
+        runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/encode_frames.py"),
         clip=pinned_model("clip"),

@@ -19,8 +19,8 @@ rule preprocess_segment:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=DATASET.memory_mb,
-        runtime=60,
+        mem_mb=per_attempt(DATASET.memory_mb),
+        runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/preprocess_segment.py", *ADAPTER_FILES),
         settings=CONFIG.fmri.model_dump_json(include={"detrend_order", "lag", "ddof"}),
@@ -59,8 +59,8 @@ rule select_voxels:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/select_voxels.py", *ADAPTER_FILES),
         settings=json_of(CONFIG.fmri),
@@ -94,8 +94,8 @@ rule measure_stimuli:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=120,
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/measure_stimuli.py"),
     message:
@@ -121,8 +121,8 @@ rule draw_lag:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=30,
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/draw_lag.py"),
         lag=CONFIG.fmri.lag,
@@ -152,8 +152,8 @@ rule draw_quality:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=1_000,
-        runtime=10,
+        mem_mb=per_attempt(1_000),
+        runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_quality.py"),
     message:

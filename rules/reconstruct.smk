@@ -18,8 +18,8 @@ rule invert_latents:
     threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
-        mem_mb=16_000,
-        runtime=240,
+        mem_mb=per_attempt(16_000),
+        runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/invert_latents.py"),
         place=lambda wildcards: CONFIG.models.stable_diffusion,
@@ -30,7 +30,7 @@ rule invert_latents:
         shard_size=CONFIG.shards.reconstruction,
         seed=CONFIG.seed,
         # not tracked: derived from resources or output
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.noise, with_suffix=".state"),
     message:
         "Inverting the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
@@ -69,8 +69,8 @@ rule reconstruct_clips:
     threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
-        mem_mb=16_000,
-        runtime=lambda wildcards, attempt: min(360 * attempt, 1440),
+        mem_mb=per_attempt(16_000),
+        runtime=per_attempt(360),
     params:
         code=code_digest("workflow_scripts/reconstruct_clips.py"),
         place=lambda wildcards: CONFIG.models.stable_diffusion,
@@ -85,7 +85,7 @@ rule reconstruct_clips:
         inversions=lambda wildcards, input: (
             f"--inversions {input.inversions}" if input.inversions else ""
         ),
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.frames, with_suffix=".state"),
     message:
         "Reconstructing {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
@@ -126,8 +126,8 @@ rule decode_latents:
     threads: CONFIG.reconstruction.cpu_threads
     resources:
         gpu=gpu_count,
-        mem_mb=16_000,
-        runtime=120,
+        mem_mb=per_attempt(16_000),
+        runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/decode_latents.py"),
         place=lambda wildcards: CONFIG.models.stable_diffusion,
@@ -137,7 +137,7 @@ rule decode_latents:
         rate=CONFIG.stimuli.rate,
         cpu_threads=CONFIG.reconstruction.cpu_threads,
         # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
     message:
         "Decoding the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:

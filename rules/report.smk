@@ -9,8 +9,8 @@ rule draw_dag:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=1_000,
-        runtime=10,
+        mem_mb=per_attempt(1_000),
+        runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_dag.py"),
         config=json_of(CONFIG),
@@ -36,8 +36,8 @@ rule record_provenance:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=1_000,
-        runtime=10,
+        mem_mb=per_attempt(1_000),
+        runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/record_provenance.py", *ADAPTER_FILES),
         config=json_of(CONFIG),
@@ -66,8 +66,8 @@ rule draw_contact_sheet:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=2_000,
-        runtime=10,
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_contact_sheet.py"),
     message:
@@ -111,8 +111,8 @@ rule make_report:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/make_report.py"),
         title=f"Mind-Animator on {CONFIG.dataset.name}",

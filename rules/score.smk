@@ -16,8 +16,8 @@ rule derive_floor:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=60,
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(60),
     params:
         code=lambda wildcards: code_digest(
             "workflow_scripts/derive_floor.py", METHODS[wildcards.method].module
@@ -63,8 +63,8 @@ rule encode_truth:
     threads: NETWORK_THREADS
     resources:
         gpu=gpu_count,
-        mem_mb=6_000,
-        runtime=120,
+        mem_mb=per_attempt(6_000),
+        runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/encode_truth.py"),
         models=CONFIG.models.model_dump_json(
@@ -79,7 +79,7 @@ rule encode_truth:
         batch=CONFIG.scoring.batch,
         efficientnet="--efficientnet" if CONFIG.scoring.efficientnet else "",
         # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
     message:
         "Encoding the truth for all scores"
     shell:
@@ -118,8 +118,8 @@ rule score_method:
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=6_000,
-        runtime=240,
+        mem_mb=per_attempt(6_000),
+        runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/score_method.py"),
         models=CONFIG.models.model_dump_json(
@@ -130,7 +130,7 @@ rule score_method:
         seed=CONFIG.seed,
         name=CONFIG.dataset.name,
         # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=lambda wildcards, resources: CONFIG.device,
     message:
         "Scoring {wildcards.method}, subject {wildcards.subject}"
     shell:
@@ -170,8 +170,8 @@ rule score_retrieval:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=per_attempt(8_000),
+        runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/score_retrieval.py"),
         block=CONFIG.scoring.block,
@@ -216,8 +216,8 @@ rule test_methods:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/test_methods.py"),
         settings=CONFIG.scoring.model_dump_json(
@@ -267,8 +267,8 @@ rule build_leaderboard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/build_leaderboard.py"),
         name=CONFIG.dataset.name,

@@ -17,8 +17,8 @@ rule segment_movie:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=120,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/segment_movie.py", *ADAPTER_FILES),
         clips=clip_digest,

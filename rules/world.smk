@@ -14,8 +14,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=1_500,
-            runtime=30,
+            mem_mb=per_attempt(1_500),
+            runtime=per_attempt(30),
         params:
             code=code_digest("workflow_scripts/make_movie.py"),
             seed=DATASET.options.seed,
@@ -51,8 +51,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=1_500,
-            runtime=30,
+            mem_mb=per_attempt(1_500),
+            runtime=per_attempt(30),
         params:
             code=code_digest("workflow_scripts/simulate_runs.py"),
             seed=DATASET.options.seed,
@@ -105,8 +105,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=4_000,
-            runtime=60,
+            mem_mb=per_attempt(4_000),
+            runtime=per_attempt(60),
         params:
             code=code_digest("workflow_scripts/test_methods.py"),
             settings=CONFIG.scoring.model_dump_json(
@@ -149,8 +149,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=2_000,
-            runtime=10,
+            mem_mb=per_attempt(2_000),
+            runtime=per_attempt(10),
         params:
             code=code_digest("workflow_scripts/judge_maps.py"),
         message:
@@ -285,8 +285,8 @@ rule train_demo_model:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=180,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(180),
     params:
         code=code_digest("workflow_scripts/train_demo_model.py"),
         budget=CONFIG.demo_models_seconds or "",

@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import iterate_clips, read_attrs, shard_of
-from mind_animator.artefacts.files import read_json, write_json
+from mind_animator.artefacts.files import read_json, sole_writer, write_json
 from mind_animator.artefacts.tables import write_table
 from mind_animator.captions.clips import COLUMNS, caption_group, clips_per_group, three_frames
 from mind_animator.config.base import parse_settings
@@ -47,20 +47,23 @@ def main(arguments: list[str] | None = None) -> None:
         frames=[{key: str(value) for key, value in read_attrs(path).items()} for path in given.frames],
         models=[content_digest(locate(place, given.lock)) for place in (given.blip2, given.clip)],
     )
-    rows = _resume(given.state, stamp)
-    blip2 = load_blip2(given.blip2, given.lock, device=device, dtype=half)
-    clip = load_clip(given.clip, given.lock, device=device)
+    with sole_writer(given.state):
+        rows = _resume(given.state, stamp)
+        blip2 = load_blip2(given.blip2, given.lock, device=device, dtype=half)
+        clip = load_clip(given.clip, given.lock, device=device)
 
-    group = clips_per_group(settings)
-    with tqdm(total=len(clips), initial=len(rows), desc="captions", unit="clip", mininterval=5) as progress:
-        for start in range(len(rows), len(clips), group):
-            names = clips[start : start + group]
-            frames = np.stack([three_frames(f) for _, f in iterate_clips(given.frames, "frames", names)])
-            rows += caption_group(blip2, clip, names, frames, settings, given.seed)
-            write_json(given.state, {"fingerprint": stamp, "rows": rows})
-            progress.update(len(names))
-    write_table(given.captions, pd.DataFrame(rows, columns=list(COLUMNS)))
-    given.state.unlink(missing_ok=True)
+        group = clips_per_group(settings)
+        with tqdm(
+            total=len(clips), initial=len(rows), desc="captions", unit="clip", mininterval=5
+        ) as progress:
+            for start in range(len(rows), len(clips), group):
+                names = clips[start : start + group]
+                frames = np.stack([three_frames(f) for _, f in iterate_clips(given.frames, "frames", names)])
+                rows += caption_group(blip2, clip, names, frames, settings, given.seed)
+                write_json(given.state, {"fingerprint": stamp, "rows": rows})
+                progress.update(len(names))
+        write_table(given.captions, pd.DataFrame(rows, columns=list(COLUMNS)))
+        given.state.unlink(missing_ok=True)
 
 
 def _resume(state: Path, stamp: str) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import check_shapes, read_shard
 from mind_animator.config.base import explain
 from mind_animator.config.reconstruction import InversionConfig
@@ -62,17 +63,20 @@ def main(arguments: list[str] | None = None) -> None:
         seed=given.seed,
     )
     check_inputs(generator, latents.shape)
-    finished = FinishedBatches(given.state, stamp)
-    noise = process_shard(
-        clips,
-        given.shard,
-        settings.clips_per_batch,
-        lambda rows: {"noise": invert_batch(generator, latents[list(rows)], settings, given.tokens).numpy()},
-        finished,
-        title=f"Inverting shard {given.shard:05d}",
-    )
-    write_arrays(given.output, noise, clips)
-    finished.remove()
+    with sole_writer(given.state):
+        finished = FinishedBatches(given.state, stamp)
+        noise = process_shard(
+            clips,
+            given.shard,
+            settings.clips_per_batch,
+            lambda rows: {
+                "noise": invert_batch(generator, latents[list(rows)], settings, given.tokens).numpy()
+            },
+            finished,
+            title=f"Inverting shard {given.shard:05d}",
+        )
+        write_arrays(given.output, noise, clips)
+        finished.remove()
 
 
 if __name__ == "__main__":

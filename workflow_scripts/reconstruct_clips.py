@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import (
     check_shapes,
     has_array,
@@ -113,11 +114,12 @@ def main(arguments: list[str] | None = None) -> None:
             shown = move_picture(shown[:, 0], settings.motion_gain * flow, frames)
         return {"frames": shown.numpy()}
 
-    finished = FinishedBatches(given.state, stamp)
-    title = f"Reconstructing shard {given.shard:05d}"
-    results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
-    write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
-    finished.remove()
+    with sole_writer(given.state):
+        finished = FinishedBatches(given.state, stamp)
+        title = f"Reconstructing shard {given.shard:05d}"
+        results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
+        write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
+        finished.remove()
 
 
 if __name__ == "__main__":

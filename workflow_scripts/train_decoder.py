@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mind_animator.artefacts.arrays import read_arrays
-from mind_animator.artefacts.files import atomic, write_json
+from mind_animator.artefacts.files import atomic, sole_writer, write_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
@@ -48,16 +48,17 @@ def main(arguments: list[str] | None = None) -> None:
         clips=list(data.clips),
         data=digests,
     )
-    trained = kind.train(
-        given.decoder, given.settings, data, seed=given.seed, device=device, state=given.state, stamp=stamp,
-        logs=given.logs,
-    )  # fmt: skip
-    _write_weights(given.weights, trained.weights)
-    write_json(
-        given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}
-    )
-    if given.state:
-        given.state.unlink(missing_ok=True)
+    with sole_writer(given.state or given.weights):
+        trained = kind.train(
+            given.decoder, given.settings, data, seed=given.seed, device=device, state=given.state, stamp=stamp,
+            logs=given.logs,
+        )  # fmt: skip
+        _write_weights(given.weights, trained.weights)
+        write_json(
+            given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}
+        )
+        if given.state:
+            given.state.unlink(missing_ok=True)
 
 
 def read_training_data(

@@ -1,8 +1,10 @@
 """Write aside, then rename: a file under its right name is always whole."""
 
+import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,55 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(state: Path | str, patience: float = 90) -> Iterator[None]:
+    """Hold a state that is written over hours; a second writer waits, then gives up.
+
+    The claim is a lock on ``<state>.lock``, so the system frees it however the holder ends, and the next
+    attempt at its work finds the state as it was last stored. Locks of this kind (fcntl) also hold between the
+    nodes of NFS, Lustre and GPFS.
+
+    Parameters
+    ----------
+    state : Path
+        File or folder that only one process at a time may write.
+    patience : float
+        Seconds to wait: longer than a cluster takes from a cancelled job's first signal to its end.
+
+    Raises
+    ------
+    InputError
+        If another process still holds the state after ``patience`` seconds.
+    """
+    path = Path(f"{state}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    while True:
+        lock = open(path, "a+")  # noqa: SIM115 (held open: closing it is letting go)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                break
+        except FileNotFoundError:
+            pass  # its last holder removed the file between our opening and locking it
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > until:
+                lock.seek(0)
+                raise InputError(
+                    f"Expected to be the only writer of {state}, got another that still works on it "
+                    f"({lock.read().strip()})."
+                ) from None
+            time.sleep(0.5)
+        lock.close()
+    try:
+        lock.truncate(0)
+        print(f"process {os.getpid()} on {os.uname().nodename}", file=lock, flush=True)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
 
 
 def write_json(path: Path | str, value: Any) -> None:
