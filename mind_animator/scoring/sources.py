@@ -46,6 +46,11 @@ class ArraySource:
         frames = self.reader.read(clip, "frames")
         if 0 in frames.shape:
             raise InputError(f"Expected frames of clip '{clip}', got shape {frames.shape} (zero length).")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            raise InputError(
+                f"Expected frames (frame, height, width, 3) uint8 of clip '{clip}', "
+                f"got {frames.shape} {frames.dtype}{'' if np.isfinite(frames).all() else ' with NaN'}."
+            )
         return conform(frames, size=self.size, count=self.count)
 
 
