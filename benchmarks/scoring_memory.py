@@ -74,16 +74,17 @@ def _peak(count: int, size: int, folder: Path) -> float:
 
 
 class _Noise:
-    """Clips from disk, 12 different ones in turn."""
+    """Clips from disk, 12 different ones in turn; no memory map, whose pages would count as memory used."""
 
     def __init__(self, seed: int, size: int, folder: Path) -> None:
-        self.path = folder / f"noise-{seed}-{size}.npy"
-        if not self.path.exists():
-            generator = np.random.default_rng(seed)
-            np.save(self.path, generator.integers(0, 256, (STORED, 8, size, size, 3), dtype=np.uint8))
+        self.paths = [folder / f"noise-{seed}-{size}-{index}.npy" for index in range(STORED)]
+        for index, path in enumerate(self.paths):
+            if not path.exists():
+                generator = np.random.default_rng([seed, index])
+                np.save(path, generator.integers(0, 256, (8, size, size, 3), dtype=np.uint8))
 
     def read(self, clip: str) -> np.ndarray:
-        return np.array(np.load(self.path, mmap_mode="r")[int(clip[2:]) % STORED])
+        return np.load(self.paths[int(clip[2:]) % STORED])
 
 
 def _linked(source: Path, target: Path, clips: list[str]) -> None:

@@ -95,7 +95,7 @@ def _score(arguments: argparse.Namespace) -> None:
         summarise,
         wide,
     )
-    from mind_animator.scoring.folders import is_floor, score_folders, standard_of
+    from mind_animator.scoring.folders import score_folders, standard_of
     from mind_animator.scoring.score import NOT_ASKED, Networks
 
     true_layout, _, predictions = _sides(arguments)
@@ -156,7 +156,7 @@ def _score(arguments: argparse.Namespace) -> None:
         {"size": standard.size, "frames": standard.frames, "rate": standard.rate, "seed": arguments.seed,
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
-    floors = [method for method in results if is_floor(method)]
+    floors = [method for method in results if method not in predictions]
     videos = _videos(arguments, predictions, standard.size, standard.frames)
     page = build_leaderboard(
         summary, floors=floors, videos=videos, title=f"Scores of {', '.join(predictions)}",

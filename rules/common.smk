@@ -236,6 +236,12 @@ def training_memory(wildcards):
 SCORED_FRAMES = CONFIG.scoring.frames or CONFIG.stimuli.frames
 TEST_TABLES = [f"{R}/stimuli/{segment}.tsv" for segment in TEST_SEGMENTS]
 PREDICTING = [name for name, method in METHODS.items() if method.predicts]
+# What noise alone costs, where test clips were shown more than once: scored beside the methods.
+CEILING = "noise_ceiling"
+if CEILING in METHODS:
+    raise WorkflowError(
+        f"Expected no method called '{CEILING}': scores/{CEILING} holds the ceiling of every method."
+    )
 
 
 def frames_derived_from(wildcards):
@@ -275,8 +281,8 @@ def further_candidates(kind):
     ]
 
 
-def scoring_settings(wildcards):
-    """What the scores of one method depend on; frame shuffles only of methods that make frames themselves."""
+def scoring_settings(settings, method=None):
+    """What the scores of one method depend on; frame shuffles of floors say nothing."""
     names = {
         "size",
         "n_ways",
@@ -286,8 +292,7 @@ def scoring_settings(wildcards):
         "batch",
         "efficientnet",
     }
-    settings = CONFIG.scoring
-    if METHODS[wildcards.method].frames_from in ("training", "method"):
+    if method is not None and method.frames_from in ("training", "method"):
         settings = settings.model_copy(update={"shuffles": 0})
     return settings.model_dump_json(include=names)
 

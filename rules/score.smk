@@ -113,6 +113,8 @@ rule score_method:
         f"{R}/logs/score_method/{{method}}/sub-{{subject}}.log",
     benchmark:
         f"{R}/benchmarks/score_method/{{method}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        method=pattern_of(METHODS),
     conda:
         "../envs/gpu.yaml"
     threads: 1
@@ -125,7 +127,9 @@ rule score_method:
         models=CONFIG.models.model_dump_json(
             include={"vit", "videomae", "clip", "vificlip", "lock"}
         ),
-        settings=scoring_settings,
+        settings=lambda wildcards: scoring_settings(
+            CONFIG.scoring, METHODS[wildcards.method]
+        ),
         frames=SCORED_FRAMES,
         seed=CONFIG.seed,
         name=CONFIG.dataset.name,
@@ -166,6 +170,8 @@ rule score_retrieval:
         pairs=f"{R}/scores/{{method}}/sub-{{subject}}.decoded.pairs.h5",
     log:
         f"{R}/logs/score_retrieval/{{method}}/sub-{{subject}}.log",
+    wildcard_constraints:
+        method=pattern_of(METHODS),
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -200,15 +206,75 @@ rule score_retrieval:
         " > {log} 2>&1"
 
 
+rule score_ceiling:
+    input:
+        truth=f"{R}/scores/truth.h5",
+        tables=TEST_TABLES,
+        responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+    output:
+        scores=f"{R}/scores/{CEILING}/sub-{{subject}}.parquet",
+        table=f"{R}/scores/{CEILING}/sub-{{subject}}.tsv",
+        pairs=f"{R}/scores/{CEILING}/sub-{{subject}}.pairs.h5",
+        decoded=f"{R}/scores/{CEILING}/sub-{{subject}}.decoded.parquet",
+        decoded_pairs=f"{R}/scores/{CEILING}/sub-{{subject}}.decoded.pairs.h5",
+    log:
+        f"{R}/logs/score_ceiling/sub-{{subject}}.log",
+    benchmark:
+        f"{R}/benchmarks/score_ceiling/sub-{{subject}}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=6_000,
+        runtime=240,
+    params:
+        code=code_digest("workflow_scripts/score_ceiling.py"),
+        models=CONFIG.models.model_dump_json(
+            include={"vit", "videomae", "clip", "vificlip", "lock"}
+        ),
+        settings=scoring_settings(CONFIG.scoring),
+        frames=SCORED_FRAMES,
+        seed=CONFIG.seed,
+        name=CONFIG.dataset.name,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    message:
+        "Scoring the noise ceiling of subject {wildcards.subject}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_ceiling"
+        " --truth {input.truth}"
+        " --tables {input.tables}"
+        " --responses {input.responses}"
+        " --dataset {params.name}"
+        " --subject {wildcards.subject}"
+        " --settings {params.settings:q}"
+        " --frames {params.frames}"
+        " --models {params.models:q}"
+        " --seed {params.seed}"
+        " --workers {threads}"
+        " --device {params.device}"
+        " --scores {output.scores}"
+        " --table {output.table}"
+        " --pairs {output.pairs}"
+        " --decoded {output.decoded}"
+        " --decoded-pairs {output.decoded_pairs}"
+        " > {log} 2>&1"
+
+
 rule test_methods:
     input:
-        scores=scores_of(METHODS, ".parquet"),
-        pairs=scores_of(METHODS, ".pairs.h5"),
-        decoded=scores_of(PREDICTING, ".decoded.parquet"),
-        decoded_pairs=scores_of(PREDICTING, ".decoded.pairs.h5"),
+        scores=scores_of([*METHODS, CEILING], ".parquet"),
+        pairs=scores_of([*METHODS, CEILING], ".pairs.h5"),
+        decoded=scores_of([*PREDICTING, CEILING], ".decoded.parquet"),
+        decoded_pairs=scores_of([*PREDICTING, CEILING], ".decoded.pairs.h5"),
     output:
         tests=f"{R}/scores/tests.tsv",
         summary=f"{R}/scores/summary.tsv",
+        summary_parquet=f"{R}/scores/summary.parquet",
+        clips=f"{R}/scores/clips.parquet",
+        clip_table=f"{R}/scores/clips.tsv",
+        metrics=f"{R}/scores/metrics.tsv",
         retrieval=f"{R}/scores/retrieval.tsv",
     log:
         f"{R}/logs/test_methods.log",
@@ -237,8 +303,11 @@ rule test_methods:
         " --settings {params.settings:q}"
         " --seed {params.seed}"
         " --tests {output.tests}"
-        " --summary {output.summary}"
+        " --summary {output.summary} {output.summary_parquet}"
         " --retrieval {output.retrieval}"
+        " --clips {output.clips}"
+        " --clip-table {output.clip_table}"
+        " --metrics {output.metrics}"
         " > {log} 2>&1"
 
 
@@ -272,6 +341,7 @@ rule build_leaderboard:
     params:
         code=code_digest("workflow_scripts/build_leaderboard.py"),
         name=CONFIG.dataset.name,
+        ceiling=CEILING,
         floors=[
             name
             for name, method in METHODS.items()
@@ -289,6 +359,7 @@ rule build_leaderboard:
         "python -m workflow_scripts.build_leaderboard"
         " --summaries {input.summary} {input.others}"
         " --floors {params.floors}"
+        " --ceilings {params.ceiling}"
         " --truth {input.truth}"
         " --dataset {params.name}"
         " --videos {params.videos}"

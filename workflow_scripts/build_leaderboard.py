@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set"
     )
     parser.add_argument("--floors", nargs="*", default=[], help="methods that are floors")
+    parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
     parser.add_argument("--truth", type=Path, help="truth's file, for videos")
     parser.add_argument("--dataset", help="data set of the truth's file")
     parser.add_argument(
@@ -59,10 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
             videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
     subtitle = (
         "Every method on the same clips, at one size and frame rate, from lossless frames, "
-        "beside floors that know nothing."
+        "beside floors that know nothing and the ceiling that the responses' noise allows."
     )
     page = build_leaderboard(
-        summary, floors=given.floors, videos=videos, title=given.title, subtitle=subtitle
+        summary,
+        floors=given.floors,
+        ceilings=given.ceilings,
+        videos=videos,
+        title=given.title,
+        subtitle=subtitle,
     )
     with atomic(given.page) as temporary:
         temporary.write_text(page)

@@ -12,7 +12,7 @@ from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import run_command
-from mind_animator.scoring.compare import wide
+from mind_animator.scoring.compare import wide, with_units
 from mind_animator.scoring.judge import judge
 from mind_animator.scoring.networks import open_networks
 from mind_animator.scoring.sources import ArraySource
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     write_pairs(given.pairs, pairs)
     write_table(given.table, wide(rows))
-    write_table(given.scores, rows)
+    write_table(given.scores, with_units(rows))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.streams import write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
+from mind_animator.scoring.compare import with_units
 from mind_animator.scoring.decoded import score_decoded
 
 
@@ -59,9 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
         block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
     )  # fmt: skip
     write_pairs(given.pairs, pairs)
-    write_table(
-        given.scores, rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
-    )
+    rows = rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
+    write_table(given.scores, with_units(rows))
 
 
 def _pool(metric: str, candidates: dict[str, int]) -> int:

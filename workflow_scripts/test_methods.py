@@ -14,12 +14,15 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import (
     TESTS,
     above_chance_tests,
+    metric_table,
     motion_tests,
     paired_tests,
     retrieval_summary,
     summarise,
     swap_test,
+    wide,
     with_pooled,
+    with_units,
 )
 from mind_animator.scoring.score import COLUMNS
 
@@ -44,8 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="the scoring's settings, JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--tests", type=Path, required=True, help="output, TSV")
-    parser.add_argument("--summary", type=Path, required=True, help="output, TSV")
+    parser.add_argument(
+        "--summary", type=Path, nargs="+", required=True, help="output; several for several formats"
+    )
     parser.add_argument("--retrieval", type=Path, required=True, help="output, TSV")
+    parser.add_argument(
+        "--clips", type=Path, help="output, Parquet: one row a clip and metric, subjects pooled too"
+    )
+    parser.add_argument("--clip-table", type=Path, help="output, TSV: the same, one row a clip")
+    parser.add_argument("--metrics", type=Path, help="output, TSV: unit, direction and range of each metric")
     given = parser.parse_args(arguments)
 
     settings = parse_settings(ScoringConfig, given.settings)
@@ -91,8 +101,16 @@ def main(arguments: list[str] | None = None) -> None:
             )
     tests = [paired_tests(rows, settings, seed=given.seed), pd.DataFrame(found, columns=TESTS)]
     write_table(given.tests, pd.concat([part for part in tests if len(part)] or tests[:1], ignore_index=True))
-    write_table(given.summary, summarise(rows, settings, seed=given.seed))
+    summary = summarise(rows, settings, seed=given.seed)
+    for path in given.summary:
+        write_table(path, summary)
     write_table(given.retrieval, retrieval_summary(decoded, settings, seed=given.seed))
+    if given.clips:
+        write_table(given.clips, with_units(rows))
+    if given.clip_table:
+        write_table(given.clip_table, wide(rows))
+    if given.metrics:
+        write_table(given.metrics, metric_table(list(dict.fromkeys(rows["metric"]))))
 
 
 def _who(table: pd.DataFrame, path: Path) -> dict[str, str]:

@@ -46,6 +46,7 @@ def build_leaderboard(
     summary: pd.DataFrame,
     *,
     floors: Sequence[str],
+    ceilings: Sequence[str] = (),
     videos: Sequence[ClipVideo] = (),
     title: str = "Reconstructing video from fMRI: a leaderboard",
     subtitle: str = "",
@@ -58,6 +59,8 @@ def build_leaderboard(
         ``summary.tsv`` of one or several data sets, one below the other.
     floors : sequence of str
         Methods that are floors: marked, and what the others are measured from.
+    ceilings : sequence of str
+        Methods that are noise ceilings: marked, and never the best.
     videos : sequence of ClipVideo
     title, subtitle : str
         Plain text.
@@ -74,6 +77,7 @@ def build_leaderboard(
         "scores": _records(summary[list(SCORES)]),
         "metrics": _records(metrics),
         "floors": list(floors),
+        "ceilings": list(ceilings),
         "videos": [asdict(video) for video in videos],
         "published": _records(read_published()),
     }

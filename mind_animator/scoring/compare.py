@@ -28,6 +28,7 @@ SUMMARY = (
     "dataset", "method", "subject", "clips", "metric", "label", "unit", "direction", "definition",
     "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
 )  # fmt: skip
+METRIC_COLUMNS = ("metric", "label", "unit", "direction", "lowest", "highest", "definition")
 TESTS = (
     "dataset", "subject", "test", "method", "other", "metric", "clips", "alternative", "statistic", "score",
     "p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
@@ -63,6 +64,25 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
     pixel = rows[rows["metric"] == "ssim"].set_index(keys)["status"].rename("status").reset_index()
     first = rows.drop_duplicates(keys)[keys]
     return first.merge(table, on=keys, how="left").merge(pixel, on=keys, how="left")
+
+
+def with_units(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add each metric's ``unit`` and ``direction`` (which way is better) to rows of scores."""
+    entries = {name: catalogue(name) for name in rows["metric"].unique()}
+    return rows.assign(
+        unit=rows["metric"].map(lambda name: entries[name].unit),
+        direction=rows["metric"].map(lambda name: entries[name].direction),
+    )
+
+
+def metric_table(names: Sequence[str]) -> pd.DataFrame:
+    """What the metrics of a table are: one row each, `METRIC_COLUMNS`."""
+    entries = [catalogue(name) for name in names]
+    found = [
+        (e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours")
+        for e in entries
+    ]
+    return pd.DataFrame(found, columns=METRIC_COLUMNS)
 
 
 def subsets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -416,6 +436,9 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
         for name, group in rows.groupby("metric", sort=False):
             kind, _, measure = name.removeprefix("retrieval_").rpartition("_")
             embedding, _, large = kind.partition("_")
+            group = group[np.isfinite(group["value"])]
+            if group.empty:
+                continue  # the summary says why
             values, pool = group["value"].to_numpy(), int(group["candidates"].iloc[0])
             blocks = block_labels(group["segment"].tolist(), settings.block)
             generator = np.random.default_rng(seed)

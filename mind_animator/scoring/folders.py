@@ -16,14 +16,15 @@ from mind_animator.errors import InputError
 from mind_animator.scoring.judge import judge
 from mind_animator.scoring.score import Networks, Source
 from mind_animator.scoring.sources import (
+    DonorSource,
     FlatSource,
     FolderSource,
     FrozenSource,
-    MismatchedSource,
     ShuffledSource,
     shape_of_truth,
 )
 from mind_animator.scoring.truth import encode_truth
+from mind_animator.statistics.exchange import exchanged
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,9 @@ def with_floors(
         found[f"{method}_frozen"] = FrozenSource(source)
         found[f"{method}_shuffled_frames"] = ShuffledSource(source, clips, seed)
         if len(clips) > 1:
-            found[f"{method}_mismatched"] = MismatchedSource(source, clips, block, seed)
+            donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
+            found[f"{method}_mismatched"] = DonorSource(source, donor)
     return found | {"flat_mean": FlatSource(colour, **shape)}
-
-
-def is_floor(method: str) -> bool:
-    """Whether a name is one that `with_floors` gives."""
-    return method == "flat_mean" or method.endswith(("_frozen", "_shuffled_frames", "_mismatched"))
 
 
 def mean_colour(truth: Path) -> np.ndarray:

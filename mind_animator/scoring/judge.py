@@ -98,7 +98,7 @@ def judge(
     pairs: dict[str, np.ndarray] = {}
     if len(rows) > 1:
         shape = (len(rows), len(rows), rows.shape[1])
-        pairs = {name: np.full(shape, np.nan) for name in ("ssim", "hue_circular_corr")}
+        pairs = {name: np.full(shape, np.nan) for name in ("ssim", "hue_circular_corr", "epe")}
         size = min(settings.pair_size, settings.size)
         for offset, found in pixel_pairs(rows, names, truths, prediction, size=size):
             for name, values in found.items():

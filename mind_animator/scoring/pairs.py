@@ -11,10 +11,14 @@ import cv2
 import numpy as np
 
 from mind_animator.errors import InputError
+from mind_animator.metrics import motion
 from mind_animator.metrics.pixel import WINDOW, hue_pattern
 from mind_animator.scoring.score import Source
 from mind_animator.video.conform import conform
 
+# Truths prepared at a time: memory does not grow with their number, and each prediction is prepared anew.
+_TILE = 12
+_TILE_OF_FLOWS = 40
 _LUMINANCE = np.float32((0.01 * 255) ** 2)
 _CONTRAST = np.float32((0.03 * 255) ** 2)
 
@@ -22,7 +26,7 @@ _CONTRAST = np.float32((0.03 * 255) ** 2)
 def pixel_pairs(
     rows: np.ndarray, clips: Sequence[str], truth: Source, prediction: Source, *, size: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """SSIM and hue correlation of aligned pairs, one offset at a time: each clip is read once.
+    """SSIM, hue correlation and end-point error of aligned pairs, an offset at a time: each clip is read once.
 
     Parameters
     ----------
@@ -38,20 +42,28 @@ def pixel_pairs(
     ------
     offset : int
     pairs : dict
-        ``ssim`` and ``hue_circular_corr``, each (block, block), float64; a row of nan for a prediction that
-        cannot be read, a column for a truth.
+        ``ssim``, ``hue_circular_corr`` and ``epe``, each (block, block), float64; a row of nan for a
+        prediction that cannot be read, a column for a truth.
     """
     for offset in range(rows.shape[1]):
         sides = [
             [_read(source, clips[row], size) for row in rows[:, offset]] for source in (truth, prediction)
         ]
-        yield offset, {"ssim": ssim_pairs(*sides), "hue_circular_corr": hue_pairs(*sides)}
+        yield (
+            offset,
+            {
+                "ssim": ssim_pairs(*sides),
+                "hue_circular_corr": hue_pairs(*sides),
+                "epe": epe_pairs(*sides),
+            },
+        )
 
 
 def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
     """`mind_animator.metrics.pixel.ssim`, mean over frames, of every prediction with every truth.
 
-    Each clip's window moments are computed once; only the product of the two sides is left for a pair.
+    Window moments are computed once for a tile of truths; only the product of the two sides is left for a
+    pair.
 
     Parameters
     ----------
@@ -64,13 +76,22 @@ def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.nda
         Equal to `ssim` to 1e-5 (float32 moments about each image's mean); nan where a side is None.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
-    known = [(column, _Moments(frames)) for column, frames in enumerate(truths) if frames is not None]
-    for row, frames in enumerate(predictions):
-        if frames is not None:
-            moments = _Moments(frames)
-            for column, other in known:
-                result[row, column] = moments.ssim(other)
+    rows = _there(predictions)
+    for columns in _tiles(_there(truths), _TILE):
+        known = [_Moments(truths[column]) for column in columns]
+        for row in rows:
+            moments = _Moments(predictions[row])
+            result[row, columns] = [moments.ssim(other) for other in known]
     return result
+
+
+def _there(side: Sequence[np.ndarray | None]) -> list[int]:
+    return [place for place, frames in enumerate(side) if frames is not None]
+
+
+def _tiles(places: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
 
 
 class _Moments:
@@ -119,16 +140,27 @@ def _local_mean(image: np.ndarray) -> np.ndarray:
 def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
     """`mind_animator.metrics.pixel.hue_circular_corr`, mean over frames, of all predictions and truths.
 
-    Parameters and result as `ssim_pairs`. One matrix product: a frame's score is a dot product of unit
-    vectors.
+    Parameters and result as `ssim_pairs`. A matrix product: a frame's score is a dot product of unit vectors.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
-    rows = [row for row, frames in enumerate(predictions) if frames is not None]
-    columns = [column for column, frames in enumerate(truths) if frames is not None]
-    if rows and columns:
-        left = np.stack([_hue_units(predictions[row]) for row in rows])
+    for columns in _tiles(_there(truths), _TILE):
         right = np.stack([_hue_units(truths[column]) for column in columns])
-        result[np.ix_(rows, columns)] = left @ right.T / len(predictions[rows[0]])
+        for row in _there(predictions):
+            result[row, columns] = right @ _hue_units(predictions[row]) / len(predictions[row])
+    return result
+
+
+def epe_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
+    """`mind_animator.metrics.motion.epe` of all predictions and truths, each flow computed once a tile.
+
+    Parameters and result as `ssim_pairs`, pixels a frame at the size of these frames.
+    """
+    result = np.full((len(predictions), len(truths)), np.nan)
+    for columns in _tiles(_there(truths), _TILE_OF_FLOWS):
+        known = [motion.flows(truths[column]) for column in columns]
+        for row in _there(predictions):
+            flow = motion.flows(predictions[row])
+            result[row, columns] = [motion.epe_of_flows(other, flow) for other in known]
     return result
 
 

@@ -78,6 +78,7 @@ NEEDS = {
 }
 NETWORKS = (*NEEDS.values(), "efficientnet")
 NOT_ASKED = "not asked for"
+_NOT_FINITE = "not computed: the model answers NaN or infinity for this clip"
 _EFFICIENTNET = "_efficientnet_lite0"
 
 
@@ -289,6 +290,11 @@ def compare_embeddings(
 
     values: dict[str, float] = {}
     refused: dict[str, str] = {}
+    broken = {
+        name
+        for name in truth.keys() & prediction.keys()
+        if not (np.isfinite(truth[name]).all() and np.isfinite(prediction[name]).all())
+    }
     sources = (
         ("image_logits", "image", "", nway_image),
         ("video_logits", "video", "", nway_video),
@@ -297,6 +303,9 @@ def compare_embeddings(
     for name, kind, ending, accuracy in sources:
         if name not in truth or name not in prediction:
             continue
+        if name in broken:
+            refused |= dict.fromkeys((f"{kind}_{n}way{ending}" for n in n_ways), _NOT_FINITE)
+            continue
         classes = truth[name].shape[-1]
         scores = [torch.from_numpy(np.array(side[name])) for side in (truth, prediction)]
         for n in n_ways:
@@ -304,7 +313,10 @@ def compare_embeddings(
                 refused[f"{kind}_{n}way{ending}"] = f"not computed: the {kind} model has {classes} classes"
             else:
                 values[f"{kind}_{n}way{ending}"] = float(accuracy(*scores, n_way=n))
-    both = {name for name in ("clip_image", "vifi") if name in truth and name in prediction}
+    both = {name for name in ("clip_image", "vifi") if name in truth and name in prediction} - broken
+    for name, family in (("clip_image", "clip"), ("vifi", "vifi")):
+        if name in broken:
+            refused |= dict.fromkeys(metric_names((), (family,)), _NOT_FINITE)
     if "vifi" in both:
         values["vifi_score"] = float(embedding.vifi_score(truth["vifi"], prediction["vifi"]))
     if "clip_image" in both:

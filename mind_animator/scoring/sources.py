@@ -12,7 +12,7 @@ from mind_animator.artefacts.clipfolder import read_clip
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.errors import InputError
-from mind_animator.statistics.exchange import exchanged, shuffled_order
+from mind_animator.statistics.exchange import shuffled_order
 from mind_animator.video.conform import conform
 
 
@@ -46,6 +46,11 @@ class ArraySource:
         frames = self.reader.read(clip, "frames")
         if 0 in frames.shape:
             raise InputError(f"Expected frames of clip '{clip}', got shape {frames.shape} (zero length).")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            raise InputError(
+                f"Expected frames (frame, height, width, 3) uint8 of clip '{clip}', "
+                f"got {frames.shape} {frames.dtype}{'' if np.isfinite(frames).all() else ' with NaN'}."
+            )
         return conform(frames, size=self.size, count=self.count)
 
 
@@ -139,15 +144,26 @@ class ShuffledSource:
         return frames[shuffled_order(len(frames), np.random.default_rng([self.seed, self.place[clip]]))]
 
 
-class MismatchedSource:
-    """The floor of the wrong clip: other clips of another source, blocks of neighbours permuted."""
+class DonorSource:
+    """Other clips' frames: each clip shows its donor's.
 
-    def __init__(self, source: FolderSource, clips: Sequence[str], block: int, seed: int) -> None:
-        self.source = source
-        self.donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
+    Parameters
+    ----------
+    source : Source
+    donor : mapping of clip to clip
+    reason : str
+        Why a clip has no donor.
+    """
+
+    def __init__(
+        self, source: "FolderSource | ArraySource", donor: Mapping[str, str], reason: str = ""
+    ) -> None:
+        self.source, self.donor, self.reason = source, dict(donor), reason
 
     def read(self, clip: str) -> np.ndarray:
-        """Another clip's frames."""
+        """The donor's frames."""
+        if clip not in self.donor:
+            raise InputError(self.reason)
         return self.source.read(self.donor[clip])
 
 

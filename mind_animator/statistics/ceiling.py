@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mind_animator.metrics.retrieval import retrieval_ranks
+from mind_animator.metrics.retrieval import Ranks, retrieval_ranks
 
 
 def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray:
@@ -37,23 +37,27 @@ def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray
     return 2 * r / (1 + r)
 
 
-def identification_ceiling(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray, int]:
-    """How well one half of the showings finds its own clip in the other half, by correlation over voxels.
+def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray, Ranks]:
+    """Which clip's second half of the showings each clip's first half resembles most, by correlation.
 
-    A decoder-free ceiling for retrieval among the same clips: the rank that the responses themselves allow
-    (with half of the showings a side, so a decoder that sees all of them may do a little better).
+    The responses alone decide, no decoder does: what is mistaken here cannot be told apart at this noise.
+    Every voxel is centred over clips, then every clip over voxels.
 
     Parameters
     ----------
     half_1, half_2 : ndarray of shape (clip, voxel)
+        Means of two disjoint halves of the showings.
 
     Returns
     -------
-    ranks : ndarray of shape (clip,), float64
-        From 1 (best), ties at their mid-rank.
-    n_clips : int
+    nearest : ndarray of shape (clip,), int64
+        The clip whose second half is nearest.
+    ranks : Ranks
+        Where the clip itself stands among all clips.
     """
-    centred = [np.asarray(h, np.float64) - np.mean(h, axis=0) for h in (half_1, half_2)]
-    centred = [h - h.mean(axis=1, keepdims=True) for h in centred]
+    centred = [np.asarray(half, np.float64) - np.mean(half, axis=0) for half in (half_1, half_2)]
+    centred = [half - half.mean(axis=1, keepdims=True) for half in centred]
     ranks = retrieval_ranks(*centred, np.arange(len(centred[0])))
-    return ranks.middle, ranks.n_candidates
+    return (centred[0] @ (centred[1] / np.linalg.norm(centred[1], axis=1, keepdims=True)).T).argmax(
+        axis=1
+    ), ranks

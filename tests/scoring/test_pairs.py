@@ -7,10 +7,11 @@ import torch
 from scipy.stats import rankdata
 
 from mind_animator.errors import InputError
-from mind_animator.metrics import pixel
+from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.nway import nway_image, nway_video
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
-from mind_animator.scoring.pairs import hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
+from mind_animator.scoring import pairs
+from mind_animator.scoring.pairs import epe_pairs, hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
 
 
 def smooth(rng, count, frames=3, size=24):
@@ -19,23 +20,29 @@ def smooth(rng, count, frames=3, size=24):
     return np.array(large).reshape(count, frames, size, size, 3)
 
 
-def test_ssim_and_hue_pairs_equal_the_metrics(rng):
+@pytest.mark.parametrize("tile", [2, 12])
+def test_pixel_and_motion_pairs_equal_the_metrics(rng, monkeypatch, tile):
+    """However many truths are prepared at a time."""
+    monkeypatch.setattr(pairs, "_TILE", tile)
+    monkeypatch.setattr(pairs, "_TILE_OF_FLOWS", tile)
     truths, predictions = smooth(rng, 3), smooth(rng, 4)
     truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
     before = truths.copy()
-    ssim, hue = ssim_pairs(truths, predictions), hue_pairs(truths, predictions)
+    ssim, hue, epe = (make(truths, predictions) for make in (ssim_pairs, hue_pairs, epe_pairs))
     for row, prediction in enumerate(predictions):
         for column, truth in enumerate(truths):
             # float32 moments about the mean: variances up to 1e4 keep 6 digits, so does each quotient
             assert abs(ssim[row, column] - pixel.ssim(truth, prediction).mean()) < 1e-5
             assert abs(hue[row, column] - pixel.hue_circular_corr(truth, prediction).mean()) < 1e-12
+            assert epe[row, column] == motion.epe(truth, prediction)
     np.testing.assert_array_equal(truths, before)
 
 
 def test_missing_sides_are_nan(rng):
     truths, predictions = list(smooth(rng, 3)), list(smooth(rng, 3))
     truths[0], predictions[2] = None, None
-    for values in (ssim_pairs(truths, predictions), hue_pairs(truths, predictions)):
+    for make in (ssim_pairs, hue_pairs, epe_pairs):
+        values = make(truths, predictions)
         nothing = np.zeros((3, 3), bool)
         nothing[2, :] = nothing[:, 0] = True
         np.testing.assert_array_equal(np.isnan(values), nothing)

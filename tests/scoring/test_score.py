@@ -1,6 +1,7 @@
 """Scoring clip by clip: the same numbers by any number of workers, a reason for whatever is missing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -171,6 +172,38 @@ def test_model_without_enough_classes(files, rng):
     first = rows[rows["clip"] == CLIPS[0]].set_index("metric")
     assert first.loc["image_50way", "status"] == "not computed: the image model has 9 classes"
     assert np.isfinite(first.loc["image_2way", "value"])
+
+
+def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
+    """A model that answers NaN for one clip, frames that are no bytes: a row each, no mean in silence."""
+    folder, table, _, prediction = files
+    nets = networks(rng)
+
+    def broken(frames):
+        out = nets.clip_image(frames)
+        return np.where((frames == prediction[1][0]).all(axis=(1, 2, 3))[:, None], np.nan, out)
+
+    def broken_logits(frames):
+        out = nets.image_logits(frames)
+        return np.where((frames == prediction[2][0]).all(axis=(1, 2, 3))[:, None], np.inf, out)
+
+    rows, pairs = judged(folder, table, replace(nets, clip_image=broken, image_logits=broken_logits))
+    status = rows.pivot(index="clip", columns="metric", values="status")
+    wrong = "not computed: the model answers NaN or infinity for this clip"
+    for name in ("clip_consistency_gated", "clip_consistency_ungated", "clip_consistency_to_truth"):
+        assert status[name].tolist()[:3] == ["ok", wrong, "ok"]
+    for name in ("image_2way", "image_5way"):
+        assert status[name].tolist()[:3] == ["ok", "ok", wrong]
+    assert status["vifi_score"].tolist()[:3] == status["ssim"].tolist()[:3] == ["ok"] * 3
+    assert np.isnan(pairs.pairs["image_2way"][1, :, 0]).all()
+    floats = prediction.astype(np.float32)
+    floats[0, 0, 0, 0, 0] = np.nan
+    write_arrays(folder / "floats.h5", {"frames": floats}, CLIPS)
+    source = ArraySource([folder / "floats.h5"], size=SIZE, count=FRAMES)
+    kept = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
+    found = list(score_clips(CLIPS[:2], kept, source))
+    assert found[0].status.endswith("got (4, 24, 24, 3) float32 with NaN.")
+    assert found[1].status.endswith("got (4, 24, 24, 3) float32.")
 
 
 def test_embeddings_do_not_depend_on_the_batch(files, rng):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mind_animator.statistics.calibration import Null, binomial_interval, calibrate
-from mind_animator.statistics.ceiling import identification_ceiling, split_half_reliability
+from mind_animator.statistics.ceiling import identify_halves, split_half_reliability
 from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
 
 
@@ -87,10 +87,18 @@ def test_reliability_of_constant_or_opposed_halves_is_zero() -> None:
 def test_identification_is_perfect_without_noise_and_chance_without_signal() -> None:
     generator = np.random.default_rng(7)
     clean = generator.standard_normal((200, 60))
-    ranks, n = identification_ceiling(clean, clean)
-    assert n == 200 and (ranks == 1).all()
-    ranks, _ = identification_ceiling(clean, generator.standard_normal((200, 60)))
-    assert abs(ranks.mean() - 100.5) < 4.5 * 200 / np.sqrt(12 * 200)
+    nearest, ranks = identify_halves(clean, 3 * clean + 1)
+    assert ranks.n_candidates == 200 and (ranks.middle == 1).all()
+    np.testing.assert_array_equal(nearest, np.arange(200))
+    noise = generator.standard_normal((200, 60))
+    nearest, ranks = identify_halves(clean, noise)
+    assert abs(ranks.middle.mean() - 100.5) < 4.5 * 200 / np.sqrt(12 * 200)
+    # by definition: correlation over voxels, each voxel centred over clips
+    for clip in (0, 17, 199):
+        own = clean[clip] - clean.mean(axis=0)
+        others = [np.corrcoef(own, other)[0, 1] for other in noise - noise.mean(axis=0)]
+        assert nearest[clip] == np.argmax(others)
+        assert ranks.middle[clip] == 1 + (np.array(others) > others[clip]).sum()
 
 
 def test_errors_say_what_was_expected_and_found() -> None:

@@ -1,0 +1,122 @@
+"""The noise ceiling: true videos of the clips that the halves of the showings take for each other."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.artefacts.streams import read_pairs
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config.scoring import ScoringConfig
+from mind_animator.metrics import motion, pixel
+from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, score_ceiling
+from mind_animator.scoring.score import Networks
+from mind_animator.scoring.sources import ArraySource
+from mind_animator.scoring.truth import encode_truth
+from workflow_scripts import score_ceiling as script
+from workflow_scripts import test_methods as tests_script
+
+CLIPS = [f"t-{index:05d}" for index in range(8)]
+SETTINGS = ScoringConfig(
+    size=16, frames=3, n_ways=(2,), block=2, shuffles=4, batch=4, permutations=99, bootstraps=100
+)
+MODELS = '{"vit": "nowhere", "videomae": "nowhere", "clip": "nowhere", "vificlip": "nowhere"}'
+
+
+@pytest.fixture
+def study(tmp_path, rng):
+    """Eight clips whose halves agree, but for two that take each other's place in the second half."""
+    frames = rng.integers(0, 256, (8, 3, 16, 16, 3), dtype=np.uint8)
+    write_arrays(tmp_path / "frames.h5", {"frames": frames}, CLIPS)
+    encode_truth(
+        CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), Networks(), tmp_path / "truth.h5",
+        batch=4, rate=4.0,
+    )  # fmt: skip
+    clips = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": False})
+    first = rng.standard_normal((8, 40)).astype(np.float32)
+    second = first + 0.1 * rng.standard_normal(first.shape).astype(np.float32)
+    second[[2, 5]] = second[[5, 2]]
+    return tmp_path, clips, frames, first, second
+
+
+def scored(study, first, second):
+    folder, clips, *_ = study
+    return score_ceiling(
+        clips, folder / "truth.h5", first, second, Networks(), SETTINGS,
+        count=3, dataset="d", subject="1", seed=0,
+    )  # fmt: skip
+
+
+def test_a_mistaken_clip_is_scored_on_the_video_it_was_taken_for(study):
+    *_, frames, first, second = study
+    rows, pairs, decoded = scored(study, first, second)
+    wide = rows.pivot(index="clip", columns="metric", values="value")
+    right = [clip for index, clip in enumerate(CLIPS) if index not in (2, 5)]
+    assert (wide.loc[right, "ssim"] == 1).all()
+    assert (wide.loc[right, "psnr"] == 100).all()
+    assert (wide.loc[right, "epe"] == 0).all()
+    for clip, other in ((2, 5), (5, 2)):
+        assert wide.loc[CLIPS[clip], "ssim"] == pixel.ssim(frames[clip], frames[other]).mean()
+        assert wide.loc[CLIPS[clip], "epe"] == motion.epe(frames[clip], frames[other])
+    assert set(rows["method"]) == {CEILING}
+    assert pairs.pairs["ssim"].shape == (4, 4, 2)
+    hits = decoded[decoded["metric"] == "retrieval_image_top1"].set_index("clip")["value"]
+    assert hits.tolist() == [float(index not in (2, 5)) for index in range(8)]
+    assert (decoded["candidates"] == 8).all()
+    assert "retrieval_text_top10" not in set(decoded["metric"])  # of 8 clips
+
+
+def test_clips_that_were_shown_once_say_so(study):
+    *_, first, second = study
+    once = second.copy()
+    once[6:] = np.nan
+    rows, _, decoded = scored(study, first, once)
+    ssim = rows[rows["metric"] == "ssim"].set_index("clip")
+    assert ssim["status"].tolist() == ["ok"] * 6 + [NO_REPEATS] * 2
+    assert set(decoded["clip"]) == set(CLIPS[:6])
+    rows, _, decoded = scored(study, first, np.full_like(second, np.nan))
+    assert set(rows["status"]) == set(decoded["status"]) == {NO_REPEATS}
+    assert rows["value"].isna().all() and decoded["value"].isna().all()
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_scripts_put_it_into_the_tables(study, repeated):
+    folder, clips, _, first, second = study
+    write_table(folder / "t.tsv", clips)
+    halves = {"half_1": first, "half_2": second if repeated else np.full_like(second, np.nan)}
+    write_arrays(folder / "responses.h5", halves, CLIPS)
+    out = {name: str(folder / name) for name in ("s.parquet", "s.tsv", "p.h5", "d.parquet", "dp.h5")}
+    script.main(
+        ["--truth", str(folder / "truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
+         "--responses", str(folder / "responses.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
+         "--models", MODELS, "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],
+         "--pairs", out["p.h5"], "--decoded", out["d.parquet"], "--decoded-pairs", out["dp.h5"]]
+    )  # fmt: skip
+    assert read_pairs(out["dp.h5"]).pairs == {}
+    made = {name: folder / name for name in ("tests.tsv", "summary.tsv", "summary.parquet", "retrieval.tsv",
+                                             "clips.parquet", "clips.tsv", "metrics.tsv")}  # fmt: skip
+    tests_script.main(
+        ["--scores", out["s.parquet"], "--pairs", out["p.h5"], "--decoded", out["d.parquet"],
+         "--decoded-pairs", out["dp.h5"], "--settings", SETTINGS.model_dump_json(), "--seed", "0",
+         "--tests", str(made["tests.tsv"]), "--summary", str(made["summary.tsv"]), str(made["summary.parquet"]),
+         "--retrieval", str(made["retrieval.tsv"]), "--clips", str(made["clips.parquet"]),
+         "--clip-table", str(made["clips.tsv"]), "--metrics", str(made["metrics.tsv"])]
+    )  # fmt: skip
+    summary = read_table(made["summary.tsv"]).set_index("metric")
+    assert summary.loc["ssim", "n_clips"] == (8 if repeated else 0)
+    assert "shown once" in summary.loc["ssim", "status"] or repeated
+    assert read_table(made["summary.parquet"])["metric"].tolist() == summary.index.tolist()
+    table = read_table(made["clips.parquet"])
+    psnr = table[table["metric"] == "psnr"]
+    assert set(psnr["unit"]) == {"dB"} and set(psnr["direction"]) == {"higher"}
+    assert set(table[table["metric"] == "epe"]["direction"]) == {"lower"}
+    assert read_table(made["clips.tsv"])["clip"].tolist() == CLIPS
+    metrics = read_table(made["metrics.tsv"]).set_index("metric")
+    assert metrics.loc["psnr", ["unit", "direction", "lowest", "highest"]].tolist() == [
+        "dB",
+        "higher",
+        0,
+        100,
+    ]
+    retrieval = read_table(made["retrieval.tsv"])
+    assert len(retrieval) == (4 if repeated else 0)  # top-1 and median rank, by text and by image
