@@ -45,14 +45,13 @@ class ReconstructionConfig(Strict):
     noise : str
         ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
     motion : str
-        ``sampled``: every frame is drawn by the inflated generator, as published. ``added``: the generator draws one
-        picture of the clip's mean latents, and the decoded motion is put on it in latent space,
-        ``x_k = picture + motion_gain (z_k - mean z)``: small decoded motion is not lost in the sampling, and
-        a clip costs one frame. ``warped``: the generator draws one picture likewise, and its decoded frame is
-        moved along motion_gain x the flow that the motion decoder reads from the brain, the picture itself the
-        middle of the clip; a method that decodes no flow shows a still picture.
+        ``sampled``: every frame is drawn by the inflated generator, as published. ``warped``: the generator
+        draws one picture of the clip's mean latents, which is moved along motion_gain x the flow that the
+        motion decoder reads from the brain, the picture itself the middle of the clip. For small generators,
+        whose latents do not shift with the picture; a clip costs one frame, and a method that decodes no flow
+        shows a still picture.
     motion_gain : float
-        Of ``added`` and ``warped`` motion: decoders trained on squared error shrink what they are unsure of.
+        Of ``warped`` motion: decoders trained on squared error shrink what they are unsure of.
     group_norm : str
         ``per_frame`` (the image net with frames in the batch) or ``pooled`` over a clip's frames (the
         published inflation): two different networks.
@@ -82,7 +81,7 @@ class ReconstructionConfig(Strict):
     noise_into: Literal["inverted", "noise_part"] = "inverted"
     noise_frames: Literal["independent", "shared"] = "independent"
     noise: Literal["seeded", "unseeded"] = "seeded"
-    motion: Literal["sampled", "added", "warped"] = "sampled"
+    motion: Literal["sampled", "warped"] = "sampled"
     motion_gain: float = Field(1.0, ge=0)
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
@@ -123,7 +122,7 @@ class InversionConfig(Strict):
 
     inversion_steps: int = Field(50, ge=1, le=1000)
     depth: int = Field(1000, ge=1, le=1000)
-    motion: Literal["sampled", "added", "warped"] = "sampled"
+    motion: Literal["sampled", "warped"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -188,10 +188,7 @@ def reconstruct_batch(
             guidance_scale=settings.guidance_scale,
             depth=settings.depth,
         )
-    result = result.cpu()
-    if settings.motion == "added":
-        return result + settings.motion_gain * (latents.float() - drawn)
-    return result
+    return result.cpu()
 
 
 def drawn_latents(latents: Tensor, settings: ReconstructionConfig | InversionConfig) -> Tensor:
