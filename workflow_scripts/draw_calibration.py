@@ -12,11 +12,11 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.statistics.calibration import Calibration, Null, calibrate
 
-LABELS = {
+SIMULATED = {
     "paired_sign_flip": "paired sign flips of blocks",
     "wilcoxon_of_bootstrap_means": "Wilcoxon of unpaired bootstrap means (published)",
-    "ridge_on_dealt_pairs": "ridge and pairing test (dealt pairs)",
 }
+LABELS = {**SIMULATED, "ridge_on_dealt_pairs": "ridge, re-pairing of blocks (dealt pairs)"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     p: dict[str, np.ndarray] = {}
     for path in given.add:
         for test, rows in read_table(path, ("test", "p")).groupby("test", sort=False):
-            if test in p or (given.nulls and test in LABELS):
+            if test in p or (given.nulls and test in SIMULATED):
                 raise InputError(f"Expected every test once, got '{test}' again (file {path}).")
             p[str(test)] = rows["p"].to_numpy(float)
     if given.nulls:
