@@ -14,9 +14,9 @@ import json
 import numpy as np
 import torch
 
-from mind_animator.config.decoders import CONFIGS, PRESETS, decoder_settings
+from mind_animator.config.decoders import CONFIGS, PRESETS, decoder_settings, needed_targets
 from mind_animator.decoders.limits import machine_limits
-from mind_animator.decoders.train import NEEDED, train_decoder
+from mind_animator.decoders.train import train_decoder
 from mind_animator.provenance import package_versions
 
 SIZES = {
@@ -59,13 +59,16 @@ def main() -> None:
         "clip_text": (size["embedding"],), "clip_image": (size["embedding"],), "condition": size["condition"],
         "latents": size["latent"],
     }  # fmt: skip
+    shapes |= {f"{name}_copies": (4, *shapes[name]) for name in ("clip_text", "condition")}
+    shapes["clip_image_crops"] = (4, *shapes["clip_image"])
     for decoder in given.decoder or CONFIGS:
-        targets = {
-            name: draw.standard_normal((clips, *shapes[name]), dtype=np.float32) for name in NEEDED[decoder]
-        }
         plan = {"epochs": given.epochs, "patience": None, "precision": given.precision}
         overrides = json.loads(given.overrides) | {"optimisation": plan}
         settings = decoder_settings(decoder, given.preset, overrides)
+        targets = {
+            name: draw.standard_normal((clips, *shapes[name]), dtype=np.float32)
+            for name in needed_targets(decoder, settings)
+        }
         trained = train_decoder(
             decoder, settings, [responses], targets, movies.tolist(), seed=0, device=given.device
         )

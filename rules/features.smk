@@ -1,6 +1,5 @@
 """Frames and captions -> what the decoders aim at, from frozen models."""
 
-
 # What augmented captions are made with.
 CAPTION_SYNONYMS = (
     [CONFIG.features.synonyms or "mind_animator/features/synonyms.tsv"]
@@ -79,7 +78,9 @@ rule encode_frames:
         code=code_digest("workflow_scripts/encode_frames.py"),
         clip=pinned_model("clip"),
         stable_diffusion=pinned_model("stable_diffusion"),
-        settings=CONFIG.features.model_dump_json(include={"latents", "image", "batch", "crops"}),
+        settings=CONFIG.features.model_dump_json(
+            include={"latents", "image", "batch", "crops"}
+        ),
         seed=(
             CONFIG.seed
             if CONFIG.features.latents == "sample" or CONFIG.features.crops

@@ -73,7 +73,8 @@ class Options(Prediction):
     semantic, structure, motion : dict
         Single settings of a decoder that differ from the preset's (see `mind_animator.config.decoders`).
     decoders_from : str, optional
-        Another method of this kind whose weights are used (all but a replaced motion decoder).
+        Another method of this kind whose weights are used, all but those of decoders that are given settings
+        here and of a replaced motion decoder: these this method trains itself.
     training_clips : int, optional
         Number of training clips; None: all.
     subjects : str
@@ -96,13 +97,8 @@ class Options(Prediction):
         both = set(self.without) & set(self.swap)
         if both:
             raise ValueError(f"expected a decoder in without or in swap, not in both: {sorted(both)}")
-        if self.decoders_from is not None:
-            own = {"semantic", "structure"} | (set() if "motion" in self.without else {"motion"})
-            given = sorted(name for name in own if getattr(self, name))
-            if given or self.training_clips is not None:
-                raise ValueError(
-                    f"expected no training settings with decoders_from, got {given or 'training_clips'}"
-                )
+        if self.decoders_from is not None and self.training_clips is not None:
+            raise ValueError("expected training_clips only without decoders_from: they train every decoder")
         return self
 
 
@@ -128,12 +124,14 @@ class MindAnimator(Method):
     @property
     def decoders(self) -> dict[str, str]:
         owner = self.options.decoders_from or self.name
-        return {d: self.name if d == "motion" and d in self.options.without else owner for d in DECODERS}
+        replaced = {"motion"} & set(self.options.without)
+        own = replaced | {decoder for decoder in DECODERS if getattr(self.options, decoder)}
+        return {decoder: self.name if decoder in own else owner for decoder in DECODERS}
 
     @property
     def inversion_of(self) -> str:
-        shared = self.options.decoders_from and set(self.options.without) <= {"semantic"}
-        return self.options.decoders_from if shared and set(self.options.swap) <= {"semantic"} else self.name
+        changed = {*self.options.without, *self.options.swap, *self.trains}
+        return self.name if changed - {"semantic"} else self.options.decoders_from or self.name
 
     @property
     def pooled(self) -> bool:

@@ -7,6 +7,7 @@ import torch
 from mind_animator.config.decoders import decoder_settings
 from mind_animator.decoders.augment import pick_copies, sparsify, sparsify_accumulated
 from mind_animator.decoders.semantic import SemanticDecoder
+from mind_animator.decoders.structure import StructureDecoder
 
 
 def test_sparsification_zeroes_its_share_anew_each_time():
@@ -29,6 +30,22 @@ def test_accumulated_sparsification_leaves_what_the_released_code_leaves(epoch, 
     assert abs(left - expected) < 4 * np.sqrt(expected / responses.numel()) + 1e-6
     earlier = sparsify_accumulated(responses, lifetimes, share, epoch - 1)
     assert bool((sparsify_accumulated(responses, lifetimes, share, epoch) <= earlier).all())
+
+
+def test_accumulated_zeros_blind_the_decoder():
+    """Late epochs of the released code train on nothing: the batch's inputs are the biases alone."""
+    draw = torch.Generator().manual_seed(0)
+    responses = torch.randn(6, 40, generator=draw)
+    batch = {"responses/0": responses, "lifetimes/0": torch.rand(6, 40, generator=draw)}
+    for accumulates in (True, False):
+        settings = decoder_settings(
+            "structure", "paper", {"sparsification": {"accumulates": accumulates}, "width": 8}
+        )
+        network = StructureDecoder(settings, [40], 4)
+        late = network.batch_inputs(batch, draw, epoch=75)
+        assert torch.equal(late, network.inputs(torch.zeros(6, 40))) == accumulates
+        # validation sees the whole data
+        torch.testing.assert_close(network.batch_inputs(batch, None, epoch=75), network.inputs(responses))
 
 
 def test_a_copy_or_the_clips_own():

@@ -146,6 +146,27 @@ def test_l1_is_the_sign_of_the_parameters():
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
+def test_l1_decays_by_the_epoch():
+    """The first epoch has the whole weight; a decay to nothing leaves the second epoch without."""
+    ends = {}
+    for epochs in (1, 2):
+        for decay in (1.0, 1e-9):
+            network, data = _problem()
+            _fit(
+                network,
+                data,
+                epochs=epochs,
+                batch=40,
+                schedule="constant",
+                l1=0.05,
+                l1_decay=decay,
+                keep="last",
+            )
+            ends[epochs, decay] = torch.cat([p.detach().flatten() for p in network.parameters()])
+    torch.testing.assert_close(ends[1, 1.0], ends[1, 1e-9], rtol=0, atol=0)
+    assert not torch.equal(ends[2, 1.0], ends[2, 1e-9])
+
+
 def test_noam_overwrites_the_learning_rate():
     network, data = _problem()
     history = _fit(network, data, schedule="noam", warm_up=4, learning_rate=9.0)

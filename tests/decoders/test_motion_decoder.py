@@ -81,6 +81,19 @@ def test_random_mask_is_causal_and_keeps_its_share():
     assert abs(share - 0.6) < 4 * np.sqrt(0.24 / (4000 * free.sum()))  # four standard errors
 
 
+def test_a_mask_drawn_once_is_that_of_every_step():
+    """The released code's training mask does not change with the step's draws; the paper's does."""
+    (responses, latents) = _inputs()
+    mask = causal_mask(1, 4, 0.5, torch.Generator().manual_seed(4), "cpu").expand(3, -1, -1)
+    batch = {"responses/0": responses, "latents": latents, "mask": mask}
+    for drawn, alike in (("once", True), ("step", False)):
+        network = _network("paper", mask_drawn=drawn)
+        losses = {
+            float(network.loss(batch, torch.Generator().manual_seed(seed), 1).detach()) for seed in range(5)
+        }
+        assert (len(losses) == 1) == alike
+
+
 def test_one_fmri_token_leaves_queries_and_keys_without_gradient():
     """The quirk of the released code, and that several tokens mend it."""
     for preset, dead in (("released_code", True), ("paper", False)):

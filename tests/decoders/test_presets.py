@@ -36,6 +36,32 @@ def test_every_preset_builds_at_full_size(preset, decoder):
     assert sum(parameter.numel() for parameter in network.parameters()) > 0
 
 
+# What the released code does otherwise than the paper, by option; each has a test of its effect beside its code.
+QUIRKS = {
+    "semantic": {"sparsification.accumulates", "validation.how", "validation.share", "optimisation.keep"},
+    "structure": {"sparsification.accumulates", "validation.how", "validation.share", "optimisation.keep"},
+    "motion": {
+        "network", "guidance", "mask_drawn", "inference_mask", "first_loss", "validation.how", "validation.share",
+        "optimisation.schedule", "optimisation.l1_decay", "optimisation.keep",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decoder", QUIRKS)
+def test_released_code_is_the_paper_with_its_quirks(decoder):
+    paper, released = (
+        _flat(decoder_settings(decoder, preset, {}).model_dump()) for preset in ("paper", "released_code")
+    )
+    assert {key for key in paper if paper[key] != released[key]} == QUIRKS[decoder]
+
+
+def _flat(settings, prefix=""):
+    flat = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def test_each_quirk_is_an_option_of_its_own():
     """Any quirk of the released code can be set in another preset without the others."""
     for decoder, quirk in (

@@ -10,14 +10,17 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from moving_blobs import make_blobs
 from safetensors.numpy import load_file
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
 from mind_animator.artefacts.tables import write_table
+from mind_animator.config.features import FeaturesConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
+from mind_animator.methods.base import check_features
 from mind_animator.provenance import ROOT
 from workflow_scripts import predict, train_decoder
 
@@ -84,10 +87,10 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
     return load_file(out / f"{decoder}.safetensors")
 
 
-def _predict(files, method, places, out, responses=None):
+def _predict(files, method, places, out, responses=None, subject="1"):
     weights = [part for d in places for part in (f"--{d}", str(places[d] / f"{d}.safetensors"))]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", "1",
+        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", subject,
         "--responses", str(responses or files / "responses.h5"),
         *(() if responses else ("--clips", *map(str, sorted(files.glob("*.tsv"))))),
         "--seed", "3", "--predictions", str(out),
@@ -234,3 +237,107 @@ def test_a_new_response_vector(world, files, trained, tmp_path):
     assert clips == ["new-00000"]
     for name, array in one.items():
         np.testing.assert_allclose(array[0], all_clips[name][4], atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["best", "paper"])
+def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
+    """One training on two subjects of unlike voxels: each one's own responses are decoded, a stranger's are not."""
+    small = {d: dict(SMALL[d]) for d in SMALL}
+    if preset == "paper":
+        small["semantic"] |= {"augmented_captions": False, "cropped_images": False}
+        for decoder in small:
+            small[decoder] |= {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"share": 0.0}}
+            small[decoder]["optimisation"] = {
+                "epochs": 20,
+                "schedule": "constant",
+                "learning_rate": 3e-3,
+                "l1": 0.0,
+            }
+    other = world.responses @ np.random.default_rng(5).normal(size=(120, 90)).astype(np.float32)
+    other = (other - other.mean(0)) / other.std(0)
+    write_arrays(tmp_path / "other.h5", {"responses": other}, world.clips)
+    responses = {"1": files / "responses.h5", "2": tmp_path / "other.h5"}
+    method = _method("mind_animator", {"preset": preset, "subjects": "pooled", **small})
+    assert method.pooled
+    for decoder in ("semantic", "structure", "motion"):
+        train_decoder.main([
+            "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+            "--subjects", *responses, "--responses", *map(str, responses.values()),
+            "--clips", *map(str, sorted(files.glob("*.tsv"))),
+            "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
+            "--weights", str(tmp_path / f"{decoder}.safetensors"), "--record", str(tmp_path / f"{decoder}.json"),
+        ])  # fmt: skip
+    places = dict.fromkeys(("semantic", "structure", "motion"), tmp_path)
+    test = world.split == "test"
+    wanted = world.latents[test, 0].reshape(40, -1)
+    found = {}
+    for subject, path in responses.items():
+        _predict(files, method, places, tmp_path / f"{subject}.h5", path, subject)
+        _, arrays = read_arrays(tmp_path / f"{subject}.h5", ["semantic", "structure", "latents"])
+        found[subject] = arrays["structure"].reshape(len(arrays["structure"]), -1)[-40:]
+        error = np.square(found[subject] - wanted).mean()
+        assert error < 0.75 * wanted.var(axis=0).mean(), subject
+    assert not np.allclose(found["1"], found["2"], atol=1e-3)
+    with pytest.raises(InputError, match=r"Expected .* to be trained on subject 3, got \['1', '2'\]"):
+        _predict(files, method, places, tmp_path / "3.h5", responses["1"], "3")
+
+
+def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tmp_path):
+    """Captions and crops of the feature files reach the training; the weights differ from those without."""
+    small = {"preset": "paper", "semantic": SMALL["semantic"]}
+    method = _method("mind_animator", small)
+    with pytest.raises(InputError, match="Expected an array 'clip_image_crops' in"):
+        _train(files, method, "semantic", tmp_path)
+    draw = np.random.default_rng(0)
+    for path in sorted(files.glob("clips-*.h5")):
+        names = ["clip_text", "condition"] if ".text." in path.name else ["clip_image", "latents"]
+        clips, arrays = read_arrays(path, names)
+        for own, ending in (("clip_text", "copies"), ("condition", "copies"), ("clip_image", "crops")):
+            if own in arrays:
+                noise = draw.normal(size=(len(clips), 2, *arrays[own].shape[1:])).astype(np.float32)
+                arrays[f"{own}_{ending}"] = arrays[own][:, None] + noise
+        write_arrays(tmp_path / path.name, arrays, clips)
+    for path in files.glob("*.tsv"):
+        (tmp_path / path.name).write_text(path.read_text())
+    write_arrays(tmp_path / "responses.h5", {"responses": world.responses}, world.clips)
+    augmented = _train(tmp_path, method, "semantic", tmp_path)
+    plain = {**small, "semantic": {**SMALL["semantic"], "augmented_captions": False, "cropped_images": False}}
+    without = _train(tmp_path, _method("mind_animator", plain), "semantic", tmp_path)
+    assert any(not np.array_equal(augmented[name], without[name]) for name in without)
+
+
+def test_features_must_hold_what_a_method_trains_on():
+    methods = {"paper": _method("mind_animator", {"preset": "paper"})}
+    check_features(methods, FeaturesConfig(caption_copies=2, crops=1))
+    check_features({"best": _method("mind_animator")}, FeaturesConfig())
+    with pytest.raises(
+        InputError, match=r"Expected 'features.crops' of at least 1, since methods.paper trains"
+    ):
+        check_features(methods, FeaturesConfig(caption_copies=2))
+
+
+def test_the_shipped_ablations_share_what_they_do_not_change():
+    """config/ablations.yaml over the demo's config: who trains what, and whose inversion serves whom."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    config |= yaml.safe_load((ROOT / "config/ablations.yaml").read_text())["methods"]
+    methods = open_methods({name: MethodConfig(**given) for name, given in config.items()})
+    check_features(methods, FeaturesConfig())
+    every = ("semantic", "structure", "motion")
+    trains = {name: method.trains for name, method in methods.items() if method.kind == "mind_animator"}
+    assert trains == {
+        "mind_animator": every, "without_semantic": (), "without_structure": (), "without_motion": ("motion",),
+        "swapped_motion": (), "mask_0": ("motion",), "mask_20": ("motion",), "mask_60": ("motion",),
+        "mask_80": ("motion",), "clips_480": every, "clips_960": every, "pooled": every,
+    }  # fmt: skip
+    assert methods["without_semantic"].inversion_of == "mind_animator"
+    for name in ("without_structure", "without_motion", "swapped_motion", "mask_20", "clips_480", "pooled"):
+        assert methods[name].inversion_of == name
+    ours = json.loads(methods["mind_animator"].training_settings("motion"))["decoder"]
+    for name, kept in (("mask_0", 1.0), ("mask_20", 0.8), ("mask_60", 0.4), ("mask_80", 0.2)):
+        settings = json.loads(methods[name].training_settings("motion"))["decoder"]
+        assert settings == ours | {"mask_kept": kept}
+    for name in ("clips_480", "clips_960", "pooled"):
+        for decoder in every:
+            own = json.loads(methods[name].training_settings(decoder))
+            wanted = json.loads(methods["mind_animator"].training_settings(decoder))
+            assert own["decoder"] == wanted["decoder"]
