@@ -90,10 +90,12 @@ def _score(arguments: argparse.Namespace) -> None:
     from mind_animator.scoring.compare import (
         TESTS,
         above_chance_tests,
+        metric_table,
         motion_tests,
         paired_tests,
         summarise,
         wide,
+        with_units,
     )
     from mind_animator.scoring.folders import score_folders, standard_of
     from mind_animator.scoring.score import NOT_ASKED, Networks
@@ -145,9 +147,11 @@ def _score(arguments: argparse.Namespace) -> None:
         tests.append(pd.DataFrame(found, columns=TESTS))
         write_pairs(arguments.out / f"{method}.pairs.h5", pairs)
     summary = summarise(rows, settings, seed=arguments.seed)
-    write_table(arguments.out / "scores.parquet", rows)
+    write_table(arguments.out / "scores.parquet", with_units(rows))
+    write_table(arguments.out / "metrics.tsv", metric_table(list(dict.fromkeys(rows["metric"]))))
     write_table(arguments.out / "clips.tsv", wide(rows))
-    write_table(arguments.out / "summary.tsv", summary)
+    for suffix in ("tsv", "parquet"):
+        write_table(arguments.out / f"summary.{suffix}", summary)
     write_table(
         arguments.out / "tests.tsv", pd.concat([t for t in tests if len(t)] or tests[:1], ignore_index=True)
     )
@@ -315,7 +319,8 @@ def _show(summary: pd.DataFrame) -> None:
     for row in summary[summary["clips"] == "all"].itertuples(index=False):
         if row.n_clips:
             interval = f"[{row.low:.4g}, {row.high:.4g}]" if row.n_blocks > 1 else "[no interval: one block]"
-            note = "" if row.status == "ok" else f"  ({row.status})"
+            missing = row.n_expected - row.n_clips
+            note = f"  ({missing} clips not scored: summary.tsv says why)" if missing else ""
             print(
                 f"{row.method}\t{row.metric}\t{row.mean:.5g} {interval} {row.unit}\t{row.direction} is better"
                 f"\t{row.n_clips}/{row.n_expected}{note}"

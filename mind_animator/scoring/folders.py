@@ -159,6 +159,9 @@ def with_floors(
     """The sources, each followed by its floors, and ``flat_mean`` at the end."""
     found: dict[str, Source] = {}
     for method, source in sources.items():
+        for name in (method, f"{method}_frozen", f"{method}_shuffled_frames", f"{method}_mismatched"):
+            if name in found or name == "flat_mean" or (name != method and name in sources):
+                raise InputError(f"Expected names of predictions other than those of floors, got '{name}'.")
         found[method] = source
         found[f"{method}_frozen"] = FrozenSource(source)
         found[f"{method}_shuffled_frames"] = ShuffledSource(source, clips, seed)
