@@ -1,6 +1,7 @@
 """Tables, figures and videos -> one self-contained page."""
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.files import atomic, read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
+from mind_animator.device import read_use
 from mind_animator.errors import InputError, run_command
-from mind_animator.report.figures import draw_retrieval, draw_training
+from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
 from mind_animator.report.page import Figure, Section, VideoRow, build_page, data_uri, enlarge, table_html
 
 SHOWN = 12
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
             _figures("quality", "Quality of the data", "Repeat reliability, noise ceiling, temporal SNR and the "
                      "voxels chosen (on training runs only).", given.quality),
             Section("dag", "The workflow", "Every rule behind this page.", svg=given.dag.read_text()),
-            _costs(given.benchmarks),
+            _costs(given.benchmarks, place),
             _provenance(read_json(given.provenance)),
         ]  # fmt: skip
         page = build_page(
@@ -198,23 +200,42 @@ def _figures(name: str, title: str, text: str, entries: list[str]) -> Section | 
     return Section(name, title, text, figures=figures)
 
 
-def _costs(folder: Path | None) -> Section | None:
-    """What each rule took, from Snakemake's benchmark files."""
+def _costs(folder: Path | None, place: Path) -> Section | None:
+    """What each rule took: Snakemake's benchmark files, and what logs say of cards (`mind_animator.device`)."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")
-        rows.append(
-            (path.relative_to(folder).parts[0].removesuffix(".tsv"), table["s"].max(), table["max_rss"].max())
-        )
+        log = (folder.parent / "logs" / path.relative_to(folder)).with_suffix(".log")
+        use = read_use(log.read_text(errors="replace")) if log.is_file() else None
+        card_memory, card_busy = use[1:] if use else (math.nan, math.nan)
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        rows.append((rule, table["s"].max(), table["max_rss"].max(), card_memory, card_busy))
     if not rows:
         return None
-    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory"])
+    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory", "card_memory", "card_busy"])
     cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
-                                     peak_memory_MB=("memory", "max")).reset_index()  # fmt: skip
+                                     peak_memory_MB=("memory", "max"), GPU_memory_MB=("card_memory", "max"),
+                                     GPU_busy_percent=("card_busy", "mean")).reset_index()  # fmt: skip
     cost = cost.sort_values("seconds", ascending=False)
+    path = place / "costs.png"
+    draw_costs(cost, path)
     formats = {"seconds": "{:.1f}", "longest": "{:.1f}", "peak_memory_MB": "{:.0f}"}
-    text = "Jobs, seconds (all and the longest) and peak memory of each rule, from the last time that it ran."
-    return Section("costs", "What it took", text, tables=[table_html(cost, formats)])
+    if cost["GPU_memory_MB"].notna().any():
+        formats |= {"GPU_memory_MB": "{:.0f}", "GPU_busy_percent": "{:.0f}"}
+    else:
+        cost = cost.drop(columns=["GPU_memory_MB", "GPU_busy_percent"])
+    text = (
+        "Jobs, seconds (all and the longest) and peak memory of each rule, from the last time that it ran; GPU memory "
+        "and mean use where it ran on a card and NVML answered."
+    )
+    tables = [table_html(cost, formats)]
+    return Section(
+        "costs",
+        "What it took",
+        text,
+        figures=[Figure(data_uri(path), "Time and memory by rule")],
+        tables=tables,
+    )
 
 
 def _provenance(record: dict) -> Section:

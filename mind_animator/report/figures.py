@@ -1,4 +1,4 @@
-"""Figures of the report: training curves and retrieval against chance."""
+"""Figures of the report: training curves, retrieval against chance, and what each rule took."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +73,32 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
         panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].set_ylabel("share of test clips")
+    _save(figure, path)
+
+
+def draw_costs(cost: pd.DataFrame, path: Path | str) -> None:
+    """Seconds of all jobs and peak memory by rule, the longest at the top; memory of cards where there is any.
+
+    Parameters
+    ----------
+    cost : DataFrame
+        ``rule, jobs, seconds, peak_memory_MB, GPU_memory_MB``.
+    """
+    rows = cost.sort_values("seconds")
+    figure, (time, memory) = plt.subplots(
+        1, 2, figsize=(9, 0.8 + 0.24 * len(rows)), sharey=True, constrained_layout=True
+    )
+    names = [f"{rule} ({jobs})" for rule, jobs in zip(rows["rule"], rows["jobs"], strict=True)]
+    time.barh(names, rows["seconds"], color="tab:blue")
+    time.set(xlabel="seconds, all jobs of the rule", xscale="log")
+    memory.barh(names, rows["peak_memory_MB"], color="tab:gray", label="main memory")
+    if rows["GPU_memory_MB"].notna().any():
+        memory.barh(names, rows["GPU_memory_MB"], height=0.4, color="tab:green", label="GPU memory")
+    memory.set(xlabel="MB at most, one job")
+    memory.legend(frameon=False, fontsize=8)
+    for panel in (time, memory):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(axis="y", labelsize=8)
     _save(figure, path)
 
 
