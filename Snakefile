@@ -11,10 +11,7 @@ container: "envs/mind_animator.sif"
 
 
 onstart:
-    # Jobs that a killed run left in a cluster's queue end before their work is submitted again.
-    orphans = Path(workflow.basedir, workflow.executor_plugin.name, "orphans.py")
-    if orphans.exists():
-        shell("{sys.executable} {orphans:q}")
+    prepare_executor(workflow.executor_plugin.name)
 
 
 onstart:

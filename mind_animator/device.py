@@ -1,7 +1,12 @@
 """Which accelerator a job computes on: checked before any work, and one card a job on a shared workstation."""
 
+import atexit
 import fcntl
 import os
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -41,6 +46,7 @@ def use_device(name: str) -> str:
                 f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs."
             )
         os.environ["CUDA_VISIBLE_DEVICES"] = card
+    _watch_card()
     return name
 
 
@@ -60,6 +66,50 @@ def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
         _claims.append(lock)
         return card
     return None
+
+
+# What a log's last line says of the card; `read_use` finds it there.
+_USE = "card: {name}, {memory:.0f} MB at most, {busy} % busy"
+_USE_PATTERN = re.compile(r"^card: (.+), (\d+) MB at most, (\d+|\?) % busy$", re.MULTILINE)
+
+
+def read_use(log: str) -> tuple[str, float, float] | None:
+    """Card, most memory (MB) and mean use (%, NaN where NVML did not answer) that a log tells of; None without."""
+    found = _USE_PATTERN.findall(log)
+    if not found:
+        return None
+    name, memory, busy = found[-1]
+    return name, float(memory), float(busy) if busy != "?" else float("nan")
+
+
+def _watch_card() -> None:
+    """Print at the end of the process what it took of its card: memory by torch, use by NVML every 2 s."""
+    import torch
+
+    samples = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read when the process ends)
+    watcher = None
+    if tool := shutil.which("nvidia-smi"):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        query = [
+            tool,
+            "--query-gpu=utilization.gpu",
+            "--format=csv,noheader,nounits",
+            "--loop=2",
+            f"--id={visible}",
+        ]
+        watcher = subprocess.Popen(query, stdout=samples, stderr=subprocess.DEVNULL)
+
+    def tell() -> None:
+        if watcher:
+            watcher.terminate()
+            watcher.wait()
+        samples.seek(0)
+        busy = [int(line) for line in samples.read().split() if line.isdigit()]
+        mean = round(sum(busy) / len(busy)) if busy else "?"
+        memory = torch.cuda.max_memory_reserved() / 2**20
+        print(_USE.format(name=torch.cuda.get_device_name(), memory=memory, busy=mean), file=sys.stderr)
+
+    atexit.register(tell)
 
 
 def _visible_cards() -> list[str]:

@@ -1,7 +1,9 @@
 """Helpers, wildcards and validation: no rules live here, and nothing here may import torch."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,24 @@ wildcard_constraints:
     shard=r"\d{5}",
     method=r"[A-Za-z0-9_]+",
     decoder=r"[a-z]+",
+
+
+def prepare_executor(name):
+    """Before the first job: what lies in a folder of the executor's name (slurm) is put to use.
+
+    Jobs that a killed run left in the queue end, so that no work is submitted while it still goes on; and the
+    run asks for the state of jobs through the folder's own front of the scheduler's command.
+    """
+    folder = Path(workflow.basedir, name)
+    if (folder / "orphans.py").exists():
+        ended = subprocess.run([sys.executable, folder / "orphans.py"])
+        if ended.returncode:
+            raise WorkflowError(
+                "Expected an end of the jobs of a killed run; see above."
+            )
+    for front in (folder / "bin").glob("*"):
+        if shutil.which(front.name):
+            os.environ["PATH"] = f"{front.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def shards(clips, size):

@@ -36,7 +36,8 @@ class Cluster:
 
     def up(self, memory_mb: int = 8000, cpus: int = 4) -> None:
         """Start all daemons and wait until both nodes are idle; on any failure stop what was started."""
-        check_machine()
+        if reason := why_not():
+            sys.exit(f"error: {reason}")
         for name in ("ctld", "log", "run", "gpu", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._make_gpus()
@@ -176,12 +177,12 @@ KillWait=3
 WaitTime=0
 InactiveLimit=0
 SlurmctldTimeout=10
-SlurmdTimeout=15
+SlurmdTimeout=10
 EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 {nodes}
-PartitionName=gpu Nodes={",".join(NODES)} DefMemPerCPU=500 DefaultTime=10 MaxTime=60 State=UP
-PartitionName=cpu Nodes={",".join(NODES)} Default=YES DefMemPerCPU=500 DefaultTime=10 MaxTime=60 State=UP
+PartitionName=gpu Nodes={",".join(NODES)} DefMemPerCPU=500 DefaultTime=10 MaxTime=2-0 State=UP
+PartitionName=cpu Nodes={",".join(NODES)} Default=YES DefMemPerCPU=500 DefaultTime=10 MaxTime=2-0 State=UP
 """)
         (b / "gres.conf").write_text(
             "".join(
@@ -238,6 +239,8 @@ StorageHost=localhost
         self.start_accounting_daemon()
         if "mind" not in self.call("sacctmgr", "-n", "show", "cluster", "format=cluster"):
             self.call("sacctmgr", "-i", "-Q", "add", "cluster", "mind")
+            self.call("sacctmgr", "-i", "-Q", "add", "account", "lab")
+            self.call("sacctmgr", "-i", "-Q", "add", "user", "root", "account=lab")
 
     def start_accounting_daemon(self) -> None:
         """Start slurmdbd (again)."""
@@ -247,19 +250,22 @@ StorageHost=localhost
         )
 
 
-def check_machine() -> None:
-    """Exit in one sentence where a SLURM cannot be brought up."""
+def why_not() -> str:
+    """One sentence where a SLURM cannot be brought up here; empty where it can."""
     if os.geteuid() != 0:
-        sys.exit("error: Expected root (slurmd starts jobs as their owners and fake GPUs are device nodes), "
-                 f"got user {os.geteuid()}.")  # fmt: skip
+        return (
+            "Expected root (slurmd starts jobs as their owners and fake GPUs are device nodes), "
+            f"got user {os.geteuid()}."
+        )
     missing = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
     if missing:
-        sys.exit(
-            f"error: Expected {', '.join(missing)}: apt-get install slurm-wlm slurmdbd munge mariadb-server."
-        )
+        return f"Expected {', '.join(missing)}: apt-get install slurm-wlm slurmdbd munge mariadb-server."
     conf = Path("/etc/slurm/slurm.conf")
     if conf.exists() and not conf.is_symlink():
-        sys.exit(f"error: Expected a machine without a SLURM of its own, got {conf}.")
+        return f"Expected a machine without a SLURM of its own, got {conf}."
+    if conf.exists() and (running := _processes_naming("slurmctld", os.readlink(conf))):
+        return f"Expected no other SLURM of this script, got one in {Path(os.readlink(conf)).parent} ({running})."
+    return ""
 
 
 def _signal(pid: int, number: int) -> None:

@@ -47,4 +47,7 @@ def cancel_orphans(folder: Path, patience: float = 300) -> int:
 
 
 if __name__ == "__main__":
-    cancel_orphans(Path.cwd().resolve())
+    try:
+        cancel_orphans(Path.cwd().resolve())
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        sys.exit(f"error: {error}")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import tempfile
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.files import atomic, read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
+from mind_animator.device import read_use
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.catalogue import metric
-from mind_animator.report.figures import draw_retrieval, draw_training
+from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
 from mind_animator.report.page import (
     Cell,
     Figure,
@@ -119,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
             Section("workflow", "The workflow", "Every rule behind this page, from films and brains at the top to the "
                     "page at the bottom; a line leads from a rule to one that uses its files.", nav="Workflow",
                     svg=given.dag.read_text()),
-            _costs(given.benchmarks),
+            _costs(given.benchmarks, place),
             _provenance(read_json(given.provenance)),
         ]  # fmt: skip
         page = build_page(
@@ -383,29 +385,47 @@ def _figures(
     return Section(name, title, text, nav=nav, figures=figures)
 
 
-def _costs(folder: Path | None) -> Section | None:
-    """What each rule took, from Snakemake's benchmark files."""
+def _costs(folder: Path | None, place: Path) -> Section | None:
+    """What each rule took: Snakemake's benchmark files, and what logs say of cards (`mind_animator.device`)."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")
-        rows.append(
-            (path.relative_to(folder).parts[0].removesuffix(".tsv"), table["s"].max(), table["max_rss"].max())
-        )
+        log = (folder.parent / "logs" / path.relative_to(folder)).with_suffix(".log")
+        use = read_use(log.read_text(errors="replace")) if log.is_file() else None
+        card_memory, card_busy = use[1:] if use else (math.nan, math.nan)
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        rows.append((rule, table["s"].max(), table["max_rss"].max(), card_memory, card_busy))
     if not rows:
         return None
-    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory"])
-    cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"),
-                                     longest=("seconds", "max"), memory=("memory", "max"))  # fmt: skip
-    lines = [
-        [rule, f"{row.jobs:.0f}", f"{row.seconds:,.1f}", f"{row.longest:,.1f}", f"{row.memory:,.0f}"]
-        for rule, row in cost.sort_values("seconds", ascending=False).iterrows()
-    ]
+    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory", "card_memory", "card_busy"])
+    cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
+                                     peak_memory_MB=("memory", "max"), GPU_memory_MB=("card_memory", "max"),
+                                     GPU_busy_percent=("card_busy", "mean")).reset_index()  # fmt: skip
+    cost = cost.sort_values("seconds", ascending=False)
+    path = place / "costs.svg"
+    draw_costs(cost, path)
     head = ["rule", "jobs", "seconds, all jobs", "seconds, longest job", "memory, MB at most"]
+    cards = bool(cost["GPU_memory_MB"].notna().any())
+    if cards:
+        head += ["GPU memory, MB at most", "GPU busy, % on average"]
+    lines = [
+        [
+            row.rule,
+            f"{row.jobs:.0f}",
+            f"{row.seconds:,.1f}",
+            f"{row.longest:,.1f}",
+            f"{row.peak_memory_MB:,.0f}",
+        ]
+        + ([f"{row.GPU_memory_MB:,.0f}", f"{row.GPU_busy_percent:.0f}"] if cards else [])
+        for row in cost.itertuples()
+    ]
     return Section(
         "costs",
         "What it took",
-        f"{len(every)} jobs took {every['seconds'].sum() / 60:.1f} minutes one after another.",
+        f"{len(every)} jobs took {every['seconds'].sum() / 60:.1f} minutes one after another, each counted from the "
+        "last time that it ran; GPU memory and use where a job ran on a card and NVML answered.",
         nav="Costs",
+        figures=[Figure(data_uri(path), "Time and memory by rule (number of jobs).", wide=True)],
         tables=[Table(head, [Group(lines)])],
     )
 

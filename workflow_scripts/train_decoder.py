@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mind_animator.artefacts.arrays import read_arrays
-from mind_animator.artefacts.files import atomic, sole_writer, write_json
+from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         data=digests,
     )
     with sole_writer(given.state or given.weights):
+        if given.weights.is_file() and given.record.is_file() and read_json(given.record)["stamp"] == stamp:
+            return  # whoever held the state has finished just this work
         trained = kind.train(
             given.decoder, given.settings, data, seed=given.seed, device=device, state=given.state, stamp=stamp,
             logs=given.logs,

@@ -1,4 +1,4 @@
-"""Figures of the report: training curves and retrieval against chance."""
+"""Figures of the report: training curves, retrieval against chance, and what each rule took."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,6 +87,33 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
             panel.set_xticks(sorted(set(part["k"])), [str(k) for k in sorted(set(part["k"]))])
             panel.minorticks_off()
         panels[0].set_ylabel("share of test clips")
+
+
+def draw_costs(cost: pd.DataFrame, path: Path | str) -> None:
+    """Seconds of all jobs and peak memory by rule, the longest at the top; memory of cards where there is any.
+
+    Parameters
+    ----------
+    cost : DataFrame
+        ``rule, jobs, seconds, peak_memory_MB, GPU_memory_MB``.
+    """
+    rows = cost.sort_values("seconds")
+    names = [f"{rule} ({jobs})" for rule, jobs in zip(rows["rule"], rows["jobs"], strict=True)]
+    with plt.rc_context(STYLE):
+        figure, (time, memory) = plt.subplots(
+            1, 2, figsize=(9.5, 0.8 + 0.24 * len(rows)), sharey=True, layout="constrained"
+        )
+        time.barh(names, rows["seconds"], color=COLOURS[0])
+        time.set(xlabel="seconds, all jobs of the rule", xscale="log")
+        memory.barh(names, rows["peak_memory_MB"], color="#9aa3b5", label="main memory")
+        if rows["GPU_memory_MB"].notna().any():
+            memory.barh(names, rows["GPU_memory_MB"], height=0.4, color=COLOURS[1], label="GPU memory")
+            memory.legend()
+        memory.set(xlabel="memory, MB at most, one job")
+        time.margins(y=0.01)
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+        plt.close(figure)
 
 
 def _looks(pairs: Iterator[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:

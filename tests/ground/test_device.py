@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mind_animator.device import claim_card, use_device
+from mind_animator.device import claim_card, read_use, use_device
 from mind_animator.errors import InputError
 
 HOLD = """
@@ -50,3 +50,33 @@ def test_a_missing_card_is_said_before_any_work():
     with pytest.raises(InputError, match="Expected device 'cpu' or 'cuda', got 'tpu'"):
         use_device("tpu")
     assert use_device("cpu") == "cpu"
+
+
+def test_a_log_tells_what_its_last_run_took_of_its_card():
+    first = "card: NVIDIA A100, 100 MB at most, ? % busy\n"
+    last = "card: NVIDIA H100 80GB HBM3, 2048 MB at most, 71 % busy\n"
+    assert read_use(f"{first}epoch 3\n{last}") == ("NVIDIA H100 80GB HBM3", 2048, 71)
+    name, memory, busy = read_use(first)
+    assert (name, memory) == ("NVIDIA A100", 100) and busy != busy
+    assert read_use("no card here") is None
+
+
+def test_a_process_on_a_card_tells_what_it_took():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    code = """
+import time, torch
+from mind_animator.device import use_device
+use_device("cuda")
+held = torch.ones(2**28, device="cuda")
+until = time.monotonic() + 6
+while time.monotonic() < until:
+    held.mul_(1.0)
+torch.cuda.synchronize()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, memory, busy = read_use(done.stderr)
+    assert memory >= 1024 and busy > 20

@@ -1,0 +1,196 @@
+"""The whole DAG once through `--profile slurm`: where SLURM put each job, and that a local run makes the same."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, LoginNode, Run, copy_tracked, locked
+
+pytestmark = pytest.mark.xdist_group("whole")  # one process, where tests run in parallel
+
+CAP = 2
+# Made of times and versions; everything else that a rule declares is compared.
+NOT_COMPARED = ("/logs/", "/benchmarks/", ".safetensors.logs/", "report/provenance.json", "report/index.html")
+
+
+def gpu_rules() -> set[str]:
+    """Rules that ask for a GPU where the config says cuda."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    blocks = re.split(r"^ *(?:use )?rule (\w+)", text, flags=re.MULTILINE)
+    return {name for name, body in zip(blocks[1::2], blocks[2::2], strict=True) if "gpu=gpu_count" in body}
+
+
+def watch_devices(found: dict[str, dict[str, str]], stop: threading.Event) -> None:
+    """Collect the environment of every script that SLURM runs, by job."""
+    while not stop.wait(0.2):
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if b"workflow_scripts." not in (entry / "cmdline").read_bytes():
+                    continue
+                pairs = (entry / "environ").read_bytes().decode().split("\0")
+            except (OSError, UnicodeDecodeError):
+                continue
+            variables = dict(pair.partition("=")[::2] for pair in pairs)
+            if "SLURM_JOB_ID" in variables:
+                found.setdefault(variables["SLURM_JOB_ID"], variables)
+
+
+@pytest.fixture(scope="module")
+def whole(cluster, shared_folder, tmp_path_factory) -> tuple[LoginNode, Run, dict, dict]:
+    """A finished run, what each rule asked for, and the environments that its scripts saw."""
+    place = LoginNode(copy_tracked(tmp_path_factory.mktemp("whole")), cluster)
+    with_gpus = [
+        "--resources",
+        f"gpu={CAP}",
+        "--set-resources",
+        *(f"{rule}:gpu=1" for rule in sorted(gpu_rules())),
+    ]
+    dry = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--configfile", SMALL, "--profile", "slurm", "-n", *with_gpus],
+        cwd=place.path, env=place.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    asked = requests(dry.stdout + dry.stderr)
+    seen: dict[str, dict[str, str]] = {}
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch_devices, args=(seen, stop))
+    watcher.start()
+    started = time.monotonic()
+    try:
+        with locked(shared_folder / "disturbance", shared=True):
+            run = place.start("all", *with_gpus).wait()
+    finally:
+        stop.set()
+        watcher.join()
+        place.stop()
+    figures = {"jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
+    (shared_folder / "whole.json").write_text(json.dumps(figures))
+    return place, run, asked, seen
+
+
+def requests(text: str) -> dict[tuple[str, str], dict[str, int]]:
+    """Threads, memory, minutes and GPUs of each job of a dry run, by rule and log file."""
+    jobs = {}
+    for block in re.split(r"\n(?=(?:local)?rule )", text):
+        name = re.match(r"(?:local)?rule (\w+):", block)
+        if not name:
+            continue
+        threads = re.search(r"^    threads: (\d+)", block, re.MULTILINE)
+        log = re.search(r"^    log: (\S+)", block, re.MULTILINE)
+        resources = dict(
+            re.findall(r"(\w+)=(\d+)", re.search(r"^    resources: (.*)", block, re.MULTILINE)[1])
+        )
+        jobs[name[1], log[1] if log else ""] = {
+            "cpus": int(threads[1]) if threads else 1,
+            **{key: int(resources.get(key, 0)) for key in ("mem_mb", "runtime", "gpu")},
+        }
+    return jobs
+
+
+def allocated(job: dict[str, str]) -> dict[str, int]:
+    """What SLURM set aside."""
+    parts = dict(part.split("=") for part in job["AllocTRES"].split(","))
+    memory = float(parts["mem"][:-1]) * {"M": 1, "G": 1024}[parts["mem"][-1]]
+    return {
+        "cpus": int(parts["cpu"]), "mem_mb": round(memory), "runtime": int(job["TimelimitRaw"]),
+        "gpu": int(parts.get("gres/gpu", 0)),
+    }  # fmt: skip
+
+
+def test_every_job_finishes_at_the_first_attempt(whole):
+    _, run, asked, _ = whole
+    assert {job["State"] for job in run.jobs()} == {"COMPLETED"}
+    assert len(run.jobs()) == len([rule for rule, _ in asked if rule not in ("all", "make_all")])
+
+
+def test_each_rule_gets_what_it_asked_for_where_it_belongs(whole):
+    _, run, asked, _ = whole
+    by_rule = {}
+    for (rule, _), request in asked.items():
+        by_rule.setdefault(rule, []).append(tuple(request.values()))
+    got = {}
+    for job in run.jobs():
+        got.setdefault(job["rule"], []).append(tuple(allocated(job).values()))
+        assert job["Partition"] == ("gpu" if job["rule"] in gpu_rules() else "cpu"), job
+    assert {rule: sorted(jobs) for rule, jobs in got.items()} == {
+        rule: sorted(jobs) for rule, jobs in by_rule.items() if rule != "all"
+    }
+
+
+def test_gpu_jobs_see_their_card_and_no_others(whole):
+    _, run, _, seen = whole
+    with_card = [job for job in run.jobs() if job["rule"] in gpu_rules()]
+    assert len(with_card) > 10
+    for job in with_card:
+        assert re.fullmatch(r"\d", seen[job["JobID"]].get("CUDA_VISIBLE_DEVICES", "")), job
+    for job in run.jobs():
+        if job["rule"] not in gpu_rules() and job["JobID"] in seen:
+            assert not re.search(r"\d", seen[job["JobID"]].get("CUDA_VISIBLE_DEVICES", "")), job
+
+
+def test_jobs_ask_no_model_hub(whole):
+    seen = whole[3]
+    assert seen and all(variables.get("HF_HUB_OFFLINE") == "1" for variables in seen.values())
+
+
+def test_the_cap_on_gpus_is_reached_and_never_passed(whole):
+    _, run, _, _ = whole
+    events = []
+    for job in run.jobs():
+        if gpus := allocated(job)["gpu"]:
+            start, end = (datetime.fromisoformat(job[key]).timestamp() for key in ("Start", "End"))
+            events += [(start, 1, gpus), (end, 0, -gpus)]  # at one second, ends come first
+    in_use, most = 0, 0
+    for _, _, change in sorted(events):
+        in_use += change
+        most = max(most, in_use)
+    assert most == CAP
+
+
+def test_declared_results_are_those_of_a_local_run(whole, local_run):
+    place = whole[0]
+    compared = 0
+    for folder in ("results/small", "data/small"):
+        ours, theirs = (
+            {
+                str(path.relative_to(base))
+                for path in (base / folder).rglob("*")
+                if path.is_file() and not any(part in f"/{path.relative_to(base)}" for part in NOT_COMPARED)
+            }
+            for base in (place.path, local_run)
+        )
+        assert ours == theirs
+        for name in sorted(ours):
+            same(place.path / name, local_run / name)
+            compared += 1
+    assert compared > 60
+
+
+def same(path: Path, other: Path) -> None:
+    if path.suffix == ".mp4":
+        assert np.array_equal(frames(path), frames(other)), path
+    elif path.parent.parent.parent.name == "decoders" and path.suffix == ".json":
+        assert without_times(path) == without_times(other)
+    else:
+        assert path.read_bytes() == other.read_bytes(), path
+
+
+def frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def without_times(path: Path) -> dict:
+    """A decoder's record but for how long each epoch took."""
+    record = json.loads(path.read_text())
+    for row in record.get("history") or []:
+        row.pop("seconds", None)
+        row.pop("share_of_limit", None)
+    return record
