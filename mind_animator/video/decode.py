@@ -14,6 +14,9 @@ import numpy as np
 
 from mind_animator.errors import InputError
 
+# decord waits for its decoding thread by asking again; on a crowded machine 10240 times are too few for a whole movie.
+os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
+
 # What FFmpeg says when it paints over a damaged picture. Other complaints occur in sound files too.
 _DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
 
