@@ -15,7 +15,7 @@ from mind_animator.explain.patterns import (
     permuted_patterns,
     resampled_patterns,
 )
-from mind_animator.methods.base import DECODERS, open_kind
+from mind_animator.methods.base import DECODERS, Using, open_kind
 from mind_animator.statistics.blocks import aligned_blocks
 from workflow_scripts.predict import subject_index
 
@@ -60,9 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     responses = read_arrays(given.responses, ["responses"], names)[1]["responses"]
     places = read_whole(given.responses, ["voxel_index", "area"])
     blocks = np.arange(len(names)).reshape(len(blocks), given.block)
-    outputs = kind.readout(
-        given.settings, weights, responses, subject_index=index, seed=given.seed, device=device
-    )
+    outputs = kind.readout(given.settings, Using(weights, index, given.seed, device), responses)
     maps: dict[str, np.ndarray] = {}
     for number, decoder in enumerate(DECODERS):
         leading = leading_components(outputs[decoder])

@@ -10,7 +10,7 @@ from mind_animator.artefacts.files import read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import DECODERS, POOLED, open_kind
+from mind_animator.methods.base import DECODERS, POOLED, Using, open_kind
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,9 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
     index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
     clips, responses = read_responses(given.responses, given.clips)
-    out = kind.predict(
-        given.settings, weights, responses, subject_index=index, seed=given.seed, device=device
-    )
+    out = kind.predict(given.settings, Using(weights, index, given.seed, device), responses)
     write_arrays(
         given.predictions, {n: a.astype(np.float32) for n, a in out.items()}, clips, {"kind": given.kind}
     )

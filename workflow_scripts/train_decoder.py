@@ -11,7 +11,7 @@ from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import DECODERS, TrainingData, open_kind
+from mind_animator.methods.base import DECODERS, TrainingData, TrainingJob, open_kind
 from mind_animator.provenance import code_digest, fingerprint
 
 
@@ -51,10 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     with sole_writer(given.state or given.weights):
         if given.weights.is_file() and given.record.is_file() and read_json(given.record)["stamp"] == stamp:
             return  # whoever held the state has finished just this work
-        trained = kind.train(
-            given.decoder, given.settings, data, seed=given.seed, device=device, state=given.state, stamp=stamp,
-            logs=given.logs,
-        )  # fmt: skip
+        job = TrainingJob(given.seed, device, given.state, stamp, given.logs)
+        trained = kind.train(given.decoder, given.settings, data, job)
         _write_weights(given.weights, trained.weights)
         write_json(
             given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}

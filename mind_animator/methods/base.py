@@ -50,6 +50,47 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class TrainingJob:
+    """How a training is run.
+
+    Attributes
+    ----------
+    seed : int
+    device : str
+    state : Path, optional
+        Where a killed training of the same ``stamp`` finds itself again.
+    stamp : str
+    logs : Path, optional
+        Folder of TensorBoard event files.
+    """
+
+    seed: int
+    device: str = "cpu"
+    state: Path | None = None
+    stamp: str = ""
+    logs: Path | None = None
+
+
+@dataclass(frozen=True)
+class Using:
+    """What predictions are made with.
+
+    Attributes
+    ----------
+    weights : mapping of decoder to the path of its weights
+    subject_index : mapping of decoder to int
+        Place of this subject among those that the decoder was trained on: its input layer.
+    seed : int
+    device : str
+    """
+
+    weights: Mapping[str, Path]
+    subject_index: Mapping[str, int]
+    seed: int
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trained decoder: arrays for safetensors, and a record for JSON.
 
@@ -158,50 +199,17 @@ class Method(ABC):
         return TARGETS[decoder]
 
     @classmethod
-    def train(
-        cls,
-        decoder: str,
-        settings: str,
-        data: TrainingData,
-        *,
-        seed: int,
-        device: str = "cpu",
-        state: Path | None = None,
-        stamp: str = "",
-        logs: Path | None = None,
-    ) -> Trained:
-        """Train one decoder; ``state`` is where a killed training of the same ``stamp`` finds itself
-        again."""
+    def train(cls, decoder: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:
+        """Train one decoder on training clips."""
         raise NotImplementedError(f"{cls.kind} trains no decoder")
 
     @classmethod
-    def predict(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
-        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``, and ``flow`` if any.
-
-        ``subject_index`` names, for decoders with pooled weights, the input layer of this subject.
-        """
+    def predict(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
+        """Predictions for responses (clip, voxel): ``semantic, condition, structure, latents``, and ``flow`` if any."""
         raise NotImplementedError(f"{cls.kind} predicts nothing")
 
     @classmethod
-    def readout(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
+    def readout(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
         """What each decoder makes of responses alone, (clip, ...): what its map is drawn from.
 
         For the motion decoder that is motion: whatever a given first frame contributes is held fixed.

@@ -6,7 +6,6 @@ Consistency Motion Generator, trained by the ablation itself). ``swap`` gives de
 another block of clips.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,7 +15,7 @@ from mind_animator.config.base import Strict
 from mind_animator.config.decoders import CONFIGS, Decoder, Preset, decoder_settings, needed_targets
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
-from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData
+from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData, TrainingJob, Using
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,28 +153,17 @@ class MindAnimator(Method):
         return needed_targets(decoder, CONFIGS[decoder].model_validate(chosen.decoder))
 
     @classmethod
-    def train(
-        cls,
-        decoder: str,
-        settings: str,
-        data: TrainingData,
-        *,
-        seed: int,
-        device: str = "cpu",
-        state: Path | None = None,
-        stamp: str = "",
-        logs: Path | None = None,
-    ) -> Trained:
+    def train(cls, decoder: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:
         import numpy as np
 
         from mind_animator.decoders.train import train_decoder
 
         chosen = Training.model_validate_json(settings)
-        rows = choose_clips(len(data.clips), chosen.clips, chosen.block, seed)
+        rows = choose_clips(len(data.clips), chosen.clips, chosen.block, job.seed)
         trained = train_decoder(
             decoder, CONFIGS[decoder].model_validate(chosen.decoder), [own[rows] for own in data.responses],
             {name: array[rows] for name, array in data.targets.items()}, list(np.asarray(data.movies)[rows]),
-            seed=seed, device=device, state=state, stamp=stamp, logs=logs,
+            seed=job.seed, device=job.device, state=job.state, stamp=job.stamp, logs=job.logs,
         )  # fmt: skip
         record = {
             "decoder": decoder,
@@ -190,30 +178,23 @@ class MindAnimator(Method):
         return Trained({**{f"network.{k}": v for k, v in trained.weights.items()}, **means}, record)
 
     @classmethod
-    def predict(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
+    def predict(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
         import numpy as np
 
         from mind_animator.decoders.train import decode
 
         chosen = Prediction.model_validate_json(settings)
-        index = dict(subject_index or {})
         networks, means = {}, {}
         for decoder in DECODERS:
-            networks[decoder], means[decoder] = load_decoder(decoder, weights[decoder])
-        other = responses[swapped_rows(len(responses), chosen.block, seed)] if chosen.swap else responses
+            networks[decoder], means[decoder] = load_decoder(decoder, using.weights[decoder])
+        other = (
+            responses[swapped_rows(len(responses), chosen.block, using.seed)] if chosen.swap else responses
+        )
 
         def run(decoder: str, **more: Any) -> "tuple[np.ndarray, ...]":
             given = other if decoder in chosen.swap else responses
-            return decode(networks[decoder], given, subject=index.get(decoder, 0), device=device, **more)
+            subject = using.subject_index[decoder]
+            return decode(networks[decoder], given, subject=subject, device=using.device, **more)
 
         clips = len(responses)
         out = {}
@@ -233,16 +214,7 @@ class MindAnimator(Method):
         return out
 
     @classmethod
-    def readout(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
+    def readout(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
         """Embedding; first frame; velocity that the motion decoder's linear path decodes.
 
         A motion decoder without a linear path moves `PROBES` fixed first frames (decoded ones, drawn with the
@@ -255,19 +227,19 @@ class MindAnimator(Method):
         from mind_animator.decoders.flow import moving_flow
         from mind_animator.decoders.train import decode
 
-        index = dict(subject_index or {})
-        networks = {decoder: load_decoder(decoder, path) for decoder, path in weights.items()}
+        device, index = using.device, using.subject_index
+        networks = {decoder: load_decoder(decoder, path) for decoder, path in using.weights.items()}
         plain = {
-            decoder: decode(networks[decoder][0], responses, subject=index.get(decoder, 0), device=device)[0]
+            decoder: decode(networks[decoder][0], responses, subject=index[decoder], device=device)[0]
             for decoder in ("semantic", "structure")
         }
-        network, subject = networks["motion"][0], index.get("motion", 0)
+        network, subject = networks["motion"][0], index["motion"]
         if network.path:
             with torch.no_grad():
                 inputs = network.to(device).inputs(torch.from_numpy(responses).float().to(device), subject)
                 return {**plain, "motion": network.decoded_motion(inputs)[0].cpu().numpy()}
         latent = networks["structure"][1]["latents"].shape[1:]
-        probes = np.random.default_rng([seed, 4]).choice(
+        probes = np.random.default_rng([using.seed, 4]).choice(
             len(responses), PROBES, replace=len(responses) < PROBES
         )
         flow = 0.0

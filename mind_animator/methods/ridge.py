@@ -4,7 +4,6 @@ The videos are the decoded latents through the VAE's decoder alone. At the real 
 solver runs over batches of targets; the weights of one subject then take 2.4 GB.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +11,7 @@ from pydantic import Field, field_validator
 
 from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
-from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData
+from mind_animator.methods.base import DECODERS, Method, Trained, TrainingData, TrainingJob, Using
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,18 +63,7 @@ class Ridge(Method):
         return "{}"
 
     @classmethod
-    def train(
-        cls,
-        decoder: str,
-        settings: str,
-        data: TrainingData,
-        *,
-        seed: int,
-        device: str = "cpu",
-        state: Path | None = None,
-        stamp: str = "",
-        logs: Path | None = None,
-    ) -> Trained:
+    def train(cls, decoder: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:
         import numpy as np
 
         from mind_animator.methods.mind_animator import choose_clips
@@ -83,7 +71,7 @@ class Ridge(Method):
         options = Options.model_validate_json(settings)
         if len(data.responses) != 1:
             raise InputError(f"Expected one subject for ridge, got {len(data.responses)}.")
-        rows = choose_clips(len(data.clips), options.training_clips, 10, seed)
+        rows = choose_clips(len(data.clips), options.training_clips, 10, job.seed)
         responses, movies = data.responses[0][rows], np.asarray(data.movies)[rows]
         latents = data.targets["latents"][rows] if decoder != "semantic" else None
         goals = {
@@ -93,7 +81,7 @@ class Ridge(Method):
         }[decoder]()
         # all targets of the decoder in one solve: they share the decompositions of the kernel
         flat = np.concatenate([goal.reshape(len(goal), -1) for goal in goals.values()], axis=1)
-        fitted = kernel_ridge(responses, flat, movies, options, device)
+        fitted = kernel_ridge(responses, flat, movies, options, job.device)
         weights, chosen, start = {}, {}, 0
         for name, goal in goals.items():
             own = slice(start, start := start + goal[0].size)
@@ -113,16 +101,7 @@ class Ridge(Method):
         return Trained(weights, record)
 
     @classmethod
-    def predict(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
+    def predict(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
         import numpy as np
         from safetensors.numpy import load_file
 
@@ -130,7 +109,7 @@ class Ridge(Method):
 
         out = {}
         for decoder in DECODERS:
-            path = Path(weights[decoder])
+            path = Path(using.weights[decoder])
             if not path.is_file():
                 raise InputError(f"Expected the weights of the {decoder} ridge at {path}, found none.")
             shapes, arrays = read_json(path.with_suffix(".json"))["shapes"], load_file(path)
@@ -151,18 +130,9 @@ class Ridge(Method):
         }
 
     @classmethod
-    def readout(
-        cls,
-        settings: str,
-        weights: Mapping[str, Path],
-        responses: "np.ndarray",
-        *,
-        subject_index: Mapping[str, int] | None = None,
-        seed: int,
-        device: str = "cpu",
-    ) -> "dict[str, np.ndarray]":
+    def readout(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":
         """Embedding; first frame; change from the first frame to the later ones."""
-        out = cls.predict(settings, weights, responses, subject_index=subject_index, seed=seed, device=device)
+        out = cls.predict(settings, using, responses)
         change = out["latents"][:, 1:] - out["latents"][:, :1]
         return {"semantic": out["semantic"], "structure": out["structure"], "motion": change}
 

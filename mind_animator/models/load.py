@@ -7,9 +7,8 @@ not use is named on stderr.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +20,7 @@ from mind_animator.models.places import Located, locate
 from mind_animator.models.vificlip import ViFiClipImageEncoder, build_encoder, read_checkpoint
 
 Device = torch.device | str
+Place = str | Path
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -81,116 +81,61 @@ def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device(name), torch.bfloat16 if name == "cuda" else torch.float32
 
 
-def load_clip(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Clip:
+class Where(TypedDict, total=False):
+    """Where a network goes: ``device`` (the CPU by default) and ``dtype`` of its weights (float32)."""
+
+    device: Device
+    dtype: torch.dtype
+
+
+def load_clip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Clip:
     """Load a CLIP model (both towers) with its tokenizer."""
-    from transformers import CLIPModel
-
     found = locate(place, lock)
-    return Clip(_transformer(CLIPModel, found, device, dtype), _tokenizer(found), read_recipe(found.folder))
+    return Clip(_transformer("CLIPModel", found, **where), _tokenizer(found), read_recipe(found.folder))
 
 
-def load_blip2(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Blip2:
+def load_blip2(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Blip2:
     """Load a BLIP-2 captioner with its tokenizer."""
-    from transformers import Blip2ForConditionalGeneration
-
     found = locate(place, lock)
-    model = _transformer(Blip2ForConditionalGeneration, found, device, dtype)
+    model = _transformer("Blip2ForConditionalGeneration", found, **where)
     return Blip2(model, _tokenizer(found), read_recipe(found.folder))
 
 
-def load_vae(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Any:
+def load_vae(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Any:
     """Load the AutoencoderKL of a Stable Diffusion folder (``vae/``)."""
-    from diffusers import AutoencoderKL
-
-    return _diffuser(AutoencoderKL, locate_part(place, lock, "vae"), device, dtype)
+    return _diffuser("AutoencoderKL", locate_part(place, lock, "vae"), **where)
 
 
-def load_text_encoder(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> TextEncoder:
+def load_text_encoder(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> TextEncoder:
     """Load CLIPTextModel (``text_encoder/``) and tokenizer (``tokenizer/``) of a Stable Diffusion folder."""
-    from transformers import CLIPTextModel
-
-    model = _transformer(CLIPTextModel, locate_part(place, lock, "text_encoder"), device, dtype)
+    model = _transformer("CLIPTextModel", locate_part(place, lock, "text_encoder"), **where)
     return TextEncoder(model, _tokenizer(locate_part(place, lock, "tokenizer")))
 
 
-def load_unet_and_scheduler(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Generator:
+def load_unet_and_scheduler(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Generator:
     """Load the UNet2DConditionModel (``unet/``) and, from ``scheduler/``'s settings, a DDIMScheduler."""
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import DDIMScheduler
 
-    unet = _diffuser(UNet2DConditionModel, locate_part(place, lock, "unet"), device, dtype)
+    unet = _diffuser("UNet2DConditionModel", locate_part(place, lock, "unet"), **where)
     scheduler = locate_part(place, lock, "scheduler")
     return Generator(unet, DDIMScheduler.from_pretrained(str(scheduler.folder), local_files_only=True))
 
 
-def load_vit(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Classifier:
+def load_vit(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
     """Load a ViTForImageClassification."""
-    from transformers import ViTForImageClassification
-
     found = locate(place, lock)
-    return Classifier(
-        _transformer(ViTForImageClassification, found, device, dtype), read_recipe(found.folder)
-    )
+    model = _transformer("ViTForImageClassification", found, **where)
+    return Classifier(model, read_recipe(found.folder))
 
 
-def load_videomae(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Classifier:
+def load_videomae(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
     """Load a VideoMAEForVideoClassification; it wants (clip, frame, 3, height, width)."""
-    from transformers import VideoMAEForVideoClassification
-
     found = locate(place, lock)
-    return Classifier(
-        _transformer(VideoMAEForVideoClassification, found, device, dtype), read_recipe(found.folder)
-    )
+    model = _transformer("VideoMAEForVideoClassification", found, **where)
+    return Classifier(model, read_recipe(found.folder))
 
 
-def load_vificlip(
-    place: str | Path,
-    lock: str | Path | None = None,
-    *,
-    device: Device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> ViFiClip:
+def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> ViFiClip:
     """Load ViFi-CLIP's image encoder from a folder with one weight file, or from the published ``.pth``.
 
     Pictures go in as CLIP wants them (bicubic, shorter edge to the network's size, centre crop, OpenAI's
@@ -204,42 +149,38 @@ def load_vificlip(
     recipe = PictureRecipe(encoder.size, encoder.size, shortest_edge=True, crop=(encoder.size, encoder.size))
     if "preprocessor_config.json" in found.files:
         recipe = read_recipe(found.folder)
-    return ViFiClip(_frozen(encoder.to(device, dtype)), recipe)
+    return ViFiClip(
+        _frozen(encoder.to(where.get("device", "cpu"), where.get("dtype", torch.float32))), recipe
+    )
 
 
-def locate_part(place: str | Path, lock: str | Path | None, part: str) -> Located:
+def locate_part(place: Place, lock: Place | None, part: str) -> Located:
     """Find and verify one network of a diffusers folder; only that part's files are hashed."""
     return locate(place, lock, part).sub(part)
 
 
-def _transformer(kind: Any, found: Located, device: Device, dtype: torch.dtype) -> Any:
-    return _load(
-        lambda: kind.from_pretrained(
-            str(found.folder),
-            dtype=dtype,
-            local_files_only=True,
-            output_loading_info=True,
-            use_safetensors=_safe(found),
-        ),
-        found,
-        device,
-    )
+def _transformer(
+    kind: str, found: Located, device: Device = "cpu", dtype: torch.dtype = torch.float32
+) -> Any:
+    """A class of transformers, by its name: its import takes seconds and is done when it is used."""
+    import transformers
+
+    return _load(getattr(transformers, kind), found, device, dtype=dtype)
 
 
-def _diffuser(kind: Any, found: Located, device: Device, dtype: torch.dtype) -> Any:
-    return _load(
-        lambda: kind.from_pretrained(
-            str(found.folder), torch_dtype=dtype, local_files_only=True, output_loading_info=True,
-            use_safetensors=_safe(found), low_cpu_mem_usage=False,
-        ),
-        found,
-        device,
-    )  # fmt: skip
+def _diffuser(kind: str, found: Located, device: Device = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """A class of diffusers, by its name."""
+    import diffusers
+
+    return _load(getattr(diffusers, kind), found, device, torch_dtype=dtype, low_cpu_mem_usage=False)
 
 
-def _load(read: Callable[[], tuple[Any, Any]], found: Located, device: Device) -> Any:
+def _load(kind: Any, found: Located, device: Device, **options: Any) -> Any:
     try:
-        model, info = read()
+        model, info = kind.from_pretrained(
+            str(found.folder), local_files_only=True, output_loading_info=True, use_safetensors=_safe(found),
+            **options,
+        )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"Expected a model that loads from {found.folder}, got: {error}") from error
     for fault in ("missing_keys", "mismatched_keys", "error_msgs"):
