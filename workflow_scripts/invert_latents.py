@@ -1,44 +1,26 @@
 """Invert the decoded latents of one shard of test clips: the noise from which the generator starts."""
 
-import argparse
-
 import torch
-from pydantic import ValidationError
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import check_shapes, read_shard
-from mind_animator.config.base import explain
+from mind_animator.config.base import parse_settings
 from mind_animator.config.reconstruction import InversionConfig
 from mind_animator.device import use_device
 from mind_animator.diffusion.generator import check_inputs, invert_batch, load_generator
-from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
-from mind_animator.errors import InputError, run_command
+from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard, shard_parser
+from mind_animator.errors import run_command
 from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read predictions, invert batch by batch, write the noise."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
-    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
-    parser.add_argument("--lock", help="lock file of models")
-    parser.add_argument("--settings", required=True, help="inversion settings, JSON")
-    parser.add_argument(
-        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
-    )
-    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
-    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
+    parser = shard_parser(__doc__, "inversion")
     parser.add_argument("--output", required=True, help="HDF5 file with noise (clip, frame, 4, h, w)")
     given = parser.parse_args(arguments)
-    try:
-        settings = InversionConfig.model_validate_json(given.settings)
-    except ValidationError as error:
-        raise InputError(explain(error, "--settings")) from None
+    settings = parse_settings(InversionConfig, given.settings)
     torch.set_num_threads(settings.cpu_threads)
     device = use_device(given.device)
     clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, ["latents"])

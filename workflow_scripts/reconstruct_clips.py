@@ -1,11 +1,9 @@
 """Reconstruct one shard of test clips: from predictions and inverted latents to frames."""
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import (
@@ -15,11 +13,11 @@ from mind_animator.artefacts.reconstructions import (
     read_shard,
     write_reconstructions,
 )
-from mind_animator.config.base import explain
+from mind_animator.config.base import parse_settings
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.device import use_device
 from mind_animator.diffusion.generator import check_inputs, load_generator, reconstruct_batch
-from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard
+from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard, shard_parser
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
@@ -30,30 +28,15 @@ from mind_animator.video.warp import move_picture
 
 def main(arguments: list[str] | None = None) -> None:
     """Read predictions and inversions, sample batch by batch, write frames and a video."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", required=True, help="HDF5 file with latents and condition")
+    parser = shard_parser(__doc__, "reconstruction")
     parser.add_argument(
         "--inversions", help="HDF5 file with noise of the same clips; none with inversion_steps 0"
     )
-    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
-    parser.add_argument("--lock", help="lock file of models")
-    parser.add_argument("--settings", required=True, help="reconstruction settings, JSON")
-    parser.add_argument(
-        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
-    )
-    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
-    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
-    parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
     parser.add_argument("--video", required=True, help="mp4 file to write")
     given = parser.parse_args(arguments)
-    try:
-        settings = ReconstructionConfig.model_validate_json(given.settings)
-    except ValidationError as error:
-        raise InputError(explain(error, "--settings")) from None
+    settings = parse_settings(ReconstructionConfig, given.settings)
     torch.set_num_threads(settings.cpu_threads)
     device = use_device(given.device)
     if bool(settings.inversion_steps) != bool(given.inversions):

@@ -1,5 +1,6 @@
 """Padded batches of one shape over a shard's clips, and finished batches that survive a killed run."""
 
+import argparse
 import hashlib
 import shutil
 import sys
@@ -13,6 +14,24 @@ from tqdm import tqdm
 from mind_animator.artefacts.arrays import open_arrays, read_arrays, write_arrays
 from mind_animator.artefacts.files import read_json, write_json
 from mind_animator.errors import InputError
+
+
+def shard_parser(description: str, settings: str) -> argparse.ArgumentParser:
+    """Command line of a script that runs the generator over one shard of clips; each adds its own files."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
+    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
+    parser.add_argument("--lock", help="lock file of models")
+    parser.add_argument("--settings", required=True, help=f"{settings} settings, JSON")
+    parser.add_argument(
+        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
+    )
+    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
+    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
+    return parser
 
 
 @dataclass(frozen=True)
