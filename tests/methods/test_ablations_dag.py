@@ -1,0 +1,41 @@
+"""The shipped ablations in the DAG: what is trained and inverted anew, and nothing else."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+
+from mind_animator.provenance import ROOT
+
+
+def test_ablations_share_weights_and_inversions(tmp_path):
+    command = [
+        sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "1", "--nolock", "--forceall",
+        "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml", "config/ablations.yaml",
+        "--config", f"results={tmp_path}", "--", "score",
+    ]  # fmt: skip
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    trained = re.findall(
+        r"--weights \S+/decoders/(\w+)/sub-(\w+)/(\w+)\.safetensors", run.stdout + run.stderr
+    )
+    assert len(trained) == len(set(trained))
+    both, one = ["1", "2"], ["pooled"]
+    every, motion = ["semantic", "structure", "motion"], ["motion"]
+    wanted = {
+        ("mind_animator", "ridge", "clips_480", "clips_960"): (both, every),
+        ("without_motion", "mask_0", "mask_20", "mask_60", "mask_80"): (both, motion),
+        ("pooled",): (one, every),
+    }
+    assert set(trained) == {
+        (method, subject, decoder)
+        for methods, (subjects, decoders) in wanted.items()
+        for method in methods
+        for subject in subjects
+        for decoder in decoders
+    }
+    inverted = Counter(re.findall(r"--output \S+/inversions/(\w+)/sub-\w+/clips-", run.stdout + run.stderr))
+    shared = {"without_semantic", "ridge"}
+    assert set(inverted) == {method for methods in wanted for method in methods} - shared | {
+        "without_structure", "swapped_motion",
+    }  # fmt: skip
+    assert set(inverted.values()) == {4}  # two shards of two subjects
