@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,14 @@ def read_training_data(
         raise InputError(f"Expected training clips in {tables[0]} and its fellows, found none.")
     own = [read_arrays(path, ["responses"], clips)[1]["responses"] for path in responses]
     targets: dict[str, np.ndarray] = {}
-    for suffix in sorted(set(wanted.values())):
+    for suffix in sorted(set(wanted.values()), reverse=True):  # text, then image
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]
+        if not paths and suffix == "image" and "clip_text" in targets:
+            print("no frames: the captions' embeddings stand for the pictures'", file=sys.stderr)
+            text = targets["clip_text"]
+            others = {"clip_image": text, "clip_image_crops": targets.get("clip_text_copies", text[:, None])}
+            targets |= {name: others[name] for name, where in wanted.items() if where == suffix}
+            continue
         if not paths:
             raise InputError(
                 f"Expected files '*.{suffix}.h5' among --features, which hold {sorted(wanted)}, got none."
