@@ -1,5 +1,6 @@
 """The shipped models load with ordinary code and do their job; training is deterministic and resumes."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def test_shipped_weights_are_those_of_their_cards_and_small():
         name = path.relative_to(SHIPPED).parts[0]
         card = (SHIPPED / name / "README.md").read_text()
         assert file_sha256(path) in card and "CC BY-SA 4.0" in card
+        assert f"| {path.stat().st_size} |" in card, name
+        assert re.search(r"\d+ steps in \d+ s on the CPU", card), f"cost of {name}"
+        assert "Pictures drawn by `mind_animator.world.scenes`" in card, f"data of {name}"
+        assert "## Measured" in card
 
 
 def test_plain_loading_computes_in_float32():
