@@ -138,6 +138,8 @@ def no_weights(folder: Path) -> dict:
     [
         (lambda _: {"sead": 1}, "Expected only known keys, got 'config.sead' (unknown key; is it misspelt?)."),
         (lambda _: {"seed": "x"}, "Expected 'config.seed': Input should be a valid integer"),
+        (lambda _: {"dataset": {"name": "nowhere"}}, "Expected dataset.name to be one of "),
+        (lambda _: {"methods": {"other": {"kind": "magic"}}}, "Expected methods.other.kind to be one of "),
         (lambda _: {"dataset": {"subjects": ["9"]}}, "Expected dataset.subjects to be of "),
         (lambda _: {"dataset": {"options": {"clips": 9}}}, "Expected 'dataset.options.clips': Input should be greater"),
         (lambda _: {"methods": {"mind_animator": {"options": {"preset": "bets"}}}}, "preset"),
@@ -146,7 +148,7 @@ def no_weights(folder: Path) -> dict:
         (lambda _: {"models": {"clip": "some/model"}}, "Expected model 'some/model' in the lock file "),
         (lambda _: {"dataset": {"options": {"clips": 19}}}, "Expected test clips for at least 2 blocks of 10"),
     ],
-    ids=["typo", "type", "subject", "option", "preset", "no weights", "no model", "unpinned", "too few clips"],
+    ids=["typo", "type", "data set", "method", "subject", "option", "preset", "no weights", "no model", "unpinned", "too few clips"],
 )  # fmt: skip
 def test_the_workflow_refuses_before_its_first_job(tmp_path: Path, change, text: str):
     run = tmp_path / "run"
