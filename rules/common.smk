@@ -66,7 +66,7 @@ def prepare_executor(name):
             )
     for front in (folder / "bin").glob("*"):
         if shutil.which(front.name):
-            os.environ["PATH"] = f"{front.parent}{os.pathsep}{os.environ['PATH']}"
+            os.environ.update(PATH=f"{front.parent}{os.pathsep}{os.getenv('PATH')}")
 
 
 def shards(clips, size):
