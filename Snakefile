@@ -11,11 +11,8 @@ container: "envs/mind_animator.sif"
 
 
 onstart:
+    check_before_jobs()
     prepare_executor(workflow.executor_plugin.name)
-
-
-onstart:
-    check_machine()
 
 
 include: "rules/common.smk"

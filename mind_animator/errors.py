@@ -1,5 +1,6 @@
 """The one exception that a user's mistake raises, and how a command line shows it."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -18,14 +19,17 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = main()
     except InputError as error:
         sys.exit(_complain(str(error)))
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
+    except Exception as error:
+        if not (reason := disk_full(error)):
             raise
-        sys.exit(_complain(f"Expected room on the disk, got '{error.strerror}' at {error.filename}."))
+        sys.exit(_complain(f"Expected room on the disk, got '{reason}'."))
     sys.exit(status or 0)
 
 
-_DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+def disk_full(error: BaseException) -> str | None:
+    """The system's words where an error, of whatever library, says that a disk or a quota is full."""
+    found = re.search(r"No space left on device|Disk quota exceeded", str(error))
+    return found[0] if found else None
 
 
 def _complain(text: str) -> int:

@@ -17,7 +17,7 @@ shell.prefix(
 
 from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.check import plan_downloads
+from mind_animator.datasets.check import check_enough, plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import POOLED, TARGETS, check_features
@@ -66,7 +66,7 @@ def prepare_executor(name):
             )
     for front in (folder / "bin").glob("*"):
         if shutil.which(front.name):
-            os.environ["PATH"] = f"{front.parent}{os.pathsep}{os.environ['PATH']}"
+            os.environ.update(PATH=f"{front.parent}{os.pathsep}{os.getenv('PATH')}")
 
 
 def shards(clips, size):
@@ -141,9 +141,15 @@ def pinned_model(name):
     return identity(place, CONFIG.models.lock)
 
 
-def check_machine():
-    """Before the first job: the models that jobs name as inputs are there, and a GPU where this machine needs one."""
+def check_before_jobs():
+    """Before the first job: enough clips for what will be done, the models that it reads, a GPU if it computes here."""
     jobs = list(workflow.dag.needrun_jobs())
+    names = {job.rule.name for job in jobs}
+    try:
+        if names.intersection(["train_decoder", "score_method"]):
+            check_enough(DATASET, CONFIG.scoring.block, "train_decoder" in names)
+    except InputError as error:
+        raise WorkflowError(str(error))
     inputs = {name for job in jobs for name in job.rule.input.keys()}
     for name in sorted(inputs.intersection(type(CONFIG.models).model_fields)):
         try:

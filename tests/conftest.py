@@ -43,8 +43,3 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from random_models import save_random_models
 
     return save_random_models(tmp_path_factory.mktemp("random_models"))
-
-
-# Tests on a finished run of the demo need one.
-_FINISHED = Path(__file__).resolve().parents[1] / "results" / "demo" / "report" / "index.html"
-collect_ignore = [] if _FINISHED.is_file() else ["finished"]

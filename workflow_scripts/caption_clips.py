@@ -13,6 +13,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.captions.clips import COLUMNS, caption_group, clips_per_group, three_frames
 from mind_animator.config.base import parse_settings
 from mind_animator.config.captions import CaptionsConfig
+from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.models.load import load_blip2, load_clip, torch_device
 from mind_animator.models.places import content_digest, locate
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     settings = parse_settings(CaptionsConfig, given.settings)
-    device, half = torch_device(given.device)
+    device, half = torch_device(use_device(given.device))
     clips = shard_of(given.frames, given.skip, given.count)
     stamp = fingerprint(
         code=code_digest("workflow_scripts/caption_clips.py"),

@@ -9,6 +9,7 @@ from mind_animator.artefacts.arrays import iterate_clips, shard_of
 from mind_animator.artefacts.streams import write_stream
 from mind_animator.config.base import parse_settings
 from mind_animator.config.features import FeaturesConfig
+from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.features.targets import image_targets
 from mind_animator.models.load import load_clip, load_vae, torch_device
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     settings = parse_settings(FeaturesConfig, given.settings)
-    device, _ = torch_device(given.device)
+    device, _ = torch_device(use_device(given.device))
     names = shard_of(given.frames, given.skip, given.count)
     clip = load_clip(given.clip, given.lock, device=device)
     vae = load_vae(given.stable_diffusion, given.lock, device=device)

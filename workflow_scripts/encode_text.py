@@ -7,6 +7,7 @@ from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.captions.tables import read_captions
 from mind_animator.config.base import parse_settings
 from mind_animator.config.features import FeaturesConfig
+from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
 from mind_animator.features.targets import text_targets
 from mind_animator.models.load import load_clip, load_text_encoder, torch_device
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     settings = parse_settings(FeaturesConfig, given.settings)
-    device, _ = torch_device(given.device)
+    device, _ = torch_device(use_device(given.device))
     captions = dict(list(read_captions(given.captions).items())[given.skip : given.skip + given.count])
     if len(captions) != given.count:
         raise InputError(

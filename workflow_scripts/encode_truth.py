@@ -8,6 +8,7 @@ import cv2
 from mind_animator.artefacts.tables import read_table
 from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
+from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.scoring.networks import open_networks
 from mind_animator.scoring.sources import ArraySource
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
     source = ArraySource(given.stimuli, size=given.size, count=given.frames)
     models = parse_settings(ModelsConfig, given.models, "--models")
-    networks = open_networks(models, device=given.device, efficientnet=given.efficientnet)
+    networks = open_networks(models, device=use_device(given.device), efficientnet=given.efficientnet)
     encode_truth(clips, source, networks, given.truth, batch=given.batch, rate=given.rate)
 
 

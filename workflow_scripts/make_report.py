@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--captions", type=Path, nargs="*", default=[], help="tables of captions")
     parser.add_argument("--rate", type=float, required=True, help="frames a second")
     parser.add_argument("--videos", nargs="+", required=True, metavar="METHOD/SUBJECT=FILE", help="shards")
+    parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
     parser.add_argument("--summary", type=Path, required=True)
     parser.add_argument("--tests", type=Path, required=True)
     parser.add_argument("--retrieval", type=Path, required=True)
@@ -104,9 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
                 _videos(subject, given.truth, shards, captions, given.rate, place)
                 for subject in dict.fromkeys(key.split("/")[1] for key in shards)
             ),
-            _scores(summary, own),
+            _scores(summary, own, given.ceilings),
             _retrieval(retrieval, place),
-            _tests(tests, own),
+            _tests(tests[~tests["method"].isin(given.ceilings)], own),
             _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
                      "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
                      "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
@@ -209,10 +210,11 @@ def _videos(
     )
 
 
-def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
+def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Section:
     """Mean and interval of each metric, methods as columns, so that every score stands beside its floors."""
     every = summary[summary["clips"] == "all"]
-    methods = [*own, *(name for name in dict.fromkeys(every["method"]) if name not in own)]
+    others = [name for name in dict.fromkeys(every["method"]) if name not in own]
+    methods = [*own, *sorted(others, key=lambda name: name in ceilings)]
     subjects = sorted(dict.fromkeys(every["subject"].astype(str)), key=lambda subject: subject != "pooled")
     tables = []
     for subject in subjects:
@@ -222,7 +224,9 @@ def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
             names = [n for n in dict.fromkeys(part.index.get_level_values(0)) if metric(n).family in families]
             if names:
                 groups.append(
-                    Group([_score_row(name, part.loc[name], methods) for name in names], title, text)
+                    Group(
+                        [_score_row(name, part.loc[name], methods, ceilings) for name in names], title, text
+                    )
                 )
         title = "All subjects" if subject == "pooled" else f"Subject {subject}"
         tables.append(Table(["", *methods], groups, title, faint=1 + len(own), folded=subject != subjects[0]))
@@ -232,16 +236,21 @@ def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
         f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within films. "
         "Arrows say which way is better; the best of a row is bold. The grey columns are floors: flat_mean shows the "
         "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
-        "shuffled_frames its own in a random order.",
+        "shuffled_frames its own in a random order. "
+        + (
+            "noise_ceiling shows the true video of a clip that repeats of the responses alone pick."
+            if ceilings
+            else ""
+        ),
         nav="Scores",
         tables=tables,
     )
 
 
-def _score_row(name: str, rows: pd.DataFrame, methods: list[str]) -> list[Cell | str]:
+def _score_row(name: str, rows: pd.DataFrame, methods: list[str], ceilings: list[str]) -> list[Cell | str]:
     """A metric's name and its score by each method."""
     known = metric(name)
-    means = rows["mean"].astype(float)
+    means = rows.loc[~rows.index.isin(ceilings), "mean"].astype(float)
     best = means.max() if known.higher_is_better else means.min()
     unit = "" if known.unit == "1" else f", {known.unit}"
     cells: list[Cell | str] = [
@@ -255,7 +264,11 @@ def _score_row(name: str, rows: pd.DataFrame, methods: list[str]) -> list[Cell |
         row = rows.loc[method]
         if np.isfinite(row["mean"]):
             cells.append(
-                Cell(f"{row['mean']:.3f}", f"{row['low']:.3f} – {row['high']:.3f}", row["mean"] == best)
+                Cell(
+                    f"{row['mean']:.3f}",
+                    f"{row['low']:.3f} – {row['high']:.3f}",
+                    method in means.index and row["mean"] == best,
+                )
             )
         else:
             cells.append(Cell("–", f"not computed: {row['status']}"))

@@ -11,6 +11,7 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
+from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.scoring.compare import wide, with_units
 from mind_animator.scoring.judge import judge
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         source,
         open_networks(
             parse_settings(ModelsConfig, given.models, "--models"),
-            device=given.device,
+            device=use_device(given.device),
             efficientnet=settings.efficientnet,
         ),
         settings,

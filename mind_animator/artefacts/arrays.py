@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.files import atomic, require_room
 from mind_animator.errors import InputError
 
 
@@ -32,6 +32,8 @@ def write_arrays(
         Further arrays whose first axis is not the clips, e.g. by voxel; read them with `read_whole`.
     """
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        every = (*arrays.values(), *(others or {}).values())
+        require_room(temporary.parent, sum(getattr(array, "nbytes", 0) for array in every))
         for name, array in arrays.items():
             if clips is not None and len(array) != len(clips):
                 raise ValueError(f"Expected {len(clips)} clips in '{name}', got {len(array)}.")

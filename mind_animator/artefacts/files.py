@@ -1,8 +1,10 @@
 """Write aside, then rename: a file under its right name is always whole."""
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,14 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mind_animator.errors import InputError
+from mind_animator.errors import InputError, disk_full
+
+_ROOM = 2 << 20  # what HDF5 may still hold back of earlier writes
+
+
+def require_room(folder: Path | str, n_bytes: int) -> None:
+    """`OSError` where a disk has no room for so many bytes more; HDF5 does not survive finding out by itself."""
+    if shutil.disk_usage(folder).free < n_bytes + _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it there when the block ends well, else delete it.
 
-    The temporary name keeps the suffixes, since encoders and readers go by them.
+    The temporary name keeps the suffixes, since encoders and readers go by them. A disk that is full is an
+    `InputError` that names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +43,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
+    except Exception as error:
+        if reason := disk_full(error):
+            raise InputError(f"Expected room on the disk for {path}, got '{reason}'.") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from mind_animator.artefacts.arrays import open_arrays, read_attrs, read_clip_names
-from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.files import atomic, require_room
 from mind_animator.errors import InputError
 
 
@@ -99,6 +99,7 @@ class ClipWriter:
                 raise ValueError(
                     f"Expected '{name}' of shape {self._file[name].shape[1:]}, got {array.shape}."
                 )
+            require_room(Path(self._file.filename).parent, array.nbytes)
             self._file[name][row] = array
 
     def note(self, key: str, value: str) -> None:
@@ -157,6 +158,8 @@ def write_pairs(path: Path | str, scores: PairScores) -> None:
     """Write pair scores to HDF5."""
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("clip", data=list(scores.clips), dtype=h5py.string_dtype())
+        every = (*scores.pairs.values(), *scores.by_clip.values())
+        require_room(temporary.parent, sum(array.nbytes for array in every))
         file.create_dataset("rows", data=np.asarray(scores.rows, np.int64))
         for group, arrays in (("pairs", scores.pairs), ("by_clip", scores.by_clip)):
             place = file.create_group(group)

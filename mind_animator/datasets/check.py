@@ -151,6 +151,37 @@ def _look_at_film(path: Path) -> tuple[dict[str, float], str | None]:
         return {}, f"no readable film: {error}"
 
 
+def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
+    """Raise `InputError` where clips are too few for tests that permute blocks, or movies too few to stop by.
+
+    Parameters
+    ----------
+    block : int
+        Neighbouring test clips that a permutation keeps together.
+    trains : bool
+        Whether a method trains decoders, which keep whole movies from the fit. Movies are counted where the
+        data set's tables are here; else a segment counts as one.
+    """
+    test = [segment.n_clips for segment in dataset.segments if segment.split == "test"]
+    if sum(count // block for count in test) < 2:
+        raise InputError(
+            f"Expected test clips for at least 2 blocks of {block} (scoring.block), got {sum(test)} in "
+            f"{len(test)} segments (dataset {dataset.name})."
+        )
+    movies: set[str] = set()
+    for segment in dataset.segments:
+        if trains and segment.split == "train" and len(movies) < 2:
+            try:
+                movies.update(dataset.clip_table(segment.id)["movie"])
+            except InputError:
+                movies.add(segment.id)
+    if trains and len(movies) < 2:
+        raise InputError(
+            f"Expected at least 2 training movies, one of them to stop by, got {len(movies)} "
+            f"(dataset {dataset.name})."
+        )
+
+
 def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> None:
     """Make sure that no test film, nor what surrounds it, is trained on.
 

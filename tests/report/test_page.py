@@ -47,7 +47,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos = [f"{m}/{s}={folder / m}.h5" for s in (1, 2) for m in METHODS[:2]]
     main([
         "--title", "A page", "--truth", f"{folder}/truth.h5", "--captions", f"{folder}/captions.tsv", "--rate", "4",
-        "--videos", *videos, "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
+        "--ceilings", "noise_ceiling", "--videos", *videos,
+        "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
         "--lag", f"1={folder}/figure.png", "--maps", f"mind_animator/1={folder}/figure.png", "--dag",
         f"{folder}/dag.svg", "--provenance", f"{folder}/provenance.json", "--page", f"{folder}/index.html",
@@ -58,6 +59,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def summary() -> pd.DataFrame:
     means = {
         ("ssim", "mind_animator"): 0.5, ("ssim", "ridge"): 0.4, ("ssim", "frozen"): 0.3,
+        ("ssim", "noise_ceiling"): 0.9,
         ("epe", "mind_animator"): 2.0, ("epe", "ridge"): 1.0, ("epe", "frozen"): float("nan"),
     }  # fmt: skip
     rows = [
@@ -118,10 +120,11 @@ def test_scores_stand_beside_their_floors_and_the_best_is_bold(page: Path):
     scores = text[text.index('id="scores"') : text.index('id="retrieval"')]
     first = scores[: scores.index("</table>")]
     row = next(row for row in first.split("<tr>") if "SSIM ↑" in row)
-    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[1:4] == [
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[1:5] == [
         "<b>0.500</b><small>0.490 – 0.510</small>",
         "0.400<small>0.390 – 0.410</small>",
         "0.300<small>0.290 – 0.310</small>",
+        "0.900<small>0.890 – 0.910</small>",  # a ceiling is never the best
     ]
     row = next(row for row in first.split("<tr>") if "EPE ↓" in row)
     assert "<b>1.000</b>" in row and "not computed: no flow" in row

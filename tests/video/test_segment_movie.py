@@ -1,7 +1,9 @@
 """The command that cuts a segment."""
 
 import json
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
+from mind_animator.video.decode import resize_frame
 from mind_animator.video.segment import ready_clips
 from workflow_scripts.segment_movie import main
 
@@ -87,3 +90,31 @@ def test_ready_frames_take_the_same_resize(rng):
     message = r"Expected 4 clips of 8 frames \(seg1\), got 3 of 8: set stimuli.frames"
     with pytest.raises(InputError, match=message):
         list(ready_clips(frames, 4, settings, "seg1"))
+
+
+def test_a_movie_of_uneven_frames_is_sampled_by_time_and_kept_without_loss(tmp_path, rng):
+    """Frames that stay 1 to 9 sixtieths of a second: the one on the screen at each quarter second, bit by bit."""
+    shown = np.concatenate([[0], np.cumsum(rng.integers(1, 10, 400))])
+    shown = shown[shown < 20 * 60]
+    path = tmp_path / "video_fmri_dataset" / "stimuli" / "seg1.mp4"
+    path.parent.mkdir(parents=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=60)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 60)
+        for tick in [*shown, 20 * 60 + 5]:
+            frame = av.VideoFrame.from_ndarray(
+                rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = int(tick), Fraction(1, 60)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    given = _arguments(tmp_path, tmp_path / "out", "seg1", {"size": 32})
+    given[1] = json.dumps({"name": "demo", "data_root": str(tmp_path), "options": {"clips": 10}})
+    main(given)
+    with av.open(str(path)) as container:
+        pictures = [(float(f.time), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    kept = read_arrays(tmp_path / "out/frames.h5", ["frames"])[1]["frames"].reshape(80, 32, 32, 3)
+    for index, frame in enumerate(kept):
+        on_screen = [picture for time, picture in pictures if time <= index / 4 + 1e-4][-1]
+        np.testing.assert_array_equal(frame, resize_frame(on_screen, 32))

@@ -167,7 +167,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     process = subprocess.Popen(
         command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    state, until = folder / f"{SEMANTIC}.state", time.monotonic() + 120
+    state, until = folder / f"{SEMANTIC}.safetensors.state", time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     interrupt(process)
