@@ -30,6 +30,7 @@ from mind_animator.report.page import (
     enlarge,
     side_by_side,
 )
+from mind_animator.scoring.ceiling import CEILING
 
 SHOWN = 12
 VIDEO_HEIGHT = 128
@@ -232,7 +233,8 @@ def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
         f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within films. "
         "Arrows say which way is better; the best of a row is bold. The grey columns are floors: flat_mean shows the "
         "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
-        "shuffled_frames its own in a random order.",
+        "shuffled_frames its own in a random order. noise_ceiling, never bold, is the true video of the clip whose second "
+        "half of showings the first half resembles most: what noise alone costs.",
         nav="Scores",
         tables=tables,
     )
@@ -241,7 +243,7 @@ def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
 def _score_row(name: str, rows: pd.DataFrame, methods: list[str]) -> list[Cell | str]:
     """A metric's name and its score by each method."""
     known = metric(name)
-    means = rows["mean"].astype(float)
+    means = rows["mean"].astype(float).drop(CEILING, errors="ignore")
     best = means.max() if known.higher_is_better else means.min()
     unit = "" if known.unit == "1" else f", {known.unit}"
     cells: list[Cell | str] = [
@@ -255,7 +257,11 @@ def _score_row(name: str, rows: pd.DataFrame, methods: list[str]) -> list[Cell |
         row = rows.loc[method]
         if np.isfinite(row["mean"]):
             cells.append(
-                Cell(f"{row['mean']:.3f}", f"{row['low']:.3f} – {row['high']:.3f}", row["mean"] == best)
+                Cell(
+                    f"{row['mean']:.3f}",
+                    f"{row['low']:.3f} – {row['high']:.3f}",
+                    row["mean"] == best and method != CEILING,
+                )
             )
         else:
             cells.append(Cell("–", f"not computed: {row['status']}"))
