@@ -233,8 +233,8 @@ def _scores(summary: pd.DataFrame, own: list[str]) -> Section:
         f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within films. "
         "Arrows say which way is better; the best of a row is bold. The grey columns are floors: flat_mean shows the "
         "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
-        "shuffled_frames its own in a random order. noise_ceiling, never bold, is what noise alone costs: the true video "
-        "of the clip whose second half of showings the first half resembles most.",
+        "shuffled_frames its own in a random order. noise_ceiling, never bold, is what noise alone costs: the true "
+        "video of the clip whose second half of showings the first half resembles most.",
         nav="Scores",
         tables=tables,
     )
