@@ -8,7 +8,8 @@ from mind_animator.provenance import ROOT
 
 METHODS = (
     "methods={swapped: {kind: mind_animator, options: {decoders_from: mind_animator, swap: [motion]}},"
-    " no_motion: {kind: mind_animator, options: {decoders_from: mind_animator, without: [motion]}}}"
+    " no_motion: {kind: mind_animator, options: {decoders_from: mind_animator, without: [motion]}},"
+    " theirs: {kind: folder, options: {path: 'FOLDER/sub-{subject}', preset: mind_video}}}"
 )
 
 
@@ -17,8 +18,10 @@ def dry_run(*more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def test_floors_ceiling_ablations_and_swap_are_scored_for_every_subject():
-    done = dry_run("results/demo/scores/summary.tsv", "--config", METHODS)
+def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
+    for subject in "12":
+        (tmp_path / f"sub-{subject}").mkdir()
+    done = dry_run("results/demo/scores/summary.tsv", "--config", METHODS.replace("FOLDER", str(tmp_path)))
     assert done.returncode == 0, done.stderr[-2000:]
     jobs = {row[1]: int(row[2]) for row in re.finditer(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
     methods = (
@@ -30,9 +33,11 @@ def test_floors_ceiling_ablations_and_swap_are_scored_for_every_subject():
         "shuffled_frames",
         "swapped",
         "no_motion",
+        "theirs",
     )
     assert jobs["score_method"] == 2 * len(methods)
     assert jobs["score_ceiling"] == 2
+    assert jobs["derive_floor"] == 2 * 2 * 5  # two shards of clips; four floors and the folder
     command = next(line for line in done.stdout.splitlines() if "workflow_scripts.test_methods" in line)
     assert "--swaps mind_animator=swapped " in command
     scores = command.split("--scores ")[1].split(" --pairs")[0].split()
