@@ -24,7 +24,7 @@ def summary(dataset="demo", subjects=("1", "pooled")):
     rows = []
     for subject in subjects:
         for method, value in METHODS.items():
-            for name in ("ssim", "psnr", "epe", "vifi_score"):
+            for name in ("vifi_score", "ssim", "psnr", "epe"):
                 entry = metric(name)
                 mean = np.nan if name == "vifi_score" else value * (10 if name == "psnr" else 1)
                 rows.append(
@@ -127,6 +127,7 @@ def test_a_visitor_sorts_filters_points_and_plays(page):
         const choose = (id, value) => { const menu = document.getElementById(id); menu.value = value;
           menu.dispatchEvent(new Event("change")); };
         const found = {before: methods()};
+        found.columns = [...table.tHead.querySelectorAll("button")].map(b => b.firstChild.textContent);
         click(heading("SSIM"));
         found.best_first = methods();
         click(heading("SSIM"));
@@ -157,6 +158,7 @@ def test_a_visitor_sorts_filters_points_and_plays(page):
     )
     falling = ["noise_ceiling", "ridge", "flat_mean", "mind_animator", "frozen"]
     assert found["before"] == list(METHODS)
+    assert found["columns"] == ["SSIM", "PSNR", "EPE", "VIFI\u2011score"]  # what was not computed stands last
     assert found["best_first"] == falling
     assert found["best_last"] == falling[::-1]
     assert found["least_error_first"] == falling[::-1]
