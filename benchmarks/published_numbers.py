@@ -1,15 +1,17 @@
-"""Every number of docs/metrics.md, computed from published reconstructions and written into the page.
+"""Every number of docs/metrics.md and docs/benchmark.md, computed and written into the pages.
 
-    python -m benchmarks.published_numbers --data FOLDER --page docs/metrics.md [--only NAME ...] [--check]
+    python -m benchmarks.published_numbers --data FOLDER [--docs docs] [--only NAME ...] [--check]
 
 ``FOLDER`` is the test data (MIND_ANIMATOR_TEST_DATA): ``reconstructions/mind_animator`` and
-``reconstructions/neuroclips``. Each table of the page stands between two marks; ``--check`` compares instead
-of writing, and exits with 1 where one differs. A few minutes of one processor.
+``reconstructions/neuroclips``. Each table of a page stands between two marks; ``--check`` compares instead
+of writing, and exits with 1 where one differs. About ten minutes of one processor.
 """
 
 import argparse
+import contextlib
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -22,6 +24,8 @@ from skimage.metrics import structural_similarity
 
 from mind_animator.artefacts.clipfolder import find_clips, read_clip
 from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.tables import read_table
+from mind_animator.cli import _main as score_command
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics import motion, pixel
@@ -43,31 +47,33 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--page", type=Path, required=True)
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pages")
     parser.add_argument("--only", nargs="*", choices=sorted(TABLES), help="these tables; all by default")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    if not options.page.is_file():
-        raise InputError(f"Expected the page to fill at {options.page}, found none.")
     torch.set_num_threads(1)
-    text = options.page.read_text()
+    pages = {path: path.read_text() for path in sorted(options.docs.glob("*.md"))}
     changed = []
     for name in options.only or TABLES:
         marked = re.compile(rf"(<!-- numbers {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if len(marked.findall(text)) != 1:
-            raise InputError(f"Expected one place marked '<!-- numbers {name} -->' in {options.page}.")
+        places = [path for path, text in pages.items() for _ in marked.findall(text)]
+        if len(places) != 1:
+            raise InputError(
+                f"Expected one place marked '<!-- numbers {name} -->' in {options.docs}/*.md, got {len(places)}."
+            )
         print(f"{name} ...", file=sys.stderr, flush=True)
         table = TABLES[name](options.data)
         print(table, flush=True)
-        filled = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
-        if filled != text:
+        text = pages[places[0]]
+        pages[places[0]] = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        if pages[places[0]] != text:
             changed.append(name)
-        text = filled
+            if not options.check:
+                with atomic(places[0]) as temporary:
+                    temporary.write_text(pages[places[0]])
     if options.check:
         print(f"differing: {', '.join(changed) or 'none'}", file=sys.stderr)
         return int(bool(changed))
-    with atomic(options.page) as temporary:
-        temporary.write_text(text)
     return 0
 
 
@@ -268,6 +274,38 @@ def shuffled(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     return {name: float(np.mean(value)) for name, value in values.items()}
 
 
+def scores(name: str) -> Callable[[Path], str]:
+    """What `mind-animator score` says of a set at its own size: the reconstruction with its interval, its floors."""
+
+    def table(data: Path) -> str:
+        folder = str(data / "reconstructions" / name)
+        with tempfile.TemporaryDirectory() as out:
+            with contextlib.redirect_stdout(sys.stderr):
+                score_command(
+                    ["score", "--truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset", name,
+                     "--no-models", "--efficientnet", "--videos", "0", "--out", out]
+                )  # fmt: skip
+            summary = read_table(
+                Path(out) / "summary.tsv", ("method", "metric", "mean", "low", "high", "status")
+            )
+        summary = summary[summary["n_clips"] > 0]
+        methods = list(dict.fromkeys(summary["method"]))
+        titles = ["reconstruction", *(method.removeprefix(f"{name}_") for method in methods[1:])]
+        lines = [
+            f"| metric | better | {' | '.join(titles)} |",
+            "|---|---|" + "---|" * len(titles),
+        ]
+        for metric, rows in summary.groupby("metric", sort=False):
+            rows, digits = rows.set_index("method"), DIGITS.get(metric, 3)
+            means = [f"{rows.loc[method, 'mean']:.{digits}f}" for method in methods]
+            own = rows.loc[name]
+            means[0] += f" ({own['low']:.{digits}f} to {own['high']:.{digits}f})"
+            lines.append(f"| `{metric}` | {own['direction']} | {' | '.join(means)} |")
+        return "\n".join(lines)
+
+    return table
+
+
 def pitfalls(data: Path) -> str:
     """What other definitions make of the same files."""
     _, truths, predictions = read_set(data, "mind_animator", 512)
@@ -427,6 +465,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "reference": reference,
     "floors_mind_animator": floors("mind_animator"),
     "floors_neuroclips": floors("neuroclips"),
+    "scores_neuroclips": scores("neuroclips"),
+    "scores_mind_animator": scores("mind_animator"),
     "pitfalls": pitfalls,
     "epe_sizes": epe_sizes,
     "calibration": calibration,

@@ -222,23 +222,17 @@ rule score_ceiling:
     benchmark:
         f"{R}/benchmarks/score_ceiling/sub-{{subject}}.tsv"
     conda:
-        "../envs/gpu.yaml"
+        "../envs/cpu.yaml"
     threads: 1
     resources:
-        gpu=gpu_count,
-        mem_mb=6_000,
+        mem_mb=4_000,
         runtime=240,
     params:
         code=code_digest("workflow_scripts/score_ceiling.py"),
-        models=CONFIG.models.model_dump_json(
-            include={"vit", "videomae", "clip", "vificlip", "lock"}
-        ),
         settings=scoring_settings(CONFIG.scoring),
         frames=SCORED_FRAMES,
         seed=CONFIG.seed,
         name=CONFIG.dataset.name,
-        # not tracked: derived from resources
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
     message:
         "Scoring the noise ceiling of subject {wildcards.subject}"
     shell:
@@ -250,10 +244,8 @@ rule score_ceiling:
         " --subject {wildcards.subject}"
         " --settings {params.settings:q}"
         " --frames {params.frames}"
-        " --models {params.models:q}"
         " --seed {params.seed}"
         " --workers {threads}"
-        " --device {params.device}"
         " --scores {output.scores}"
         " --table {output.table}"
         " --pairs {output.pairs}"

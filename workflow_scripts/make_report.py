@@ -238,7 +238,8 @@ def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Secti
         "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
         "shuffled_frames its own in a random order. "
         + (
-            "noise_ceiling shows the true video of a clip that repeats of the responses alone pick."
+            "noise_ceiling is what noise alone costs: the true video of the clip whose second half of showings "
+            "the first half resembles most."
             if ceilings
             else ""
         ),

@@ -10,12 +10,10 @@ from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.streams import PairScores, write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.base import parse_settings
-from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import run_command
 from mind_animator.scoring.ceiling import score_ceiling
 from mind_animator.scoring.compare import wide, with_units
-from mind_animator.scoring.networks import open_networks
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,10 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--subject", required=True)
     parser.add_argument("--settings", required=True, help="the scoring's settings, JSON")
     parser.add_argument("--frames", type=int, required=True, help="frames a clip")
-    parser.add_argument("--models", default="{}", help="the models' settings, JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--scores", type=Path, required=True, help="output, Parquet: videos, a row a metric")
     parser.add_argument("--table", type=Path, required=True, help="output, TSV: one row a clip")
     parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
@@ -44,13 +40,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     cv2.setNumThreads(1)
     settings = parse_settings(ScoringConfig, given.settings)
-    models = parse_settings(ModelsConfig, given.models, "--models")
     needed = ["clip", "segment", "movie", "scene_cut"]
     clips = pd.concat([read_table(table, tuple(needed)) for table in given.tables], ignore_index=True)[needed]
     _, halves = read_arrays(given.responses, ["half_1", "half_2"], clips["clip"].tolist())
     rows, pairs, decoded = score_ceiling(
-        clips, given.truth, halves["half_1"], halves["half_2"],
-        open_networks(models, device=given.device, efficientnet=settings.efficientnet), settings,
+        clips, given.truth, halves["half_1"], halves["half_2"], settings,
         count=given.frames, dataset=given.dataset, subject=given.subject, seed=given.seed,
         workers=given.workers,
     )  # fmt: skip

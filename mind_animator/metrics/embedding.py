@@ -14,6 +14,8 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def vifi_score(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Similarity of two clips to ViFi-CLIP: cosine of the means over frames of unit image embeddings.
 
+    ``cos(mean_k t_k / |t_k|, mean_k p_k / |p_k|)``.
+
     Parameters
     ----------
     truth, prediction : ndarray of shape (..., frame, dim)
@@ -34,7 +36,7 @@ def vifi_score(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def clip_consistency_ungated(prediction: np.ndarray) -> np.ndarray:
     """Mean cosine of the CLIP embeddings of neighbouring predicted frames ("CLIP-pcc" without its gate).
 
-    It asks nothing of the truth: a frozen clip scores 1.
+    ``mean_k cos(p_k, p_{k+1})``. It asks nothing of the truth: a frozen clip scores 1.
 
     Parameters
     ----------
@@ -44,6 +46,10 @@ def clip_consistency_ungated(prediction: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (...,), float64
         In [-1, 1], higher is smoother.
+
+    References
+    ----------
+    Gong et al. (2024), "NeuroClips: towards high-fidelity and smooth fMRI-to-video reconstruction", NeurIPS.
     """
     if np.ndim(prediction) < 2 or np.shape(prediction)[-2] < 2:
         raise ValueError(
@@ -65,6 +71,11 @@ def clip_consistency_gated(prediction: np.ndarray, vifi: np.ndarray) -> np.ndarr
     -------
     ndarray of shape (...,), float64
         In [-1, 1], higher is better; mostly a count of clips that pass the gate.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR.
     """
     value = clip_consistency_ungated(prediction)
     vifi = np.asarray(vifi, np.float64)
@@ -74,7 +85,7 @@ def clip_consistency_gated(prediction: np.ndarray, vifi: np.ndarray) -> np.ndarr
 
 
 def clip_consistency_to_truth(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Mean cosine of the CLIP embeddings of truth and prediction, frame by frame.
+    """Mean cosine of the CLIP embeddings of truth and prediction, frame by frame: ``mean_k cos(t_k, p_k)``.
 
     Parameters
     ----------
@@ -84,6 +95,10 @@ def clip_consistency_to_truth(truth: np.ndarray, prediction: np.ndarray) -> np.n
     -------
     ndarray of shape (...,), float64
         In [-1, 1], higher is better.
+
+    References
+    ----------
+    This project's own: what the published score leaves out.
     """
     if np.shape(truth) != np.shape(prediction):
         raise ValueError(

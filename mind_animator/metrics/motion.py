@@ -85,6 +85,11 @@ def epe_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Parameters and range as `epe`. It depends on the frame's size and rate, and a frozen clip beats most
     reconstructions: read it beside `epe_relative`.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR.
     """
     check_pair(truth, prediction, least=2)
     return epe_of_flows(flows(truth, grey="published"), flows(prediction, grey="published"))
@@ -101,6 +106,11 @@ def epe(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (...,), float64
         Pixels a frame, >= 0, lower is better. A frozen prediction scores the truth's own mean speed.
+
+    References
+    ----------
+    Baker et al. (2011), "A database and evaluation methodology for optical flow", International Journal of
+    Computer Vision 92.
     """
     check_pair(truth, prediction, least=2)
     return epe_of_flows(flows(truth), flows(prediction))
@@ -120,7 +130,12 @@ def epe_relative(truth_flow: np.ndarray, prediction_flow: np.ndarray) -> np.ndar
     Returns
     -------
     ndarray of shape (...,), float64
-        >= 0, lower is better, nan where the truth does not move at all.
+        >= 0, lower is better, nan where the truth does not move at all. A mean over clips is ruled by those
+        that hardly move.
+
+    References
+    ----------
+    This project's own.
     """
     error, speed = epe_of_flows(truth_flow, prediction_flow), mean_speed(truth_flow)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -143,7 +158,7 @@ def mean_flow(flow: np.ndarray) -> np.ndarray:
 
 
 def flow_cosine(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between two mean flows, broadcast over leading axes.
+    """Cosine of the angle between two mean flows, ``t . p / (|t| |p|)``, broadcast over leading axes.
 
     Parameters
     ----------
@@ -154,6 +169,10 @@ def flow_cosine(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (...,), float64
         In [-1, 1], higher is better, chance 0; 0 where either does not move (it has no direction).
+
+    References
+    ----------
+    This project's own.
     """
     truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     norm = np.linalg.norm(truth, axis=-1) * np.linalg.norm(prediction, axis=-1)

@@ -95,6 +95,11 @@ def psnr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (..., frame), float64
         Decibels in [0, 100], higher is better; equal frames score the cap. The score of a clip is its mean.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR (the cap, and the mean over frames).
     """
     check_pair(truth, prediction)
     shape = truth.shape[-3:]
@@ -124,6 +129,11 @@ def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (...,), float64
         In [0, 1], higher is better; a frame whose hue is 0 throughout (e.g. grey) counts 0.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR.
     """
     check_pair(truth, prediction)
     truth, prediction = truth[..., :HUE_FRAMES, :, :, :], prediction[..., :HUE_FRAMES, :, :, :]
@@ -163,6 +173,10 @@ def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     ndarray of shape (..., frame), float64
         In [-1, 1], higher is better; chance is 0; 0 where either frame has one colour vector throughout (a
         flat or a grey image). The score of a clip is its mean.
+
+    References
+    ----------
+    This project's own; complex correlation as in Mardia & Jupp (2000), "Directional statistics", Wiley.
     """
     check_pair(truth, prediction)
     shape = truth.shape[-3:]

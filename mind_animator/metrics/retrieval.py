@@ -84,6 +84,11 @@ def top_k_hits(ranks: Ranks, k: int) -> np.ndarray:
     -------
     ndarray of shape (query,), float64
         In [0, 1], higher is better.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR (top-10 and top-100; ties at random are this project's own).
     """
     if not 1 <= k <= ranks.n_candidates:
         raise ValueError(f"Expected k between 1 and {ranks.n_candidates} candidates, got {k}.")

@@ -10,17 +10,20 @@ It is an optimistic decoder (it chooses among the test clips, and shows a perfec
 picture passes most videos on SSIM, PSNR and end-point error.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mind_animator.artefacts.streams import PairScores
+from mind_animator.artefacts.arrays import open_arrays
+from mind_animator.artefacts.streams import ClipReader, PairScores
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics.retrieval import Ranks, top_k_hits
 from mind_animator.scoring.decoded import TOP
 from mind_animator.scoring.judge import judge
-from mind_animator.scoring.score import COLUMNS, Networks
+from mind_animator.scoring.score import COLUMNS, NETWORKS, Networks
 from mind_animator.scoring.sources import ArraySource, DonorSource
 from mind_animator.statistics.ceiling import identify_halves
 
@@ -33,7 +36,6 @@ def score_ceiling(
     truth: Path | str,
     half_1: np.ndarray,
     half_2: np.ndarray,
-    networks: Networks,
     settings: ScoringConfig,
     *,
     count: int,
@@ -52,7 +54,7 @@ def score_ceiling(
         From `mind_animator.scoring.truth.encode_truth`.
     half_1, half_2 : array of shape (clip, voxel)
         Mean responses of the two halves of the showings; nan for clips that were shown once.
-    networks, settings, count, seed, workers
+    settings, count, seed, workers
         As for `judge`.
 
     Returns
@@ -71,8 +73,8 @@ def score_ceiling(
         donor = dict(zip(names[repeated].tolist(), names[repeated][nearest].tolist(), strict=True))
     truths = ArraySource([truth], size=settings.size, count=count)
     rows, pairs = judge(
-        clips, truth, DonorSource(truths, donor, NO_REPEATS), networks, settings,
-        count=count, dataset=dataset, method=CEILING, subject=subject, seed=seed, workers=workers,
+        clips, truth, DonorSource(truths, donor, NO_REPEATS), _KEPT, settings, count=count, dataset=dataset,
+        method=CEILING, subject=subject, seed=seed, workers=workers, embed=partial(_kept_embeddings, truth, donor),
     )  # fmt: skip
     decoded = _retrieval(clips[repeated] if donor else clips, ranks)
     return (
@@ -80,6 +82,25 @@ def score_ceiling(
         pairs,
         decoded.assign(dataset=dataset, method=CEILING, subject=subject)[[*COLUMNS, "candidates"]],
     )
+
+
+def _kept_embeddings(
+    truth: Path | str, donor: Mapping[str, str], clips: Sequence[str]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """What the networks said of the donors when the truth's file was made."""
+    kept = ClipReader([truth])
+    with open_arrays(truth) as file:
+        there = [name for name in NETWORKS if name in file]
+    for clip in clips:
+        yield clip, {name: kept.read(donor[clip], name) for name in there}
+    kept.close()
+
+
+def _not_asked(frames: np.ndarray) -> np.ndarray:
+    raise AssertionError("the truth's file holds what the networks said")
+
+
+_KEPT = Networks(**dict.fromkeys(NETWORKS, _not_asked))
 
 
 def _retrieval(clips: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:

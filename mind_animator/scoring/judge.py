@@ -1,6 +1,6 @@
 """One method, one subject: every score of every clip, and the pair scores that the block tests look up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import frame_orders, pair_scores
 
 N_TARGETS = 3
+Embed = Callable[[Sequence[str]], Iterator[tuple[str, dict[str, np.ndarray]]]]
 
 
 def judge(
@@ -40,6 +41,7 @@ def judge(
     subject: str,
     seed: int,
     workers: int = 1,
+    embed: Embed | None = None,
 ) -> tuple[pd.DataFrame, PairScores]:
     """Score one method's predictions of one subject.
 
@@ -60,6 +62,9 @@ def judge(
         Of the frame shuffles.
     workers : int
         Processes for the pixel and motion metrics; the numbers do not depend on it.
+    embed : callable, optional
+        Logits and embeddings of clips where they are known already; by default the networks are asked
+        (`embed_clips`).
 
     Returns
     -------
@@ -81,7 +86,9 @@ def judge(
     readable = [name for name in names if scores[name].status == "ok"]
     modelled, logits = {}, {"image_logits": {}, "video_logits": {}}
     if any(getattr(networks, need) is not None for need in NETWORKS):
-        embedded = embed_clips(readable, prediction, networks, batch=settings.batch)
+        embedded = (
+            embed(readable) if embed else embed_clips(readable, prediction, networks, batch=settings.batch)
+        )
         for clip, arrays in tqdm(embedded, f"{method} {subject}, models", len(readable), mininterval=5):
             known = {name: kept.read(clip, name) for name in arrays}
             modelled[clip] = compare_embeddings(known, arrays, settings.n_ways)

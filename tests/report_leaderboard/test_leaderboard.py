@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from browser import document, screenshot
+from browser import act, document, screenshot
 from PIL import Image
 
 from mind_animator.artefacts.arrays import write_arrays
@@ -17,14 +17,14 @@ from mind_animator.metrics.catalogue import metric
 from mind_animator.report.leaderboard import ClipVideo, build_leaderboard, read_published, side_by_side
 from workflow_scripts.build_leaderboard import main
 
-METHODS = {"mind_animator": 0.31, "ridge": 0.42, "flat_mean": 0.39, "frozen": 0.2}
+METHODS = {"mind_animator": 0.31, "ridge": 0.42, "flat_mean": 0.39, "frozen": 0.2, "noise_ceiling": 0.9}
 
 
 def summary(dataset="demo", subjects=("1", "pooled")):
     rows = []
     for subject in subjects:
         for method, value in METHODS.items():
-            for name in ("ssim", "psnr", "epe", "vifi_score"):
+            for name in ("vifi_score", "ssim", "psnr", "epe"):
                 entry = metric(name)
                 mean = np.nan if name == "vifi_score" else value * (10 if name == "psnr" else 1)
                 rows.append(
@@ -67,8 +67,8 @@ def test_page_is_self_contained_and_its_data_whole(rng):
     )
     assert not re.findall(r"""(?:src|href)=["']?https?:|@import|url\(""", page)
     data = embedded(page)
-    assert len(data["scores"]) == 2 * 4 * 4
-    assert [row["mean"] for row in data["scores"] if row["metric"] == "vifi_score"] == [None] * 8
+    assert len(data["scores"]) == 2 * 5 * 4
+    assert [row["mean"] for row in data["scores"] if row["metric"] == "vifi_score"] == [None] * 10
     assert data["videos"][0]["source"].startswith("data:video/mp4;base64,")
     assert "<b>broken" not in page  # a status cannot become markup
 
@@ -90,9 +90,8 @@ def page(tmp_path_factory):
     rng = np.random.default_rng(0)
     videos = [ClipVideo("demo", "ridge", "1", f"test1-{n:05d}", video(rng)) for n in (0, 60)]
     table = pd.concat([summary(), summary("CC2017", ("2",))], ignore_index=True)
-    (folder / "leaderboard.html").write_text(
-        build_leaderboard(table, floors=["flat_mean", "frozen"], videos=videos)
-    )
+    text = build_leaderboard(table, floors=["flat_mean", "frozen"], ceilings=["noise_ceiling"], videos=videos)
+    (folder / "leaderboard.html").write_text(text)
     return folder / "leaderboard.html"
 
 
@@ -101,7 +100,8 @@ def test_browser_draws_filters_floors_and_videos(page):
     head = drawn[drawn.index('id="scores"') : drawn.index("</thead>")]
     assert head.replace("\u2011", "-").count("<th>") == 5
     body = drawn[drawn.index("<tbody>") : drawn.index("</tbody>")]
-    assert re.findall(r'<tr class="(floor)?"', body) == ["", "", "floor", "floor"]
+    assert re.findall(r'<tr class="(\w*)"', body) == ["", "", "floor", "floor", "ceiling"]
+    assert "; noise_ceiling .900; best floor" in body
     # ridge's SSIM .42 lies clear of the best floor .39, mind_animator's .31 below it
     assert "ahead by .030" in body
     assert "behind by .080" in body
@@ -113,6 +113,65 @@ def test_browser_draws_filters_floors_and_videos(page):
     published = drawn[drawn.index('id="quoted"') :]
     assert "NeuroClips, 2024" in published
     assert ".834*" in published
+
+
+def test_a_visitor_sorts_filters_points_and_plays(page):
+    """By hand, as it were: headings, menus, a cell under the pointer, a video that really plays."""
+    found = act(
+        page,
+        """
+        const table = document.getElementById("scores");
+        const methods = () => [...table.tBodies[0].rows].map(row => row.cells[0].firstChild.textContent
+          .replaceAll("\\u200b", ""));
+        const heading = name => [...table.tHead.querySelectorAll("button")].find(b => b.textContent.startsWith(name));
+        const choose = (id, value) => { const menu = document.getElementById(id); menu.value = value;
+          menu.dispatchEvent(new Event("change")); };
+        const found = {before: methods()};
+        found.columns = [...table.tHead.querySelectorAll("button")].map(b => b.firstChild.textContent);
+        click(heading("SSIM"));
+        found.best_first = methods();
+        click(heading("SSIM"));
+        found.best_last = methods();
+        click(heading("EPE"));
+        found.least_error_first = methods();
+        const cell = table.tBodies[0].rows[0].cells[1];
+        hover(cell);
+        const detail = document.getElementById("detail");
+        found.detail = [detail.textContent, getComputedStyle(detail).display];
+        cell.dispatchEvent(new MouseEvent("mouseleave"));
+        found.left = getComputedStyle(detail).display;
+        choose("definition", "ours");
+        found.ours = table.tHead.querySelectorAll("button").length;
+        choose("definition", "");
+        choose("dataset", "CC2017");
+        found.subjects = [...document.getElementById("subject").options].map(option => option.value);
+        found.links_elsewhere = document.querySelectorAll("button.method").length;
+        choose("dataset", "demo");
+        choose("subject", "1");
+        click([...document.querySelectorAll("button.method")].find(b => b.textContent === "ridge"));
+        const video = document.querySelector("#videos video");
+        for (let i = 0; i < 60 && !(video.currentTime > 0.2); i++) await wait(50);
+        found.video = [video.currentTime > 0.2, video.videoWidth > 0, video.paused];
+        found.outside = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:"));
+        return found;
+        """,
+    )
+    falling = ["noise_ceiling", "ridge", "flat_mean", "mind_animator", "frozen"]
+    assert found["before"] == list(METHODS)
+    assert found["columns"] == ["SSIM", "PSNR", "EPE", "VIFI\u2011score"]  # what was not computed stands last
+    assert found["best_first"] == falling
+    assert found["best_last"] == falling[::-1]
+    assert found["least_error_first"] == falling[::-1]
+    text, display = found["detail"]
+    assert text.startswith(
+        "frozen, SSIM: .200, 95 % interval .190 to .210; 239 of 240 clips; higher is better"
+    )
+    assert display == "block" and found["left"] == "none"
+    assert found["ours"] == 1  # epe
+    assert found["subjects"] == ["2"]
+    assert found["links_elsewhere"] == 0  # that data set has no videos here
+    assert found["video"] == [True, True, False]
+    assert found["outside"] == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import document
+from browser import act
 
 from mind_animator.artefacts.files import write_json
 from mind_animator.errors import InputError
@@ -115,9 +115,43 @@ def test_scoring(questions, tmp_path, rng):
         score_ratings(key, [files[8], *files[10:]], generator=np.random.default_rng(0))
 
 
-def test_browser_asks_the_first_question(questions, tmp_path):
+def test_a_rater_answers_every_question_and_returns_the_file(questions, tmp_path):
+    """In a browser: name, all questions by pointer and keys, the saved file scored against the key."""
     page = tmp_path / "study.html"
     page.write_text(build_rating_page(questions, *sources(questions), page="study"))
-    drawn = document(page, "#begin")
-    assert "Question 1 of 45" in drawn
-    assert drawn.count('src="data:video/mp4') == 3
+    right = {question.id: question.right for question in questions}
+    found = act(
+        page,
+        """
+        const right = RIGHT, asked = [];
+        document.getElementById("rater").value = "A. N. Other";
+        click(document.getElementById("begin"));
+        const shown = document.getElementById("number").textContent;
+        const videos = ["shown", "left", "right"].map(id => document.getElementById(id))
+          .map(node => node.tagName === "VIDEO" ? node : node.querySelector("video")).map(video => video.src);
+        while (!document.getElementById("ask").hidden) {
+          const {question, flipped} = order[position];
+          asked.push([question.id, flipped]);
+          const left = (right[question.id] === "first") !== flipped;
+          if (position % 2) click(document.getElementById(left ? "left" : "right"));
+          else document.dispatchEvent(new KeyboardEvent("keydown", {key: left ? "1" : "2"}));
+        }
+        const save = document.getElementById("save");
+        const text = await (await fetch(save.href)).text();
+        return {shown, videos, asked, name: save.download, text};
+        """.replace("RIGHT", json.dumps(right)),
+    )
+    assert found["shown"] == "Question 1 of 45"
+    assert len(set(found["videos"])) in (2, 3) and all(
+        v.startswith("data:video/mp4") for v in found["videos"]
+    )
+    ids, flips = zip(*found["asked"], strict=True)
+    assert sorted(ids) == sorted(right) and list(ids) != sorted(ids)  # a new order for every rater
+    assert 5 < sum(flips) < 40  # 45 fair coins leave this range with probability 1e-7
+    assert found["name"] == "ratings-A_N_Other.json"
+    (tmp_path / "a.json").write_text(found["text"])
+    scores, raters = score_ratings(
+        key_of(questions, "study"), [tmp_path / "a.json"], generator=np.random.default_rng(0)
+    )
+    assert raters["used"].tolist() == [True] and raters["attention"].tolist() == [1.0]
+    assert scores["right"].tolist() == [1.0, 1.0]

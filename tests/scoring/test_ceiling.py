@@ -9,6 +9,7 @@ from mind_animator.artefacts.streams import read_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics import motion, pixel
+from mind_animator.metrics.embedding import vifi_score
 from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, score_ceiling
 from mind_animator.scoring.score import Networks
 from mind_animator.scoring.sources import ArraySource
@@ -20,7 +21,6 @@ CLIPS = [f"t-{index:05d}" for index in range(8)]
 SETTINGS = ScoringConfig(
     size=16, frames=3, n_ways=(2,), block=2, shuffles=4, batch=4, permutations=99, bootstraps=100
 )
-MODELS = '{"vit": "nowhere", "videomae": "nowhere", "clip": "nowhere", "vificlip": "nowhere"}'
 
 
 @pytest.fixture
@@ -28,8 +28,13 @@ def study(tmp_path, rng):
     """Eight clips whose halves agree, but for two that take each other's place in the second half."""
     frames = rng.integers(0, 256, (8, 3, 16, 16, 3), dtype=np.uint8)
     write_arrays(tmp_path / "frames.h5", {"frames": frames}, CLIPS)
+    networks = Networks(
+        image_logits=lambda frames: frames[:, ::4, ::4].reshape(len(frames), -1).astype(np.float32),
+        vifi=lambda frames: frames[:, ::8, ::8].reshape(len(frames), -1).astype(np.float32),
+        absent={"clip_image": "not here"},
+    )
     encode_truth(
-        CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), Networks(), tmp_path / "truth.h5",
+        CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), networks, tmp_path / "truth.h5",
         batch=4, rate=4.0,
     )  # fmt: skip
     clips = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": False})
@@ -42,7 +47,7 @@ def study(tmp_path, rng):
 def scored(study, first, second):
     folder, clips, *_ = study
     return score_ceiling(
-        clips, folder / "truth.h5", first, second, Networks(), SETTINGS,
+        clips, folder / "truth.h5", first, second, SETTINGS,
         count=3, dataset="d", subject="1", seed=0,
     )  # fmt: skip
 
@@ -55,7 +60,16 @@ def test_a_mistaken_clip_is_scored_on_the_video_it_was_taken_for(study):
     assert (wide.loc[right, "ssim"] == 1).all()
     assert (wide.loc[right, "psnr"] == 100).all()
     assert (wide.loc[right, "epe"] == 0).all()
+    assert wide.loc[right, "vifi_score"].tolist() == pytest.approx([1] * 6, abs=1e-12)
+    status = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
+    assert status["clip_consistency_to_truth"] == "not computed: not here"
+    embedded = frames[:, :, ::8, ::8].reshape(8, 3, -1)
     for clip, other in ((2, 5), (5, 2)):
+        # what the networks said of the other clip is looked up, and compared as for any method
+        assert wide.loc[CLIPS[clip], "vifi_score"] == pytest.approx(
+            vifi_score(embedded[clip], embedded[other])
+        )
+        assert wide.loc[CLIPS[clip], "image_2way"] < 1
         assert wide.loc[CLIPS[clip], "ssim"] == pixel.ssim(frames[clip], frames[other]).mean()
         assert wide.loc[CLIPS[clip], "epe"] == motion.epe(frames[clip], frames[other])
     assert set(rows["method"]) == {CEILING}
@@ -89,7 +103,7 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     script.main(
         ["--truth", str(folder / "truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
          "--responses", str(folder / "responses.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
-         "--models", MODELS, "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],
+         "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],
          "--pairs", out["p.h5"], "--decoded", out["d.parquet"], "--decoded-pairs", out["dp.h5"]]
     )  # fmt: skip
     assert read_pairs(out["dp.h5"]).pairs == {}

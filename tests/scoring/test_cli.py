@@ -114,6 +114,19 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     assert "3/5" in shown.out
 
 
+def test_scores_with_and_without_scene_cuts(folders):
+    (folders / "cuts.tsv").write_text("clip\tscene_cut\n0\ttrue\n1\tfalse\n4\tfalse\n")
+    score(folders, "--no-floors", "--scene-cuts", str(folders / "cuts.tsv"))
+    clips = read_table(folders / "out" / "clips.tsv").set_index("clip")
+    assert clips["scene_cut"].tolist() == [True, False, False, False, False]
+    summary = read_table(folders / "out" / "summary.tsv").set_index(["clips", "metric"])
+    assert summary.loc[("all", "psnr"), "mean"] == pytest.approx(clips["psnr"].mean())
+    assert summary.loc[("without_cuts", "psnr"), "mean"] == pytest.approx(
+        clips.loc[["1", "4"], "psnr"].mean()
+    )
+    assert summary.loc[("without_cuts", "psnr"), ["n_clips", "n_expected"]].tolist() == [2, 4]
+
+
 def test_wrong_numbering_is_an_error(folders):
     shutil.copy(folders / "truth" / "0.gif", folders / "made" / "6.gif")
     with pytest.raises(InputError, match="do both sides count from the same number"):

@@ -18,6 +18,7 @@ from mind_animator.methods.folder import Folder
 from mind_animator.methods.frozen import Frozen
 from mind_animator.methods.mismatched import Mismatched
 from mind_animator.methods.shuffled_frames import ShuffledFrames
+from mind_animator.scoring.sources import ArraySource
 from mind_animator.statistics.exchange import exchanged
 from workflow_scripts.derive_floor import main
 
@@ -137,6 +138,13 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
         "4",
     ]
     settings = json.dumps({"path": str(videos), "frames": 6})
+    # a shard none of whose clips is there: its rows say so, and others are scored
+    only = ["--frames", str(tmp_path / "c.h5"), "--video", str(tmp_path / "c.mp4")]
+    last = [*common[:3], "3", "--shard-size", "1", *common[6:]]
+    main(["--kind", "folder", "--settings", settings, "--files", str(videos), *last, *only])
+    assert list(read_problems([tmp_path / "c.h5"])) == [clips[3]]
+    with pytest.raises(InputError, match="found none \\(missing\\)"):
+        ArraySource([tmp_path / "c.h5"], size=16, count=2).read(clips[3])
     outputs = ["--frames", str(tmp_path / "a.h5"), "--video", str(tmp_path / "a.mp4")]
     main(["--kind", "folder", "--settings", settings, "--files", str(videos), *common, *outputs])
     names, arrays = read_arrays(tmp_path / "a.h5", ["frames"])

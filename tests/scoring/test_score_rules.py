@@ -1,0 +1,61 @@
+"""The rules of scoring, in a dry run: what is scored, beside which floors and ceiling, and tested how."""
+
+import re
+import subprocess
+import sys
+
+from mind_animator.provenance import ROOT
+
+METHODS = (
+    "methods={swapped: {kind: mind_animator, options: {decoders_from: mind_animator, swap: [motion]}},"
+    " no_motion: {kind: mind_animator, options: {decoders_from: mind_animator, without: [motion]}},"
+    " theirs: {kind: folder, options: {path: 'FOLDER/sub-{subject}', preset: mind_video}}}"
+)
+
+
+def dry_run(*more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "2", "--nolock", "--forceall", *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
+    for subject in "12":
+        (tmp_path / f"sub-{subject}").mkdir()
+    done = dry_run("results/demo/scores/summary.tsv", "--config", METHODS.replace("FOLDER", str(tmp_path)))
+    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = {row[1]: int(row[2]) for row in re.finditer(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
+    methods = (
+        "mind_animator",
+        "ridge",
+        "flat_mean",
+        "frozen",
+        "mismatched",
+        "shuffled_frames",
+        "swapped",
+        "no_motion",
+        "theirs",
+    )
+    assert jobs["score_method"] == 2 * len(methods)
+    assert jobs["score_ceiling"] == 2
+    assert jobs["derive_floor"] == 2 * 2 * 5  # two shards of clips; four floors and the folder
+    command = next(line for line in done.stdout.splitlines() if "workflow_scripts.test_methods" in line)
+    assert "--swaps mind_animator=swapped " in command
+    scores = command.split("--scores ")[1].split(" --pairs")[0].split()
+    assert sorted(scores) == sorted(
+        f"results/demo/scores/{method}/sub-{subject}.parquet"
+        for method in (*methods, "noise_ceiling")
+        for subject in "12"
+    )
+    # frame shuffles of floors say nothing; those of methods and of the ceiling do
+    for line in done.stdout.splitlines():
+        if "workflow_scripts.score_method" in line:
+            floor = re.search(r"--method (\w+)", line)[1] in methods[2:6]
+            assert ('"shuffles":0' in line) == floor
+        if "workflow_scripts.score_ceiling" in line:
+            assert '"shuffles":100' in line
+
+
+def test_the_ceilings_name_is_taken():
+    done = dry_run("--config", "methods={noise_ceiling: {kind: ridge}}")
+    assert done.returncode != 0
+    assert "Expected no method called 'noise_ceiling'" in done.stdout + done.stderr
