@@ -1,5 +1,6 @@
 """Write aside, then rename: a file under its right name is always whole."""
 
+import errno
 import fcntl
 import json
 import os
@@ -32,6 +33,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
+    except RuntimeError as error:  # HDF5 says so of a full disk
+        if f"errno = {errno.ENOSPC}" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -127,8 +127,6 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     common = [
         "--tables",
         str(tmp_path / "t.tsv"),
-        "--shard",
-        "0",
         "--shard-size",
         "10",
         "--seed",
@@ -137,7 +135,7 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
         "4",
     ]
     settings = json.dumps({"path": str(videos), "frames": 6})
-    outputs = ["--frames", str(tmp_path / "a.h5"), "--video", str(tmp_path / "a.mp4")]
+    outputs = ["--frames", str(tmp_path / "a.h5"), "--videos", str(tmp_path / "a.mp4")]
     main(["--kind", "folder", "--settings", settings, "--files", str(videos), *common, *outputs])
     names, arrays = read_arrays(tmp_path / "a.h5", ["frames"])
     assert names == clips
@@ -146,7 +144,7 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     assert list(problems) == [clips[1], clips[3]]
     assert "1.gif" in problems[clips[1]]
     assert "found none (missing)" in problems[clips[3]]
-    outputs = ["--frames", str(tmp_path / "b.h5"), "--video", str(tmp_path / "b.mp4")]
+    outputs = ["--frames", str(tmp_path / "b.h5"), "--videos", str(tmp_path / "b.mp4")]
     main(["--kind", "frozen", "--settings", "{}", "--files", str(tmp_path / "a.h5"), *common, *outputs])
     assert read_problems([tmp_path / "b.h5"]) == problems
 
