@@ -186,8 +186,6 @@ def cluster(shared_folder: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def local_run(shared_folder: Path) -> Path:
     """The small world made on this machine without a cluster, once for all processes."""
-    if os.environ.get("DEV_LOCAL"):
-        return Path(os.environ["DEV_LOCAL"])
     folder = shared_folder / "local"
     with locked(shared_folder / "local.lock"):
         if not (folder / "done").exists():
