@@ -210,7 +210,7 @@ def alone(shared_folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def login(local_run: Path, cluster: Cluster, tmp_path: Path) -> Iterator[LoginNode]:
+def login(cluster: Cluster, local_run: Path, tmp_path: Path) -> Iterator[LoginNode]:
     """A working copy where all is made but what the test asks for, so that nothing else runs."""
     shutil.copytree(local_run, tmp_path / "copy", symlinks=True)
     place = LoginNode(tmp_path / "copy", cluster)
