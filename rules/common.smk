@@ -66,7 +66,8 @@ def prepare_executor(name):
             )
     for front in (folder / "bin").glob("*"):
         if shutil.which(front.name):
-            os.environ["PATH"] = f"{front.parent}{os.pathsep}{os.environ['PATH']}"
+            path = [str(front.parent), *os.get_exec_path()]
+            os.environ.update(PATH=os.pathsep.join(path))
 
 
 def shards(clips, size):

@@ -154,6 +154,11 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest, the whole DAG, first: the others run beside it."""
+    items.sort(key=lambda item: "whole" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of one test run share."""
