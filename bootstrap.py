@@ -31,14 +31,18 @@ def main() -> int:
     set_up()
     cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if arguments[0] == "demo":
-        command = ["snakemake", "--cores", cores, *arguments[1:], "--", "all"]
+        commands = [["snakemake", "--cores", cores, *arguments[1:], "--", "all"]]
     elif arguments[0] == "test":
-        command = ["pytest", "-n", "2", "--dist", "loadfile", *arguments[1:]]
+        commands = [["pytest", "-n", "2", "--dist", "loadfile", *(arguments[1:] or ["--ignore=tests/slurm"])]]
+        if not arguments[1:]:
+            # tests on a SLURM mostly wait: more of them side by side, and no other test beside them
+            commands.append(["pytest", "-n", "4", "--dist", "loadgroup", "tests/slurm"])
     else:
-        command = arguments
+        commands = [arguments]
     environment = dict(os.environ, PATH=f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}")
     environment.pop("PYTHONPATH", None)
-    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+    codes = [subprocess.run(command, cwd=ROOT, env=environment).returncode for command in commands]
+    return next(filter(None, codes), 0)
 
 
 def set_up() -> None:

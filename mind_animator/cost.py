@@ -50,6 +50,15 @@ CONSTANTS: dict[str, Constant] = {
     "semantic_step": Constant(0.028, "TFLOP/step", "computed", "batch 64, forward and backward"),
     "structure_step": Constant(0.009, "TFLOP/step", "computed", "batch 64, forward and backward"),
     "motion_step": Constant(0.663, "TFLOP/step", "computed", "batch 64, forward and backward"),
+    "score": Constant(
+        1.0,
+        "TFLOP/clip",
+        "computed",
+        "2 n m: ViT-B/16, ViFi-CLIP B/16 (35 GFLOP) and CLIP B/32 (9 GFLOP) on 8 frames, VideoMAE-B (360 GFLOP)",
+    ),
+    "packed": Constant(
+        0.6, "share of raw bytes", "yours", "default for film; the demo's drawn films take .24"
+    ),
     "card": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
     "efficiency": Constant(0.3, "share of the card", "yours", "default; measure yours with measure_card"),
     "load": Constant(60.0, "s/job", "yours", "start of a job: imports and one model load"),
@@ -70,8 +79,8 @@ class Scale:
     voxels, vertices : int
         Selected voxels; all that a preprocessed volume holds.
     steps, inversion_steps : int
-    generators : int
-        Methods whose videos the generator makes.
+    generators, vaes, methods : int
+        Methods whose videos the generator makes, or the VAE's decoder alone; all of them.
     epochs : mapping of decoder name to int
     """
 
@@ -86,6 +95,8 @@ class Scale:
     steps: int
     inversion_steps: int
     generators: int
+    vaes: int
+    methods: int
     epochs: Mapping[str, int]
 
 
@@ -109,7 +120,7 @@ def cost_table(
     Notes
     -----
     Compute time = work / (card x efficiency) + start-up of each job, for rules that use a GPU. The work of frames
-    scales with their area: (size / 512)^2.
+    scales with their area: (size / 512)^2; rules with little work (predictions, maps) cost their start-up.
     """
     area = (scale.size / 512) ** 2
     latents = 4 * (scale.size // 8) ** 2 * 4
@@ -120,18 +131,27 @@ def cost_table(
     work = {
         "caption_clips": 2 * scale.clips * constants["caption"].value,
         "encode_frames": frames * area * constants["vae_encode"].value,
+        "encode_text": 0.0,
         "train_decoder": training,
+        "predict": 0.0,
+        "explain_decoder": 0.0,
+        "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
+        "encode_truth": scale.test_clips * constants["score"].value,
+        "score_method": scale.test_clips * scale.subjects * scale.methods * constants["score"].value,
         "invert_latents": test * area * scale.inversion_steps * unet * scale.generators,
         "reconstruct_clips": test
         * area
         * scale.generators
         * (2 * scale.steps * unet + constants["vae_decode"].value),
     }
+    packed = constants["packed"].value
     kept = {
-        "segment_movie": frames * scale.size**2 * 3 * 0.6,
+        "segment_movie": frames * scale.size**2 * 3 * packed,
         "encode_frames": frames * latents,
         "select_voxels": scale.subjects * scale.clips * scale.voxels * 4,
-        "reconstruct_clips": test * scale.size**2 * 3 * 0.6 * scale.generators,
+        "reconstruct_clips": test * scale.size**2 * 3 * packed * scale.generators,
+        "decode_latents": test * scale.size**2 * 3 * packed * scale.vaes,
+        "derive_floor": test * scale.size**2 * 3 * packed * (scale.methods - scale.generators - scale.vaes),
         "invert_latents": test * latents * scale.generators,
     }
     speed = constants["card"].value * constants["efficiency"].value

@@ -66,7 +66,8 @@ def prepare_executor(name):
             )
     for front in (folder / "bin").glob("*"):
         if shutil.which(front.name):
-            os.environ.update(PATH=f"{front.parent}{os.pathsep}{os.getenv('PATH')}")
+            path = [str(front.parent), *os.get_exec_path()]
+            os.environ.update(PATH=os.pathsep.join(path))
 
 
 def shards(clips, size):
@@ -407,6 +408,12 @@ def of_brain(pattern, methods=("mind_animator", "ridge")):
     ]
 
 
+def stated_bytes(archives):
+    """Bytes of archives still to fetch, as far as their publishers state them, and how many do not."""
+    sizes = [archive.size for archive in archives]
+    return sum(size or 0 for size in sizes), sizes.count(None)
+
+
 def scale_of_plan():
     """Sizes that the cost model follows."""
     trained = {"semantic": 30, "structure": 75, "motion": 70}
@@ -425,6 +432,8 @@ def scale_of_plan():
             "generators": sum(
                 m.reconstruction == "generator" for m in METHODS.values()
             ),
+            "vaes": sum(m.reconstruction == "vae" for m in METHODS.values()),
+            "methods": len(METHODS),
             "epochs": trained,
         }
     )

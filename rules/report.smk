@@ -155,6 +155,32 @@ rule make_report:
         " > {log} 2>&1"
 
 
+# What `measure_card` says of your GPU; the plan takes it where it is.
+CARD = Path("card.json")
+
+
+rule measure_card:
+    """Your GPU's speed, for the plan: run it where a job would run (on a cluster: with the profile)."""
+    output:
+        card=str(CARD),
+    log:
+        f"{R}/logs/measure_card.log",
+    conda:
+        "../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpu_count,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(10),
+    params:
+        device=lambda wildcards, resources: CONFIG.device,
+    message:
+        "Measuring the card"
+    shell:
+        "python -m workflow_scripts.measure_card --device {params.device} --output {output.card}"
+        " > {log} 2>&1"
+
+
 rule plan:
     """Jobs, GPU-hours and bytes, before anything is started."""
     log:
@@ -165,8 +191,16 @@ rule plan:
     params:
         config=json_of(CONFIG),
         scale=scale_of_plan(),
+        fetched=json.dumps(
+            {
+                "fetch_file": stated_bytes(DOWNLOADS.files),
+                "fetch_archive": stated_bytes(DOWNLOADS.zips),
+            }
+        ),
+        card=f"--card {CARD}" if CARD.exists() else "",
     message:
         "Planning"
     shell:
         "python -m workflow_scripts.plan_run --config {params.config:q} --scale {params.scale:q}"
+        " --fetched {params.fetched:q} {params.card}"
         " 2>&1 | tee {log}"

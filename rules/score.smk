@@ -6,10 +6,19 @@ rule derive_floor:
         files=frames_derived_from,
         tables=TEST_TABLES,
     output:
-        frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
-        video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+        # all shards in one job: each takes seconds
+        frames=expand(
+            f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+            shard=shards(TEST_CLIPS, CONFIG.shards.reconstruction),
+            allow_missing=True,
+        ),
+        videos=expand(
+            f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+            shard=shards(TEST_CLIPS, CONFIG.shards.reconstruction),
+            allow_missing=True,
+        ),
     log:
-        f"{R}/logs/derive_floor/{{method}}/sub-{{subject}}-{{shard}}.log",
+        f"{R}/logs/derive_floor/{{method}}/sub-{{subject}}.log",
     wildcard_constraints:
         method=methods_by("frames"),
     conda:
@@ -28,19 +37,18 @@ rule derive_floor:
         seed=CONFIG.seed,
         rate=CONFIG.stimuli.rate,
     message:
-        "Deriving {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+        "Deriving {wildcards.method}, subject {wildcards.subject}"
     shell:
         "python -m workflow_scripts.derive_floor"
         " --kind {params.kind}"
         " --settings {params.settings:q}"
         " --tables {input.tables}"
         " --files {input.files:q}"
-        " --shard {wildcards.shard}"
         " --shard-size {params.shard_size}"
         " --seed {params.seed}"
         " --rate {params.rate}"
         " --frames {output.frames}"
-        " --video {output.video}"
+        " --videos {output.videos}"
         " > {log} 2>&1"
 
 

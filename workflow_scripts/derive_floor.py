@@ -25,27 +25,38 @@ def main(arguments: list[str] | None = None) -> None:
         "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
     )
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="what the frames are made of")
-    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
     parser.add_argument("--shard-size", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True, help="frames a second, for the video")
-    parser.add_argument("--frames", type=Path, required=True, help="output, HDF5")
-    parser.add_argument("--video", type=Path, required=True, help="output, mp4, for people")
+    parser.add_argument(
+        "--frames", type=Path, nargs="+", required=True, help="outputs, one HDF5 file a shard"
+    )
+    parser.add_argument("--videos", type=Path, nargs="+", required=True, help="outputs, mp4, for people")
     given = parser.parse_args(arguments)
 
     kind = open_kind(given.kind, "--kind")
     if kind.reconstruction != "frames":
         raise InputError(f"Expected a kind that is made of frames, got '{given.kind}'.")
     test_clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
-    clips = test_clips[given.shard : given.shard + given.shard_size]
-    if not clips:
-        raise InputError(f"Expected more than {given.shard} test clips, got {len(test_clips)} (--shard).")
-    made = kind.reconstruct(given.settings, clips, given.files, test_clips, seed=given.seed)
+    size = given.shard_size
+    shards = [test_clips[start : start + size] for start in range(0, len(test_clips), size)]
+    if not len(shards) == len(given.frames) == len(given.videos):
+        raise InputError(
+            f"Expected {len(shards)} shards of {size} clips among {len(test_clips)}, got {len(given.frames)} files of "
+            f"frames and {len(given.videos)} videos."
+        )
+    for clips, path, video in zip(shards, given.frames, given.videos, strict=True):
+        made = kind.reconstruct(given.settings, clips, given.files, test_clips, seed=given.seed)
+        _write(made, clips, path, video, given.rate, given.kind)
+
+
+def _write(made, clips: list[str], path: Path, video: Path, rate: float, title: str) -> None:
+    """Stream one shard's frames to its files; clips without frames are named with their reasons."""
     problems: dict[str, str] = {}
     shape = None
-    with write_stream(given.frames, clips, {"rate": given.rate}) as stream:
+    with write_stream(path, clips, {"rate": rate}) as stream:
         row_of = {clip: row for row, clip in enumerate(clips)}
-        for clip, frames in tqdm(made, given.kind, len(clips), unit="clip", mininterval=5):
+        for clip, frames in tqdm(made, title, len(clips), unit="clip", mininterval=5):
             if isinstance(frames, InputError):
                 problems[clip] = str(frames)
                 continue
@@ -57,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     for clip, reason in problems.items():
         print(f"{clip}: {reason}")
     good = [clip for clip in clips if clip not in problems]
-    write_mp4(given.video, _shown(given.frames, good) if good else NOTHING, given.rate)
+    write_mp4(video, _shown(path, good) if good else NOTHING, rate)
 
 
 def _shown(path: Path, clips: list[str]) -> Iterator[np.ndarray]:

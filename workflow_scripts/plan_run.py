@@ -19,7 +19,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="resolved configuration, as JSON text")
     parser.add_argument("--scale", required=True, help="sizes (mind_animator.cost.Scale), as JSON text")
-    parser.add_argument("--fetched", default="{}", help="bytes fetched by each rule, as JSON text")
+    parser.add_argument(
+        "--fetched",
+        default="{}",
+        help="rule: [bytes that each rule fetches, archives of unstated size], JSON",
+    )
     parser.add_argument("--card", type=Path, help="what measure_card wrote on your GPU")
     parser.add_argument("--efficiency", type=float, help="share of the card that your jobs reach")
     parser.add_argument("--target", default="all")
@@ -32,16 +36,22 @@ def main() -> None:
         if not 0 < arguments.efficiency <= 1:
             raise InputError(f"Expected --efficiency in (0, 1], got {arguments.efficiency}.")
         constants["efficiency"] = Constant(arguments.efficiency, "share of the card", "yours", "given")
+    fetched = json.loads(arguments.fetched)
     table = cost_table(
         count_jobs(arguments.config, arguments.target),
         Scale(**json.loads(arguments.scale)),
         constants,
-        json.loads(arguments.fetched),
+        {rule: stated for rule, (stated, _) in fetched.items()},
     )
     for name in ("fetched_bytes", "kept_bytes"):
         table[name.replace("bytes", "GiB")] = table.pop(name) / 1024**3
     print(table.to_string(index=False, float_format="{:.2f}".format))
-    print("\nConstants:")
+    if unstated := sum(unknown for _, unknown in fetched.values()):
+        print(
+            f"\nFetched bytes are those that publishers state; {unstated} files are of unstated size, and the models"
+        )
+        print("that pin_models fetches (about 60 GB at full size, most of it BLIP-2) come on top.")
+    print("Models that pin_models fetches are not in the table.\n\nConstants:")
     for name, constant in constants.items():
         print(f"  {name:16} {constant.value:10.4g} {constant.unit:20} {constant.source:9} {constant.note}")
 

@@ -102,7 +102,7 @@ def train_decoder(
     InputError
         If arrays do not fit each other or hold values that are not finite.
     """
-    _check(needed_targets(decoder, settings), responses, targets, movies)
+    check_finite(needed_targets(decoder, settings), responses, targets, movies)
     voxels = [torch.from_numpy(np.ascontiguousarray(r, np.float32)).to(device) for r in responses]
     wanted = {
         name: torch.from_numpy(np.ascontiguousarray(targets[name], np.float32)).to(device)
@@ -227,7 +227,8 @@ def decode(
     return tuple(np.concatenate(part) for part in zip(*out, strict=True))
 
 
-def _check(names, responses, targets, movies) -> None:
+def check_finite(names, responses, targets, movies) -> None:
+    """Stop where the responses, or the targets of these names, do not fit the clips or hold values not finite."""
     for subject, own in enumerate(responses):
         if own.ndim != 2 or len(own) != len(movies):
             raise InputError(

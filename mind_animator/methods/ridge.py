@@ -66,8 +66,10 @@ class Ridge(Method):
     def train(cls, decoder: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:
         import numpy as np
 
+        from mind_animator.decoders.train import check_finite
         from mind_animator.methods.mind_animator import choose_clips
 
+        check_finite(data.targets, data.responses, data.targets, data.movies)
         options = Options.model_validate_json(settings)
         if len(data.responses) != 1:
             raise InputError(f"Expected one subject for ridge, got {len(data.responses)}.")

@@ -8,7 +8,8 @@ from mind_animator.cost import CONSTANTS, Scale, cost_table
 
 SCALE = Scale(
     subjects=3, clips=5520, train_clips=4320, test_clips=1200, frames=8, size=512, voxels=4500, vertices=59412,
-    steps=50, inversion_steps=50, generators=1, epochs={"semantic": 30, "structure": 75, "motion": 70},
+    steps=50, inversion_steps=50, generators=1, vaes=1, methods=6,
+    epochs={"semantic": 30, "structure": 75, "motion": 70},
 )  # fmt: skip
 
 

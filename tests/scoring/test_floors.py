@@ -128,8 +128,6 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     common = [
         "--tables",
         str(tmp_path / "t.tsv"),
-        "--shard",
-        "0",
         "--shard-size",
         "10",
         "--seed",
@@ -139,13 +137,14 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     ]
     settings = json.dumps({"path": str(videos), "frames": 6})
     # a shard none of whose clips is there: its rows say so, and others are scored
-    only = ["--frames", str(tmp_path / "c.h5"), "--video", str(tmp_path / "c.mp4")]
-    last = [*common[:3], "3", "--shard-size", "1", *common[6:]]
-    main(["--kind", "folder", "--settings", settings, "--files", str(videos), *last, *only])
-    assert list(read_problems([tmp_path / "c.h5"])) == [clips[3]]
+    two = [str(tmp_path / name) for name in ("c.h5", "d.h5")]
+    shown = [str(tmp_path / name) for name in ("c.mp4", "d.mp4")]
+    halves = [*common[:3], "3", *common[4:], "--frames", *two, "--videos", *shown]
+    main(["--kind", "folder", "--settings", settings, "--files", str(videos), *halves])
+    assert list(read_problems([tmp_path / "d.h5"])) == [clips[3]]
     with pytest.raises(InputError, match="found none \\(missing\\)"):
-        ArraySource([tmp_path / "c.h5"], size=16, count=2).read(clips[3])
-    outputs = ["--frames", str(tmp_path / "a.h5"), "--video", str(tmp_path / "a.mp4")]
+        ArraySource([tmp_path / "d.h5"], size=16, count=2).read(clips[3])
+    outputs = ["--frames", str(tmp_path / "a.h5"), "--videos", str(tmp_path / "a.mp4")]
     main(["--kind", "folder", "--settings", settings, "--files", str(videos), *common, *outputs])
     names, arrays = read_arrays(tmp_path / "a.h5", ["frames"])
     assert names == clips
@@ -154,7 +153,7 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     assert list(problems) == [clips[1], clips[3]]
     assert "1.gif" in problems[clips[1]]
     assert "found none (missing)" in problems[clips[3]]
-    outputs = ["--frames", str(tmp_path / "b.h5"), "--video", str(tmp_path / "b.mp4")]
+    outputs = ["--frames", str(tmp_path / "b.h5"), "--videos", str(tmp_path / "b.mp4")]
     main(["--kind", "frozen", "--settings", "{}", "--files", str(tmp_path / "a.h5"), *common, *outputs])
     assert read_problems([tmp_path / "b.h5"]) == problems
 

@@ -154,6 +154,11 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest, the whole DAG, first: the others run beside it."""
+    items.sort(key=lambda item: "whole" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of one test run share."""
@@ -186,8 +191,6 @@ def cluster(shared_folder: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def local_run(shared_folder: Path) -> Path:
     """The small world made on this machine without a cluster, once for all processes."""
-    if os.environ.get("DEV_LOCAL"):
-        return Path(os.environ["DEV_LOCAL"])
     folder = shared_folder / "local"
     with locked(shared_folder / "local.lock"):
         if not (folder / "done").exists():
@@ -212,7 +215,7 @@ def alone(shared_folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def login(local_run: Path, cluster: Cluster, tmp_path: Path) -> Iterator[LoginNode]:
+def login(cluster: Cluster, local_run: Path, tmp_path: Path) -> Iterator[LoginNode]:
     """A working copy where all is made but what the test asks for, so that nothing else runs."""
     shutil.copytree(local_run, tmp_path / "copy", symlinks=True)
     place = LoginNode(tmp_path / "copy", cluster)

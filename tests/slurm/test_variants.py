@@ -1,0 +1,40 @@
+"""What docs/cluster.md offers beside the profile as shipped, on a real SLURM."""
+
+import re
+import shutil
+
+import pytest
+import yaml
+from conftest import LoginNode
+from test_whole_dag import gpu_rules
+
+RIDGE = "results/small/decoders/ridge/sub-1"
+TARGETS = [f"{RIDGE}/{decoder}.safetensors" for decoder in ("semantic", "structure")]
+
+
+@pytest.fixture
+def without_ridge(login: LoginNode) -> LoginNode:
+    """A working copy where nothing but the (quick) ridge trainings is left to do."""
+    shutil.rmtree(login.path / RIDGE)
+    return login
+
+
+def test_clusters_that_want_gres(without_ridge, undisturbed):
+    """The profile's commented block, uncommented: every GPU rule is in it, and SLURM gives each job a card."""
+    profile = without_ridge.path / "slurm" / "profile.yaml"
+    head, separator, block = profile.read_text().partition("# set-resources:\n")
+    block = re.sub("^# ", "", block, flags=re.MULTILINE)
+    profile.write_text(head.replace("  gpu: 4\n", "  cards: 4\n") + "set-resources:\n" + block)
+    assert separator and set(yaml.safe_load(profile.read_text())["set-resources"]) == gpu_rules()
+    run = without_ridge.start(*TARGETS).wait()
+    for job in run.jobs("train_decoder"):
+        assert "gres/gpu=1" in job["AllocTRES"].split(",") and job["Partition"] == "gpu", job
+    assert len(run.jobs()) == 2
+
+
+def test_job_arrays(without_ridge, undisturbed):
+    run = without_ridge.start(*TARGETS, "--slurm-array-jobs", "all").wait()
+    (array,) = re.findall(r"SLURM job ID (\d+)\. The individual task IDs are 1-2", run.text)
+    rows = without_ridge.accounting("-j", array)
+    assert [(row["JobID"], row["State"]) for row in rows] == [(f"{array}_{k}", "COMPLETED") for k in (1, 2)]
+    assert all((without_ridge.path / target).exists() for target in TARGETS)

@@ -1,0 +1,48 @@
+"""Planning three data sets with all their subjects is quick, small, and few jobs a subject."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mind_animator.provenance import ROOT
+
+# data set -> subjects, most jobs a subject (what all subjects share is divided among them, too)
+STUDY = {
+    "cc2017": (["1", "2", "3"], 115),
+    "hcp": ([str(100_000 + 137 * index) for index in range(176)], 60),
+    "algonauts2021": ([f"{index:02d}" for index in range(1, 11)], 45),
+}
+
+
+def test_the_dry_run_of_three_data_sets(tmp_path):
+    """At most 60 s of computing and 2 GB in all; measured in CPU time, so that a busy machine does not matter."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    per_subject = {}
+    for name, (subjects, _) in STUDY.items():
+        config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+        config["dataset"]["subjects"] = subjects
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config | {"results": str(tmp_path / name)}))
+        command = ["-n", "--quiet", "rules", "--nolock", "--config", "device=cuda", "--", "all"]
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--configfile", str(file), *command],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        total = next(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("total "))
+        per_subject[name] = int(total.split()[1]) / len(subjects)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        per_subject,
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "s",
+        after.ru_maxrss,
+        "KB",
+    )
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
+    assert after.ru_maxrss < 2 * 2**20  # KB
+    assert per_subject == {name: pytest.approx(most, abs=most) for name, (_, most) in STUDY.items()}
+    assert all(per_subject[name] <= most for name, (_, most) in STUDY.items())
