@@ -130,7 +130,7 @@ def cost_table(
     kept = {
         "segment_movie": frames * scale.size**2 * 3 * 0.6,
         "encode_frames": frames * latents,
-        "select_voxels": scale.subjects * scale.clips * scale.voxels * 4,
+        "preprocess_subject": scale.subjects * scale.clips * scale.voxels * 4,
         "reconstruct_clips": test * scale.size**2 * 3 * 0.6 * scale.generators,
         "invert_latents": test * latents * scale.generators,
     }

@@ -20,7 +20,7 @@ FEATURES = ("luminance", "contrast", "motion_energy")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subject", required=True)
-    parser.add_argument("--responses", type=Path, required=True, help="of select_voxels, HDF5")
+    parser.add_argument("--responses", type=Path, required=True, help="of preprocess_subject, HDF5")
     parser.add_argument("--features", type=Path, required=True, help="of measure_stimuli, TSV")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of segment_movie, TSV")
     parser.add_argument("--lag", type=float, required=True, help="configured lag, seconds")

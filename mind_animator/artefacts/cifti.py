@@ -18,7 +18,7 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 
 
-def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
+def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = True) -> np.ndarray:
     """The cortical rows of a dense time series, mapped from the file without a copy.
 
     Parameters
@@ -27,11 +27,13 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
         A ``.dtseries.nii`` file.
     n_vertices : int
         Vertices that the left and the right cortex must have together: 59,412 for 32k fs_LR.
+    finite : bool
+        Whether to make sure of it that all values are finite; it takes a pass through the file.
 
     Returns
     -------
     ndarray (volume, vertex), as stored (float32 in the published files), read-only
-        Time is the fastest axis in memory. All values are finite.
+        Time is the fastest axis in memory.
 
     Raises
     ------
@@ -59,7 +61,9 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
         values = values * np.float32(slope) + np.float32(intercept)
-    if not np.isfinite(values.sum(axis=0)).all():  # one pass; places are sought only where there is a fault
+    if (
+        finite and not np.isfinite(values.sum(axis=0)).all()
+    ):  # one pass; places are sought only where there is a fault
         volumes, vertices = np.nonzero(~np.isfinite(values))
         if len(volumes):
             raise InputError(

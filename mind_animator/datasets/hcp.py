@@ -85,6 +85,10 @@ class HCP(Dataset):
         return "none" if self.options.variant == "59k" else "fs_LR_32k"
 
     @property
+    def n_voxels(self) -> int:
+        return 120_000 if self.options.variant == "59k" else 59_412
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         held_out = self.options.held_out_run
         order = [run for run in FILMS if run != held_out] + [held_out]
@@ -129,13 +133,13 @@ class HCP(Dataset):
         return [self._run_file(subject, run) for run in self._runs_of(segment)]
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
-        return (run.values for run in self.runs(subject, segment, settings))
+        return (run.values.whole() for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
         import numpy as np
 
         from mind_animator.fmri.align import volumes_of_clips
-        from mind_animator.fmri.clean import clean_run
+        from mind_animator.fmri.clean import CleanedRun
 
         for number in self._runs_of(segment):
             file = self._run_file(subject, number)
@@ -151,8 +155,9 @@ class HCP(Dataset):
                 )
             except ValueError as error:
                 raise InputError(f"{error} ({file}; fmri.lag)") from None
-            values, tsnr = clean_run(series, settings.detrend_order, settings.ddof)
-            yield Run(file.name, values[volumes], tsnr)
+            yield Run(
+                file.name, CleanedRun(series, settings.detrend_order, settings.ddof, volumes, where=file)
+            )
 
     def area_names(self, subject: str) -> "list[str] | None":
         from mind_animator.artefacts.cortex import area_names
@@ -215,7 +220,8 @@ class HCP(Dataset):
         from mind_animator.artefacts.cifti import read_cortex
         from mind_animator.artefacts.cortex import N_CORTEX
 
-        return read_cortex(file, n_vertices=N_CORTEX if self.options.variant != "59k" else _cortex_59k(file))
+        n_vertices = N_CORTEX if self.options.variant != "59k" else _cortex_59k(file)
+        return read_cortex(file, n_vertices=n_vertices, finite=False)
 
 
 def _cortex_59k(file: Path) -> int:

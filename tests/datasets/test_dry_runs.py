@@ -11,9 +11,9 @@ from mind_animator.provenance import ROOT
 # config -> (subject, a few jobs that must be in the plan)
 PLANS = {
     "cc2017": ("1", {"fetch_archive": 2, "unpack_stimuli": 1, "unpack_subject1": 1, "segment_movie": 23}),
-    "hcp": ("100610", {"fetch_file": 4, "request_files": 1, "preprocess_segment": 5}),
+    "hcp": ("100610", {"fetch_file": 4, "request_files": 1, "preprocess_subject": 1}),
     "algonauts2021": ("01", {"fetch_archive": 1, "unpack_participants_data": 1, "segment_movie": 10}),
-    "bids": ("01", {"request_files": 1, "preprocess_segment": 3}),
+    "bids": ("01", {"request_files": 1, "preprocess_subject": 1}),
     "arrays": ("01", {"request_files": 1, "read_captions": 1}),
 }
 

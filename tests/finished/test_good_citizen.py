@@ -37,7 +37,7 @@ def test_a_changed_hyperparameter_retrains_its_decoder_alone_and_says_why():
     text = dry_run("all", "--config", change)
     found = jobs(text)
     assert found["train_decoder"] == 2  # one a subject
-    assert "encode_frames" not in found and "preprocess_segment" not in found
+    assert "encode_frames" not in found and "preprocess_subject" not in found
     assert "Params have changed since last execution" in text
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mind_animator.fmri.clean import clean_run
+from mind_animator.fmri.clean import CleanedRun, clean_run
 from mind_animator.fmri.reliability import (
     average_repeats,
     in_areas,
@@ -74,6 +74,7 @@ def test_a_missing_volume_is_left_out_of_the_mean():
     np.testing.assert_array_equal(average.half_2[5], 0)
     assert (average.mean[9] == 0).all()
     assert average.n_missing == 1
+    assert average.missing == (1, 2, 1)
 
 
 def test_a_constant_vertex_has_no_reliability():
@@ -81,8 +82,20 @@ def test_a_constant_vertex_has_no_reliability():
     given[1][:, 3] = 0
     average = average_repeats(given)
     assert np.isnan(average.reliability[3])
+    assert average.constant == (0, 1)
     assert np.isfinite(np.delete(average.reliability, 3)).all()
     assert np.isfinite(average.mean).all()
+
+
+def test_runs_may_be_cleaned_as_they_are_read():
+    rng = np.random.default_rng(4)
+    raw = [rng.normal(1000, 10, (120, 1300)).astype(np.float32) for _ in range(3)]
+    raw[2][7] = np.nan
+    raw[1][:, 5] = 3
+    blockwise = average_repeats(CleanedRun(run) for run in raw)
+    before = average_repeats(clean_run(run)[0] for run in raw)
+    for name in ("mean", "half_1", "half_2", "reliability", "missing", "constant"):
+        np.testing.assert_array_equal(getattr(blockwise, name), getattr(before, name))
 
 
 def test_average_errors():

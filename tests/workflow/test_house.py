@@ -49,7 +49,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage(tmp_path: Path):
         "demo_truth",
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for rule in ("make_movie", "simulate_training_runs", "segment_movie", "caption_clips", "select_voxels",
+    for rule in ("make_movie", "simulate_training_runs", "segment_movie", "caption_clips", "preprocess_subject",
                  "encode_frames", "train_decoder", "predict", "invert_latents", "reconstruct_clips", "score_method",
                  "explain_decoder", "make_report", "test_brain"):  # fmt: skip
         assert rule in done.stdout + done.stderr, rule
