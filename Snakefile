@@ -27,4 +27,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{R}/report/index.html",
+        everything(),

@@ -183,5 +183,9 @@ rule fmri:
         expand(
             f"{R}/fmri/sub-{{subject}}/{{product}}",
             subject=SUBJECTS,
-            product=["responses.h5", "lag.tsv", "lag.png", "quality.png"],
+            product=[
+                "responses.h5",
+                *(["lag.tsv", "lag.png"] if DATASET.has_stimuli else []),
+                "quality.png",
+            ],
         ),

@@ -13,7 +13,7 @@ rule draw_dag:
         runtime=10,
     params:
         code=code_digest("workflow_scripts/draw_dag.py"),
-        config=json_of(CONFIG),
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
     message:
         "Drawing the rule graph"
     shell:
@@ -40,7 +40,7 @@ rule record_provenance:
         runtime=10,
     params:
         code=code_digest("workflow_scripts/record_provenance.py"),
-        config=json_of(CONFIG),
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
     message:
         "Recording what made the results"
     shell:
@@ -224,7 +224,7 @@ rule plan:
     conda:
         "../envs/cpu.yaml"
     params:
-        config=json_of(CONFIG),
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
         scale=scale_of_plan(),
     message:
         "Planning"

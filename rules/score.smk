@@ -202,8 +202,8 @@ rule score_retrieval:
 
 rule test_methods:
     input:
-        scores=scores_of(METHODS, ".parquet"),
-        pairs=scores_of(METHODS, ".pairs.h5"),
+        scores=scores_of(METHODS if DATASET.has_stimuli else [], ".parquet"),
+        pairs=scores_of(METHODS if DATASET.has_stimuli else [], ".pairs.h5"),
         decoded=scores_of(PREDICTING, ".decoded.parquet"),
         decoded_pairs=scores_of(PREDICTING, ".decoded.pairs.h5"),
     output:

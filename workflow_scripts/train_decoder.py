@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,12 @@ def read_training_data(
         raise InputError(f"Expected training clips in {tables[0]} and its fellows, found none.")
     own = [read_arrays(path, ["responses"], clips)[1]["responses"] for path in responses]
     targets: dict[str, np.ndarray] = {}
-    for suffix in sorted(set(TARGETS[decoder].values())):
+    for suffix in sorted(set(TARGETS[decoder].values()), reverse=True):  # text, then image
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]
+        if not paths and (decoder, suffix) == ("semantic", "image"):
+            print("no frames: the captions' embedding stands for the pictures'", file=sys.stderr)
+            targets["clip_image"] = targets["clip_text"]
+            continue
         if not paths:
             raise InputError(
                 f"Expected files '*.{suffix}.h5' among --features for the {decoder} decoder, got none."

@@ -58,6 +58,8 @@ class CleanedRun:
         Volumes (or clips) and vertices that it gives.
     present : ndarray (volume or clip,) bool
         Which of them are not missing.
+    centred : bool
+        Whether every vertex has mean 0 over what it gives.
     tsnr : ndarray (vertex,) float32
         Temporal signal-to-noise ratio: mean of the run over the deviation of r; 0 where a vertex is constant.
         Known once the run has been read.
@@ -86,6 +88,7 @@ class CleanedRun:
             raise ValueError(f"Expected more than {order + 1} volumes, got {n_present}.")
         self._basis = np.linalg.qr(legendre_basis(len(run), order)[self._there])[0].astype(np.float32)
         self.present = self._there if volumes is None else self._there[volumes]
+        self.centred = volumes is None
         self.shape = len(self.present), run.shape[1]
         self.tsnr = np.empty(run.shape[1], np.float32)
 

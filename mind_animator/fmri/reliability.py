@@ -7,6 +7,7 @@ import numpy as np
 
 from mind_animator.fmri.clean import CleanedRun
 
+_ROUNDING = 8 * float(np.finfo(np.float32).eps)
 _CLOSEST = 1 - 1e-12  # Fisher's z of a perfect correlation is infinite
 
 
@@ -41,15 +42,17 @@ class Average:
 def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = True) -> Average:
     """Average repeats one after another, so that no more than one is in memory.
 
-    With z_i the repeats (mean 0), and every z_i of equal norm, the mean of their correlations is::
+    With u_i the n repeats less their own means, divided by their norms, the mean of their correlations is::
 
-        (|sum z_i|^2 - sum |z_i|^2) / sum_{i != j} |z_i| |z_j|
+        (|sum u_i|^2 - n) / (n (n - 1))
+
+    Cleaned runs have equal norms already, up to missing volumes, and the sum of them serves for both.
 
     Parameters
     ----------
     runs : iterable of ndarray (clip, vertex) float32, or of CleanedRun
-        Z-scored repeats; a missing volume is NaN in every vertex, is left out of the means and counts as 0 in
-        the correlation. Time fastest in memory is fastest.
+        A missing volume is NaN in every vertex, is left out of the means and counts as 0 in the correlation.
+        Time fastest in memory is fastest.
     halves : bool
         Whether to average the two halves of the repeats as well.
 
@@ -69,13 +72,23 @@ def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = T
             counts, half_counts = np.zeros((2, n_clips))
             squares, norms = np.zeros((2, n_vertices))
             flat = np.zeros(n_vertices, bool)
+            equal = isinstance(run, CleanedRun) and run.centred
+            units = None if equal else np.zeros(total.shape, np.float32)
         if total.shape != (n_vertices, n_clips):
             raise ValueError(f"Expected repeats of shape {total.shape[::-1]}, got {run.shape}.")
         present = run.present if isinstance(run, CleanedRun) else np.isfinite(run[:, 0])
         whole, first_half, n_flat = bool(present.all()), len(missing) % 2 == 0, 0
+        weights = (present / max(present.sum(), 1)).astype(np.float32)
         for where, values in run if isinstance(run, CleanedRun) else _blocks_of(run):
             block = values if whole else np.where(present, values, 0)
-            square = np.vecdot(block, block)
+            if units is None:
+                square = np.vecdot(block, block)
+            else:
+                offset = block @ weights
+                rest = (block - offset[:, None]) * present
+                square = np.vecdot(rest, rest)
+                square[square <= n_clips * (offset * _ROUNDING) ** 2] = 0
+                units[where] += rest / np.sqrt(np.where(square > 0, square, 1))[:, None]
             squares[where] += square
             norms[where] += np.sqrt(square)
             flat[where] |= square == 0
@@ -96,15 +109,19 @@ def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = T
     numbers = [np.maximum(n, 1).astype(np.float32) for n in (counts, half_counts, counts - half_counts)]
     for where in _blocks(len(total)):
         block = total[where]
-        common[where] = np.vecdot(block, block)
+        summed = block if units is None else units[where]
+        common[where] = np.vecdot(summed, summed)
         if halves:
             np.subtract(block, half[where], out=other[where])
             other[where] /= numbers[2]
             half[where] /= numbers[1]
         block /= numbers[0]
     known = ~flat & (n_repeats > 1)
-    pairs = np.where(known, norms**2 - squares, 1)
-    reliability = np.where(known, (common - squares) / pairs, np.nan).astype(np.float32)
+    if units is None:
+        common, pairs = common - squares, norms**2 - squares
+    else:
+        common, pairs = common - n_repeats, np.full(len(common), n_repeats * (n_repeats - 1))
+    reliability = np.where(known, common / np.where(known, pairs, 1), np.nan).astype(np.float32)
     return Average(
         total.T,
         half.T if halves else None,

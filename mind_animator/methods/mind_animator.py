@@ -205,8 +205,8 @@ class MindAnimator(Method):
         chosen = Prediction.model_validate_json(settings)
         index = dict(subject_index or {})
         networks, means = {}, {}
-        for decoder in DECODERS:
-            networks[decoder], means[decoder] = load_decoder(decoder, weights[decoder])
+        for decoder, path in weights.items():
+            networks[decoder], means[decoder] = load_decoder(decoder, path)
         other = responses[swapped_rows(len(responses), chosen.block, seed)] if chosen.swap else responses
 
         def run(decoder: str, **more: Any) -> "tuple[np.ndarray, ...]":
@@ -221,6 +221,8 @@ class MindAnimator(Method):
         else:
             out["semantic"], condition = run("semantic")
             out["condition"] = condition.reshape(clips, *means["semantic"]["condition"].shape)
+        if "structure" not in weights:  # captions alone
+            return out
         latent = means["structure"]["latents"].shape[1:]
         if "structure" in chosen.without:
             out["structure"] = np.repeat(means["structure"]["latents"][:1], clips, axis=0)
