@@ -28,6 +28,19 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+if all(segment.split == "test" for segment in DATASET.segments):
+    for name, method in METHODS.items():
+        if method.trains or method.frames_from == "training":
+            raise WorkflowError(
+                f"Expected methods that need no training on a data set of test clips alone, got '{name}':"
+                " use kind folder, and floors made of it."
+            )
+if CONFIG.fmri.voxels.areas and not DATASET.has_areas:
+    raise WorkflowError(
+        f"Expected a data set whose voxels have named areas (fmri.voxels.areas), got {DATASET.name} with"
+        f" options {CONFIG.dataset.options}: choose by count, threshold or mask."
+    )
+
 R = CONFIG.results
 SUBJECTS = list(DATASET.subjects)
 SEGMENTS = [segment.id for segment in DATASET.segments]

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,21 @@ def main(arguments: list[str] | None = None) -> None:
     # training segments are held whole until the voxels are known, then test segments come one by one
     facts: list[SegmentAverage] = []
     train = list(averages("train"))
-    repeated = np.array([fact.reliability for fact in facts if fact.n_repeats > 1])
+    if not train and settings.scaling == "train":
+        raise InputError(
+            "Expected training clips to scale by, got test clips alone: fmri.scaling released_code scales them "
+            f"by themselves (subject {given.subject})."
+        )
+    test = averages("test")
+    if not train:
+        test = chain([next(test)], test)
+    repeated = np.array([average.reliability for average in train if average.n_repeats > 1])
     n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
     parts = {name: [average.of_voxels(name, chosen) for average in train] for name in PARTS}
     del train
-    for average in averages("test"):
+    for average in test:
         for name in PARTS:
             parts[name].append(average.of_voxels(name, chosen))
 

@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
+import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Header, Cifti2HeaderError, SeriesAxis
 from nibabel.cifti2.parse_cifti2 import Cifti2Parser
@@ -71,6 +72,59 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
                 f"{volumes[0]} at row {vertices[0]}."
             )
     return values
+
+
+def read_areas(labels: Path | str, series: Path | str) -> list[str]:
+    """Area of every cortical row of a dense time series, by the vertices that a label file names.
+
+    Parameters
+    ----------
+    labels : path
+        A ``.dlabel.nii`` on the same mesh. ``L_V1_ROI`` is area ``V1`` on the left; a name without ``L_`` or
+        ``R_`` gets its vertex' hemisphere.
+    series : path
+        A ``.dtseries.nii`` file.
+
+    Returns
+    -------
+    list of str
+        ``L_V1``, ...; ``L_none`` where the file has no label for a vertex.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, is not on the same mesh, or names a left area on a right vertex.
+    """
+    axes = []
+    for path in (labels, series):
+        try:
+            image = nib.load(path)
+            axes.append(image.header.get_axis(1))
+        except Exception as error:  # nibabel raises many kinds for broken and absent files
+            raise InputError(f"Expected a CIFTI file at {path}, got: {_line(error)}.") from None
+        if path == labels:
+            table = image.header.get_axis(0)
+            if not hasattr(table, "label"):
+                raise InputError(f"Expected labels in {path}, got an axis of {type(table).__name__}.")
+            keys, name_of = np.asarray(image.dataobj)[0].astype(int), table.label[0]
+    areas: list[str] = []
+    for side in ("LEFT", "RIGHT"):
+        structure = f"CIFTI_STRUCTURE_CORTEX_{side}"
+        meshes = [axis.nvertices.get(structure) for axis in axes]
+        if None in meshes or meshes[0] != meshes[1]:
+            raise InputError(
+                f"Expected {structure} of {meshes[1]} vertices ({series}) in {labels}, got {meshes[0]}."
+            )
+        at = dict(
+            zip(axes[0].vertex[axes[0].name == structure], keys[axes[0].name == structure], strict=True)
+        )
+        for vertex in axes[1].vertex[axes[1].name == structure]:
+            name = name_of.get(at.get(vertex, 0), ("none",))[0]
+            name = "none" if name in ("", "???") else name.removesuffix("_ROI")
+            if name.startswith(("L_", "R_")) and name[0] != side[0]:
+                raise InputError(f"Expected areas of the {side.lower()} in {labels}, got '{name}' there.")
+            areas.append(name if name.startswith(("L_", "R_")) else f"{side[0]}_{name}")
+    return areas
 
 
 def write_series(

@@ -84,6 +84,10 @@ class Algonauts2021(Dataset):
         return "fs_LR_32k" if self._moments else "none"
 
     @property
+    def has_areas(self) -> bool:
+        return self._moments or self.options.track == "mini"
+
+    @property
     def memory_mb(self) -> int:
         return super().memory_mb + (4_500 if self._moments else 2_500)  # a pickle is read whole
 

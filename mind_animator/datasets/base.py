@@ -93,6 +93,8 @@ class Dataset(ABC):
     areas_of : str
         Atlas space of the voxels: ``fs_LR_32k`` (59,412 cortical vertices, area names of HCP-MMP1) or
         ``none``.
+    has_areas : bool
+        Whether voxels have names of areas.
     n_voxels : int
         Voxels of a subject, or a number that is hardly ever exceeded: memory is asked for by it.
     """
@@ -104,6 +106,7 @@ class Dataset(ABC):
     has_stimuli: bool = True
     has_captions: bool = False
     areas_of: str = "fs_LR_32k"
+    has_areas: bool = True
     n_voxels: int = 59_412
 
     def __init__(self, config: DatasetConfig) -> None:

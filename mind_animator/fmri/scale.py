@@ -37,10 +37,10 @@ def scale_splits(
     """
     if scaling not in ("train", "released_code"):
         raise ValueError(f"Expected scaling 'train' or 'released_code', got {scaling!r}.")
-    if not is_train.any():
+    if not is_train.any() and scaling == "train":
         raise ValueError("Expected training clips to fit the scale on, got none.")
-    train = fit_scale(responses[is_train])
     own = scaling == "released_code" and not is_train.all()
+    train = fit_scale(responses[is_train if is_train.any() else ~is_train])
     test = fit_scale(responses[~is_train]) if own else train
     scaled = apply_scale(responses, *train)
     if own:

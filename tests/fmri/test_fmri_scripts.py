@@ -130,7 +130,13 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
         frames = np.array(clips)
         names = [f"{movie}-{index:05d}" for index in range(240)]
         write_arrays(study / f"{movie}.frames.h5", {"frames": frames}, names)
-        table = {"clip": names, "segment": movie, "movie": movie, "onset": 2.0 * np.arange(240)}
+        table = {
+            "clip": names,
+            "segment": movie,
+            "movie": movie,
+            "onset": 2.0 * np.arange(240),
+            "duration": 2.0,
+        }
         write_table(study / f"{movie}.tsv", pd.DataFrame(table))
         rows.append(clip_features(frames[0])["luminance"])
     measure_stimuli.main(
@@ -160,6 +166,14 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     assert not lag["note"].str.startswith("warning").any()
     assert capsys.readouterr().err == ""
     assert (study / "lag.png").read_bytes().startswith(b"\x89PNG")
+    # the same clips in films of their own that follow each other: their lengths are the steps
+    table = pd.concat([read_table(study / f"{m}.tsv", ("clip",)) for m in MOVIES])
+    write_table(study / "single.tsv", table.assign(onset=0.0))
+    single = [*arguments]
+    single[single.index("--clips") + 1 : single.index("--table")] = [str(study / "single.tsv")]
+    draw_lag.main([*single, "--lag", "4"])
+    again = read_table(study / "lag.tsv", ("feature", "lag", "correlation", "peak"))
+    pd.testing.assert_frame_equal(again, lag)
     # responses that come a volume too early, as if the lag had been taken for 6 s
     clips, arrays = read_arrays(study / "responses.h5", ["responses"])
     early = np.concatenate([np.roll(part, -1, axis=0) for part in np.split(arrays["responses"], 3)])
@@ -167,6 +181,27 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     arguments[arguments.index("--responses") + 1] = str(study / "early.h5")
     draw_lag.main([*arguments, "--lag", "4"])
     assert "subject 1, luminance: warning: the peak is at 2 s, the config says 4 s" in capsys.readouterr().err
+
+
+def test_clips_that_do_not_follow_each_other_show_no_lag(tmp_path, capsys):
+    names = [f"a-{k:05d}" for k in range(50)]
+    table = {
+        "clip": names,
+        "segment": "a",
+        "movie": [f"film{k}" for k in range(50)],
+        "onset": 0.0,
+        "duration": 3.0,
+    }
+    write_table(tmp_path / "a.tsv", pd.DataFrame(table))
+    features = pd.DataFrame({"clip": names} | dict.fromkeys(draw_lag.FEATURES, 0.5))
+    write_table(tmp_path / "features.tsv", features)
+    write_arrays(tmp_path / "responses.h5", {"responses": np.ones((50, 4), np.float32)}, names)
+    arguments = ["--subject", "1", "--responses", str(tmp_path / "responses.h5"), "--lag", "0"]
+    arguments += ["--features", str(tmp_path / "features.tsv"), "--clips", str(tmp_path / "a.tsv")]
+    draw_lag.main([*arguments, "--table", str(tmp_path / "lag.tsv"), "--figure", str(tmp_path / "lag.png")])
+    assert "no lag can be seen" in capsys.readouterr().err
+    assert read_table(tmp_path / "lag.tsv", ("note",))["note"].str.contains("no lag can be seen").all()
+    assert (tmp_path / "lag.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_quality_figure(study):
