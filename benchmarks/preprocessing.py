@@ -112,7 +112,7 @@ def start(script: str, arguments: list[str]) -> Job:
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", f"workflow_scripts.{script}", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     told = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)

@@ -78,8 +78,10 @@ rule preprocess_subject:
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
         "Cleaning subject {wildcards.subject} and choosing voxels"
+    # huge pages, which numpy asks for, would have to be made room for first: it costs more than it saves
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.preprocess_subject"
+        "OMP_NUM_THREADS={threads} NUMPY_MADVISE_HUGEPAGE=0"
+        " python -m workflow_scripts.preprocess_subject"
         " --dataset {params.dataset:q}"
         " --subject {wildcards.subject}"
         " --settings {params.settings:q}"

@@ -22,7 +22,7 @@ from mind_animator.fmri.quality import noise_ceiling
 from mind_animator.fmri.reliability import in_areas, in_mask, most_reliable, segment_t, significant
 from mind_animator.fmri.scale import apply_scale, scale_splits
 
-PARTS = ("mean", "half_1", "half_2")
+HALVES = ("half_1", "half_2")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,23 +73,29 @@ def main(arguments: list[str] | None = None) -> None:
     n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
-    parts = {name: [average.of_voxels(name, chosen) for average in train] for name in PARTS}
+    means = [average.of_voxels("mean", chosen) for average in train]
     del train
+    tested: list[dict[str, np.ndarray]] = []
     for average in test:
-        for name in PARTS:
-            parts[name].append(average.of_voxels(name, chosen))
+        means.append(average.of_voxels("mean", chosen))
+        tested.append({name: average.of_voxels(name, chosen) for name in HALVES})
 
-    means = np.concatenate(parts["mean"])
+    means = np.concatenate(means)
     clips = [clip for fact in facts for clip in fact.segment.clips]
     is_train = np.repeat([f.segment.split == "train" for f in facts], [f.segment.n_clips for f in facts])
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
-    halves = {name: apply_scale(np.concatenate(parts[name]), *used_on_test) for name in ("half_1", "half_2")}
+    halves = {}
+    for name in HALVES:
+        halves[name] = np.full(scaled.shape, np.nan, np.float32)
+        if tested:
+            own = np.concatenate([half[name] for half in tested])
+            halves[name][~is_train] = apply_scale(own, *used_on_test)
 
-    tested = [fact for fact in facts if fact.segment.split == "test" and fact.n_repeats > 1]
+    repeated_tests = [fact for fact in facts if fact.segment.split == "test" and fact.n_repeats > 1]
     maps = {
         "t": t.astype(np.float32),
         "reliability": _mean(list(repeated), n_voxels),
-        "noise_ceiling": _mean([noise_ceiling(f.reliability, f.n_repeats) for f in tested], n_voxels),
+        "noise_ceiling": _mean([noise_ceiling(f.reliability, f.n_repeats) for f in repeated_tests], n_voxels),
         "tsnr": _mean([fact.tsnr for fact in facts if fact.tsnr is not None], n_voxels),
         "selected": np.isin(np.arange(n_voxels), chosen),
     }

@@ -220,24 +220,27 @@ def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
 def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
     """Number of rows, and where they are not as they should be (what was expected, what was found).
 
-    Parsing takes longer than cleaning a run does, and all runs of a study share one XML text.
+    Parsing takes longer than cleaning a run does, and all runs of a study share one XML text. The brain models
+    are looked at as they stand there: nibabel's axis of all rows takes as long again to make.
     """
     try:
         parser = Cifti2Parser()
         parser.parse(string=xml)
-        header = parser.header
-        axes = [header.get_axis(index) for index in range(len(header.mapped_indices))]
+        matrix = parser.header.matrix
+        maps = [matrix.get_index_map(index) for index in range(len(matrix.mapped_indices))]
     except (ExpatError, Cifti2HeaderError, ValueError, LookupError, AttributeError) as error:
         return 0, ("CIFTI's XML", f"a text that cannot be parsed: {_line(error)}")
-    if len(axes) != 2 or not isinstance(axes[0], SeriesAxis) or not isinstance(axes[1], BrainModelAxis):
-        kinds = ", ".join(type(axis).__name__ for axis in axes)
-        return 0, ("a series of volumes over a brain model", f"axes {kinds}")
-    n_rows, end, found = len(axes[1]), 0, []
-    for name, where, _ in axes[1].iter_structures():
-        stop = n_rows if where.stop is None else where.stop
-        if name in ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT") and where.start == end:
-            found.append(name)
-            end = stop
+    kinds = [mapping.indices_map_to_data_type for mapping in maps]
+    if kinds != ["CIFTI_INDEX_TYPE_SERIES", "CIFTI_INDEX_TYPE_BRAIN_MODELS"]:
+        told = ", ".join(kind.removeprefix("CIFTI_INDEX_TYPE_").lower() for kind in kinds)
+        return 0, ("a series of volumes over a brain model", f"axes of {told}")
+    models = sorted(maps[1].brain_models, key=lambda model: model.index_offset)
+    n_rows, end, found = sum(model.index_count for model in models), 0, []
+    for model in models:
+        cortex = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
+        if model.brain_structure in cortex and model.index_offset == end:
+            found.append(model.brain_structure)
+            end += model.index_count
     if len(found) != 2 or found[0] > found[1] or end != n_vertices:
         told = f"{end} cortical rows at the front of {n_rows}"
         return n_rows, (f"left and right cortex as the first {n_vertices} rows", told)
