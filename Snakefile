@@ -33,4 +33,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{R}/report/index.html",
+        everything(),

@@ -148,7 +148,7 @@ def cost_table(
     kept = {
         "segment_movie": frames * scale.size**2 * 3 * packed,
         "encode_frames": frames * latents,
-        "select_voxels": scale.subjects * scale.clips * scale.voxels * 4,
+        "preprocess_subject": scale.subjects * scale.clips * scale.voxels * 4,
         "reconstruct_clips": test * scale.size**2 * 3 * packed * scale.generators,
         "decode_latents": test * scale.size**2 * 3 * packed * scale.vaes,
         "derive_floor": test * scale.size**2 * 3 * packed * (scale.methods - scale.generators - scale.vaes),

@@ -20,7 +20,7 @@ from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import check_enough, plan_downloads
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
-from mind_animator.methods.base import POOLED, TARGETS, check_features
+from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
 from mind_animator.models.places import identity, locate
 from mind_animator.provenance import ROOT, code_digest, ends_digest, fingerprint
 
@@ -32,6 +32,19 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+if all(segment.split == "test" for segment in DATASET.segments):
+    for name, method in METHODS.items():
+        if method.trains or method.frames_from == "training":
+            raise WorkflowError(
+                f"Expected methods that need no training on a data set of test clips alone, got '{name}':"
+                " use kind folder, and floors made of it."
+            )
+if CONFIG.fmri.voxels.areas and not DATASET.has_areas:
+    raise WorkflowError(
+        f"Expected a data set whose voxels have named areas (fmri.voxels.areas), got {DATASET.name} with"
+        f" options {CONFIG.dataset.options}: choose by count, threshold or mask."
+    )
+
 R = CONFIG.results
 SUBJECTS = list(DATASET.subjects)
 SEGMENTS = [segment.id for segment in DATASET.segments]
@@ -39,6 +52,14 @@ TRAIN_SEGMENTS = [s.id for s in DATASET.segments if s.split == "train"]
 TEST_SEGMENTS = [s.id for s in DATASET.segments if s.split == "test"]
 CLIPS = [clip for segment in DATASET.segments for clip in segment.clips]
 TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.clips]
+# What there is to decode: captions alone give the semantic decoder and retrieval.
+DECODED = DECODERS if DATASET.has_stimuli else ("semantic",)
+if not DATASET.has_stimuli:
+    logger.info(
+        "The data set has captions but no films and no frames: left out are the structure and motion decoders,"
+        " reconstruction, scores of videos, the figure of the lag and the report; retrieval is told in"
+        f" {R}/scores/retrieval.tsv."
+    )
 # What a script needs to open the same data set.
 DATASET_JSON = CONFIG.dataset.model_dump_json()
 
@@ -228,6 +249,7 @@ def targets_of_training(wildcards):
         f"{R}/features/clips-{shard}.{kind}.h5"
         for shard in shards(CLIPS[:count], CONFIG.shards.features)
         for kind in sorted(set(TARGETS.get(wildcards.decoder, {}).values()))
+        if DATASET.has_stimuli or kind == "text"
     ]
 
 
@@ -251,6 +273,7 @@ def decoders_of_prediction(wildcards):
             decoder,
         )
         for decoder, owner in METHODS[wildcards.method].decoders.items()
+        if decoder in DECODED
     }
 
 
@@ -269,6 +292,10 @@ if CEILING in METHODS:
     raise WorkflowError(
         f"Expected no method called '{CEILING}': scores/{CEILING} holds the ceiling of every method."
     )
+
+# Who has scores of videos, and who of decoded features; a ceiling needs the true videos.
+VIDEO_SCORED = [*METHODS, CEILING] if DATASET.has_stimuli else []
+FEATURE_SCORED = [*PREDICTING, CEILING] if DATASET.has_stimuli else PREDICTING
 
 
 def frames_derived_from(wildcards):
@@ -292,6 +319,8 @@ def reconstructions_of(method, subject):
 def test_features(kind):
     """Shards of features that hold test clips."""
     wanted, size = set(TEST_CLIPS), CONFIG.shards.features
+    if kind == "image" and not DATASET.has_stimuli:
+        return []
     return [
         f"{R}/features/clips-{shard}.{kind}.h5"
         for shard in shards(CLIPS, size)
@@ -332,6 +361,14 @@ def swaps():
         if tuple(getattr(method.options, "swap", ())) == ("motion",)
         and method.options.decoders_from
     ]
+
+
+def everything():
+    """What a whole run ends in: the report, or what there is without films and frames."""
+    if DATASET.has_stimuli:
+        return [f"{R}/report/index.html"]
+    quality = expand(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS)
+    return [f"{R}/scores/retrieval.tsv", *quality]
 
 
 def scores_of(methods, ending):

@@ -79,17 +79,18 @@ rule predict:
         kind=lambda wildcards: METHODS[wildcards.method].kind,
         settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
         seed=CONFIG.seed,
-        # not tracked: derived from resources
+        # not tracked: derived from resources or input
         device=lambda wildcards, resources: CONFIG.device,
+        weights=lambda wildcards, input: [
+            f"--{decoder} {input[decoder]}" for decoder in DECODED
+        ],
     message:
         "Predicting the test clips of subject {wildcards.subject} by {wildcards.method}"
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.predict"
         " --kind {params.kind}"
         " --settings {params.settings:q}"
-        " --semantic {input.semantic}"
-        " --structure {input.structure}"
-        " --motion {input.motion}"
+        " {params.weights}"
         " --subject {wildcards.subject}"
         " --responses {input.responses}"
         " --clips {input.clips}"

@@ -6,6 +6,32 @@ DOWNLOADS = plan_downloads(DATASET)
 DATA_ROOT = CONFIG.dataset.data_root
 
 
+LISTED = [archive.file for archive in DOWNLOADS.files if archive.listing]
+
+if LISTED:
+
+    rule fetch_listing:
+        """Files that a server lists by an interface of its own, in one job."""
+        output:
+            [f"{DATA_ROOT}/{file}" for file in LISTED],
+        log:
+            f"{R}/logs/fetch_listing.log",
+        priority: DOWNLOAD_FIRST
+        localrule: True
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        params:
+            # not tracked (it names threads)
+            dataset=lambda wildcards, threads: DATASET_JSON,
+        message:
+            "Fetching listed files"
+        shell:
+            "python -m workflow_scripts.fetch_listing"
+            " --dataset {params.dataset:q}"
+            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+
+
 if DOWNLOADS.files or DOWNLOADS.zips:
 
     rule fetch_file:
@@ -14,7 +40,9 @@ if DOWNLOADS.files or DOWNLOADS.zips:
         log:
             f"{R}/logs/fetch_file/{{file}}.log",
         wildcard_constraints:
-            file=pattern_of(archive.file for archive in DOWNLOADS.files),
+            file=pattern_of(
+                archive.file for archive in DOWNLOADS.files if not archive.listing
+            ),
         priority: DOWNLOAD_FIRST
         localrule: True
         conda:

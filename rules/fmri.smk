@@ -1,50 +1,60 @@
 """Volumes -> one scaled vector a clip, and how good it is."""
 
+# Simulated runs go as soon as they are averaged, so that few of them lie on the disk at once.
+AVERAGES = [
+    f"{R}/fmri/sub-{{subject}}/{segment}.h5"
+    for segment in SEGMENTS
+    if DATASET.simulated
+]
+PREPROCESSING = {"detrend_order", "lag", "ddof"}
 
-rule preprocess_segment:
+
+rule average_runs:
     input:
         runs=lambda wildcards: [
             str(path)
             for path in DATASET.response_files(wildcards.subject, wildcards.segment)
         ],
     output:
-        averages=temp(f"{R}/fmri/sub-{{subject}}/{{segment}}.h5"),
+        average=temp(f"{R}/fmri/sub-{{subject}}/{{segment}}.h5"),
     log:
-        f"{R}/logs/preprocess_segment/sub-{{subject}}/{{segment}}.log",
+        f"{R}/logs/average_runs/sub-{{subject}}/{{segment}}.log",
     benchmark:
-        f"{R}/benchmarks/preprocess_segment/sub-{{subject}}/{{segment}}.tsv"
-    # before the simulation of further runs, so that few of them lie on the disk at once
+        f"{R}/benchmarks/average_runs/sub-{{subject}}/{{segment}}.tsv"
+    # before the simulation of further runs
     priority: 10
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(DATASET.memory_mb),
+        mem_mb=per_attempt(2_000),
         runtime=per_attempt(60),
     params:
-        code=code_digest("workflow_scripts/preprocess_segment.py", *ADAPTER_FILES),
-        settings=CONFIG.fmri.model_dump_json(include={"detrend_order", "lag", "ddof"}),
+        code=code_digest("workflow_scripts/average_runs.py", *ADAPTER_FILES),
+        settings=CONFIG.fmri.model_dump_json(include=PREPROCESSING),
         # not tracked (it names threads): runs and code say what matters of the data set
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
-        "Cleaning subject {wildcards.subject}, {wildcards.segment}"
+        "Averaging subject {wildcards.subject}, {wildcards.segment}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.preprocess_segment"
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.average_runs"
         " --dataset {params.dataset:q}"
         " --subject {wildcards.subject}"
         " --segment {wildcards.segment}"
         " --settings {params.settings:q}"
-        " --output {output.averages}"
+        " --output {output.average}"
         " > {log} 2>&1"
 
 
-rule select_voxels:
+rule preprocess_subject:
     input:
-        segments=expand(
-            f"{R}/fmri/sub-{{subject}}/{{segment}}.h5",
-            segment=SEGMENTS,
-            allow_missing=True,
-        ),
+        averages=AVERAGES,
+        runs=lambda wildcards: [
+            str(path)
+            for segment in SEGMENTS
+            if not AVERAGES
+            for path in DATASET.response_files(wildcards.subject, segment)
+        ],
         mask=CONFIG.fmri.voxels.mask or [],
     output:
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
@@ -52,28 +62,30 @@ rule select_voxels:
         voxels=f"{R}/fmri/sub-{{subject}}/voxels.tsv",
         quality=f"{R}/fmri/sub-{{subject}}/quality.tsv",
     log:
-        f"{R}/logs/select_voxels/sub-{{subject}}.log",
+        f"{R}/logs/preprocess_subject/sub-{{subject}}.log",
     benchmark:
-        f"{R}/benchmarks/select_voxels/sub-{{subject}}.tsv"
+        f"{R}/benchmarks/preprocess_subject/sub-{{subject}}.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(4_000),
+        mem_mb=per_attempt(DATASET.memory_mb),
         runtime=per_attempt(60),
     params:
-        code=code_digest("workflow_scripts/select_voxels.py", *ADAPTER_FILES),
+        code=code_digest("workflow_scripts/preprocess_subject.py", *ADAPTER_FILES),
         settings=json_of(CONFIG.fmri),
-        # not tracked (it names threads): the segments say what matters of the data set
+        # not tracked (it names threads): runs and code say what matters of the data set
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
-        "Choosing the voxels of subject {wildcards.subject}"
+        "Cleaning subject {wildcards.subject} and choosing voxels"
+    # huge pages, which numpy asks for, would have to be made room for first: it costs more than it saves
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.select_voxels"
+        "OMP_NUM_THREADS={threads} NUMPY_MADVISE_HUGEPAGE=0"
+        " python -m workflow_scripts.preprocess_subject"
         " --dataset {params.dataset:q}"
         " --subject {wildcards.subject}"
         " --settings {params.settings:q}"
-        " --segments {input.segments}"
+        " --averages {input.averages}"
         " --responses {output.responses}"
         " --maps {output.maps}"
         " --voxels {output.voxels}"
@@ -109,7 +121,7 @@ rule measure_stimuli:
 
 rule draw_lag:
     input:
-        responses=rules.select_voxels.output.responses,
+        responses=rules.preprocess_subject.output.responses,
         features=rules.measure_stimuli.output.features,
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
     output:
@@ -142,8 +154,8 @@ rule draw_lag:
 
 rule draw_quality:
     input:
-        maps=rules.select_voxels.output.maps,
-        voxels=rules.select_voxels.output.voxels,
+        maps=rules.preprocess_subject.output.maps,
+        voxels=rules.preprocess_subject.output.voxels,
     output:
         figure=f"{R}/fmri/sub-{{subject}}/quality.png",
     log:
@@ -173,5 +185,9 @@ rule fmri:
         expand(
             f"{R}/fmri/sub-{{subject}}/{{product}}",
             subject=SUBJECTS,
-            product=["responses.h5", "lag.tsv", "lag.png", "quality.png"],
+            product=[
+                "responses.h5",
+                *(["lag.tsv", "lag.png"] if DATASET.has_stimuli else []),
+                "quality.png",
+            ],
         ),

@@ -13,7 +13,7 @@ rule draw_dag:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_dag.py"),
-        config=json_of(CONFIG),
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
     message:
         "Drawing the rule graph"
     shell:
@@ -40,8 +40,8 @@ rule record_provenance:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/record_provenance.py", *ADAPTER_FILES),
-        config=json_of(CONFIG),
-        dataset=DATASET_JSON,
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
+        dataset=lambda wildcards: DATASET_JSON,
     message:
         "Recording what made the results"
     shell:
@@ -189,7 +189,7 @@ rule plan:
     conda:
         "../envs/cpu.yaml"
     params:
-        config=json_of(CONFIG),
+        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
         scale=scale_of_plan(),
         fetched=json.dumps(
             {

@@ -264,10 +264,10 @@ rule score_ceiling:
 
 rule test_methods:
     input:
-        scores=scores_of([*METHODS, CEILING], ".parquet"),
-        pairs=scores_of([*METHODS, CEILING], ".pairs.h5"),
-        decoded=scores_of([*PREDICTING, CEILING], ".decoded.parquet"),
-        decoded_pairs=scores_of([*PREDICTING, CEILING], ".decoded.pairs.h5"),
+        scores=scores_of(VIDEO_SCORED, ".parquet"),
+        pairs=scores_of(VIDEO_SCORED, ".pairs.h5"),
+        decoded=scores_of(FEATURE_SCORED, ".decoded.parquet"),
+        decoded_pairs=scores_of(FEATURE_SCORED, ".decoded.pairs.h5"),
     output:
         tests=f"{R}/scores/tests.tsv",
         summary=f"{R}/scores/summary.tsv",

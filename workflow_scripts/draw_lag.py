@@ -15,12 +15,13 @@ from mind_animator.errors import run_command
 from mind_animator.fmri.quality import LagCurve, lag_curve
 
 FEATURES = ("luminance", "contrast", "motion_energy")
+SHORTEST = 20  # clips in a row, fewer show no lag
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subject", required=True)
-    parser.add_argument("--responses", type=Path, required=True, help="of select_voxels, HDF5")
+    parser.add_argument("--responses", type=Path, required=True, help="of preprocess_subject, HDF5")
     parser.add_argument("--features", type=Path, required=True, help="of measure_stimuli, TSV")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of segment_movie, TSV")
     parser.add_argument("--lag", type=float, required=True, help="configured lag, seconds")
@@ -29,11 +30,20 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     clips = pd.concat(
-        [read_table(path, ("clip", "movie", "onset")) for path in given.clips], ignore_index=True
+        [read_table(path, ("clip", "segment", "movie", "onset", "duration")) for path in given.clips],
+        ignore_index=True,
     )
     measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
     _, arrays = read_arrays(given.responses, ["responses"], clips["clip"].tolist())
     pieces = _unbroken(clips)
+    if min(map(len, pieces)) < SHORTEST:
+        note = f"clips do not follow each other for {SHORTEST} in a row: no lag can be seen"
+        print(f"subject {given.subject}: {note}", file=sys.stderr)
+        told = {"subject": given.subject, "configured": given.lag, "note": note}
+        columns = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
+        write_table(given.table, pd.DataFrame([told], columns=columns))
+        draw({}, given.lag, given.subject, given.figure)
+        return
     seconds = _spacing(clips, pieces)
     responses = [arrays["responses"][piece] for piece in pieces]
     rows, curves = [], {}
@@ -79,7 +89,9 @@ def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Pat
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
-    for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=True):
+    if not curves:
+        axes.text(0.5, 0.5, "clips do not follow each other", ha="center", transform=axes.transAxes)
+    for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=False):
         axes.plot(
             curve.lags, curve.correlation, "o-", color=colour, markersize=3.5, label=name.replace("_", " ")
         )
@@ -90,7 +102,8 @@ def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Pat
     axes.set_title(f"Subject {subject}: lag configured {configured:g} s (grey); chance dotted", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    if curves:
+        axes.legend(frameon=False, fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=150)
     plt.close(figure)
@@ -109,8 +122,10 @@ def _unbroken(clips: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _spacing(clips: pd.DataFrame, pieces: list[np.ndarray]) -> float:
+    """Seconds between clips; clips in films of their own follow each other by their length."""
     onsets = clips["onset"].to_numpy()
-    return float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
+    seconds = float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
+    return seconds if seconds > 0 else float(clips["duration"].median())
 
 
 if __name__ == "__main__":

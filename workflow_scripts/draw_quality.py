@@ -24,8 +24,8 @@ AREAS = 24
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subject", required=True)
-    parser.add_argument("--maps", type=Path, required=True, help="of select_voxels, HDF5")
-    parser.add_argument("--voxels", type=Path, required=True, help="of select_voxels, TSV")
+    parser.add_argument("--maps", type=Path, required=True, help="of preprocess_subject, HDF5")
+    parser.add_argument("--voxels", type=Path, required=True, help="of preprocess_subject, TSV")
     parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
     given = parser.parse_args(arguments)
     matplotlib.use("Agg")

@@ -20,7 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
     for decoder in DECODERS:
         parser.add_argument(
-            f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder"
+            f"--{decoder}",
+            type=Path,
+            required=decoder == "semantic",
+            help=f"weights of the {decoder} decoder",
         )
     parser.add_argument("--subject", required=True, help="whose responses these are")
     parser.add_argument(
@@ -36,7 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     kind = open_kind(given.kind, "--kind")
     device = use_device(given.device)
-    weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
+    weights = {decoder: path for decoder in DECODERS if (path := getattr(given, decoder)) is not None}
+    if len(weights) not in (1, len(DECODERS)):
+        raise InputError(f"Expected weights of {DECODERS} or of semantic alone, got {tuple(weights)}.")
     index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
     clips, responses = read_responses(given.responses, given.clips)
     out = kind.predict(given.settings, Using(weights, index, given.seed, device), responses)

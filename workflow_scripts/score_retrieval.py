@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", type=Path, required=True, help="HDF5 of the test clips")
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="shards of text features")
-    parser.add_argument("--image", type=Path, nargs="+", required=True, help="shards of image features")
+    parser.add_argument(
+        "--image", type=Path, nargs="*", default=[], help="shards of image features, where there are frames"
+    )
     parser.add_argument(
         "--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features"
     )
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"Expected an array 'semantic' in {given.predictions}, got {held}.")
     _, predictions = read_arrays(given.predictions, held, names)
     _, text = read_arrays(given.text, ["clip_text", "condition"], names)
-    _, image = read_arrays(given.image, ["clip_image", "latents"], names)
+    image = read_arrays(given.image, ["clip_image", "latents"], names)[1] if given.image else {}
     extra = {}
     for kind, paths in (("text", given.extra_text), ("image", given.extra_image)):
         if paths:

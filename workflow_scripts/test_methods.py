@@ -29,11 +29,9 @@ from mind_animator.scoring.score import COLUMNS
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score tables of videos, Parquet")
     parser.add_argument(
-        "--scores", type=Path, nargs="+", required=True, help="score tables of videos, Parquet"
-    )
-    parser.add_argument(
-        "--pairs", type=Path, nargs="+", required=True, help="their pair scores, in the same order"
+        "--pairs", type=Path, nargs="*", default=[], help="their pair scores, in the same order"
     )
     parser.add_argument(
         "--decoded", type=Path, nargs="*", default=[], help="score tables of decoded features"

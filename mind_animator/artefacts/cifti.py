@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
+import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Header, Cifti2HeaderError, SeriesAxis
 from nibabel.cifti2.parse_cifti2 import Cifti2Parser
@@ -18,7 +19,7 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 
 
-def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
+def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = True) -> np.ndarray:
     """The cortical rows of a dense time series, mapped from the file without a copy.
 
     Parameters
@@ -27,11 +28,13 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
         A ``.dtseries.nii`` file.
     n_vertices : int
         Vertices that the left and the right cortex must have together: 59,412 for 32k fs_LR.
+    finite : bool
+        Whether to make sure of it that all values are finite; it takes a pass through the file.
 
     Returns
     -------
     ndarray (volume, vertex), as stored (float32 in the published files), read-only
-        Time is the fastest axis in memory. All values are finite.
+        Time is the fastest axis in memory.
 
     Raises
     ------
@@ -59,7 +62,9 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
         values = values * np.float32(slope) + np.float32(intercept)
-    if not np.isfinite(values.sum(axis=0)).all():  # one pass; places are sought only where there is a fault
+    if (
+        finite and not np.isfinite(values.sum(axis=0)).all()
+    ):  # one pass; places are sought only where there is a fault
         volumes, vertices = np.nonzero(~np.isfinite(values))
         if len(volumes):
             raise InputError(
@@ -67,6 +72,59 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX) -> np.ndarray:
                 f"{volumes[0]} at row {vertices[0]}."
             )
     return values
+
+
+def read_areas(labels: Path | str, series: Path | str) -> list[str]:
+    """Area of every cortical row of a dense time series, by the vertices that a label file names.
+
+    Parameters
+    ----------
+    labels : path
+        A ``.dlabel.nii`` on the same mesh. ``L_V1_ROI`` is area ``V1`` on the left; a name without ``L_`` or
+        ``R_`` gets its vertex' hemisphere.
+    series : path
+        A ``.dtseries.nii`` file.
+
+    Returns
+    -------
+    list of str
+        ``L_V1``, ...; ``L_none`` where the file has no label for a vertex.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, is not on the same mesh, or names a left area on a right vertex.
+    """
+    axes = []
+    for path in (labels, series):
+        try:
+            image = nib.load(path)
+            axes.append(image.header.get_axis(1))
+        except Exception as error:  # nibabel raises many kinds for broken and absent files
+            raise InputError(f"Expected a CIFTI file at {path}, got: {_line(error)}.") from None
+        if path == labels:
+            table = image.header.get_axis(0)
+            if not hasattr(table, "label"):
+                raise InputError(f"Expected labels in {path}, got an axis of {type(table).__name__}.")
+            keys, name_of = np.asarray(image.dataobj)[0].astype(int), table.label[0]
+    areas: list[str] = []
+    for side in ("LEFT", "RIGHT"):
+        structure = f"CIFTI_STRUCTURE_CORTEX_{side}"
+        meshes = [axis.nvertices.get(structure) for axis in axes]
+        if None in meshes or meshes[0] != meshes[1]:
+            raise InputError(
+                f"Expected {structure} of {meshes[1]} vertices ({series}) in {labels}, got {meshes[0]}."
+            )
+        at = dict(
+            zip(axes[0].vertex[axes[0].name == structure], keys[axes[0].name == structure], strict=True)
+        )
+        for vertex in axes[1].vertex[axes[1].name == structure]:
+            name = name_of.get(at.get(vertex, 0), ("none",))[0]
+            name = "none" if name in ("", "???") else name.removesuffix("_ROI")
+            if name.startswith(("L_", "R_")) and name[0] != side[0]:
+                raise InputError(f"Expected areas of the {side.lower()} in {labels}, got '{name}' there.")
+            areas.append(name if name.startswith(("L_", "R_")) else f"{side[0]}_{name}")
+    return areas
 
 
 def write_series(
@@ -162,24 +220,27 @@ def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
 def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
     """Number of rows, and where they are not as they should be (what was expected, what was found).
 
-    Parsing takes longer than cleaning a run does, and all runs of a study share one XML text.
+    Parsing takes longer than cleaning a run does, and all runs of a study share one XML text. The brain models
+    are looked at as they stand there: nibabel's axis of all rows takes as long again to make.
     """
     try:
         parser = Cifti2Parser()
         parser.parse(string=xml)
-        header = parser.header
-        axes = [header.get_axis(index) for index in range(len(header.mapped_indices))]
+        matrix = parser.header.matrix
+        maps = [matrix.get_index_map(index) for index in range(len(matrix.mapped_indices))]
     except (ExpatError, Cifti2HeaderError, ValueError, LookupError, AttributeError) as error:
         return 0, ("CIFTI's XML", f"a text that cannot be parsed: {_line(error)}")
-    if len(axes) != 2 or not isinstance(axes[0], SeriesAxis) or not isinstance(axes[1], BrainModelAxis):
-        kinds = ", ".join(type(axis).__name__ for axis in axes)
-        return 0, ("a series of volumes over a brain model", f"axes {kinds}")
-    n_rows, end, found = len(axes[1]), 0, []
-    for name, where, _ in axes[1].iter_structures():
-        stop = n_rows if where.stop is None else where.stop
-        if name in ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT") and where.start == end:
-            found.append(name)
-            end = stop
+    kinds = [mapping.indices_map_to_data_type for mapping in maps]
+    if kinds != ["CIFTI_INDEX_TYPE_SERIES", "CIFTI_INDEX_TYPE_BRAIN_MODELS"]:
+        told = ", ".join(kind.removeprefix("CIFTI_INDEX_TYPE_").lower() for kind in kinds)
+        return 0, ("a series of volumes over a brain model", f"axes of {told}")
+    models = sorted(maps[1].brain_models, key=lambda model: model.index_offset)
+    n_rows, end, found = sum(model.index_count for model in models), 0, []
+    for model in models:
+        cortex = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
+        if model.brain_structure in cortex and model.index_offset == end:
+            found.append(model.brain_structure)
+            end += model.index_count
     if len(found) != 2 or found[0] > found[1] or end != n_vertices:
         told = f"{end} cortical rows at the front of {n_rows}"
         return n_rows, (f"left and right cortex as the first {n_vertices} rows", told)

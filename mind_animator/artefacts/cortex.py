@@ -16,7 +16,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis
-from scipy.spatial import cKDTree
 
 from mind_animator.errors import InputError
 
@@ -125,6 +124,8 @@ def flat_raster(width: int = 900) -> np.ndarray:
         Index of the grayordinate nearest to each pixel, -1 outside the cortex; upper row first. A map is
         ``np.where(raster < 0, np.nan, values[raster])``. Read-only.
     """
+    from scipy.spatial import cKDTree
+
     flat = flat_coordinates().astype(np.float64)
     left = np.arange(N_CORTEX) < _LEFT
     shift = flat[left, 0].max() - flat[~left, 0].min() + 20

@@ -21,6 +21,7 @@ Nature Communications.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -83,8 +84,12 @@ class Algonauts2021(Dataset):
         return "fs_LR_32k" if self._moments else "none"
 
     @property
+    def has_areas(self) -> bool:
+        return self._moments or self.options.track == "mini"
+
+    @property
     def memory_mb(self) -> int:
-        return 6_000 if self._moments else 4_000  # a pickle is read whole
+        return super().memory_mb + (4_500 if self._moments else 2_500)  # a pickle is read whole
 
     @property
     def _moments(self) -> bool:
@@ -238,6 +243,7 @@ def _betas(subject: str, task: str) -> str:
     return f"{_MOMENTS}/sub-{subject}/prepared_betas/sub-{subject}_organized_betas_task-{task}_normalized.pkl"
 
 
+@lru_cache(maxsize=1)  # all packs of videos lie in one file
 def _betas_in(path: Path) -> "np.ndarray":
     """The array (1000, 3, voxel) of a challenge pickle."""
     from mind_animator.artefacts.pickles import read_pickle
@@ -249,6 +255,7 @@ def _betas_in(path: Path) -> "np.ndarray":
     return content["train"]
 
 
+@lru_cache(maxsize=1)
 def _moments_in(path: Path) -> "tuple[np.ndarray, list[str]]":
     """Betas (video, showing, grayordinate) and the videos' names of a BOLD Moments pickle."""
     from mind_animator.artefacts.pickles import read_pickle

@@ -31,6 +31,9 @@ class Archive:
         Where terms are accepted and the data described.
     anonymous : bool
         For S3: no credentials are needed.
+    listing : str
+        Address of a list of files (OSF's API) that tells URL, size and checksum of the file whose path ends
+        in ``file``; empty where ``urls`` are known.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Archive:
     sha256: str | None = None
     page: str = ""
     anonymous: bool = False
+    listing: str = ""
+
+    @property
+    def fetched(self) -> bool:
+        """Whether it can be fetched without a person."""
+        return bool(self.urls or self.listing)
 
     @property
     def zipped(self) -> bool:
@@ -86,4 +95,5 @@ def archive(source: str, name: str, gives: tuple[str, ...] | None = None, **plac
         sha256=row["sha256"],
         page=described["page"],
         anonymous=described.get("anonymous", False),
+        listing="" if row["urls"] else described.get("listing", ""),
     )

@@ -44,6 +44,8 @@ class ArraysOptions(Strict):
     ----------
     preset : str, optional
         ``neuroclips``: CC2017 as the authors of NeuroClips published it on Hugging Face (subjects 1, 2, 3).
+        ``mind_animator``: CC2017's test set as the authors of Mind-Animator published it on OSF (subjects 1,
+        2, 3): films and responses of the test clips, nothing to train on.
     clips : str, optional
         The table of clips; needed without a preset.
     responses : str
@@ -67,7 +69,7 @@ class ArraysOptions(Strict):
         Repetition time, seconds; for figures only, since the responses are aligned already.
     """
 
-    preset: Literal["neuroclips"] | None = None
+    preset: Literal["neuroclips", "mind_animator"] | None = None
     clips: str | None = None
     responses: str = "sub-{subject}.npy"
     axes: str = "clip voxel"
@@ -80,6 +82,7 @@ class ArraysOptions(Strict):
     tr: float = Field(2.0, gt=0)
 
 
+_OSF = "Testset_of_Preprocessed_datasets/CC2017"
 PRESETS: dict[str, dict[str, Any]] = {
     # test responses keep ten showings on axis 1; 3 frames a second of 2-s clips
     "neuroclips": {
@@ -94,7 +97,19 @@ PRESETS: dict[str, dict[str, Any]] = {
             *((f"test{n}", "test") for n in range(1, 6)),
         ),
         "source": "neuroclips",
-    }
+    },
+    # responses are averaged over showings and scaled by the test clips' own mean and deviation
+    "mind_animator": {
+        "responses": f"{_OSF}/fMRI_data/sub{{subject}}/Test/masked4500_test_data.npy",
+        "axes": "clip voxel",
+        "frames": None,
+        "captions": None,
+        "stimuli": f"{_OSF}/stimuli_clips/Test",
+        "films": "{movie}_{number}.mp4",
+        "subjects": ("1", "2", "3"),
+        "movies": tuple((f"test{n}", "test") for n in range(1, 6)),
+        "source": "mind_animator",
+    },
 }
 
 
@@ -108,12 +123,14 @@ class Arrays(Dataset):
         super().__init__(config)
         self.tr = self.options.tr
         self.areas_of = self.options.space
+        self.has_areas = self.options.areas is not None or self.areas_of != "none"
         preset = PRESETS.get(self.options.preset, {})
         self._responses = preset.get("responses", self.options.responses)
         self._axes = preset.get("axes", self.options.axes)
         self._frames = preset.get("frames", self.options.frames)
         self._frame_axes = preset.get("frame_axes", self.options.frame_axes)
         self._captions = preset.get("captions", self.options.captions)
+        self._stimuli = self.root / preset.get("stimuli", self.options.stimuli)
         self._rows = _preset_rows(preset) if preset else self._read_table()
         self._check_axes()
         self.has_stimuli = self._frames is not None or "file" in self._rows[0]
@@ -144,14 +161,14 @@ class Arrays(Dataset):
             return [self._place(self._frames, segment)]
         if "file" not in rows[0]:
             return []
-        return list(dict.fromkeys(self.root / self.options.stimuli / row["file"] for row in rows))
+        return list(dict.fromkeys(self._stimuli / row["file"] for row in rows))
 
     def clip_table(self, segment: str) -> "pd.DataFrame":
         import pandas as pd
 
         described = next(known for known in self.segments if known.id == segment)
         rows = self._of(segment)
-        films = [str(self.root / self.options.stimuli / row["file"]) if "file" in row else "" for row in rows]
+        films = [str(self._stimuli / row["file"]) if "file" in row else "" for row in rows]
         return pd.DataFrame(
             {
                 "clip": described.clips,
@@ -359,10 +376,15 @@ class Arrays(Dataset):
 
 
 def _preset_rows(preset: dict[str, Any]) -> list[dict[str, str]]:
-    movies = preset["movies"]
-    return [
-        {"split": split, "movie": movie, "segment": movie} for movie, split in movies for _ in range(PACK)
-    ]
+    rows = []
+    for movie, split in preset["movies"]:
+        for number in range(1, PACK + 1):
+            row = {"split": split, "movie": movie, "segment": movie}
+            if "films" in preset:
+                film = preset["films"].format(movie=movie, number=number)
+                row |= {"file": film, "onset": "0", "duration": "2"}
+            rows.append(row)
+    return rows
 
 
 def _pack(rows: list[dict[str, Any]]) -> tuple[tuple[Segment, ...], dict[str, list[dict[str, Any]]]]:

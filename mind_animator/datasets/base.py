@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mind_animator.config.fmri import FmriConfig
+    from mind_animator.fmri.clean import CleanedRun
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,21 @@ class Run:
     ----------
     name : str
         Name of its file, for tables.
-    values : ndarray (clip, voxel) float32
-        As `Dataset.responses` yields it; a clip without a volume is NaN in every voxel.
-    tsnr : ndarray (voxel,) float32, optional
-        Temporal signal-to-noise ratio before z-scoring, where raw volumes were read.
+    values : ndarray (clip, voxel) float32, or CleanedRun
+        As `Dataset.responses` yields it, or cleaned as it is read; a clip without a volume is NaN in every
+        voxel.
+    measured_tsnr : ndarray (voxel,) float32, optional
+        Temporal signal-to-noise ratio before z-scoring, where raw volumes were read otherwise.
     """
 
     name: str
-    values: "np.ndarray"
-    tsnr: "np.ndarray | None" = None
+    values: "np.ndarray | CleanedRun"
+    measured_tsnr: "np.ndarray | None" = None
+
+    @property
+    def tsnr(self) -> "np.ndarray | None":
+        """Temporal signal-to-noise ratio; of a `CleanedRun`, once it has been read."""
+        return getattr(self.values, "tsnr", self.measured_tsnr)
 
 
 class Dataset(ABC):
@@ -86,8 +93,10 @@ class Dataset(ABC):
     areas_of : str
         Atlas space of the voxels: ``fs_LR_32k`` (59,412 cortical vertices, area names of HCP-MMP1) or
         ``none``.
-    memory_mb : int
-        What reading and cleaning one segment's responses takes.
+    has_areas : bool
+        Whether voxels have names of areas.
+    n_voxels : int
+        Voxels of a subject, or a number that is hardly ever exceeded: memory is asked for by it.
     """
 
     name: ClassVar[str]
@@ -97,7 +106,8 @@ class Dataset(ABC):
     has_stimuli: bool = True
     has_captions: bool = False
     areas_of: str = "fs_LR_32k"
-    memory_mb: int = 2_000
+    has_areas: bool = True
+    n_voxels: int = 59_412
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
@@ -121,6 +131,12 @@ class Dataset(ABC):
     @abstractmethod
     def segments(self) -> tuple[Segment, ...]:
         """All segments in their canonical order, training first. Needs no data."""
+
+    @property
+    def memory_mb(self) -> int:
+        """What cleaning a subject's responses takes: training clips are held whole until voxels are chosen."""
+        train = sum(segment.n_clips for segment in self.segments if segment.split == "train")
+        return 1_500 + 5 * train * self.n_voxels // 10**6
 
     @abstractmethod
     def stimulus_files(self, segment: str) -> list[Path]:
@@ -211,7 +227,7 @@ class Dataset(ABC):
 def available() -> list[str]:
     """Names of the data sets that have an adapter."""
     package = importlib.import_module("mind_animator.datasets")
-    skip = {"base", "download", "archives", "simulate", "check"}
+    skip = {"base", "download", "archives", "averages", "simulate", "check"}
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in skip)
 
 

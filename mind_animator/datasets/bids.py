@@ -95,6 +95,8 @@ class Bids(Dataset):
         super().__init__(config)
         self.tr = self.options.tr
         self.areas_of = "fs_LR_32k" if self.options.space == "fsLR" else "none"
+        self.has_areas = self.areas_of != "none"
+        self.n_voxels = 59_412 if self.options.space == "fsLR" else 330_000  # fsaverage has 327,684
         self._segments = self._cut_films()
 
     def _subjects(self) -> tuple[str, ...]:

@@ -154,17 +154,16 @@ class CC2017(Dataset):
         return self.find(*(f"{folder}{joint}{ends[kind]}" for joint in joints for folder in folders))
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
-        return (run.values for run in self.runs(subject, segment, settings))
+        return (run.values.whole() for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
         from mind_animator.artefacts.cifti import read_cortex
-        from mind_animator.fmri.clean import clean_run
+        from mind_animator.fmri.clean import CleanedRun
 
         for file in self.response_files(subject, segment):
-            series = read_cortex(file)
+            series = read_cortex(file, finite=False)
             kept = self._kept_volumes(file, len(series), settings.lag)
-            values, tsnr = clean_run(series[kept], settings.detrend_order, settings.ddof)
-            yield Run(file.name, values, tsnr)
+            yield Run(file.name, CleanedRun(series[kept], settings.detrend_order, settings.ddof, where=file))
 
     def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
         """Volumes that stand for the clips: as many as clips, one after another."""

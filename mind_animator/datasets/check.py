@@ -45,7 +45,7 @@ def plan_downloads(dataset: Dataset) -> Plan:
     files, zips = [], {}
     for archive in dataset.archives():
         wanted = tuple(place for place in archive.gives if place in missing)
-        if not wanted or not archive.urls:
+        if not wanted or not archive.fetched:
             continue
         for place in wanted:
             del missing[place]
@@ -75,7 +75,7 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
         row = {"file": place, "state": "here", "bytes": 0, "checked_by": "", "told": ""}
         if not path.exists():
             archive = pages.get(place)
-            told = f"comes with {archive.name}" if archive and archive.urls else "fetch it by hand"
+            told = f"comes with {archive.name}" if archive and archive.fetched else "fetch it by hand"
             told += f" ({archive.page})" if archive else ""
             rows.append(row | {"state": "missing", "told": told})
             continue

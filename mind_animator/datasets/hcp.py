@@ -7,7 +7,8 @@ Facts of the published files that this module answers for:
 - **The last 76 s of every run are the same film.** It is a segment of its own here (``retest``), never in
   training, and its four showings are the repeats of the test set.
 - Runs are held out whole; what is left of the others is training, each film in a run a movie of its own.
-- Responses come in three variants; the 59k one lies on another mesh, for which no area names are known here.
+- Responses come in three variants; the 59k one lies on another mesh: its areas have names where a parcellation
+  on that mesh is given.
 - Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
 
 References
@@ -19,6 +20,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import model_validator
 
 from mind_animator.config.base import Strict
 from mind_animator.datasets.archives import Archive, archive, describe
@@ -61,10 +64,20 @@ class HCPOptions(Strict):
         ``msmsulc`` (32k, not cleaned: what Mind-Animator read), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
     held_out_run : int
         The run whose films are tested on, beside the retest film.
+    parcellation : str, optional
+        For the 59k variant: a ``.dlabel.nii`` on the same mesh, whose labels name the areas (with or without
+        medial wall). Without it no area of that variant has a name.
     """
 
     variant: Literal["msmsulc", "msmall_clean", "59k"] = "msmsulc"
     held_out_run: Literal[1, 2, 3, 4] = 4
+    parcellation: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "HCPOptions":
+        if self.parcellation is not None and self.variant != "59k":
+            raise ValueError("expected parcellation with variant 59k alone: the 32k areas are known")
+        return self
 
 
 class HCP(Dataset):
@@ -83,6 +96,14 @@ class HCP(Dataset):
     @property
     def areas_of(self) -> str:
         return "none" if self.options.variant == "59k" else "fs_LR_32k"
+
+    @property
+    def has_areas(self) -> bool:
+        return self.options.variant != "59k" or self.options.parcellation is not None
+
+    @property
+    def n_voxels(self) -> int:
+        return 120_000 if self.options.variant == "59k" else 59_412
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -129,13 +150,13 @@ class HCP(Dataset):
         return [self._run_file(subject, run) for run in self._runs_of(segment)]
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
-        return (run.values for run in self.runs(subject, segment, settings))
+        return (run.values.whole() for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
         import numpy as np
 
         from mind_animator.fmri.align import volumes_of_clips
-        from mind_animator.fmri.clean import clean_run
+        from mind_animator.fmri.clean import CleanedRun
 
         for number in self._runs_of(segment):
             file = self._run_file(subject, number)
@@ -151,13 +172,20 @@ class HCP(Dataset):
                 )
             except ValueError as error:
                 raise InputError(f"{error} ({file}; fmri.lag)") from None
-            values, tsnr = clean_run(series, settings.detrend_order, settings.ddof)
-            yield Run(file.name, values[volumes], tsnr)
+            yield Run(
+                file.name, CleanedRun(series, settings.detrend_order, settings.ddof, volumes, where=file)
+            )
 
     def area_names(self, subject: str) -> "list[str] | None":
         from mind_animator.artefacts.cortex import area_names
 
-        return None if self.options.variant == "59k" else area_names().tolist()
+        if self.options.variant != "59k":
+            return area_names().tolist()
+        if self.options.parcellation is None:
+            return None
+        from mind_animator.artefacts.cifti import read_areas
+
+        return read_areas(self.options.parcellation, self._run_file(subject, 1))
 
     def caption_order(self) -> dict[str, list[str]]:
         """The 3,040 published captions: all films of run 1, run 2, ..., the retest film in each."""
@@ -215,7 +243,8 @@ class HCP(Dataset):
         from mind_animator.artefacts.cifti import read_cortex
         from mind_animator.artefacts.cortex import N_CORTEX
 
-        return read_cortex(file, n_vertices=N_CORTEX if self.options.variant != "59k" else _cortex_59k(file))
+        n_vertices = N_CORTEX if self.options.variant != "59k" else _cortex_59k(file)
+        return read_cortex(file, n_vertices=n_vertices, finite=False)
 
 
 def _cortex_59k(file: Path) -> int:

@@ -1,11 +1,13 @@
 """How well repeated runs agree, vertex by vertex, and which vertices that leaves to the decoders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
 
+from mind_animator.fmri.clean import CleanedRun
+
+_ROUNDING = 8 * float(np.finfo(np.float32).eps)
 _CLOSEST = 1 - 1e-12  # Fisher's z of a perfect correlation is infinite
 
 
@@ -17,12 +19,14 @@ class Average:
     ----------
     mean, half_1, half_2 : ndarray (clip, vertex) float32
         Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where
-        they were not asked for or there is one repeat only.
+        they were not asked for or there is one repeat only. Time is fastest in memory, as in a run.
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
     n_repeats : int
     n_missing : int
         Clips that every repeat lacks; they are 0, the mean of a run.
+    missing, constant : tuple of int
+        Of each repeat: clips without a volume, voxels without variance.
     """
 
     mean: np.ndarray
@@ -31,20 +35,24 @@ class Average:
     reliability: np.ndarray
     n_repeats: int
     n_missing: int
+    missing: tuple[int, ...]
+    constant: tuple[int, ...]
 
 
-def average_repeats(runs: Iterable[np.ndarray], *, halves: bool = True) -> Average:
+def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = True) -> Average:
     """Average repeats one after another, so that no more than one is in memory.
 
-    With z_i the repeats (mean 0), and every z_i of equal norm, the mean of their correlations is::
+    With u_i the n repeats less their own means, divided by their norms, the mean of their correlations is::
 
-        (|sum z_i|^2 - sum |z_i|^2) / sum_{i != j} |z_i| |z_j|
+        (|sum u_i|^2 - n) / (n (n - 1))
+
+    Cleaned runs have equal norms already, up to missing volumes, and the sum of them serves for both.
 
     Parameters
     ----------
-    runs : iterable of ndarray (clip, vertex) float32
-        Z-scored repeats; a missing volume is NaN in every vertex, is left out of the means and counts as 0 in
-        the correlation. Time fastest in memory is fastest.
+    runs : iterable of ndarray (clip, vertex) float32, or of CleanedRun
+        A missing volume is NaN in every vertex, is left out of the means and counts as 0 in the correlation.
+        Time fastest in memory is fastest.
     halves : bool
         Whether to average the two halves of the repeats as well.
 
@@ -54,49 +62,82 @@ def average_repeats(runs: Iterable[np.ndarray], *, halves: bool = True) -> Avera
         If there is no run, or their shapes differ.
     """
     total = half = None
-    n_repeats = 0
+    missing: list[int] = []
+    constant: list[int] = []
     for run in runs:
-        series = run.T  # (vertex, clip): as it lies in memory
+        n_clips, n_vertices = run.shape
         if total is None:
-            total = np.zeros(series.shape, np.float32)
-            half = np.zeros(series.shape, np.float32) if halves else None
-            counts, half_counts = np.zeros(series.shape[1]), np.zeros(series.shape[1])
-            squares, norms, constant = np.zeros((3, len(series)))
-        if series.shape != total.shape:
+            total = np.zeros((n_vertices, n_clips), np.float32)  # time fastest, as in a run
+            half = np.zeros(total.shape, np.float32) if halves else None
+            counts, half_counts = np.zeros((2, n_clips))
+            squares, norms = np.zeros((2, n_vertices))
+            flat = np.zeros(n_vertices, bool)
+            equal = isinstance(run, CleanedRun) and run.centred
+            units = None if equal else np.zeros(total.shape, np.float32)
+        if total.shape != (n_vertices, n_clips):
             raise ValueError(f"Expected repeats of shape {total.shape[::-1]}, got {run.shape}.")
-        present = np.isfinite(run[:, 0])
-        whole, first_half = bool(present.all()), n_repeats % 2 == 0
-        for where in _blocks(len(series)):
-            block = series[where] if whole else np.where(present, series[where], 0)
-            square = np.einsum("vt,vt->v", block, block)
+        present = run.present if isinstance(run, CleanedRun) else np.isfinite(run[:, 0])
+        whole, first_half, n_flat = bool(present.all()), len(missing) % 2 == 0, 0
+        weights = (present / max(present.sum(), 1)).astype(np.float32)
+        for where, values in run if isinstance(run, CleanedRun) else _blocks_of(run):
+            block = values if whole else np.where(present, values, 0)
+            if units is None:
+                square = np.vecdot(block, block)
+            else:
+                offset = block @ weights
+                rest = (block - offset[:, None]) * present
+                square = np.vecdot(rest, rest)
+                square[square <= n_clips * (offset * _ROUNDING) ** 2] = 0
+                units[where] += rest / np.sqrt(np.where(square > 0, square, 1))[:, None]
             squares[where] += square
             norms[where] += np.sqrt(square)
-            constant[where] += square == 0
+            flat[where] |= square == 0
+            n_flat += int((square == 0).sum())
             total[where] += block
             if halves and first_half:
                 half[where] += block
         counts += present
         half_counts += present * first_half
-        n_repeats += 1
+        missing.append(int((~present).sum()))
+        constant.append(n_flat)
     if total is None:
         raise ValueError("Expected at least one run, got none.")
+    n_repeats = len(missing)
     halves = halves and n_repeats > 1
     common = np.empty(len(total))
-    shape = total.shape[::-1]
-    mean = np.empty(shape, np.float32)
-    half_1, half_2 = (np.empty(shape, np.float32) if halves else None for _ in range(2))
+    other = np.empty_like(total) if halves else None
     numbers = [np.maximum(n, 1).astype(np.float32) for n in (counts, half_counts, counts - half_counts)]
     for where in _blocks(len(total)):
         block = total[where]
-        common[where] = np.einsum("vt,vt->v", block, block)
-        mean[:, where] = (block / numbers[0]).T
+        summed = block if units is None else units[where]
+        common[where] = np.vecdot(summed, summed)
         if halves:
-            half_1[:, where] = (half[where] / numbers[1]).T
-            half_2[:, where] = ((block - half[where]) / numbers[2]).T
-    known = (constant == 0) & (n_repeats > 1)
-    pairs = np.where(known, norms**2 - squares, 1)
-    reliability = np.where(known, (common - squares) / pairs, np.nan).astype(np.float32)
-    return Average(mean, half_1, half_2, reliability, n_repeats, int((counts == 0).sum()))
+            np.subtract(block, half[where], out=other[where])
+            other[where] /= numbers[2]
+            half[where] /= numbers[1]
+        block /= numbers[0]
+    known = ~flat & (n_repeats > 1)
+    if units is None:
+        common, pairs = common - squares, norms**2 - squares
+    else:
+        common, pairs = common - n_repeats, np.full(len(common), n_repeats * (n_repeats - 1))
+    reliability = np.where(known, common / np.where(known, pairs, 1), np.nan).astype(np.float32)
+    return Average(
+        total.T,
+        half.T if halves else None,
+        other.T if halves else None,
+        reliability,
+        n_repeats,
+        int((counts == 0).sum()),
+        tuple(missing),
+        tuple(constant),
+    )
+
+
+def _blocks_of(run: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    series = run.T  # (vertex, clip): as it lies in memory
+    for where in _blocks(len(series)):
+        yield where, series[where]
 
 
 def _blocks(length: int) -> list[slice]:
@@ -143,6 +184,8 @@ def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
 
 def significant(t: np.ndarray, n_segments: int, threshold: float) -> np.ndarray:
     """Indices of vertices whose one-sided p, times the number of vertices tested, is below ``threshold``."""
+    from scipy.special import stdtr  # here: it takes longer to import than a segment to clean
+
     tested = np.isfinite(t)
     p = np.where(tested, stdtr(n_segments - 1, -np.where(tested, t, 0)), 1)
     chosen = np.flatnonzero(p * tested.sum() < threshold)

@@ -5,15 +5,26 @@ import numpy as np
 
 def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation (ddof 0; 1 where constant) of every voxel over clips, (voxel,) float64."""
-    mean = responses.mean(axis=0, dtype=np.float64)
-    deviation = responses.std(axis=0, dtype=np.float64)
+    count, mean = len(responses), responses.mean(axis=0, dtype=np.float64)
+    square = np.zeros_like(mean)
+    for rows in _rows(count):
+        square += ((responses[rows] - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(square / count)
     constant = deviation <= np.abs(mean) * 4 * np.finfo(responses.dtype).eps
     return mean, np.where(constant, 1.0, deviation)
 
 
 def apply_scale(responses: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """``(responses - mean) / deviation`` as float32."""
-    return ((responses - mean) / deviation).astype(np.float32)
+    scaled = np.empty(responses.shape, np.float32)
+    for rows in _rows(len(responses)):
+        scaled[rows] = (responses[rows] - mean) / deviation
+    return scaled
+
+
+def _rows(count: int) -> list[slice]:
+    """Clips in pieces: float64 between stays in the cache."""
+    return [slice(start, start + 16) for start in range(0, count, 16)]
 
 
 def scale_splits(
@@ -37,10 +48,10 @@ def scale_splits(
     """
     if scaling not in ("train", "released_code"):
         raise ValueError(f"Expected scaling 'train' or 'released_code', got {scaling!r}.")
-    if not is_train.any():
+    if not is_train.any() and scaling == "train":
         raise ValueError("Expected training clips to fit the scale on, got none.")
-    train = fit_scale(responses[is_train])
     own = scaling == "released_code" and not is_train.all()
+    train = fit_scale(responses[is_train if is_train.any() else ~is_train])
     test = fit_scale(responses[~is_train]) if own else train
     scaled = apply_scale(responses, *train)
     if own:

@@ -185,8 +185,8 @@ class MindAnimator(Method):
 
         chosen = Prediction.model_validate_json(settings)
         networks, means = {}, {}
-        for decoder in DECODERS:
-            networks[decoder], means[decoder] = load_decoder(decoder, using.weights[decoder])
+        for decoder, path in using.weights.items():
+            networks[decoder], means[decoder] = load_decoder(decoder, path)
         other = (
             responses[swapped_rows(len(responses), chosen.block, using.seed)] if chosen.swap else responses
         )
@@ -204,6 +204,8 @@ class MindAnimator(Method):
         else:
             out["semantic"], condition = run("semantic")
             out["condition"] = condition.reshape(clips, *means["semantic"]["condition"].shape)
+        if "structure" not in using.weights:  # captions alone
+            return out
         latent = means["structure"]["latents"].shape[1:]
         if "structure" in chosen.without:
             out["structure"] = np.repeat(means["structure"]["latents"][:1], clips, axis=0)

@@ -110,8 +110,8 @@ class Ridge(Method):
         from mind_animator.artefacts.files import read_json
 
         out = {}
-        for decoder in DECODERS:
-            path = Path(using.weights[decoder])
+        for decoder, path in using.weights.items():
+            path = Path(path)
             if not path.is_file():
                 raise InputError(f"Expected the weights of the {decoder} ridge at {path}, found none.")
             shapes, arrays = read_json(path.with_suffix(".json"))["shapes"], load_file(path)
@@ -123,13 +123,11 @@ class Ridge(Method):
                     )
                 flat = responses @ slope + arrays[f"{name}.intercept"]
                 out[name] = flat.reshape(len(responses), *shape)
+        named = {"semantic": out["clip_text"], "condition": out["condition"]}
+        if "structure" not in using.weights:  # captions alone
+            return named
         latents = np.concatenate([out["first"][:, None], out["later"]], axis=1)
-        return {
-            "semantic": out["clip_text"],
-            "condition": out["condition"],
-            "structure": out["first"],
-            "latents": latents,
-        }
+        return {**named, "structure": out["first"], "latents": latents}
 
     @classmethod
     def readout(cls, settings: str, using: Using, responses: "np.ndarray") -> "dict[str, np.ndarray]":

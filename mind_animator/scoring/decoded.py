@@ -42,7 +42,8 @@ def score_decoded(
     predictions : mapping
         ``semantic`` (clip, dim), and where there are any ``condition, structure, latents``.
     features : mapping
-        ``clip_text, clip_image`` (clip, dim), ``condition``, ``latents`` of the same clips.
+        ``clip_text`` (clip, dim) and ``condition``, and with frames ``clip_image``, ``latents``, of the same
+        clips.
     extra : mapping
         ``text``, ``image`` (candidate, dim): further candidates of the large set; empty for none.
     block : int
@@ -64,6 +65,8 @@ def score_decoded(
     query = np.asarray(predictions["semantic"])
     own = np.arange(len(query))
     for kind in ("text", "image"):
+        if f"clip_{kind}" not in features:
+            continue
         small = np.asarray(features[f"clip_{kind}"])
         sets = {kind: small}
         if kind in extra:

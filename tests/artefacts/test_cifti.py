@@ -133,7 +133,7 @@ def test_no_cifti(tmp_path):
 def test_no_time_series(tmp_path, series):
     path = tmp_path / "a.dscalar.nii"
     Cifti2Image(series.T[:2], (ScalarAxis(["a", "b"]), small_axis())).to_filename(path)
-    refuse(path, "got axes ScalarAxis, BrainModelAxis")
+    refuse(path, "got axes of scalars, brain_models")
 
 
 def test_broken_xml(written):

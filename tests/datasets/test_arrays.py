@@ -192,6 +192,23 @@ def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
     ]
 
 
+def test_the_published_test_set_of_mind_animator_is_a_preset(tmp_path):
+    """1,200 films of 2 s and the masked responses in their order; no clip to train on."""
+    dataset = opened(tmp_path, subjects=("3",), clips=None, preset="mind_animator")
+    assert [(s.id, s.split, s.n_clips) for s in dataset.segments] == [
+        (f"test{n}", "test", 240) for n in range(1, 6)
+    ]
+    table = dataset.clip_table("test4")
+    films = tmp_path / "Testset_of_Preprocessed_datasets/CC2017/stimuli_clips/Test"
+    assert table["file"].iloc[[0, 239]].tolist() == [str(films / f"test4_{n}.mp4") for n in (1, 240)]
+    assert (table["onset"] == 0).all() and (table["duration"] == 2).all()
+    (file,) = dataset.response_files("3", "test4")
+    file.parent.mkdir(parents=True)
+    np.save(file, np.arange(1200.0)[:, None] * np.ones(4500))
+    (values,) = dataset.responses("3", "test4", FmriConfig())
+    assert values[:, 7].tolist() == list(range(720, 960))
+
+
 def test_a_torch_file_with_code_is_refused(lab):
     root, _, _ = lab
     torch.save(Path, root / "sub-01.pt")

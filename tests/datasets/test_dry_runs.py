@@ -5,15 +5,16 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from mind_animator.provenance import ROOT
 
 # config -> (subject, a few jobs that must be in the plan)
 PLANS = {
     "cc2017": ("1", {"fetch_archive": 2, "unpack_stimuli": 1, "unpack_subject1": 1, "segment_movie": 23}),
-    "hcp": ("100610", {"fetch_file": 4, "request_files": 1, "preprocess_segment": 5}),
+    "hcp": ("100610", {"fetch_file": 4, "request_files": 1, "preprocess_subject": 1}),
     "algonauts2021": ("01", {"fetch_archive": 1, "unpack_participants_data": 1, "segment_movie": 10}),
-    "bids": ("01", {"request_files": 1, "preprocess_segment": 3}),
+    "bids": ("01", {"request_files": 1, "preprocess_subject": 1}),
     "arrays": ("01", {"request_files": 1, "read_captions": 1}),
 }
 
@@ -34,3 +35,31 @@ def test_dry_run(name, tmp_path):
     rows = [line.split() for line in table]
     counts = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
     assert {job: counts.get(job) for job in jobs} == jobs
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}"],
+         "Expected methods that need no training on a data set of test clips alone, got '"),
+        (["dataset={name: hcp, data_root: data, options: {variant: 59k}}", "fmri={voxels: {areas: [V1]}}"],
+         "Expected a data set whose voxels have named areas (fmri.voxels.areas), got hcp"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_before_any_work(change, told, tmp_path):
+    shipped = yaml.safe_load((ROOT / "config/cc2017.yaml").read_text()) | {"results": str(tmp_path)}
+    for text in change:
+        key, _, value = text.partition("=")
+        shipped[key] = yaml.safe_load(value)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(shipped))
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        str(tmp_path / "config.yaml"),
+        "-n",
+        "--nolock",
+    ]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode != 0 and told in ran.stdout + ran.stderr

@@ -3,7 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from nibabel.cifti2 import BrainModelAxis
 
+from mind_animator.artefacts.cifti import read_areas, write_series
+from mind_animator.artefacts.cortex import area_names, grayordinate_axis
 from mind_animator.artefacts.pickles import read_pickled_npy
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
@@ -58,9 +61,10 @@ def test_the_retest_film_has_four_showings(simulated):
     root, _ = simulated
     runs = list(opened(root).runs("100610", RETEST, FmriConfig(lag=LAG)))
     assert [run.name.split("_")[1] for run in runs] == ["MOVIE1", "MOVIE2", "MOVIE3", "MOVIE4"]
-    voxel = int(np.argmax(np.abs(runs[0].values).sum(axis=0)))
-    together = np.corrcoef([run.values[:, voxel] for run in runs])
-    assert runs[0].values.shape == (76, 59_412)
+    values = [run.values.whole() for run in runs]
+    voxel = int(np.argmax(np.abs(values[0]).sum(axis=0)))
+    together = np.corrcoef([run[:, voxel] for run in values])
+    assert values[0].shape == (76, 59_412)
     assert together[np.triu_indices(4, 1)].min() > 0.5
 
 
@@ -100,6 +104,30 @@ def test_twelve_areas_by_name_are_5820_vertices(published_data, tmp_path):
     # numbers tell hemispheres apart the other way round there, names do not
     assert (theirs == mine).all()
     assert label[1][0] == "R_V1_ROI" and label[181][0] == "L_V1_ROI"
+
+
+def test_areas_of_another_mesh_come_from_a_parcellation_by_name(published_data, tmp_path):
+    """The real 32k parcellation stands for a 59k one: its labels reach the rows of a series by vertex."""
+    labels = published_data / "mmp.32k_fs_LR.dlabel.nii"
+    series = tmp_path / "a.dtseries.nii"
+    write_series(series, np.zeros((91_282, 2), np.float32), grayordinate_axis(), 1.0)
+    assert read_areas(labels, series) == area_names().tolist()
+    with pytest.raises(
+        InputError, match=r"^Expected labels in .*a\.dtseries\.nii, got an axis of SeriesAxis"
+    ):
+        read_areas(series, series)
+    with pytest.raises(InputError, match=r"^Expected a CIFTI file at .*none\.dlabel\.nii, got: "):
+        read_areas(tmp_path / "none.dlabel.nii", series)
+    far = BrainModelAxis.from_surface(np.arange(5), 59_292, "CortexLeft")
+    write_series(tmp_path / "b.dtseries.nii", np.zeros((5, 2), np.float32), far, 1.0)
+    with pytest.raises(
+        InputError, match=r"^Expected CIFTI_STRUCTURE_CORTEX_LEFT of 59292 vertices .*got 32492"
+    ):
+        read_areas(labels, tmp_path / "b.dtseries.nii")
+    assert not opened(tmp_path, variant="59k").has_areas
+    assert opened(tmp_path, variant="59k", parcellation=str(labels)).has_areas
+    with pytest.raises(InputError, match="expected parcellation with variant 59k alone"):
+        opened(tmp_path, parcellation=str(labels))
 
 
 def test_the_published_captions_come_in_the_order_of_the_runs(published_data, tmp_path):

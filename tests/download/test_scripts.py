@@ -178,6 +178,40 @@ def test_osf_files_several_at_once(tmp_path, capsys):
     assert "5000\t" in capsys.readouterr().out
 
 
+def test_the_osf_preset_fetches_what_the_listing_tells(tmp_path):
+    """Mind-Animator's published test set: places by the end of their paths, sizes and SHA-256 from OSF's list."""
+    import hashlib
+    import json
+
+    options = {"preset": "mind_animator"}
+    config = DatasetConfig(name="arrays", data_root=str(tmp_path), subjects=("2",), options=options)
+    archives = open_dataset(config).archives()
+    assert len(archives) == 1201 and all(one.listing.endswith("/utqde/files/osfstorage/") for one in archives)
+    for archive in archives[2:]:
+        (tmp_path / archive.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / archive.file).write_bytes(b"here already")
+    wanted = {archive.file: archive.name.encode() * 99 for archive in archives[:2]}
+    with http_site(files={f"/d/{n}": body for n, body in enumerate(wanted.values())}) as site:
+        items = [
+            {
+                "attributes": {
+                    "kind": "file", "materialized_path": f"/Mind_Animator_data/{place}", "size": len(body),
+                    "extra": {"hashes": {"sha256": hashlib.sha256(body).hexdigest()}},
+                },
+                "links": {"download": f"{site.url}/d/{n}"},
+            }
+            for n, (place, body) in enumerate(wanted.items())
+        ]  # fmt: skip
+        told = ["--dataset", config.model_dump_json(), "--listing", f"{site.url}/list"]
+        site.files["/list"] = json.dumps({"data": items[:1], "links": {"next": None}}).encode()
+        with pytest.raises(InputError, match=r"^Expected one file 'Testset_of.*test1_2.mp4' at .*, got 0"):
+            fetch_listing.main(told)
+        site.files["/list"] = json.dumps({"data": items, "links": {"next": None}}).encode()
+        fetch_listing.main(told)
+    assert {place: (tmp_path / place).read_bytes() for place in wanted} == wanted
+    assert {entry.checked_by for entry in read_manifest(tmp_path).values()} == {"sha256"}
+
+
 def test_two_processes_do_not_fetch_the_same_file(tmp_path):
     from filelock import FileLock
 

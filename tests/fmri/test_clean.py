@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mind_animator.fmri.clean import clean_run, legendre_basis
+from mind_animator.fmri.clean import CleanedRun, clean_run, legendre_basis
 
 
 def slow(run: np.ndarray, order: int, ddof: int) -> np.ndarray:
@@ -91,6 +91,34 @@ def test_missing_volumes_stay_missing_and_have_no_part(run):
     rest = x[present] - np.polyval(np.polyfit(places[present], x[present], 4), places[present])
     np.testing.assert_allclose(cleaned[present, 7], rest / rest.std(), atol=7e-5)
     assert np.isnan(cleaned[[3, 200]]).all()
+
+
+def test_chosen_volumes_are_those_of_the_whole_run(run):
+    chosen = np.array([9, 4, 200])
+    some = CleanedRun(run, volumes=chosen)
+    assert some.shape == (3, run.shape[1])
+    np.testing.assert_array_equal(some.whole(), clean_run(run)[0][chosen])
+    np.testing.assert_array_equal(some.tsnr, clean_run(run)[1])
+    holes = run.copy()
+    holes[4] = np.nan
+    assert CleanedRun(holes, volumes=chosen).present.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("vertex", [2, 1200])  # in the first block and in a later one
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_volume_that_is_not_finite_in_some_vertices_is_refused(run, vertex, value):
+    wide = np.tile(run, (1, 30))
+    wide[17, vertex] = value
+    text = (
+        r"^Expected volumes that are finite .*, got volume 17 with 1 of 2100 vertices not finite \(a.nii\)\.$"
+    )
+    with pytest.raises(ValueError, match=text):
+        CleanedRun(wide, where="a.nii").whole()
+    missing = np.tile(run, (1, 30))
+    missing[17] = np.nan
+    missing[17, vertex] = 3
+    with pytest.raises(ValueError, match=r"got volume 17 with 2099 of 2100 vertices not finite\.$"):
+        clean_run(missing)
 
 
 def test_errors(run):

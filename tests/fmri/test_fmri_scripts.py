@@ -7,22 +7,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mind_animator.artefacts.arrays import read_arrays, read_attrs, read_whole, write_arrays
+from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_attrs, read_whole, write_arrays
 from mind_animator.artefacts.cifti import read_cortex, write_series
 from mind_animator.artefacts.cortex import N_CORTEX, area_names, cortex_axis
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
+from mind_animator.datasets.averages import SegmentAverage, write_average
+from mind_animator.datasets.base import Segment
 from mind_animator.errors import InputError
 from mind_animator.fmri.quality import clip_features
 from mind_animator.world import brains, scenes
 from mind_animator.world.movies import movie_shots
 from workflow_scripts import (
+    average_runs,
     draw_lag,
     draw_quality,
     measure_stimuli,
-    preprocess_segment,
-    select_voxels,
+    preprocess_subject,
     simulate_runs,
 )
 
@@ -42,28 +44,16 @@ def simulate(root: Path, movie: str, subject: str = "1", **options) -> None:
     simulate_runs.main([*arguments, "--signal", dataset.options.signal, "--runs", *runs])
 
 
-def preprocess(root: Path, movie: str, output: Path, **settings) -> None:
-    preprocess_segment.main(
-        [
-            "--dataset",
-            config(root),
-            "--subject",
-            "1",
-            "--segment",
-            movie,
-            "--settings",
-            json.dumps(settings),
-            "--output",
-            str(output),
-        ]
-    )
+def average(root: Path, movie: str, output: Path, **settings) -> None:
+    arguments = ["--dataset", config(root), "--subject", "1", "--segment", movie]
+    average_runs.main([*arguments, "--settings", json.dumps(settings), "--output", str(output)])
 
 
-def select(root: Path, segments: list[Path], out: Path, **settings) -> None:
+def preprocess(root: Path, averages: list[Path], out: Path, **settings) -> None:
     arguments = ["--dataset", config(root), "--subject", "1", "--settings", json.dumps(settings)]
-    arguments += ["--segments", *map(str, segments), "--responses", str(out / "responses.h5")]
+    arguments += ["--averages", *map(str, averages), "--responses", str(out / "responses.h5")]
     arguments += ["--maps", str(out / "maps.h5"), "--voxels", str(out / "voxels.tsv")]
-    select_voxels.main([*arguments, "--quality", str(out / "quality.tsv")])
+    preprocess_subject.main([*arguments, "--quality", str(out / "quality.tsv")])
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +62,11 @@ def study(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("study")
     for movie in MOVIES:
         simulate(root, movie)
-        preprocess(root, movie, root / f"{movie}.h5")
-        for path in (root / "full").rglob("*.nii"):
-            path.unlink()
-    select(root, [root / f"{movie}.h5" for movie in MOVIES], root, voxels={"count": 1500})
+        average(root, movie, root / f"{movie}.h5")
+        if movie != "seg2":  # its runs are kept, its average is not
+            for path in (root / "full").rglob(f"{movie}_*.nii"):
+                path.unlink()
+    preprocess(root, [root / "test2.h5", root / "seg1.h5"], root, voxels={"count": 1500})
     return root
 
 
@@ -89,7 +80,8 @@ def test_averages(study):
     reliability = read_whole(study / "test2.h5", ["reliability"])["reliability"]
     np.testing.assert_allclose(reliability[::4001], by_hand, atol=1e-5)
     told = read_attrs(study / "test2.h5")
-    assert (told["split"], told["n_repeats"], told["missing_clips"]) == ("test", 2, 0)
+    assert (told["segment"], told["n_repeats"], told["n_missing"]) == ("test2", 2, 0)
+    assert "half_1" not in open_arrays(study / "seg1.h5")
 
 
 def test_planted_vertices_are_reliable_and_others_not(study):
@@ -138,7 +130,13 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
         frames = np.array(clips)
         names = [f"{movie}-{index:05d}" for index in range(240)]
         write_arrays(study / f"{movie}.frames.h5", {"frames": frames}, names)
-        table = {"clip": names, "segment": movie, "movie": movie, "onset": 2.0 * np.arange(240)}
+        table = {
+            "clip": names,
+            "segment": movie,
+            "movie": movie,
+            "onset": 2.0 * np.arange(240),
+            "duration": 2.0,
+        }
         write_table(study / f"{movie}.tsv", pd.DataFrame(table))
         rows.append(clip_features(frames[0])["luminance"])
     measure_stimuli.main(
@@ -168,6 +166,14 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     assert not lag["note"].str.startswith("warning").any()
     assert capsys.readouterr().err == ""
     assert (study / "lag.png").read_bytes().startswith(b"\x89PNG")
+    # the same clips in films of their own that follow each other: their lengths are the steps
+    table = pd.concat([read_table(study / f"{m}.tsv", ("clip",)) for m in MOVIES])
+    write_table(study / "single.tsv", table.assign(onset=0.0))
+    single = [*arguments]
+    single[single.index("--clips") + 1 : single.index("--table")] = [str(study / "single.tsv")]
+    draw_lag.main([*single, "--lag", "4"])
+    again = read_table(study / "lag.tsv", ("feature", "lag", "correlation", "peak"))
+    pd.testing.assert_frame_equal(again, lag)
     # responses that come a volume too early, as if the lag had been taken for 6 s
     clips, arrays = read_arrays(study / "responses.h5", ["responses"])
     early = np.concatenate([np.roll(part, -1, axis=0) for part in np.split(arrays["responses"], 3)])
@@ -175,6 +181,27 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     arguments[arguments.index("--responses") + 1] = str(study / "early.h5")
     draw_lag.main([*arguments, "--lag", "4"])
     assert "subject 1, luminance: warning: the peak is at 2 s, the config says 4 s" in capsys.readouterr().err
+
+
+def test_clips_that_do_not_follow_each_other_show_no_lag(tmp_path, capsys):
+    names = [f"a-{k:05d}" for k in range(50)]
+    table = {
+        "clip": names,
+        "segment": "a",
+        "movie": [f"film{k}" for k in range(50)],
+        "onset": 0.0,
+        "duration": 3.0,
+    }
+    write_table(tmp_path / "a.tsv", pd.DataFrame(table))
+    features = pd.DataFrame({"clip": names} | dict.fromkeys(draw_lag.FEATURES, 0.5))
+    write_table(tmp_path / "features.tsv", features)
+    write_arrays(tmp_path / "responses.h5", {"responses": np.ones((50, 4), np.float32)}, names)
+    arguments = ["--subject", "1", "--responses", str(tmp_path / "responses.h5"), "--lag", "0"]
+    arguments += ["--features", str(tmp_path / "features.tsv"), "--clips", str(tmp_path / "a.tsv")]
+    draw_lag.main([*arguments, "--table", str(tmp_path / "lag.tsv"), "--figure", str(tmp_path / "lag.png")])
+    assert "no lag can be seen" in capsys.readouterr().err
+    assert read_table(tmp_path / "lag.tsv", ("note",))["note"].str.contains("no lag can be seen").all()
+    assert (tmp_path / "lag.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_quality_figure(study):
@@ -226,33 +253,22 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
 
 
 def small_segment(path: Path, split: str, seed: int, n_repeats: int = 2) -> None:
-    """What preprocess_segment writes, of 12 clips."""
+    """What average_runs writes."""
     rng = np.random.default_rng(seed)
-    name = path.stem
-    mean = rng.normal(size=(12, N_CORTEX)).astype(np.float32)
+    mean = rng.normal(size=(240, N_CORTEX)).astype(np.float32)
     mean[:, 11] = 0
     reliability = rng.uniform(-0.2, 0.9, N_CORTEX).astype(np.float32)
     reliability[11] = np.nan
-    halves = {"half_1": mean + 0.1, "half_2": mean - 0.1} if split == "test" else {}
-    attrs = {
-        "segment": name,
-        "split": split,
-        "n_repeats": n_repeats,
-        "missing_clips": 0,
-        "runs": '[{"run": "a"}]',
-    }
-    write_arrays(
-        path,
-        {"mean": mean, **halves},
-        [f"{name}-{i:05d}" for i in range(12)],
-        attrs,
-        {"reliability": reliability},
-    )
+    arrays = {"mean": mean}
+    if split == "test":
+        arrays |= {"half_1": mean + 0.1, "half_2": mean - 0.1}
+    segment = Segment(path.stem, split, 240)
+    write_average(path, SegmentAverage(segment, arrays, reliability, None, [{"run": "a"}], n_repeats, 0))
 
 
 @pytest.fixture
 def segments(tmp_path) -> list[Path]:
-    paths = [tmp_path / f"{name}.h5" for name in ("seg1", "seg2", "seg3", "test2")]
+    paths = [tmp_path / f"{name}.h5" for name in ("seg1", "seg2", "test2")]
     for seed, path in enumerate(paths):
         small_segment(path, "test" if path.stem == "test2" else "train", seed)
     return paths
@@ -260,24 +276,24 @@ def segments(tmp_path) -> list[Path]:
 
 def test_test_segments_decide_nothing(tmp_path, segments):
     """A leak planted on purpose: a test segment of other content must not move what is trained on."""
-    select(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
+    preprocess(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
     small_segment(segments[-1], "test", 99)
-    select(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
+    preprocess(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
     one, other = (read_arrays(tmp_path / run / "responses.h5", ["responses"])[1]["responses"] for run in "ab")
-    np.testing.assert_array_equal(one[:36], other[:36])
-    assert not np.allclose(one[36:], other[36:])
+    np.testing.assert_array_equal(one[:480], other[:480])
+    assert not np.allclose(one[480:], other[480:])
     index = [read_whole(tmp_path / run / "responses.h5", ["voxel_index"])["voxel_index"] for run in "ab"]
     np.testing.assert_array_equal(*index)
-    select(tmp_path, segments, tmp_path / "c", voxels={"count": 50}, scaling="released_code")
+    preprocess(tmp_path, segments, tmp_path / "c", voxels={"count": 50}, scaling="released_code")
     own = read_arrays(tmp_path / "c" / "responses.h5", ["responses"])[1]["responses"]
-    np.testing.assert_array_equal(own[:36], one[:36])
-    np.testing.assert_allclose(own[36:].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_array_equal(own[:480], one[:480])
+    np.testing.assert_allclose(own[480:].mean(axis=0), 0, atol=1e-6)
 
 
 def test_a_training_segment_decides(tmp_path, segments):
-    select(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
+    preprocess(tmp_path, segments, tmp_path / "a", voxels={"count": 50})
     small_segment(segments[1], "train", 98)
-    select(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
+    preprocess(tmp_path, segments, tmp_path / "b", voxels={"count": 50})
     index = [read_whole(tmp_path / run / "responses.h5", ["voxel_index"])["voxel_index"] for run in "ab"]
     assert not np.array_equal(*index)
 
@@ -288,7 +304,7 @@ def test_every_way_of_choosing(tmp_path, segments):
         ({"mask": str(tmp_path / "mask.npy")}, [5, 7, 11]),
         ({"areas": ["MT", "L_V1"]}, np.flatnonzero(np.isin(area_names(), ["L_MT", "R_MT", "L_V1"]))),
     ):
-        select(tmp_path, segments, tmp_path / "a", voxels=settings)
+        preprocess(tmp_path, segments, tmp_path / "a", voxels=settings)
         index = read_whole(tmp_path / "a" / "responses.h5", ["voxel_index"])["voxel_index"]
         np.testing.assert_array_equal(index, expected)
     responses = read_arrays(tmp_path / "a" / "responses.h5", ["responses"])[1]["responses"]
@@ -297,7 +313,7 @@ def test_every_way_of_choosing(tmp_path, segments):
 
 def test_constant_voxels_are_counted_and_zero(tmp_path, segments):
     np.save(tmp_path / "mask.npy", np.array([7, 11]))
-    select(tmp_path, segments, tmp_path, voxels={"mask": str(tmp_path / "mask.npy")})
+    preprocess(tmp_path, segments, tmp_path, voxels={"mask": str(tmp_path / "mask.npy")})
     _, arrays = read_arrays(tmp_path / "responses.h5", ["responses"])
     assert (arrays["responses"][:, 1] == 0).all()
     assert read_attrs(tmp_path / "responses.h5")["constant_voxels"] == 1
@@ -312,9 +328,10 @@ def test_bad_choices(tmp_path, segments):
         ({"count": 5, "areas": ["V1"]}, "exactly one of count, threshold, areas, mask"),
     ):
         with pytest.raises(InputError, match=text):
-            select(tmp_path, segments, tmp_path, voxels=settings)
+            preprocess(tmp_path, segments, tmp_path, voxels=settings)
+    small_segment(segments[1], "train", 1, n_repeats=1)
     with pytest.raises(InputError, match=r"^Expected at least 2 training segments with repeats .*got 1: use"):
-        select(tmp_path, [segments[0], segments[3]], tmp_path, voxels={"count": 5})
+        preprocess(tmp_path, segments, tmp_path, voxels={"count": 5})
     assert not (tmp_path / "responses.h5").exists()
 
 
@@ -326,14 +343,14 @@ def test_a_broken_run_stops_the_segment_and_leaves_nothing(tmp_path):
         write_series(path, np.ones((N_CORTEX, n_volumes), np.float32), cortex_axis(), 2.0)
     output = tmp_path / "out" / "seg1.h5"
     with pytest.raises(InputError, match=rf"^Expected 245 or 246 volumes in {paths[1]}, got 244\.$"):
-        preprocess(tmp_path, "seg1", output)
+        average(tmp_path, "seg1", output)
     assert not list(tmp_path.glob("out/*"))
     for arguments, text in (
         (["--subject", "9", "--segment", "seg1"], "got '9'"),
         (["--subject", "1", "--segment", "seg9"], "got 'seg9'"),
     ):
         with pytest.raises(InputError, match=text):
-            preprocess_segment.main(
+            average_runs.main(
                 ["--dataset", config(tmp_path), *arguments, "--settings", "{}", "--output", str(output)]
             )
 

@@ -92,9 +92,7 @@ def cleaned(root: Path, series: np.ndarray) -> subprocess.CompletedProcess[str]:
 
 def preprocess(root: Path) -> subprocess.CompletedProcess[str]:
     given = ["--subject", "1", "--segment", "seg1", "--settings", '{"detrend_order": 2}']
-    return script(
-        "preprocess_segment", "--dataset", dataset(root), *given, "--output", str(root / "out/seg1.h5")
-    )
+    return script("average_runs", "--dataset", dataset(root), *given, "--output", str(root / "out/seg1.h5"))
 
 
 def with_nan(series: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a server holds below a place: OSF projects by their API, S3 prefixes by listing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +28,20 @@ def list_osf(url: str) -> list[Listed]:
         ``https://api.osf.io/v2/nodes/<id>/files/osfstorage/``.
     """
     return sorted(_osf(url), key=lambda listed: listed.path)
+
+
+def find_listed(listed: Sequence[Listed], places: Sequence[str], where: str) -> list[Listed]:
+    """The file of a listing for each place, by the end of its path; `InputError` tells what there is instead."""
+    found = []
+    for place in places:
+        mine = [one for one in listed if f"/{one.path}".endswith(f"/{place}")]
+        if len(mine) != 1:
+            there = ", ".join(one.path for one in (mine or listed)[:8])
+            raise InputError(
+                f"Expected one file '{place}' at {where}, got {len(mine)} (of {len(listed)} files: {there}, ...)."
+            )
+        found += mine
+    return found
 
 
 def _osf(url: str | None) -> Iterator[Listed]:

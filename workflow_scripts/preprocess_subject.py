@@ -1,23 +1,28 @@
-"""Choose one subject's voxels on training segments, scale their responses, and tell how good they are."""
+"""Clean and average one subject's runs, choose voxels on training segments, scale, and tell how good it is."""
 
 import argparse
-import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_attrs, read_whole, write_arrays
+from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig, VoxelsConfig
 from mind_animator.datasets import open_dataset
+from mind_animator.datasets.averages import SegmentAverage, average_segment, read_average
 from mind_animator.errors import InputError, run_command
 from mind_animator.fmri.quality import noise_ceiling
 from mind_animator.fmri.reliability import in_areas, in_mask, most_reliable, segment_t, significant
 from mind_animator.fmri.scale import apply_scale, scale_splits
+
+HALVES = ("half_1", "half_2")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,7 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--settings", required=True, help="the fMRI's settings, JSON")
-    parser.add_argument("--segments", type=Path, nargs="+", required=True, help="files of preprocess_segment")
+    parser.add_argument(
+        "--averages", type=Path, nargs="*", default=[], help="of average_runs; other segments' runs are read"
+    )
     parser.add_argument("--responses", type=Path, required=True, help="output, HDF5")
     parser.add_argument("--maps", type=Path, required=True, help="output, HDF5: values of every voxel")
     parser.add_argument("--voxels", type=Path, required=True, help="output, TSV: chosen voxels by area")
@@ -33,54 +40,63 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     settings = parse_settings(FmriConfig, given.settings)
     dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
+    dataset.check_subject(given.subject)
     areas = dataset.area_names(given.subject)
+    segments = {segment.id: segment for segment in dataset.segments}
+    kept = {average.segment.id: average for average in (read_average(p, segments) for p in given.averages)}
 
-    facts = {path: read_attrs(path) for path in given.segments}
-    train = [path for path in given.segments if facts[path]["split"] == "train"]
-    test = [path for path in given.segments if facts[path]["split"] == "test"]
+    def averages(split: str) -> Iterator[SegmentAverage]:
+        of_split = [segment for segment in segments.values() if segment.split == split]
+        for segment in tqdm(of_split, desc=split, unit="segment", mininterval=5):
+            average = kept.get(segment.id) or average_segment(dataset, given.subject, segment, settings)
+            expected = len(facts[0].reliability) if facts else len(areas or average.reliability)
+            if len(average.reliability) != expected:
+                raise InputError(
+                    f"Expected {expected} voxels in {segment.id} (subject {given.subject}), "
+                    f"got {len(average.reliability)}."
+                )
+            facts.append(replace(average, arrays={}))
+            yield average
+
+    # training segments are held whole until the voxels are known, then test segments come one by one
+    facts: list[SegmentAverage] = []
+    train = list(averages("train"))
+    if not train and settings.scaling == "train":
+        raise InputError(
+            "Expected training clips to scale by, got test clips alone: fmri.scaling released_code scales them "
+            f"by themselves (subject {given.subject})."
+        )
+    test = averages("test")
     if not train:
-        raise InputError(f"Expected training segments among --segments, got none (subject {given.subject}).")
-    reliability = {path: read_whole(path, ["reliability"])["reliability"] for path in given.segments}
-    n_voxels = len(reliability[train[0]])
-    for path in given.segments:
-        if len(reliability[path]) != n_voxels:
-            raise InputError(f"Expected {n_voxels} voxels in {path}, got {len(reliability[path])}.")
-    if areas is not None and len(areas) != n_voxels:
-        raise InputError(f"Expected {len(areas)} voxels (those with an area) in {train[0]}, got {n_voxels}.")
-    repeated = np.array([reliability[path] for path in train if facts[path]["n_repeats"] > 1])
+        test = chain([next(test)], test)
+    repeated = np.array([average.reliability for average in train if average.n_repeats > 1])
+    n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
+    means = [average.of_voxels("mean", chosen) for average in train]
+    del train
+    tested: list[dict[str, np.ndarray]] = []
+    for average in test:
+        means.append(average.of_voxels("mean", chosen))
+        tested.append({name: average.of_voxels(name, chosen) for name in HALVES})
 
-    # one segment in memory at a time, and of it no more than the chosen voxels kept
-    parts: dict[str, list[np.ndarray]] = {"mean": [], "half_1": [], "half_2": []}
-    clips: list[str] = []
-    for path in tqdm(given.segments, unit="segment", mininterval=5):
-        with open_arrays(path) as file:
-            names = [name for name in parts if name in file]
-        here, arrays = read_arrays(path, names)
-        clips += here
-        for name in parts:
-            kept = (
-                arrays[name][:, chosen]
-                if name in names
-                else np.full((len(here), len(chosen)), np.nan, np.float32)
-            )
-            parts[name].append(kept)
-    means = np.concatenate(parts["mean"])
-    is_train = np.repeat(
-        [facts[path]["split"] == "train" for path in given.segments], [len(p) for p in parts["mean"]]
-    )
+    means = np.concatenate(means)
+    clips = [clip for fact in facts for clip in fact.segment.clips]
+    is_train = np.repeat([f.segment.split == "train" for f in facts], [f.segment.n_clips for f in facts])
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
-    halves = {name: apply_scale(np.concatenate(parts[name]), *used_on_test) for name in ("half_1", "half_2")}
+    halves = {}
+    for name in HALVES:
+        halves[name] = np.full(scaled.shape, np.nan, np.float32)
+        if tested:
+            own = np.concatenate([half[name] for half in tested])
+            halves[name][~is_train] = apply_scale(own, *used_on_test)
 
-    tested = [path for path in test if facts[path]["n_repeats"] > 1]
+    repeated_tests = [fact for fact in facts if fact.segment.split == "test" and fact.n_repeats > 1]
     maps = {
         "t": t.astype(np.float32),
         "reliability": _mean(list(repeated), n_voxels),
-        "noise_ceiling": _mean(
-            [noise_ceiling(reliability[p], int(facts[p]["n_repeats"])) for p in tested], n_voxels
-        ),
-        "tsnr": _mean(_tsnr(given.segments), n_voxels),
+        "noise_ceiling": _mean([noise_ceiling(f.reliability, f.n_repeats) for f in repeated_tests], n_voxels),
+        "tsnr": _mean([fact.tsnr for fact in facts if fact.tsnr is not None], n_voxels),
         "selected": np.isin(np.arange(n_voxels), chosen),
     }
     area = np.array(areas if areas is not None else [""] * n_voxels)
@@ -93,15 +109,15 @@ def main(arguments: list[str] | None = None) -> None:
         tsnr=("tsnr", "mean"),
     )
     rows = [
-        {"subject": given.subject, "segment": facts[path]["segment"], "split": facts[path]["split"], **run}
+        {"subject": given.subject, "segment": fact.segment.id, "split": fact.segment.split, **run}
         | {
-            "reliability_selected": float(np.nanmean(reliability[path][chosen]))
-            if facts[path]["n_repeats"] > 1
+            "reliability_selected": float(np.nanmean(fact.reliability[chosen]))
+            if fact.n_repeats > 1
             else np.nan,
-            "missing_clips": int(facts[path]["missing_clips"]),
+            "missing_clips": fact.n_missing,
         }
-        for path in given.segments
-        for run in json.loads(facts[path]["runs"])
+        for fact in facts
+        for run in fact.runs
     ]
     by_voxel = {name: maps[name][chosen] for name in ("t", "reliability", "noise_ceiling")}
     attrs = {
@@ -156,15 +172,6 @@ def choose_voxels(
 def _mean(arrays: list[np.ndarray], n_voxels: int) -> np.ndarray:
     """Mean over segments, NaN where there is none, (voxel,) float32."""
     return np.mean(arrays, axis=0, dtype=np.float32) if len(arrays) else np.full(n_voxels, np.nan, np.float32)
-
-
-def _tsnr(paths: list[Path]) -> list[np.ndarray]:
-    found = []
-    for path in paths:
-        with open_arrays(path) as file:
-            if "tsnr" in file:
-                found.append(file["tsnr"][:])
-    return found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""A segment's repeats, cleaned and averaged: made from a data set's runs, or read from where that was kept."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mind_animator.artefacts.arrays import open_arrays, write_arrays
+from mind_animator.datasets.base import Dataset, Segment
+from mind_animator.errors import InputError
+from mind_animator.fmri.clean import CleanedRun
+from mind_animator.fmri.reliability import average_repeats
+
+if TYPE_CHECKING:
+    from mind_animator.config.fmri import FmriConfig
+
+
+@dataclass(frozen=True)
+class SegmentAverage:
+    """The mean of a segment's repeats, and how good they are.
+
+    Attributes
+    ----------
+    segment : Segment
+    arrays : dict of name to array (clip, voxel) float32
+        ``mean`` and, of test segments with repeats, ``half_1`` and ``half_2``: in memory or in an open file.
+    reliability : ndarray (voxel,) float32
+        Mean correlation between repeats.
+    tsnr : ndarray (voxel,) float32, optional
+    runs : list of dict
+        One row of facts a run.
+    n_repeats, n_missing : int
+    """
+
+    segment: Segment
+    arrays: dict[str, Any]
+    reliability: np.ndarray
+    tsnr: np.ndarray | None
+    runs: list[dict[str, Any]]
+    n_repeats: int
+    n_missing: int
+
+    def of_voxels(self, name: str, chosen: np.ndarray) -> np.ndarray:
+        """An array's chosen voxels (clip, voxel); NaN where the segment has no such array."""
+        if name not in self.arrays:
+            return np.full((self.segment.n_clips, len(chosen)), np.nan, np.float32)
+        array = self.arrays[name]
+        return (array if isinstance(array, np.ndarray) else array[:])[:, chosen]
+
+
+def average_segment(
+    dataset: Dataset, subject: str, segment: Segment, settings: "FmriConfig"
+) -> SegmentAverage:
+    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run."""
+    names: list[str] = []
+    tsnr: list[np.ndarray | None] = []
+
+    def values() -> Iterator[np.ndarray | CleanedRun]:
+        for run in dataset.runs(subject, segment.id, settings):
+            if run.values.shape[0] != segment.n_clips:
+                raise InputError(
+                    f"Expected {segment.n_clips} clips in {run.name} (subject {subject}), "
+                    f"got {run.values.shape[0]}."
+                )
+            yield run.values
+            names.append(run.name)
+            tsnr.append(run.tsnr)
+
+    try:
+        # halves are for noise ceilings of test clips: nothing reads those of training
+        average = average_repeats(values(), halves=segment.split == "test")
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{error} (subject {subject}, {segment.id})") from None
+    facts = zip(names, average.missing, average.constant, tsnr, strict=True)
+    runs = [
+        {"run": name, "missing_volumes": missing, "constant_voxels": constant}
+        | ({} if ratio is None else {"median_tsnr": float(np.median(ratio))})
+        for name, missing, constant, ratio in facts
+    ]
+    arrays = {"mean": average.mean, "half_1": average.half_1, "half_2": average.half_2}
+    known = [ratio for ratio in tsnr if ratio is not None]
+    return SegmentAverage(
+        segment,
+        {name: array for name, array in arrays.items() if array is not None},
+        average.reliability,
+        np.mean(known, axis=0, dtype=np.float32) if known else None,
+        runs,
+        average.n_repeats,
+        average.n_missing,
+    )
+
+
+def write_average(path: Path, average: SegmentAverage) -> None:
+    """Keep an average in HDF5."""
+    by_voxel = {"reliability": average.reliability}
+    if average.tsnr is not None:
+        by_voxel["tsnr"] = average.tsnr
+    attrs = {
+        "segment": average.segment.id,
+        "n_repeats": average.n_repeats,
+        "n_missing": average.n_missing,
+        "runs": json.dumps(average.runs),
+    }
+    write_arrays(path, average.arrays, average.segment.clips, attrs, by_voxel)
+
+
+def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
+    """An average that `write_average` kept; its arrays by clip stay in the file until they are looked at."""
+    file = open_arrays(path)
+    name = file.attrs.get("segment")
+    if name not in segments:
+        raise InputError(f"Expected a segment of {list(segments)} in {path}, got '{name}'.")
+    if len(file["mean"]) != segments[name].n_clips:
+        raise InputError(f"Expected {segments[name].n_clips} clips in {path}, got {len(file['mean'])}.")
+    return SegmentAverage(
+        segments[name],
+        {key: file[key] for key in ("mean", "half_1", "half_2") if key in file},
+        file["reliability"][:],
+        file["tsnr"][:] if "tsnr" in file else None,
+        json.loads(file.attrs["runs"]),
+        int(file.attrs["n_repeats"]),
+        int(file.attrs["n_missing"]),
+    )
