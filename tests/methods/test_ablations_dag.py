@@ -23,7 +23,7 @@ def test_ablations_share_weights_and_inversions(tmp_path):
     every, motion = ["semantic", "structure", "motion"], ["motion"]
     wanted = {
         ("mind_animator", "ridge", "clips_480", "clips_960"): (both, every),
-        ("without_motion", "mask_0", "mask_20", "mask_60", "mask_80"): (both, motion),
+        ("without_motion", "mask_0", "mask_20", "mask_40", "mask_60", "mask_80"): (both, motion),
         ("pooled",): (one, every),
     }
     assert set(trained) == {
