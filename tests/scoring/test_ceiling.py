@@ -140,8 +140,8 @@ def test_scripts_put_it_into_the_tables(study, repeated):
 def test_the_report_never_calls_the_ceiling_best():
     rows = pd.DataFrame({"mean": [0.3, 0.4, 0.9], "low": 0.2, "high": 1.0, "status": "ok"})
     rows.index = ["ours", "ridge", CEILING]
-    cells = _score_row("ssim", rows, list(rows.index))
+    cells = _score_row("ssim", rows, list(rows.index), [CEILING])
     assert [cell.strong for cell in cells[1:]] == [False, True, False]
     rows["mean"] = [3.0, 4.0, 0.1]  # lower is better
-    cells = _score_row("epe", rows, list(rows.index))
+    cells = _score_row("epe", rows, list(rows.index), [CEILING])
     assert [cell.strong for cell in cells[1:]] == [True, False, False]
