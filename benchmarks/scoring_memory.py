@@ -1,11 +1,13 @@
 """Peak memory of scoring must not grow with the number of clips: 120 and 1,200 clips side by side.
 
-    python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512] [--folder FOLDER]
+    python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512] [--streamed N] [--folder FOLDER]
 
 Noise clips of 8 frames are written to HDF5 (the bytes of many clips: --size 512 needs 7.5 GB a side; the
 default links every clip to one of 12 stored ones, so that the disk holds 12), then scored as the workflow
 scores them, without the neural models, each number of clips in a process of its own whose peak resident
-memory is read from the kernel.
+memory is read from the kernel. A clip of 512 px takes about a second: ``--streamed`` scores only the first N of
+them one by one (each is forgotten before the next is read) and pairs all of them, which is where memory could
+grow, as `mind_animator.scoring.judge.judge` does.
 """
 
 import argparse
@@ -34,30 +36,37 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the clips are written; a temporary folder by default"
     )
+    parser.add_argument("--streamed", type=int, default=0, help="clips that are scored; 0 for all")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)  # the child's own number of clips
     given = parser.parse_args(arguments)
     if given.count:
-        print(json.dumps({"clips": given.count, "peak_mb": _peak(given.count, given.size, given.folder)}))
+        peak = _peak(given.count, given.size, given.streamed, given.folder)
+        print(json.dumps({"clips": given.count, "peak_mb": peak}))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         found = []
         for count in (given.few, given.many):
             command = [sys.executable, "-m", "benchmarks.scoring_memory", "--count", str(count)]
-            command += ["--size", str(given.size), "--folder", folder]
+            command += ["--size", str(given.size), "--streamed", str(given.streamed), "--folder", folder]
             text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found.append(json.loads(text.splitlines()[-1]))
+            print(f"{count} clips: {found[-1]['peak_mb']:.0f} MB", flush=True)
     few, many = (row["peak_mb"] for row in found)
-    print(f"{given.few} clips: {few:.0f} MB; {given.many} clips: {many:.0f} MB; ratio {many / few:.3f}")
+    print(f"ratio {many / few:.3f}")
 
 
-def _peak(count: int, size: int, folder: Path) -> float:
+def _peak(count: int, size: int, streamed: int, folder: Path) -> float:
     """Score ``count`` clips in this process; its peak resident memory, MB."""
     import cv2
 
+    from mind_animator.artefacts.streams import ClipReader
     from mind_animator.config.scoring import ScoringConfig
     from mind_animator.scoring.judge import judge
-    from mind_animator.scoring.score import Networks
+    from mind_animator.scoring.pairs import pixel_pairs
+    from mind_animator.scoring.score import Networks, score_clips
+    from mind_animator.scoring.sources import ArraySource
     from mind_animator.scoring.truth import encode_truth
+    from mind_animator.statistics.blocks import aligned_blocks
 
     cv2.setNumThreads(1)
     clips = [f"t-{index:05d}" for index in range(count)]
@@ -66,10 +75,21 @@ def _peak(count: int, size: int, folder: Path) -> float:
     _linked(folder / "twelve.h5", folder / f"truth-{count}.h5", clips)
     table = pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False})
     settings = ScoringConfig(size=size, frames=8, shuffles=0)
-    judge(
-        table, folder / f"truth-{count}.h5", prediction, Networks(), settings,
-        count=8, dataset="noise", method="noise", subject="1", seed=0,
-    )  # fmt: skip
+    path = folder / f"truth-{count}.h5"
+    if not streamed:
+        judge(
+            table, path, prediction, Networks(), settings,
+            count=8, dataset="noise", method="noise", subject="1", seed=0,
+        )  # fmt: skip
+    else:
+        truths, rows = ArraySource([path], size=size, count=8), aligned_blocks(table["segment"].tolist())
+        assert all(
+            s.status == "ok"
+            for s in score_clips(clips[:streamed], truths, prediction, kept=ClipReader([path]))
+        )
+        assert (
+            len(list(pixel_pairs(rows, clips, truths, prediction, size=settings.pair_size))) == rows.shape[1]
+        )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

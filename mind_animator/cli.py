@@ -16,6 +16,8 @@ from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError, run_command
 
+BLOCK, MANY = 10, 100
+
 
 def main() -> None:
     """Entry point of the console script."""
@@ -60,7 +62,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scene-cuts", type=Path, help="TSV with columns clip, scene_cut")
     parser.add_argument(
-        "--block", type=int, default=1, help="neighbouring clips that statistics keep together"
+        "--block",
+        type=int,
+        help=f"neighbouring clips that statistics keep together (default: {BLOCK} of {MANY} clips or more, else 1)",
     )
     parser.add_argument("--shuffles", type=int, default=0, help="frame shuffles of the published motion test")
     parser.add_argument("--permutations", type=int, default=9999)
@@ -86,6 +90,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
+    from mind_animator.artefacts.clipfolder import find_clips
     from mind_animator.report.leaderboard import build_leaderboard
     from mind_animator.scoring.compare import (
         TESTS,
@@ -113,8 +118,11 @@ def _score(arguments: argparse.Namespace) -> None:
         f"Comparing {standard.frames} frames of {standard.size} x {standard.size} at {standard.rate:.4g} Hz.",
         file=sys.stderr,
     )
+    block = arguments.block
+    if block is None:
+        block = BLOCK if len(find_clips(arguments.truth, true_layout)) >= MANY else 1
     settings = _settings(
-        size=standard.size, frames=standard.frames, block=arguments.block, shuffles=arguments.shuffles,
+        size=standard.size, frames=standard.frames, block=block, shuffles=arguments.shuffles,
         permutations=arguments.permutations,
     )  # fmt: skip
     if arguments.no_models:

@@ -1,7 +1,7 @@
 """Frames made of frames: floors (of training frames or of another method's videos) and anyone's videos."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,6 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods import open_kind
-
-NOTHING = np.zeros((1, 16, 16, 3), np.uint8)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,15 +43,33 @@ def main(arguments: list[str] | None = None) -> None:
             f"Expected {len(shards)} shards of {size} clips among {len(test_clips)}, got {len(given.frames)} files of "
             f"frames and {len(given.videos)} videos."
         )
+
+    def black() -> np.ndarray:
+        """Black frames of the shape that this method's clips have."""
+        everywhere = kind.reconstruct(given.settings, test_clips, given.files, test_clips, seed=given.seed)
+        reason = ""
+        for _, frames in everywhere:
+            if not isinstance(frames, InputError):
+                return np.zeros_like(frames)
+            reason = reason or str(frames)
+        raise InputError(f"Expected frames of at least one clip, got none; the first: {reason}")
+
     for clips, path, video in zip(shards, given.frames, given.videos, strict=True):
         made = kind.reconstruct(given.settings, clips, given.files, test_clips, seed=given.seed)
-        _write(made, clips, path, video, given.rate, given.kind)
+        _write(made, clips, path, video, given.rate, given.kind, black)
 
 
-def _write(made, clips: list[str], path: Path, video: Path, rate: float, title: str) -> None:
+def _write(
+    made: Iterable[tuple[str, np.ndarray | InputError]],
+    clips: list[str],
+    path: Path,
+    video: Path,
+    rate: float,
+    title: str,
+    black: Callable[[], np.ndarray],
+) -> None:
     """Stream one shard's frames to its files; clips without frames are named with their reasons."""
     problems: dict[str, str] = {}
-    shape = None
     with write_stream(path, clips, {"rate": rate}) as stream:
         row_of = {clip: row for row, clip in enumerate(clips)}
         for clip, frames in tqdm(made, title, len(clips), unit="clip", mininterval=5):
@@ -61,14 +77,13 @@ def _write(made, clips: list[str], path: Path, video: Path, rate: float, title: 
                 problems[clip] = str(frames)
                 continue
             stream.write(row_of[clip], {"frames": frames})
-            shape = frames.shape
-        if shape is None:  # no clip of this shard: all rows are problems, whose frames nobody reads
-            stream.write(0, {"frames": NOTHING})
+        if len(problems) == len(clips):  # a shard of reasons, of the other shards' shape
+            stream.write(0, {"frames": black()})
         write_problems(stream, problems)
     for clip, reason in problems.items():
         print(f"{clip}: {reason}")
     good = [clip for clip in clips if clip not in problems]
-    write_mp4(video, _shown(path, good) if good else NOTHING, rate)
+    write_mp4(video, _shown(path, good or clips[:1]), rate)
 
 
 def _shown(path: Path, clips: list[str]) -> Iterator[np.ndarray]:

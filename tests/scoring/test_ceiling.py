@@ -16,6 +16,7 @@ from mind_animator.scoring.sources import ArraySource
 from mind_animator.scoring.truth import encode_truth
 from workflow_scripts import score_ceiling as script
 from workflow_scripts import test_methods as tests_script
+from workflow_scripts.make_report import _score_row
 
 CLIPS = [f"t-{index:05d}" for index in range(8)]
 SETTINGS = ScoringConfig(
@@ -134,3 +135,13 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     ]
     retrieval = read_table(made["retrieval.tsv"])
     assert len(retrieval) == (4 if repeated else 0)  # top-1 and median rank, by text and by image
+
+
+def test_the_report_never_calls_the_ceiling_best():
+    rows = pd.DataFrame({"mean": [0.3, 0.4, 0.9], "low": 0.2, "high": 1.0, "status": "ok"})
+    rows.index = ["ours", "ridge", CEILING]
+    cells = _score_row("ssim", rows, list(rows.index), [CEILING])
+    assert [cell.strong for cell in cells[1:]] == [False, True, False]
+    rows["mean"] = [3.0, 4.0, 0.1]  # lower is better
+    cells = _score_row("epe", rows, list(rows.index), [CEILING])
+    assert [cell.strong for cell in cells[1:]] == [True, False, False]

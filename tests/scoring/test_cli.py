@@ -106,7 +106,8 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     assert rows[rows["method"] == "flat_mean"]["ssim"].notna().all()
     tests = read_table(out / "tests.tsv", ("test", "method", "other", "p", "p_holm", "p_published"))
     assert set(tests["test"]) >= {"paired", "above_chance", "motion_pairing"}
-    assert json.loads((out / "settings.json").read_text())["size"] == 24
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["size"], settings["block"]) == (24, 1)
     page = (out / "index.html").read_text()
     assert "data:video/mp4" in page
     shown = capsys.readouterr()
@@ -125,6 +126,18 @@ def test_scores_with_and_without_scene_cuts(folders):
         clips.loc[["1", "4"], "psnr"].mean()
     )
     assert summary.loc[("without_cuts", "psnr"), ["n_clips", "n_expected"]].tolist() == [2, 4]
+
+
+def test_many_clips_are_neighbours_of_a_movie(tmp_path, rng):
+    """From 100 clips on statistics keep ten neighbours together."""
+    for name in ("truth", "made"):
+        (tmp_path / name).mkdir()
+        for number in range(100):
+            gif(tmp_path / name / f"{number}.gif", rng, count=2, size=16)
+    score(tmp_path, "--no-floors", "--videos", "0", "--pred-layout", json.dumps({"name": "{number}"}))
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["block"] == 10
+    summary = read_table(tmp_path / "out" / "summary.tsv").set_index("metric")
+    assert summary.loc["ssim", "n_blocks"] == 10
 
 
 def test_wrong_numbering_is_an_error(folders):

@@ -142,6 +142,9 @@ def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
     halves = [*common[:3], "3", *common[4:], "--frames", *two, "--videos", *shown]
     main(["--kind", "folder", "--settings", settings, "--files", str(videos), *halves])
     assert list(read_problems([tmp_path / "d.h5"])) == [clips[3]]
+    _, arrays = read_arrays(two, ["frames"])
+    assert arrays["frames"].shape == (4, 6, 16, 16, 3)  # one shape for all shards
+    assert not arrays["frames"][3].any()
     with pytest.raises(InputError, match="found none \\(missing\\)"):
         ArraySource([tmp_path / "d.h5"], size=16, count=2).read(clips[3])
     outputs = ["--frames", str(tmp_path / "a.h5"), "--videos", str(tmp_path / "a.mp4")]

@@ -37,7 +37,7 @@ def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject
     )
     assert jobs["score_method"] == 2 * len(methods)
     assert jobs["score_ceiling"] == 2
-    assert jobs["derive_floor"] == 2 * 2 * 5  # two shards of clips; four floors and the folder
+    assert jobs["derive_floor"] == 2 * 5  # four floors and the folder
     command = next(line for line in done.stdout.splitlines() if "workflow_scripts.test_methods" in line)
     assert "--swaps mind_animator=swapped " in command
     scores = command.split("--scores ")[1].split(" --pairs")[0].split()
