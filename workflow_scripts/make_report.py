@@ -307,7 +307,8 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
         pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
         groups = []
         chance = part[part["test"] == "above_chance"]
-        known = [name for name in dict.fromkeys(chance["metric"]) if not name.endswith(("_cosine", "_rank"))]
+        left_out = [f"retrieval_{kind}_{name}" for kind in ("text", "image") for name in ("cosine", "rank")]
+        known = [name for name in dict.fromkeys(chance["metric"]) if name not in left_out]
         rows = [_test_row(_label(name), chance[chance["metric"] == name], pairs) for name in known]
         if rows:
             groups.append(Group(rows, "Above chance", "The clip's own truth against other clips' truths: the mean "
