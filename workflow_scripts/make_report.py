@@ -32,7 +32,7 @@ from mind_animator.report.page import (
 )
 
 SHOWN = 12
-VIDEO_HEIGHT = 128
+VIDEO_HEIGHT = 192
 # Families of metrics in the order of the score table: title, and how its rows are read.
 FAMILIES = {
     ("image_classifier", "video_classifier", "vifi"): (
