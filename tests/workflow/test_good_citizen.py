@@ -175,9 +175,10 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
 ):
     folder = with_long_training(run, tmp_path / "run", house)
     command = snakemake_command(folder, f"{SEMANTIC}.safetensors", root=house)
-    process = subprocess.Popen(
-        command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True, preexec_fn=heed, **quiet)
     state = folder / f"{SEMANTIC}.safetensors.state"
     wait_for_epochs(state, 6, process)
     interrupt(process)
