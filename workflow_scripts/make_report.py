@@ -32,7 +32,7 @@ from mind_animator.report.page import (
 )
 
 SHOWN = 12
-VIDEO_HEIGHT = 128
+VIDEO_HEIGHT = 192
 # Families of metrics in the order of the score table: title, and how its rows are read.
 FAMILIES = {
     ("image_classifier", "video_classifier", "vifi"): (
@@ -307,7 +307,8 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
         pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
         groups = []
         chance = part[part["test"] == "above_chance"]
-        known = [name for name in dict.fromkeys(chance["metric"]) if not name.endswith(("_cosine", "_rank"))]
+        left_out = [f"retrieval_{kind}_{name}" for kind in ("text", "image") for name in ("cosine", "rank")]
+        known = [name for name in dict.fromkeys(chance["metric"]) if name not in left_out]
         rows = [_test_row(_label(name), chance[chance["metric"] == name], pairs) for name in known]
         if rows:
             groups.append(Group(rows, "Above chance", "The clip's own truth against other clips' truths: the mean "

@@ -153,7 +153,7 @@ def test_a_browser_plays_every_video_without_a_network(page: Path):
     )
     probe.write_text(page.read_text().replace("</body>", script + "</body>"))
     drawn = document(probe)
-    assert re.search(r'data-state="([^"]*)"', drawn)[1].split() == [f"{3 * 128 + 2 * 6}x128"] * 10
+    assert re.search(r'data-state="([^"]*)"', drawn)[1].split() == [f"{3 * 192 + 2 * 6}x192"] * 10
     assert drawn.count(">Pause</button>") == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from tiny_demo import ROOT, snakemake, write_tiny_demo
 
 from mind_animator.artefacts.cifti import write_series
-from mind_animator.artefacts.cortex import N_CORTEX, N_GRAYORDINATES, cortex_axis, grayordinate_axis
+from mind_animator.artefacts.cortex import N_GRAYORDINATES, grayordinate_axis
 from mind_animator.artefacts.video import write_mp4
 
 CLIPS = 10
@@ -81,20 +81,6 @@ def test_a_bad_movie(tmp_path: Path, movie: bytes, damage, text: str):
     assert not list(tmp_path.glob("out/*"))
 
 
-def cleaned(root: Path, series: np.ndarray) -> subprocess.CompletedProcess[str]:
-    axis = {N_GRAYORDINATES: grayordinate_axis, N_CORTEX: cortex_axis}.get(len(series))
-    for run in (1, 2):
-        place = root / f"full/video_fmri_dataset/subject1/fmri/seg1/cifti/seg1_{run}_Atlas.dtseries.nii"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_series(place, series, axis() if axis else grayordinate_axis()[: len(series)], 2.0)
-    return preprocess(root)
-
-
-def preprocess(root: Path) -> subprocess.CompletedProcess[str]:
-    given = ["--subject", "1", "--segment", "seg1", "--settings", '{"detrend_order": 2}']
-    return script("average_runs", "--dataset", dataset(root), *given, "--output", str(root / "out/seg1.h5"))
-
-
 def with_nan(series: np.ndarray) -> np.ndarray:
     series[7, 3] = np.nan
     return series
@@ -108,21 +94,32 @@ def with_nan(series: np.ndarray) -> np.ndarray:
             lambda series: series[:40_000],
             "Expected left and right cortex as the first 59412 rows in {run}, got 40000 ",
         ),
-        (with_nan, "Expected finite values in {run}, got 1 that are not, the first in volume 3 at row 7."),
+        (
+            with_nan,
+            "Expected volumes that are finite or missing in every vertex, got volume 2 with 1 of 59412 ",
+        ),
     ],
     ids=["volumes", "rows", "NaN"],
 )
 def test_a_bad_run(tmp_path: Path, change, text: str):
     series = np.random.default_rng(1).normal(100, 1, (N_GRAYORDINATES, CLIPS + 5)).astype(np.float32)
-    line = told(cleaned(tmp_path, change(series)), 2)
-    run = tmp_path / "full/video_fmri_dataset/subject1/fmri/seg1/cifti/seg1_1_Atlas.dtseries.nii"
-    assert line.startswith(text.format(run=run)), line
-    assert not list(tmp_path.glob("out/*"))
-
-
-def test_a_missing_run(tmp_path: Path):
-    assert told(preprocess(tmp_path), 2).startswith("Expected a CIFTI file at ")
-    assert not list(tmp_path.glob("out/*"))
+    series = change(series)
+    runs = [
+        tmp_path / f"data/full/video_fmri_dataset/subject1/fmri/seg1/cifti/seg1_{run}_Atlas.dtseries.nii"
+        for run in (1, 2)
+    ]
+    for run in runs:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        write_series(run, series, grayordinate_axis()[: len(series)], 2.0)
+    options = {"clips": CLIPS}
+    write_tiny_demo(tmp_path, dataset={"data_root": str(tmp_path / "data"), "options": options})
+    done = snakemake(tmp_path, "--quiet", "rules", "--", "results/fmri/sub-1/seg1.h5")
+    assert done.returncode != 0
+    log = next((tmp_path / "results/logs").rglob("seg1.log")).read_text()
+    line = log.splitlines()[-1]
+    assert line.startswith("error: " + text.format(run=runs[0])) and str(runs[0]) in line
+    assert "Traceback" not in log
+    assert not [path for path in (tmp_path / "results").rglob("*.h5")]
 
 
 def no_weights(folder: Path) -> dict:
