@@ -159,6 +159,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "whole" not in getattr(item, "fixturenames", ()))
 
 
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Faults survived and work repeated, and the whole DAG's jobs and seconds."""
+    folder = config._tmp_path_factory.getbasetemp() / "slurm"
+    lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    if lines:
+        terminalreporter.section("on SLURM")
+        for line in lines:
+            terminalreporter.write_line(
+                ", ".join(f"{key} {value}" for key, value in json.loads(line).items())
+            )
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of one test run share."""
@@ -227,8 +239,8 @@ def login(cluster: Cluster, local_run: Path, tmp_path: Path) -> Iterator[LoginNo
 def figures(shared_folder: Path) -> Callable[..., None]:
     """Write down what a fault cost: one line a fault, printed at the end of the test run."""
 
-    def write(fault: str, **values: object) -> None:
+    def write(survived: str, **values: object) -> None:
         with locked(shared_folder / "lock"), open(shared_folder / "figures.jsonl", "a") as file:
-            print(json.dumps({"fault": fault, **values}), file=file)
+            print(json.dumps({"survived": survived, **values}), file=file)
 
     return write

@@ -70,8 +70,8 @@ def whole(cluster, shared_folder, tmp_path_factory) -> tuple[LoginNode, Run, dic
         stop.set()
         watcher.join()
         place.stop()
-    figures = {"jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
-    (shared_folder / "whole.json").write_text(json.dumps(figures))
+    figures = {"whole DAG, jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
+    (shared_folder / "whole.jsonl").write_text(json.dumps(figures))
     return place, run, asked, seen
 
 
