@@ -12,9 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, LoginNode, Run, copy_tracked, locked
-
-pytestmark = pytest.mark.xdist_group("whole")  # one process, where tests run in parallel
+from login_node import ROOT, SMALL, LoginNode, Run, copy_tracked, locked
 
 CAP = 2
 # Made of times and versions; everything else that a rule declares is compared.
