@@ -36,7 +36,7 @@ def main() -> int:
         commands = [["pytest", "-n", "2", "--dist", "loadfile", *(arguments[1:] or ["--ignore=tests/slurm"])]]
         if not arguments[1:]:
             # tests on a SLURM mostly wait: more of them side by side, and no other test beside them
-            commands.append(["pytest", "-n", "4", "--dist", "loadgroup", "tests/slurm"])
+            commands.append(["pytest", "-n", "4", "--dist", "loadfile", "tests/slurm"])
     else:
         commands = [arguments]
     environment = dict(os.environ, PATH=f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}")

@@ -233,8 +233,8 @@ rule score_ceiling:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/score_ceiling.py"),
         settings=scoring_settings(CONFIG.scoring),

@@ -179,8 +179,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=4_000,
-            runtime=60,
+            mem_mb=per_attempt(4_000),
+            runtime=per_attempt(60),
         params:
             code=code_digest("workflow_scripts/calibrate_ridge.py"),
             block=CONFIG.scoring.block,
@@ -212,8 +212,8 @@ if CONFIG.dataset.name == "demo":
             "../envs/cpu.yaml"
         threads: 1
         resources:
-            mem_mb=2_000,
-            runtime=60,
+            mem_mb=per_attempt(2_000),
+            runtime=per_attempt(60),
         params:
             code=code_digest("workflow_scripts/draw_calibration.py"),
             block=CONFIG.scoring.block,

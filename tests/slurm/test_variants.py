@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from conftest import LoginNode
+from login_node import LoginNode
 from test_whole_dag import gpu_rules
 
 RIDGE = "results/small/decoders/ridge/sub-1"

@@ -12,9 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, LoginNode, Run, copy_tracked, locked
-
-pytestmark = pytest.mark.xdist_group("whole")  # one process, where tests run in parallel
+from login_node import ROOT, SMALL, LoginNode, Run, copy_tracked, locked
 
 CAP = 2
 # Made of times and versions; everything else that a rule declares is compared.
@@ -70,8 +68,8 @@ def whole(cluster, shared_folder, tmp_path_factory) -> tuple[LoginNode, Run, dic
         stop.set()
         watcher.join()
         place.stop()
-    figures = {"jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
-    (shared_folder / "whole.json").write_text(json.dumps(figures))
+    figures = {"whole DAG, jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
+    (shared_folder / "whole.jsonl").write_text(json.dumps(figures))
     return place, run, asked, seen
 
 
