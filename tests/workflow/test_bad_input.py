@@ -108,7 +108,11 @@ def with_nan(series: np.ndarray) -> np.ndarray:
             lambda series: series[:40_000],
             "Expected left and right cortex as the first 59412 rows in {run}, got 40000 ",
         ),
-        (with_nan, "Expected finite values in {run}, got 1 that are not, the first in volume 3 at row 7."),
+        (
+            with_nan,
+            "Expected volumes that are finite or missing in every vertex, got volume 3 with 1 of 59412 vertices "
+            "not finite, the first 7 ({run}).",
+        ),
     ],
     ids=["volumes", "rows", "NaN"],
 )
