@@ -125,8 +125,8 @@ def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
     done = snakemake(run, "-n", "results/predictions/mind_animator/sub-2.h5", root=house)
     write_tiny_demo(run, house)
     text = done.stdout + done.stderr
-    assert jobs(text) == {"simulate_training_runs": 2, "simulate_test_runs": 1, "average_runs": 3, "preprocess_subject": 1,
-                          "train_decoder": 3, "predict": 1}  # fmt: skip
+    assert jobs(text) == {"simulate_training_runs": 2, "simulate_test_runs": 1, "average_runs": 3,
+                          "preprocess_subject": 1, "train_decoder": 3, "predict": 1}  # fmt: skip
     assert "sub-1" not in text and "subject1" not in text
 
 
