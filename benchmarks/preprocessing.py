@@ -8,8 +8,9 @@ of its own on one thread: align, clean, average, choose, scale, write. The other
 every 20th run and a stated number of its vertices and scaled to all: read with nibabel, fit a polynomial
 (numpy.polyfit, order 4) and z-score, one vertex after the other; a second row leaves its reading out, and it
 never pays for a start of Python, averaging, choosing and scaling. It is timed before and after the workflow's
-command, and the lesser of its times counts. Processor time is told beside wall time, since the machine may be
-busy with other things. Files that were just written are read from the page cache, as far as they fit into it.
+command, which runs twice; of either way the lesser time counts. Processor time is told beside wall time, since
+the machine may be busy with other things. Files that were just written are read from the page cache, as far as
+they fit into it.
 """
 
 import argparse
@@ -70,12 +71,14 @@ def measure(place: Path, n_train: int, n_test: int, n_vertices: int) -> None:
     if len(runs) * BYTES + 3e9 > free:
         raise InputError(f"Expected {len(runs) * BYTES + 3e9:.3g} bytes free at {place}, got {free:.3g}.")
     write_runs(dataset, movies)
+    os.sync()  # or the writing goes on beside what is timed
     loop = time_loop(dataset, runs[::20], n_vertices)
 
     given = ["--dataset", config.model_dump_json(), "--subject", "1", "--settings", "{}"]
     places = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
     outputs = [f"--{name}={place / name}.{kind}" for name, kind in places.items()]
-    job = start("preprocess_subject", [*given, *outputs])
+    jobs = [start("preprocess_subject", [*given, *outputs]) for _ in range(2)]
+    job = min(jobs, key=lambda job: job.processor)
     again = time_loop(dataset, runs[::20], n_vertices)
 
     fit, read, fast = (min(getattr(loop, n), getattr(again, n)) for n in ("fit", "read", "fast"))
@@ -146,9 +149,10 @@ def time_loop(dataset: CC2017, runs: list[Path], n_vertices: int) -> Loop:
         slow = per_vertex(whole[kept, :n_vertices])
         spent["fit"] += (time.process_time() - begun) * N_CORTEX / n_vertices
         begun = time.process_time()
-        fast = np.concatenate([block.copy() for _, block in cleaned(path, kept)])
+        first = [block.copy() for where, block in cleaned(path, kept) if where.start < n_vertices]
         spent["fast"] += time.process_time() - begun
-        apart = max(apart, float(np.abs(slow - fast[:n_vertices].T).max()))
+        fast = np.concatenate(first)[:n_vertices].T
+        apart = max(apart, float(np.abs(slow - fast).max()))
     return Loop(**{name: seconds / len(runs) for name, seconds in spent.items()}, apart=apart)
 
 

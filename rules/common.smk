@@ -17,7 +17,11 @@ shell.prefix(
 
 from mind_animator.config import load_config
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.check import check_enough, plan_downloads
+from mind_animator.datasets.check import (
+    check_before_downloads,
+    check_enough,
+    plan_downloads,
+)
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
@@ -164,10 +168,14 @@ def pinned_model(name):
 
 
 def check_before_jobs():
-    """Before the first job: enough clips for what will be done, the models that it reads, a GPU if it computes here."""
+    """Before the first job: terms, credentials and files that nothing can fetch; enough clips for what will be done, the models that it reads, a GPU if it computes here."""
     jobs = list(workflow.dag.needrun_jobs())
     names = {job.rule.name for job in jobs}
     try:
+        if names.intersection(["fetch_file", "fetch_archive", "fetch_listing"]):
+            check_before_downloads(DATASET, ())
+        if "request_files" in names:
+            check_before_downloads(DATASET, DOWNLOADS.by_hand)
         if names.intersection(["train_decoder", "score_method"]):
             check_enough(DATASET, CONFIG.scoring.block, "train_decoder" in names)
     except InputError as error:

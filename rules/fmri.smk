@@ -156,6 +156,7 @@ rule draw_quality:
     input:
         maps=rules.preprocess_subject.output.maps,
         voxels=rules.preprocess_subject.output.voxels,
+        quality=rules.preprocess_subject.output.quality,
     output:
         figure=f"{R}/fmri/sub-{{subject}}/quality.png",
     log:
@@ -175,6 +176,7 @@ rule draw_quality:
         " --subject {wildcards.subject}"
         " --maps {input.maps}"
         " --voxels {input.voxels}"
+        " --quality {input.quality}"
         " --figure {output.figure}"
         " > {log} 2>&1"
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
             for lag, correlation in zip(curve.lags, curve.correlation, strict=True)
         ]
     write_table(given.table, pd.DataFrame(rows))
-    draw(curves, given.lag, given.subject, given.figure)
+    draw(curves, given.lag, given.subject, given.figure, sorted({row["note"] for row in rows}))
 
 
 def judge(curve: LagCurve, configured: float, spacing: float) -> str:
@@ -83,23 +84,29 @@ def judge(curve: LagCurve, configured: float, spacing: float) -> str:
     return f"peak at {curve.peak:g} s, configured {configured:g} s"
 
 
-def draw(curves: dict[str, LagCurve], configured: float, subject: str, path: Path) -> None:
-    """One line a feature, chance dotted, the configured lag marked."""
+def draw(
+    curves: dict[str, LagCurve], configured: float, subject: str, path: Path, notes: Sequence[str] = ()
+) -> None:
+    """One line a feature, chance dotted, the configured lag marked; warnings stand on the figure too."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
     if not curves:
         axes.text(0.5, 0.5, "clips do not follow each other", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
     for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=False):
         axes.plot(
             curve.lags, curve.correlation, "o-", color=colour, markersize=3.5, label=name.replace("_", " ")
         )
         axes.axhline(curve.chance, color=colour, linestyle=":", linewidth=1)
-    axes.axvline(configured, color="0.5", linewidth=1, zorder=0)
+    if curves:
+        axes.axvline(configured, color="0.5", linewidth=1, zorder=0)
     axes.set_xlabel("lag of the volume behind its clip (s)")
     axes.set_ylabel("root mean squared correlation")
-    axes.set_title(f"Subject {subject}: lag configured {configured:g} s (grey); chance dotted", fontsize=9)
+    title = [f"Subject {subject}: lag configured {configured:g} s (grey); chance dotted"]
+    warnings = [note for note in notes if note.startswith("warning")]
+    axes.set_title("\n".join(title + warnings), fontsize=9, color="#c8553d" if warnings else "black")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     if curves:

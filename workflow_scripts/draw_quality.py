@@ -1,10 +1,12 @@
-"""Draw one subject's quality: reliability, noise ceiling and tSNR on the flat cortex, voxels by area."""
+"""Draw one subject's quality: maps on the flat cortex, voxels by area, tSNR and reliability run by run."""
 
 import argparse
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from mind_animator.artefacts.arrays import read_whole
 from mind_animator.artefacts.cortex import N_CORTEX, flat_raster
@@ -26,6 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--subject", required=True)
     parser.add_argument("--maps", type=Path, required=True, help="of preprocess_subject, HDF5")
     parser.add_argument("--voxels", type=Path, required=True, help="of preprocess_subject, TSV")
+    parser.add_argument(
+        "--quality", type=Path, required=True, help="of preprocess_subject, TSV: one row a run"
+    )
     parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
     given = parser.parse_args(arguments)
     matplotlib.use("Agg")
@@ -33,7 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     maps = read_whole(given.maps, list(TITLES))
     table = read_table(given.voxels, ("area", "voxels", "selected"))
-    figure, panels = plt.subplot_mosaic("aabb;ccdd;eeee", figsize=(11, 10), layout="constrained")
+    figure, panels = plt.subplot_mosaic(
+        "aabb;ccdd;eeee;ffff", figsize=(11, 11), height_ratios=(1, 1, 1, 0.9), layout="constrained"
+    )
     figure.suptitle(
         f"Subject {given.subject}: {int(maps['selected'].sum())} of {len(maps['selected'])} voxels chosen"
     )
@@ -50,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
             bottom, top = min(0, float(np.quantile(known, 0.005))), float(np.quantile(known, 0.999))
             shown = panel.imshow(picture, cmap="viridis", vmin=bottom, vmax=top)
             panel.axis("off")
-            figure.colorbar(shown, ax=panel, shrink=0.7)
+            if name != "selected":
+                figure.colorbar(shown, ax=panel, shrink=0.7)
         else:
             panel.hist(known, bins=60, color="#1b6ca8")
             panel.set_ylabel("voxels")
@@ -62,9 +70,43 @@ def main(arguments: list[str] | None = None) -> None:
     panel.tick_params(axis="x", rotation=90, labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
+    draw_runs(
+        panels["f"], read_table(given.quality, ("run", "segment", "reliability_selected", "missing_clips"))
+    )
     with atomic(given.figure) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
+
+
+def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
+    """Median tSNR of every run, and how well the repeats of its segment agree in the chosen voxels."""
+    places = np.arange(len(quality))
+    segments = quality["segment"].to_numpy()
+    starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
+    panel.set_title("run by run (runs with missing volumes in red)", fontsize=10)
+    lines = []
+    if "median_tsnr" in quality:
+        missing = quality["missing_volumes"].to_numpy() > 0
+        colours = np.where(missing, "#c8553d", "#1b6ca8")
+        lines.append(panel.scatter(places, quality["median_tsnr"], s=14, c=colours, label="median tSNR"))
+        panel.set_ylabel("median tSNR")
+        panel.set_ylim(0, 1.2 * quality["median_tsnr"].max())
+    else:
+        panel.set_yticks([])
+    right = panel.twinx()
+    lines += right.plot(
+        places,
+        quality["reliability_selected"],
+        color="#588157",
+        drawstyle="steps-mid",
+        label="repeat reliability",
+    )
+    right.set_ylim(bottom=min(0, right.get_ylim()[0]))
+    right.set_ylabel("repeat reliability, chosen voxels (r)")
+    panel.set_xticks(starts, segments[starts], rotation=90, fontsize=7)
+    for axes in (panel, right):
+        axes.spines["top"].set_visible(False)
+    panel.legend(handles=lines, frameon=False, fontsize=8, loc="lower left")
 
 
 if __name__ == "__main__":

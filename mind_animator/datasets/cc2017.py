@@ -163,7 +163,10 @@ class CC2017(Dataset):
         for file in self.response_files(subject, segment):
             series = read_cortex(file, finite=False)
             kept = self._kept_volumes(file, len(series), settings.lag)
-            yield Run(file.name, CleanedRun(series[kept], settings.detrend_order, settings.ddof, where=file))
+            yield Run(
+                file.name,
+                CleanedRun(series[kept], settings.detrend_order, settings.ddof, where=file, first=kept.start),
+            )
 
     def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
         """Volumes that stand for the clips: as many as clips, one after another."""

@@ -56,6 +56,24 @@ def plan_downloads(dataset: Dataset) -> Plan:
     return Plan(tuple(files), zips, tuple(missing.values()))
 
 
+def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
+    """Raise `InputError` where terms, credentials or files that only a person can bring are missing.
+
+    Parameters
+    ----------
+    by_hand : tuple of path
+        Of the plan: missing files that no rule can fetch.
+    """
+    dataset.check_before_work()
+    if by_hand:
+        place = _relative(by_hand[0], dataset.root)
+        page = next((archive.page for archive in dataset.archives() if place in archive.gives), "")
+        raise InputError(
+            f"Expected {by_hand[0]}, found none: nothing can fetch it ({len(by_hand)} such files"
+            f"{f'; see {page}' if page else ''}). `snakemake check_data` lists them."
+        )
+
+
 def check_files(dataset: Dataset) -> "pd.DataFrame":
     """State of every file that the pipeline reads, from sizes and headers alone.
 

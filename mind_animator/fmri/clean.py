@@ -51,6 +51,8 @@ class CleanedRun:
         Volumes to give, one a clip; all by default. Those left out have part in trend and deviation too.
     where : str or path, optional
         What the run was read from, for errors.
+    first : int
+        Which volume of it the run's first one is, for errors.
 
     Attributes
     ----------
@@ -78,10 +80,12 @@ class CleanedRun:
         ddof: int = 0,
         volumes: np.ndarray | None = None,
         where: object = None,
+        first: int = 0,
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
-        self._run, self._ddof, self._volumes, self._where = run, ddof, volumes, where
+        self._run, self._ddof, self._volumes = run, ddof, volumes
+        self._where, self._first = where, first
         self._there = np.isfinite(run[:, :_BLOCK]).any(axis=1)
         n_present = int(self._there.sum())
         if n_present <= order + 1:
@@ -132,9 +136,9 @@ class CleanedRun:
         partly = np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1))
         volume = int(partly[0])
         raise ValueError(
-            f"Expected volumes that are finite or missing in every vertex, got volume {volume} with "
-            f"{int(bad[volume].sum())} of {len(bad[volume])} vertices not finite"
-            + (f" ({self._where})." if self._where else ".")
+            f"Expected volumes that are finite or missing in every vertex, got volume {volume + self._first} "
+            f"with {int(bad[volume].sum())} of {len(bad[volume])} vertices not finite, the first "
+            f"{int(np.argmax(bad[volume]))}" + (f" ({self._where})." if self._where else ".")
         )
 
     def whole(self) -> np.ndarray:

@@ -67,8 +67,8 @@ def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = T
     for run in runs:
         n_clips, n_vertices = run.shape
         if total is None:
-            total = np.zeros((n_vertices, n_clips), np.float32)  # time fastest, as in a run
-            half = np.zeros(total.shape, np.float32) if halves else None
+            total = np.empty((n_vertices, n_clips), np.float32)  # time fastest, as in a run
+            half = np.empty(total.shape, np.float32) if halves else None
             counts, half_counts = np.zeros((2, n_clips))
             squares, norms = np.zeros((2, n_vertices))
             flat = np.zeros(n_vertices, bool)
@@ -93,9 +93,11 @@ def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = T
             norms[where] += np.sqrt(square)
             flat[where] |= square == 0
             n_flat += int((square == 0).sum())
-            total[where] += block
-            if halves and first_half:
-                half[where] += block
+            for so_far in (total, half) if halves and first_half else (total,):
+                if missing:
+                    so_far[where] += block
+                else:
+                    so_far[where] = block
         counts += present
         half_counts += present * first_half
         missing.append(int((~present).sum()))

@@ -1,5 +1,8 @@
 """Leaks that were planted, and the table of what is here, missing and wrong."""
 
+import ast
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +22,7 @@ from mind_animator.datasets.check import (
 )
 from mind_animator.datasets.download import manifest
 from mind_animator.errors import InputError
+from mind_animator.provenance import ROOT
 from workflow_scripts import check_data, check_splits
 
 
@@ -193,3 +197,24 @@ def test_the_manifest_tells_what_changed_and_what_nothing_vouches_for(half_a_stu
 def test_files_of_the_lab_are_never_planned_for_download(half_a_study, tmp_path):
     plan = plan_downloads(open_dataset(half_a_study))
     assert plan.by_hand == (tmp_path / "sub-02.npy",) and not plan.files and not plan.zips
+
+
+def test_nothing_of_a_data_set_is_known_outside_its_adapter_and_table():
+    """Names of data sets and of where they lie: in no code but the adapters', the table's and the embedded world's."""
+    known = re.compile(
+        r"cc2017|\bhcp\b|algonauts|bold_?moments|purr\b|openneuro|utqde|connectome|tfmri|video_fmri"
+    )
+    package = ROOT / "mind_animator"
+    code = [path for path in package.rglob("*.py") if not {"datasets", "world"} & set(path.parts)]
+    code += [path for path in (ROOT / "workflow_scripts").glob("*.py") if path.name != "simulate_runs.py"]
+    for path in code:
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        text = re.sub(r"hcp.utils", "", ast.unparse(tree).lower())
+        assert not known.search(text), (path, known.search(text))
+    for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
+        lines = path.read_text().lower().splitlines()
+        text = "\n".join(line.partition("#")[0] for line in lines)
+        assert path.name == "world.smk" or not known.search(text), (path, known.search(text))

@@ -63,3 +63,31 @@ def test_what_cannot_be_is_told_before_any_work(change, told, tmp_path):
     ]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode != 0 and told in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("hcp", "Expected AWS credentials to fetch"),
+        ("algonauts2021", "(https://forms.gle/qq9uqqu6SwN8ytxQ9)"),
+        ("bids", "Expected docs/examples/bids/stimuli/beach.mp4, found none: nothing can fetch it"),
+    ],
+)
+def test_a_real_run_asks_for_terms_credentials_and_files_before_any_work(name, told, tmp_path):
+    given = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        f"config/{name}.yaml",
+        "--nolock",
+        "--cores",
+        "2",
+    ]
+    ran = subprocess.run(
+        [*command, "--config", f"results={tmp_path}/results"],
+        cwd=ROOT, env=given | {"HOME": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode != 0 and told in ran.stdout + ran.stderr, (ran.stdout + ran.stderr)[-1500:]
+    assert not (tmp_path / "results").exists()

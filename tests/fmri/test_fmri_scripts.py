@@ -213,6 +213,8 @@ def test_quality_figure(study):
             str(study / "maps.h5"),
             "--voxels",
             str(study / "voxels.tsv"),
+            "--quality",
+            str(study / "quality.tsv"),
             "--figure",
             str(study / "quality.png"),
         ]

@@ -96,7 +96,8 @@ def with_nan(series: np.ndarray) -> np.ndarray:
         ),
         (
             with_nan,
-            "Expected volumes that are finite or missing in every vertex, got volume 2 with 1 of 59412 ",
+            "Expected volumes that are finite or missing in every vertex, got volume 3 with 1 of 59412 vertices "
+            "not finite, the first 7 ({run}).",
         ),
     ],
     ids=["volumes", "rows", "NaN"],
