@@ -7,7 +7,8 @@ default links every clip to one of 12 stored ones, so that the disk holds 12), t
 scores them, without the neural models, each number of clips in a process of its own whose peak resident
 memory is read from the kernel. A clip of 512 px takes about a second: ``--streamed`` scores only the first N of
 them one by one (each is forgotten before the next is read) and pairs all of them, which is where memory could
-grow (``--offsets``: at the first N of a block's ten places, each forgotten before the next), as `mind_animator.scoring.judge.judge` does.
+grow (``--offsets``: at the first N of a block's ten places, each forgotten before the next), as
+`mind_animator.scoring.judge.judge` does.
 """
 
 import argparse
