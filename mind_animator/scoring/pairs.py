@@ -16,9 +16,8 @@ from mind_animator.metrics.pixel import WINDOW, hue_pattern
 from mind_animator.scoring.score import Source
 from mind_animator.video.conform import conform
 
-# Truths prepared at a time: memory does not grow with their number, and each prediction is prepared anew.
+# Truths held at a time, for each of which every prediction is prepared anew: memory hardly grows with the clips.
 _TILE = 12
-_TILE_OF_FLOWS = 40
 _LUMINANCE = np.float32((0.01 * 255) ** 2)
 _CONTRAST = np.float32((0.03 * 255) ** 2)
 
@@ -45,25 +44,23 @@ def pixel_pairs(
         ``ssim``, ``hue_circular_corr`` and ``epe``, each (block, block), float64; a row of nan for a
         prediction that cannot be read, a column for a truth.
     """
+    makers = {"ssim": ssim_pairs, "hue_circular_corr": hue_pairs, "epe": epe_pairs}
     for offset in range(rows.shape[1]):
-        sides = [
-            [_read(source, clips[row], size) for row in rows[:, offset]] for source in (truth, prediction)
-        ]
-        yield (
-            offset,
-            {
-                "ssim": ssim_pairs(*sides),
-                "hue_circular_corr": hue_pairs(*sides),
-                "epe": epe_pairs(*sides),
-            },
-        )
+        names = [clips[row] for row in rows[:, offset]]
+        predictions = [_read(prediction, name, size) for name in names]
+        found = {name: np.empty((len(names), len(names))) for name in makers}
+        for start in range(0, len(names), _TILE):
+            tile = slice(start, start + _TILE)
+            truths = [_read(truth, name, size) for name in names[tile]]
+            for name, make in makers.items():
+                found[name][:, tile] = make(truths, predictions)
+        yield offset, found
 
 
 def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
     """`mind_animator.metrics.pixel.ssim`, mean over frames, of every prediction with every truth.
 
-    Window moments are computed once for a tile of truths; only the product of the two sides is left for a
-    pair.
+    Each clip's window moments are computed once; only the product of the two sides is left for a pair.
 
     Parameters
     ----------
@@ -76,22 +73,16 @@ def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.nda
         Equal to `ssim` to 1e-5 (float32 moments about each image's mean); nan where a side is None.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
-    rows = _there(predictions)
-    for columns in _tiles(_there(truths), _TILE):
-        known = [_Moments(truths[column]) for column in columns]
-        for row in rows:
-            moments = _Moments(predictions[row])
-            result[row, columns] = [moments.ssim(other) for other in known]
+    columns = _there(truths)
+    known = [_Moments(truths[column]) for column in columns]
+    for row in _there(predictions):
+        moments = _Moments(predictions[row])
+        result[row, columns] = [moments.ssim(other) for other in known]
     return result
 
 
 def _there(side: Sequence[np.ndarray | None]) -> list[int]:
     return [place for place, frames in enumerate(side) if frames is not None]
-
-
-def _tiles(places: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(places), size):
-        yield places[start : start + size]
 
 
 class _Moments:
@@ -143,24 +134,26 @@ def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndar
     Parameters and result as `ssim_pairs`. A matrix product: a frame's score is a dot product of unit vectors.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
-    for columns in _tiles(_there(truths), _TILE):
-        right = np.stack([_hue_units(truths[column]) for column in columns])
-        for row in _there(predictions):
-            result[row, columns] = right @ _hue_units(predictions[row]) / len(predictions[row])
+    columns = _there(truths)
+    if not columns:
+        return result
+    right = np.stack([_hue_units(truths[column]) for column in columns])
+    for row in _there(predictions):
+        result[row, columns] = right @ _hue_units(predictions[row]) / len(predictions[row])
     return result
 
 
 def epe_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`mind_animator.metrics.motion.epe` of all predictions and truths, each flow computed once a tile.
+    """`mind_animator.metrics.motion.epe` of all predictions and truths, each flow computed once.
 
     Parameters and result as `ssim_pairs`, pixels a frame at the size of these frames.
     """
     result = np.full((len(predictions), len(truths)), np.nan)
-    for columns in _tiles(_there(truths), _TILE_OF_FLOWS):
-        known = [motion.flows(truths[column]) for column in columns]
-        for row in _there(predictions):
-            flow = motion.flows(predictions[row])
-            result[row, columns] = [motion.epe_of_flows(other, flow) for other in known]
+    columns = _there(truths)
+    known = [motion.flows(truths[column]) for column in columns]
+    for row in _there(predictions):
+        flow = motion.flows(predictions[row])
+        result[row, columns] = [motion.epe_of_flows(other, flow) for other in known]
     return result
 
 

@@ -20,11 +20,7 @@ def smooth(rng, count, frames=3, size=24):
     return np.array(large).reshape(count, frames, size, size, 3)
 
 
-@pytest.mark.parametrize("tile", [2, 12])
-def test_pixel_and_motion_pairs_equal_the_metrics(rng, monkeypatch, tile):
-    """However many truths are prepared at a time."""
-    monkeypatch.setattr(pairs, "_TILE", tile)
-    monkeypatch.setattr(pairs, "_TILE_OF_FLOWS", tile)
+def test_pixel_and_motion_pairs_equal_the_metrics(rng):
     truths, predictions = smooth(rng, 3), smooth(rng, 4)
     truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
     before = truths.copy()
@@ -60,7 +56,10 @@ class Given:
         return self.frames[clip]
 
 
-def test_pixel_pairs_by_offset(rng):
+@pytest.mark.parametrize("tile", [2, 12])
+def test_pixel_pairs_by_offset(rng, monkeypatch, tile):
+    """However many truths are held at a time."""
+    monkeypatch.setattr(pairs, "_TILE", tile)
     names = [f"c{index}" for index in range(6)]
     truth, prediction = (dict(zip(names, smooth(rng, 6, 2, 32), strict=True)) for _ in range(2))
     del prediction["c4"]
