@@ -38,7 +38,8 @@ def watch_devices(found: dict[str, dict[str, str]], stop: threading.Event) -> No
     while not stop.wait(0.2):
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if b"workflow_scripts." not in (entry / "cmdline").read_bytes():
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if not any(word.startswith(b"workflow_scripts.") for word in words):
                     continue
                 pairs = (entry / "environ").read_bytes().decode().split("\0")
             except (OSError, UnicodeDecodeError):
