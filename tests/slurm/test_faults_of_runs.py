@@ -1,5 +1,6 @@
 """Runs that are killed or interrupted, a subject that fails for good, a full disk (see slow_training.py)."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -65,8 +66,9 @@ def test_an_interrupted_run_cancels_and_goes_on(login, peace, undisturbed, figur
     run = login.start(f"{SLOW}.safetensors", config=CONFIG)
     job = training_under_way(login, run)
     process = python_of(job["JobID"])
-    run.stop(signal.SIGINT)
+    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
     ended = ended_at(process)
+    run.process.wait()
     stored, saved = (login.path / STATE).stat().st_mtime, state_epochs(login.path / STATE)
     assert not (login.path / f"{SLOW}.safetensors").exists()
     login.start(f"{SLOW}.safetensors", config=CONFIG).wait()
