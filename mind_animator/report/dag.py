@@ -25,7 +25,8 @@ def parse_dot(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
 def layers_of(nodes: dict[str, str], edges: list[tuple[str, str]]) -> list[list[str]]:
     """Rules by layer: one below the lowest of the rules that it needs; within a layer by mean place of those."""
     needs = defaultdict(set)
-    for start, end in sorted(edges):  # Snakemake's own order changes from call to call
+    # by name: Snakemake's own order changes from call to call
+    for start, end in sorted(edges, key=lambda edge: (nodes[edge[0]], nodes[edge[1]])):
         needs[end].add(start)
     depth: dict[str, int] = {}
 
