@@ -25,8 +25,7 @@ def parse_dot(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
 def layers_of(nodes: dict[str, str], edges: list[tuple[str, str]]) -> list[list[str]]:
     """Rules by layer: one below the lowest of the rules that it needs; within a layer by mean place of those."""
     needs = defaultdict(set)
-    # by name: Snakemake's own order changes from call to call
-    for start, end in sorted(edges, key=lambda edge: (nodes[edge[0]], nodes[edge[1]])):
+    for start, end in edges:
         needs[end].add(start)
     depth: dict[str, int] = {}
 
@@ -71,7 +70,8 @@ def dag_svg(dot: str, width: int = 1000) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {step * len(layers)}" role="img" '
         f'aria-label="Rule graph" font-family="system-ui, sans-serif" font-size="13">'
     ]
-    for start, end in edges:
+    # by name: Snakemake's own order changes from call to call
+    for start, end in sorted(edges, key=lambda edge: (nodes[edge[0]], nodes[edge[1]])):
         (x0, y0), (x1, y1) = centre[start], centre[end]
         y0, y1 = y0 + high / 2, y1 - high / 2
         bend = (y1 - y0) / 2
