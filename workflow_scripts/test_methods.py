@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError(f"Expected pair scores for each of {len(tables)} tables, got {len(pairs)}.")
     videos = [read_table(path, COLUMNS) for path in given.scores]
     decoded = [read_table(path, (*COLUMNS, "candidates")) for path in given.decoded]
-    rows = with_pooled(pd.concat([*videos, *(table[list(COLUMNS)] for table in decoded)], ignore_index=True))
+    every = [table[list(COLUMNS)] for table in (*videos, *decoded)]
+    rows = with_pooled(pd.concat(every, ignore_index=True))
 
     found: list[dict] = []
     motion: dict[tuple[str, str], PairScores] = {}

@@ -135,6 +135,18 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     ]
     retrieval = read_table(made["retrieval.tsv"])
     assert len(retrieval) == (4 if repeated else 0)  # top-1 and median rank, by text and by image
+    # a second subject: pooled rows, whatever units and counts stand in the tables
+    again = {name: str(folder / f"2-{name}") for name in ("s.parquet", "d.parquet")}
+    for name, path in again.items():
+        write_table(path, read_table(out[name]).assign(subject="2"))
+    tests_script.main(
+        ["--scores", out["s.parquet"], again["s.parquet"], "--pairs", out["p.h5"], out["p.h5"],
+         "--decoded", out["d.parquet"], again["d.parquet"], "--decoded-pairs", out["dp.h5"], out["dp.h5"],
+         "--settings", SETTINGS.model_dump_json(), "--seed", "0", "--tests", str(made["tests.tsv"]),
+         "--summary", str(made["summary.tsv"]), "--retrieval", str(made["retrieval.tsv"]),
+         "--clips", str(made["clips.parquet"]), "--clip-table", str(made["clips.tsv"])]
+    )  # fmt: skip
+    assert set(read_table(made["summary.tsv"])["subject"]) == {"1", "2", "pooled"}
 
 
 def test_the_report_never_calls_the_ceiling_best():
