@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from mind_animator.config.base import merged
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -19,15 +21,6 @@ def write_tiny_demo(folder: Path, root: Path = ROOT, **changes: Any) -> Path:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))
     return path
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings with single keys replaced."""
-    out = dict(base)
-    for key, value in over.items():
-        inner = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merged(out[key], value) if inner else value
-    return out
 
 
 def snakemake_command(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:

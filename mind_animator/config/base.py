@@ -1,6 +1,6 @@
 """Strict models: an unknown key or a wrong type stops the run before any work."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,15 @@ def explain(error: ValidationError, where: str = "config") -> str:
     else:
         text = f"Expected '{key}': {first['msg']}, got {first['input']!r}."
     return text + (f" ({len(faults) - 1} further faults)" if len(faults) > 1 else "")
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Settings with single keys replaced, nested ones too; neither argument is changed."""
+    out = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merged(out[key], value) if nested else value
+    return out
 
 
 def parse_settings(model: type[Settings], text: str, where: str = "--settings") -> Settings:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from mind_animator.config.base import Strict, explain
+from mind_animator.config.base import Strict, explain, merged
 from mind_animator.errors import InputError
 
 Decoder = Literal["semantic", "structure", "motion"]
@@ -377,14 +377,6 @@ def decoder_settings(decoder: str, preset: str, overrides: dict[str, Any]) -> De
         If the merged settings are not valid; the key is named.
     """
     try:
-        return CONFIGS[decoder].model_validate(_merge(PRESETS[preset][decoder], overrides))
+        return CONFIGS[decoder].model_validate(merged(PRESETS[preset][decoder], overrides))
     except ValidationError as error:
         raise InputError(explain(error, decoder)) from None
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged

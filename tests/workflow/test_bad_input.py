@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,8 +152,8 @@ def test_the_workflow_refuses_before_its_first_job(tmp_path: Path, change, text:
     refused(run, text)
 
 
-@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a CUDA device")
-def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path):
+def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none to be seen, whatever this machine has
     write_tiny_demo(tmp_path, device="cuda")
     refused(
         tmp_path, "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
