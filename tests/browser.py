@@ -1,10 +1,10 @@
-"""Headless Chromium on a local file: the page after its scripts ran, and a picture of it at any width."""
+"""Headless Chromium on a local file: the page after its scripts ran, its picture at any width, a visitor's hands."""
 
-import html
 import json
-import re
+import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,23 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
+HANDS = """(async () => {
+  const wait = time => new Promise(done => setTimeout(done, time));
+  const click = node => node.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+  const hover = node => node.dispatchEvent(new MouseEvent("mouseenter"));
+  %s
+})()"""
 
-def _run(folder: Path, *arguments: str) -> str:
+
+def _command(folder: Path, *arguments: str) -> list[str]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("Chromium is not installed")
-    profile = folder / "profile"
-    command = [program, *FLAGS, f"--user-data-dir={profile}", "--virtual-time-budget=4000", *arguments]
+    return [program, *FLAGS, f"--user-data-dir={folder / 'profile'}", *arguments]
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    command = _command(folder, "--virtual-time-budget=4000", *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
@@ -32,27 +42,23 @@ def document(page: Path, fragment: str = "") -> str:
 def act(page: Path, script: str, width: int = 1200) -> object:
     """What an async script, run on the page as a visitor's hands, returns: a value that JSON can hold.
 
-    ``wait(milliseconds)``, ``click(node)`` and ``hover(node)`` are at hand.
+    ``wait(milliseconds)``, ``click(node)`` and ``hover(node)`` are at hand. Time is the clock's, so that videos play.
     """
-    hands = """<script>
-    const wait = time => new Promise(done => setTimeout(done, time));
-    const click = node => node.dispatchEvent(new MouseEvent("click", {bubbles: true}));
-    const hover = node => node.dispatchEvent(new MouseEvent("mouseenter"));
-    addEventListener("load", async () => {
-      let found;
-      try { found = await (async () => { %s })(); } catch (error) { found = {error: String(error)}; }
-      const place = document.createElement("pre");
-      place.id = "found";
-      place.textContent = JSON.stringify(found);
-      document.body.append(place);
-    });
-    </script></body>"""
-    copy = page.with_name(f"acted-{page.name}")
-    copy.write_text(page.read_text().replace("</body>", hands % script))
-    drawn = _run(page.parent, f"--window-size={width},1000", "--dump-dom", f"file://{copy}")
-    found = re.search(r'<pre id="found">(.*?)</pre>', drawn, re.S)
-    assert found, "the script did not come to its end"
-    return json.loads(html.unescape(found.group(1)))
+    with _devtools(page.parent, f"--window-size={width},1000") as ask:
+        target = ask("Target.createTarget", url=f"file://{page}")["targetId"]
+        session = ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+        def evaluate(expression: str) -> object:
+            reply = ask(
+                "Runtime.evaluate", session, expression=expression, awaitPromise=True, returnByValue=True
+            )
+            assert "exceptionDetails" not in reply, reply["exceptionDetails"]
+            return reply["result"].get("value")
+
+        loaded = 'document.readyState === "complete" || new Promise(done => addEventListener("load", () => done(true)))'
+        while evaluate("location.href") == "about:blank" or not evaluate(loaded):
+            pass
+        return evaluate(HANDS % script)
 
 
 def screenshot(page: Path, picture: Path, width: int, height: int = 1400, fragment: str = "") -> None:
@@ -65,3 +71,44 @@ def screenshot(page: Path, picture: Path, width: int, height: int = 1400, fragme
     _run(
         page.parent, f"--window-size={max(width, 500)},{height}", f"--screenshot={picture}", f"file://{frame}"
     )
+
+
+@contextmanager
+def _devtools(folder: Path, *arguments: str):
+    """A function that sends one command of the DevTools protocol to a new browser and gives its result."""
+    (down, to_browser), (from_browser, up) = os.pipe(), os.pipe()
+    shell = ["bash", "-c", f'exec "$@" 3<&{down} 4>&{up}', "bash"]
+    command = _command(folder, "--remote-debugging-pipe", *arguments)
+    browser = subprocess.Popen([*shell, *command], pass_fds=(down, up), stderr=subprocess.DEVNULL)
+    os.close(down), os.close(up)
+    with open(to_browser, "wb", buffering=0) as commands, open(from_browser, "rb") as replies:
+        number = 0
+
+        def ask(method: str, session: str | None = None, **parameters: object) -> dict:
+            nonlocal number
+            number += 1
+            message = {"id": number, "method": method, "params": parameters}
+            message |= {"sessionId": session} if session else {}
+            commands.write(json.dumps(message).encode() + b"\0")
+            for reply in _messages(replies):
+                if reply.get("id") == number:
+                    assert "error" not in reply, reply
+                    return reply["result"]
+            raise AssertionError("the browser went away")
+
+        try:
+            yield ask
+        finally:
+            browser.kill()
+            browser.wait()
+
+
+def _messages(stream):
+    """JSON messages, each ended by a zero byte."""
+    message = bytearray()
+    while byte := stream.read(1):
+        if byte == b"\0":
+            yield json.loads(message)
+            message.clear()
+        else:
+            message += byte

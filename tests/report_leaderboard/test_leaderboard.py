@@ -150,7 +150,7 @@ def test_a_visitor_sorts_filters_points_and_plays(page):
         choose("subject", "1");
         click([...document.querySelectorAll("button.method")].find(b => b.textContent === "ridge"));
         const video = document.querySelector("#videos video");
-        for (let i = 0; i < 60 && !(video.currentTime > 0.2); i++) await wait(50);
+        for (let i = 0; i < 600 && !(video.currentTime > 0.2); i++) await wait(50);
         found.video = [video.currentTime > 0.2, video.videoWidth > 0, video.paused];
         found.outside = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:"));
         return found;
