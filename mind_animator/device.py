@@ -13,6 +13,8 @@ from typing import IO
 
 from mind_animator.errors import InputError
 
+NO_CUDA = "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+
 # Held open for the life of the process: the lock is the claim.
 _claims: list[IO[str]] = []
 
@@ -35,9 +37,7 @@ def use_device(name: str) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise InputError(
-            "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
-        )
+        raise InputError(NO_CUDA)
     if "SLURM_JOB_ID" not in os.environ:
         cards = _visible_cards()
         card = claim_card(cards)

@@ -22,6 +22,7 @@ from mind_animator.datasets.check import (
     check_enough,
     plan_downloads,
 )
+from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
@@ -189,9 +190,7 @@ def check_before_jobs():
     if workflow.local_exec and any(job.resources.get("gpu") for job in jobs):
         question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
         if subprocess.run([sys.executable, "-c", question]).returncode:
-            raise WorkflowError(
-                "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
-            )
+            raise WorkflowError(NO_CUDA)
 
 
 def methods_by(reconstruction):

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
 from mind_animator.models.pictures import PictureRecipe, read_recipe
 from mind_animator.models.places import Located, locate
@@ -77,7 +78,7 @@ def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
         If ``cuda`` is asked for where there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("Expected a CUDA device (device: cuda), found none: set 'device: cpu'.")
+        raise InputError(NO_CUDA)
     return torch.device(name), torch.bfloat16 if name == "cuda" else torch.float32
 
 
