@@ -11,6 +11,7 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.demo_truth import calibration_rows, judge_brains
 
 BRAINS = ("full", "no_motion", "none")
+MAP_COLUMNS = ("subject", "decoder", "auc", "low", "high", "voxels_alone")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,9 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     for brain in BRAINS:
         name = brain.replace("_", "-")
         parser.add_argument(f"--{name}-tests", type=Path, help=f"tests.tsv of the brain '{brain}'")
-        parser.add_argument(
-            f"--{name}-maps", type=Path, help=f"subject, decoder, auc, low, high of '{brain}', TSV"
-        )
+        parser.add_argument(f"--{name}-maps", type=Path, help=f"maps of '{brain}', TSV")
     parser.add_argument("--calibration", type=Path, help="rejections of `ridge` on dealt pairs, TSV")
     parser.add_argument("--method", default="mind_animator")
     parser.add_argument("--floor", default="ridge", help="whose decoders the method must not fall behind")
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given[f"{brain}_tests"]:
             tests[brain] = read_table(given[f"{brain}_tests"], ("subject", "test", "method", "metric", "p"))
         if given[f"{brain}_maps"]:
-            maps[brain] = read_table(given[f"{brain}_maps"], ("subject", "decoder", "auc", "low", "high"))
+            maps[brain] = read_table(given[f"{brain}_maps"], MAP_COLUMNS)
     if not tests:
         raise InputError("Expected the tests of at least one brain (--full-tests, ...), got none.")
     rows, notes = judge_brains(tests, maps, method=given["method"], floor=given["floor"])

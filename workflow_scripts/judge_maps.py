@@ -28,16 +28,18 @@ def main(arguments: list[str] | None = None) -> None:
         subject = read_attrs(path)["subject"]
         for decoder, signal in READS.items():
             held = read_whole(path, [decoder, f"{decoder}_permuted", "area"])
-            areas, names = _mean_by_area(np.asarray(held["area"]).astype(str))
+            of_voxel = np.asarray(held["area"]).astype(str)
+            areas, names = _mean_by_area(of_voxel)
             planted = PLANTED[signal]
-            others = {area for other, group in PLANTED.items() if other != signal for area in group} - set(
-                planted
-            )
-            auc = area_auc(held[decoder] @ areas, names, planted, sorted(others))
-            null = area_auc(held[f"{decoder}_permuted"] @ areas, names, planted, sorted(others))
+            foreign = {area for other, group in PLANTED.items() if other != signal for area in group}
+            others = sorted(foreign - set(planted))
+            auc = area_auc(held[decoder] @ areas, names, planted, others)
+            null = area_auc(held[f"{decoder}_permuted"] @ areas, names, planted, others)
             low, high = np.percentile(null, [tail, 100 - tail])
-            rows.append((subject, decoder, float(auc), low, high))
-    write_table(given.table, pd.DataFrame(rows, columns=["subject", "decoder", "auc", "low", "high"]))
+            voxels = np.isin(np.strings.slice(of_voxel, 2, None), sorted(set(planted) - foreign)).sum()
+            rows.append((subject, decoder, float(auc), low, high, voxels))
+    columns = ["subject", "decoder", "auc", "low", "high", "voxels_alone"]
+    write_table(given.table, pd.DataFrame(rows, columns=columns))
 
 
 def _mean_by_area(areas: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -145,7 +145,8 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
     Parameters
     ----------
     maps : DataFrame
-        ``subject, decoder, auc, low, high``: area under the curve, and the interval of permuted maps.
+        ``subject, decoder, auc, low, high, voxels_alone``: area under the curve, the interval of permuted maps,
+        and the number of chosen voxels in areas that are planted for this decoder alone.
     brain : str
         ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation
         interval) and the others hold. ``none``: the permutation interval covers every AUC, and .5.
@@ -158,7 +159,7 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
             rule, passes = "inside the permutation interval, which covers .5", inside
         else:
             rule, passes = "AUC >= .9", row.auc >= 0.9
-        note = f"permutations [{row.low:.3f}, {row.high:.3f}]"
+        note = f"permutations [{row.low:.3f}, {row.high:.3f}]; {row.voxels_alone} voxels in areas of its own"
         found.append(
             Row(
                 brain,

@@ -277,6 +277,7 @@ def maps(structure, motion):
             "auc": [structure, motion],
             "low": 0.4,
             "high": 0.6,
+            "voxels_alone": 12,
         }
     )
 
