@@ -1,13 +1,11 @@
 """Peak memory of scoring must not grow with the number of clips: 120 and 1,200 clips side by side.
 
-    python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512] [--streamed N [--offsets N]]
+    python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512]
 
-Noise clips of 8 frames, read from disk (12 different ones in turn), are scored as the workflow scores them against
-a truth's file of black clips of the full size, without the neural models, each number of clips in a process of
-its own whose peak resident memory is read from the kernel. A clip of 512 px takes about a second: ``--streamed``
-scores only the first N of them one by one (each is forgotten before the next is read) and pairs all of them,
-which is where memory could grow (``--offsets``: at the first N of a block's ten places, each forgotten before
-the next), as `mind_animator.scoring.judge.judge` does.
+Noise clips of 8 frames, read from disk (12 different ones in turn), are scored as the workflow scores them
+(`mind_animator.scoring.judge.judge`: every clip by every metric, and every pair of aligned clips) against a
+truth's file of black clips of the full size, without the neural models, each number of clips in a process of
+its own whose peak resident memory and processor time are read from the kernel.
 """
 
 import argparse
@@ -16,16 +14,17 @@ import resource
 import subprocess
 import sys
 import tempfile
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mind_animator.errors import run_command
-from mind_animator.scoring.score import NETWORKS
+from mind_animator.scoring.pairs import describe_pair
+from mind_animator.scoring.score import NETWORKS, describe_motion
 
 STORED = 12
+FRAMES = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,60 +37,52 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the clips are written; a temporary folder by default"
     )
-    parser.add_argument("--streamed", type=int, default=0, help="clips that are scored; 0 for all")
-    parser.add_argument("--offsets", type=int, help="places in the block that are paired; all by default")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)  # the child's own number of clips
     given = parser.parse_args(arguments)
     if given.count:
-        peak = _peak(given.count, given.size, given.streamed, given.offsets, given.folder)
-        print(json.dumps({"clips": given.count, "peak_mb": peak}))
+        print(json.dumps(_score(given.count, given.size, given.folder)))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         found = []
         for count in (given.few, given.many):
             command = [sys.executable, "-m", "benchmarks.scoring_memory", "--count", str(count)]
-            command += ["--size", str(given.size), "--streamed", str(given.streamed), "--folder", folder]
-            command += ["--offsets", str(given.offsets)] if given.offsets else []
+            command += ["--size", str(given.size), "--folder", folder]
             text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found.append(json.loads(text.splitlines()[-1]))
-            print(f"{count} clips: {found[-1]['peak_mb']:.0f} MB", flush=True)
+            print(
+                f"{count} clips, {found[-1]['scored']} scored, {found[-1]['pairs']} pairs: "
+                f"{found[-1]['peak_mb']:.0f} MB, {found[-1]['seconds']:.0f} processor seconds",
+                flush=True,
+            )
     few, many = (row["peak_mb"] for row in found)
     print(f"ratio {many / few:.3f}")
 
 
-def _peak(count: int, size: int, streamed: int, offsets: int | None, folder: Path) -> float:
-    """Score ``count`` clips in this process; its peak resident memory, MB."""
+def _score(count: int, size: int, folder: Path) -> dict[str, float]:
+    """Score ``count`` clips in this process: how many were, its peak resident memory and processor time."""
     import cv2
 
-    from mind_animator.artefacts.streams import ClipReader
     from mind_animator.config.scoring import ScoringConfig
     from mind_animator.scoring.judge import judge
-    from mind_animator.scoring.pairs import pixel_pairs
-    from mind_animator.scoring.score import Networks, score_clips
-    from mind_animator.scoring.sources import ArraySource
-    from mind_animator.statistics.blocks import aligned_blocks
+    from mind_animator.scoring.score import Networks
 
     cv2.setNumThreads(1)
     clips = [f"t-{index:05d}" for index in range(count)]
+    settings = ScoringConfig(size=size, frames=FRAMES, shuffles=0)
     prediction, path = _Noise(1, size, folder), folder / f"truth-{count}.h5"
-    _dark_truth(path, clips, size)
-    table = pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False})
-    settings = ScoringConfig(size=size, frames=8, shuffles=0)
-    if not streamed:
-        judge(
-            table, path, prediction, Networks(), settings,
-            count=8, dataset="noise", method="noise", subject="1", seed=0,
-        )  # fmt: skip
-    else:
-        truths, rows = ArraySource([path], size=size, count=8), aligned_blocks(table["segment"].tolist())
-        assert all(
-            s.status == "ok"
-            for s in score_clips(clips[:streamed], truths, prediction, kept=ClipReader([path]))
-        )
-        pairs = pixel_pairs(rows, clips, truths, prediction, size=settings.pair_size)
-        for _, found in islice(pairs, offsets):
-            assert np.isfinite(found["ssim"]).all()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    _dark_truth(path, clips, size, settings.pair_size)
+    rows, pairs = judge(
+        pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False}),
+        path, prediction, Networks(), settings,
+        count=FRAMES, dataset="noise", method="noise", subject="1", seed=0,
+    )  # fmt: skip
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "scored": int((rows[rows["metric"] == "ssim"]["status"] == "ok").sum()),
+        "pairs": int(np.isfinite(pairs.pairs["ssim"]).sum()),
+        "peak_mb": used.ru_maxrss / 1024,
+        "seconds": used.ru_utime + used.ru_stime,
+    }
 
 
 class _Noise:
@@ -102,26 +93,26 @@ class _Noise:
         for index, path in enumerate(self.paths):
             if not path.exists():
                 generator = np.random.default_rng([seed, index])
-                np.save(path, generator.integers(0, 256, (8, size, size, 3), dtype=np.uint8))
+                np.save(path, generator.integers(0, 256, (FRAMES, size, size, 3), dtype=np.uint8))
 
     def read(self, clip: str) -> np.ndarray:
         return np.load(self.paths[int(clip[2:]) % STORED])
 
 
-def _dark_truth(path: Path, clips: list[str], size: int) -> None:
+def _dark_truth(path: Path, clips: list[str], size: int, pair_size: int) -> None:
     """A truth's file of black clips: its arrays have their full shape, are read like any, and take no room on disk."""
     import h5py
 
-    shape = (8, size, size)
+    black = np.zeros((FRAMES, size, size, 3), np.uint8)
+    arrays = {"frames": black} | describe_motion(black) | describe_pair(black, pair_size).arrays
     with h5py.File(path, "w") as file:
         file.attrs["rate"] = 4.0
         for name in NETWORKS:
             file.attrs[f"absent:{name}"] = "no model given"
         file.create_dataset("clip", data=clips, dtype=h5py.string_dtype())
-        file.create_dataset("frames", (len(clips), *shape, 3), np.uint8)
-        for name in ("flow", "flow_published"):
-            file.create_dataset(name, (len(clips), 7, size, size, 2), np.float32)
-        file.create_dataset("mean_flow", (len(clips), 2), np.float64)
+        for name, array in arrays.items():
+            # a black clip's arrays are 0 but for the published flow, which OpenCV invents at the edges
+            file.create_dataset(name, (len(clips), *np.shape(array)), array.dtype)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ rule encode_truth:
         frames=SCORED_FRAMES,
         rate=SCORED_FRAMES * CONFIG.stimuli.rate / CONFIG.stimuli.frames,
         batch=CONFIG.scoring.batch,
+        pair_size=CONFIG.scoring.pair_size,
         efficientnet="--efficientnet" if CONFIG.scoring.efficientnet else "",
         # not tracked: derived from resources
         device=lambda wildcards, resources: CONFIG.device,
@@ -98,6 +99,7 @@ rule encode_truth:
         " --frames {params.frames}"
         " --rate {params.rate}"
         " --batch {params.batch}"
+        " --pair-size {params.pair_size}"
         " --models {params.models:q}"
         " {params.efficientnet}"
         " --device {params.device}"
@@ -219,6 +221,10 @@ rule score_ceiling:
         truth=f"{R}/scores/truth.h5",
         tables=TEST_TABLES,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+        text=test_features("text"),
+        image=test_features("image"),
+        extra_text=further_candidates("text"),
+        extra_image=further_candidates("image"),
     output:
         scores=f"{R}/scores/{CEILING}/sub-{{subject}}.parquet",
         table=f"{R}/scores/{CEILING}/sub-{{subject}}.tsv",
@@ -233,7 +239,7 @@ rule score_ceiling:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(4_000),
+        mem_mb=per_attempt(8_000),
         runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/score_ceiling.py"),
@@ -241,6 +247,12 @@ rule score_ceiling:
         frames=SCORED_FRAMES,
         seed=CONFIG.seed,
         name=CONFIG.dataset.name,
+        # not tracked: derived from input
+        extra=lambda wildcards, input: (
+            f"--extra-text {input.extra_text} --extra-image {input.extra_image}"
+            if input.extra_text
+            else ""
+        ),
     message:
         "Scoring the noise ceiling of subject {wildcards.subject}"
     shell:
@@ -248,6 +260,9 @@ rule score_ceiling:
         " --truth {input.truth}"
         " --tables {input.tables}"
         " --responses {input.responses}"
+        " --text {input.text}"
+        " --image {input.image}"
+        " {params.extra}"
         " --dataset {params.name}"
         " --subject {wildcards.subject}"
         " --settings {params.settings:q}"

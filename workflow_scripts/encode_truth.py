@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, required=True, help="frames a clip")
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the compared clips")
     parser.add_argument("--batch", type=int, required=True, help="clips a forward of the models")
+    parser.add_argument("--pair-size", type=int, required=True, help="height and width of the pairs, pixels")
     parser.add_argument("--models", default="{}", help="the models' settings, JSON")
     parser.add_argument("--efficientnet", action="store_true", help="also EfficientNet-Lite0's logits")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -39,7 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     source = ArraySource(given.stimuli, size=given.size, count=given.frames)
     models = parse_settings(ModelsConfig, given.models, "--models")
     networks = open_networks(models, device=use_device(given.device), efficientnet=given.efficientnet)
-    encode_truth(clips, source, networks, given.truth, batch=given.batch, rate=given.rate)
+    encode_truth(
+        clips, source, networks, given.truth, batch=given.batch, rate=given.rate, pair_size=given.pair_size
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import run_command
 from mind_animator.scoring.ceiling import score_ceiling
 from mind_animator.scoring.compare import wide, with_units
+from mind_animator.scoring.decoded import read_features
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--responses", type=Path, required=True, help="HDF5 with half_1 and half_2 of the test clips"
     )
+    parser.add_argument("--text", type=Path, nargs="+", required=True, help="shards of text features")
+    parser.add_argument("--image", type=Path, nargs="+", required=True, help="shards of image features")
+    parser.add_argument(
+        "--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features"
+    )
+    parser.add_argument(
+        "--extra-image", type=Path, nargs="*", default=[], help="further candidates, image features"
+    )
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--subject", required=True)
     parser.add_argument("--settings", required=True, help="the scoring's settings, JSON")
@@ -34,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, required=True, help="output, Parquet: videos, a row a metric")
     parser.add_argument("--table", type=Path, required=True, help="output, TSV: one row a clip")
     parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
-    parser.add_argument("--decoded", type=Path, required=True, help="output, Parquet: retrieval")
+    parser.add_argument(
+        "--decoded", type=Path, required=True, help="output, Parquet: retrieval, decoders' targets"
+    )
     parser.add_argument("--decoded-pairs", type=Path, required=True, help="output, HDF5: no pairs")
     given = parser.parse_args(arguments)
 
@@ -42,9 +53,13 @@ def main(arguments: list[str] | None = None) -> None:
     settings = parse_settings(ScoringConfig, given.settings)
     needed = ["clip", "segment", "movie", "scene_cut"]
     clips = pd.concat([read_table(table, tuple(needed)) for table in given.tables], ignore_index=True)[needed]
-    _, halves = read_arrays(given.responses, ["half_1", "half_2"], clips["clip"].tolist())
+    names = clips["clip"].tolist()
+    _, halves = read_arrays(given.responses, ["half_1", "half_2"], names)
+    features, extra = read_features(
+        names, text=given.text, image=given.image, extra_text=given.extra_text, extra_image=given.extra_image
+    )
     rows, pairs, decoded = score_ceiling(
-        clips, given.truth, halves["half_1"], halves["half_2"], settings,
+        clips, given.truth, halves["half_1"], halves["half_2"], features, extra, settings,
         count=given.frames, dataset=given.dataset, subject=given.subject, seed=given.seed,
         workers=given.workers,
     )  # fmt: skip

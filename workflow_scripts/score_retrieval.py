@@ -12,7 +12,7 @@ from mind_animator.artefacts.streams import write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import with_units
-from mind_animator.scoring.decoded import score_decoded
+from mind_animator.scoring.decoded import read_features, score_decoded
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,17 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
     if "semantic" not in held:
         raise InputError(f"Expected an array 'semantic' in {given.predictions}, got {held}.")
     _, predictions = read_arrays(given.predictions, held, names)
-    _, text = read_arrays(given.text, ["clip_text", "condition"], names)
-    image = read_arrays(given.image, ["clip_image", "latents"], names)[1] if given.image else {}
-    extra = {}
-    for kind, paths in (("text", given.extra_text), ("image", given.extra_image)):
-        if paths:
-            extra[kind] = read_arrays(paths, [f"clip_{kind}"])[1][f"clip_{kind}"]
+    features, extra = read_features(
+        names, text=given.text, image=given.image, extra_text=given.extra_text, extra_image=given.extra_image
+    )
     for name, array in predictions.items():
         if not np.isfinite(array).all():
             raise InputError(f"Expected finite '{name}' in {given.predictions}, got NaN or infinity.")
     rows, pairs, candidates = score_decoded(
-        clips, predictions, text | image, extra,
+        clips, predictions, features, extra,
         block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
     )  # fmt: skip
     write_pairs(given.pairs, pairs)

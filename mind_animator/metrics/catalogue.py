@@ -27,6 +27,8 @@ class Metric:
         What it is computed from: the model (or none) that it needs.
     published : bool
         Whether this is the definition of the published evaluation code.
+    weighted : bool
+        Whether the score of a set is the mean of its clips weighted by the truth's speed, else a plain mean.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Metric:
     higher_is_better: bool
     family: Family
     published: bool
+    weighted: bool = False
 
     @property
     def direction(self) -> str:
@@ -102,7 +105,7 @@ _FIXED = {
         Metric("clip_consistency_to_truth", "CLIP similarity to the truth", "1", -1, 1, True, "clip", False),
         Metric("epe_published", "EPE (published)", "pixel/frame", 0, None, False, "motion", True),
         Metric("epe", "EPE", "pixel/frame", 0, None, False, "motion", False),
-        Metric("epe_relative", "EPE / truth's speed", "1", 0, None, False, "motion", False),
+        Metric("epe_relative", "EPE / truth's speed", "1", 0, None, False, "motion", False, weighted=True),
         Metric("flow_cosine", "cosine of mean flows", "1", -1, 1, True, "motion", False),
     )
 }

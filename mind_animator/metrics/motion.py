@@ -39,7 +39,8 @@ def flows(frames: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
     for clip, flow in zip(clips, out, strict=True):
         greys = [cv2.cvtColor(frame, code) for frame in clip]
         for t in range(len(flow)):
-            flow[t] = _flow(greys[t], greys[t + 1], grey)
+            stands = t > 0 and all(np.array_equal(greys[t], greys[t + step]) for step in (-1, 1))
+            flow[t] = flow[t - 1] if stands else _flow(greys[t], greys[t + 1], grey)
     return out.reshape(*frames.shape[:-4], *out.shape[1:])
 
 
@@ -121,25 +122,33 @@ def mean_speed(flow: np.ndarray) -> np.ndarray:
     return _magnitude(flow).mean(axis=(-3, -2, -1), dtype=np.float64)
 
 
-def epe_relative(truth_flow: np.ndarray, prediction_flow: np.ndarray) -> np.ndarray:
-    """End-point error as a multiple of the truth's own motion: `epe_of_flows` / `mean_speed` of the truth.
+def epe_relative(error: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """End-point error as a multiple of the truth's own motion: ``error / speed``.
 
     Free of the frame's size and rate. A frozen prediction scores 1; below 1 the prediction's motion
-    helps, above 1 it does harm.
+    helps, above 1 it does harm. The score of a set weighs every clip by its truth's speed, which makes it a
+    ratio of means::
+
+        sum speed epe_relative / sum speed = sum error / sum speed
+
+    A plain mean over clips would be ruled by those that hardly move.
+
+    Parameters
+    ----------
+    error, speed : ndarray of shape (...,)
+        From `epe_of_flows`, and `mean_speed` of the truth's flow, pixels a frame.
 
     Returns
     -------
     ndarray of shape (...,), float64
-        >= 0, lower is better, nan where the truth does not move at all. A mean over clips is ruled by those
-        that hardly move.
+        >= 0, lower is better, nan where the truth does not move at all.
 
     References
     ----------
     This project's own.
     """
-    error, speed = epe_of_flows(truth_flow, prediction_flow), mean_speed(truth_flow)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(speed > 0, error / speed, np.nan)
+    error, speed = np.asarray(error, np.float64), np.asarray(speed, np.float64)
+    return np.divide(error, speed, out=np.full(error.shape, np.nan), where=speed > 0)
 
 
 def mean_flow(flow: np.ndarray) -> np.ndarray:

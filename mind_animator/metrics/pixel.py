@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mind_animator.metrics.frames import check_pair
+from mind_animator.metrics.frames import check_frames, check_pair
 
 WINDOW = 7
 PSNR_CAP = 100.0
@@ -13,7 +13,7 @@ _LUMINANCE = (0.01 * 255) ** 2
 _CONTRAST = (0.03 * 255) ** 2
 
 
-def ssim(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray | None = None) -> np.ndarray:
     r"""Structural similarity of each frame, equal to scikit-image's (7 x 7 window, RGB, data range 255).
 
     With means :math:`\mu` and sample (n - 1) variances over each whole window inside the frame::
@@ -27,6 +27,8 @@ def ssim(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     ----------
     truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
         RGB, at least 7 x 7 pixels.
+    sums : ndarray, optional
+        `window_sums` of the truth, where it meets several predictions; the same values, to the last bit.
 
     Returns
     -------
@@ -39,30 +41,66 @@ def ssim(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     similarity", IEEE Transactions on Image Processing 13.
     """
     check_pair(truth, prediction)
-    if min(truth.shape[-3:-1]) < WINDOW:
-        raise ValueError(f"Expected frames of at least {WINDOW} x {WINDOW} pixels, got {truth.shape}.")
     shape = truth.shape[-3:]
-    values = [
-        _ssim(t, p) for t, p in zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
-    ]
+    frames = truth.reshape(-1, *shape)
+    kept = (window_sums(frame[None])[0] for frame in frames)
+    if sums is not None:
+        inner = _inner(shape)
+        if sums.shape != (*truth.shape[:-3], *inner) or sums.dtype != np.int32:
+            raise ValueError(
+                f"Expected sums {(*truth.shape[:-3], *inner)} int32, got {sums.shape} {sums.dtype}."
+            )
+        kept = sums.reshape(-1, *inner)
+    values = [_ssim(t, p, s) for t, p, s in zip(frames, prediction.reshape(-1, *shape), kept, strict=True)]
     return np.reshape(values, truth.shape[:-3])
 
 
-def _ssim(truth: np.ndarray, prediction: np.ndarray) -> float:
-    height, width, channels = truth.shape
-    inner = height - WINDOW + 1
-    rows = max(8, _STRIP // width)  # a strip's sums stay in the cache
-    total = sum(
-        _ssim_sum(truth[top : top + rows + WINDOW - 1], prediction[top : top + rows + WINDOW - 1])
-        for top in range(0, inner, rows)
-    )
-    return total / (inner * (width - WINDOW + 1) * channels)
+def window_sums(frames: np.ndarray) -> np.ndarray:
+    """Sums over every 7 x 7 window inside a frame: all that SSIM asks of the truth alone.
+
+    Parameters
+    ----------
+    frames : ndarray of shape (..., frame, height, width, 3), uint8
+
+    Returns
+    -------
+    ndarray of shape (..., frame, height - 6, width - 6, 3), int32
+        Grey levels, exact.
+    """
+    check_frames(frames)
+    shape = frames.shape[-3:]
+    sums = np.empty((*frames.shape[:-3], *_inner(shape)), np.int32)
+    rows = _rows(shape)
+    pairs = zip(frames.reshape(-1, *shape), sums.reshape(-1, *_inner(shape)), strict=True)
+    for frame, place in pairs:
+        for top in range(0, len(place), rows):
+            place[top : top + rows] = _window_sum(frame[top : top + rows + WINDOW - 1])
+    return sums
 
 
-def _ssim_sum(truth: np.ndarray, prediction: np.ndarray) -> float:
+def _inner(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    height, width, channels = shape
+    if min(height, width) < WINDOW:
+        raise ValueError(f"Expected frames of at least {WINDOW} x {WINDOW} pixels, got {shape}.")
+    return height - WINDOW + 1, width - WINDOW + 1, channels
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return max(8, _STRIP // shape[1])  # a strip's sums stay in the cache
+
+
+def _ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray) -> float:
+    rows, total = _rows(truth.shape), 0.0
+    for top in range(0, len(sums), rows):
+        strip = slice(top, top + rows + WINDOW - 1)
+        total += _ssim_sum(truth[strip], prediction[strip], sums[top : top + rows])
+    return total / sums.size
+
+
+def _ssim_sum(truth: np.ndarray, prediction: np.ndarray, t: np.ndarray) -> float:
     n = WINDOW * WINDOW
     difference = cv2.absdiff(truth, prediction)
-    t, p = _window_sum(truth), _window_sum(prediction)
+    p = _window_sum(prediction)
     product = _window_sum(cv2.multiply(truth, prediction, dtype=cv2.CV_16U))
     squares = _window_sum(cv2.multiply(difference, difference, dtype=cv2.CV_16U))
     # int32 throughout: no term below exceeds 2 * 49^2 * 255^2 = 3.2e8
@@ -151,7 +189,9 @@ def _hue_cos(truth: np.ndarray, prediction: np.ndarray) -> float:
     return float(hue_t @ hue_p / norm) if norm else 0.0
 
 
-def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def hue_circular_corr(
+    truth: np.ndarray, prediction: np.ndarray, patterns: np.ndarray | None = None
+) -> np.ndarray:
     """Circular correlation of hue, weighted by saturation, of each frame.
 
     Hue h (an angle) and saturation s (HSV, of RGB frames) make a vector in the colour plane,
@@ -167,6 +207,8 @@ def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    patterns : ndarray of shape (..., frame, 2 * height * width), optional
+        `hue_pattern` of the truth's frames, where it meets several predictions.
 
     Returns
     -------
@@ -180,12 +222,18 @@ def hue_circular_corr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """
     check_pair(truth, prediction)
     shape = truth.shape[-3:]
-    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
-    return np.reshape([hue_pattern(t) @ hue_pattern(p) for t, p in pairs], truth.shape[:-3])
+    kept = map(hue_pattern, truth.reshape(-1, *shape))
+    if patterns is not None:
+        expected = (*truth.shape[:-3], 2 * shape[0] * shape[1])
+        if patterns.shape != expected:
+            raise ValueError(f"Expected patterns {expected}, got {patterns.shape}.")
+        kept = patterns.reshape(-1, expected[-1])
+    pairs = zip(kept, prediction.reshape(-1, *shape), strict=True)
+    return np.reshape([pattern @ hue_pattern(p) for pattern, p in pairs], truth.shape[:-3])
 
 
 def hue_pattern(frame: np.ndarray) -> np.ndarray:
-    """A frame's hue vectors less their mean, at unit length: the dot product of two is their correlation.
+    """A frame's hue vectors (`hue_circular_corr`) less their mean, at unit length: a dot product correlates two.
 
     Parameters
     ----------
@@ -193,21 +241,20 @@ def hue_pattern(frame: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (height * width * 2,), float64
-        0 throughout for a frame of one colour vector.
+    ndarray of shape (2 * height * width,), float64
+        All x, then all y; 0 throughout for a frame of one colour vector.
     """
-    vectors = hue_vectors(frame).reshape(-1, 2)
-    if (vectors == vectors[0]).all():
-        return np.zeros(vectors.size)
-    centred = (vectors - vectors.mean(axis=0)).ravel()
-    return centred / np.sqrt(centred @ centred)
-
-
-def hue_vectors(frame: np.ndarray) -> np.ndarray:
-    """Saturation times the unit vector of hue of an RGB frame, (height, width, 2) float64."""
     hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
-    return _HUE_CIRCLE[hsv[..., 0]] * (hsv[..., 1:2] / 255.0)
+    colour = (hsv[..., 0].astype(np.uint16) << 8 | hsv[..., 1]).ravel()
+    pattern = np.zeros((2, colour.size))
+    if (colour != colour[0]).any():
+        for vectors, component in zip(_HUE_VECTORS, pattern, strict=True):
+            np.take(vectors, colour, out=component, mode="clip")
+        pattern -= pattern.mean(axis=1, keepdims=True)
+        pattern /= np.sqrt(np.vdot(pattern, pattern))
+    return pattern.ravel()
 
 
-_ANGLES = np.arange(256) * (np.pi / 90)  # an 8-bit hue counts 2 degrees
-_HUE_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+# [x or y, 256 * hue + saturation]; an 8-bit hue counts 2 degrees
+_ANGLES = np.arange(256)[:, None] * (np.pi / 90)
+_HUE_VECTORS = np.stack([f(_ANGLES) * (np.arange(256) / 255) for f in (np.cos, np.sin)]).reshape(2, -1)

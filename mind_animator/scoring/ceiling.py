@@ -2,8 +2,11 @@
 
 Where the test clips were shown more than once, the showings are split into two halves. A clip's first half is
 compared with the second halves of all test clips, and the clip that it resembles most is the decoder's answer:
-its true video is scored against the clip's own, by every metric of videos. For retrieval the rank of the own
-clip's second half is the score. No method takes part, so one ceiling stands beside all of them.
+its true video is scored against the clip's own, by every metric of videos (with or without a model), and its
+features against the clip's own, as a decoder's are. For retrieval the rank of the own clip's second half is the
+score in the small set; in the large one the further candidates, whose responses nobody knows, stand before it
+where their embedding is nearer to the answer's than the own clip's is. No method takes part, so one ceiling
+stands beside all of them.
 
 It is an optimistic decoder (it chooses among the test clips, and shows a perfect video) on pessimistic data
 (half of the showings a side). A method that hedges can pass it on a metric that rewards hedging, as a flat
@@ -20,8 +23,8 @@ import pandas as pd
 from mind_animator.artefacts.arrays import open_arrays
 from mind_animator.artefacts.streams import ClipReader, PairScores
 from mind_animator.config.scoring import ScoringConfig
-from mind_animator.metrics.retrieval import Ranks, top_k_hits
-from mind_animator.scoring.decoded import TOP
+from mind_animator.metrics.retrieval import Ranks, retrieval_ranks, top_k_hits
+from mind_animator.scoring.decoded import TOP, decoder_targets, target_scores
 from mind_animator.scoring.judge import judge
 from mind_animator.scoring.score import COLUMNS, NETWORKS, Networks
 from mind_animator.scoring.sources import ArraySource, DonorSource
@@ -36,6 +39,8 @@ def score_ceiling(
     truth: Path | str,
     half_1: np.ndarray,
     half_2: np.ndarray,
+    features: Mapping[str, np.ndarray],
+    extra: Mapping[str, np.ndarray],
     settings: ScoringConfig,
     *,
     count: int,
@@ -54,6 +59,8 @@ def score_ceiling(
         From `mind_animator.scoring.truth.encode_truth`.
     half_1, half_2 : array of shape (clip, voxel)
         Mean responses of the two halves of the showings; nan for clips that were shown once.
+    features, extra : mappings
+        As for `score_decoded`: features of the same clips, further candidates of the large set.
     settings, count, seed, workers
         As for `judge`.
 
@@ -62,12 +69,12 @@ def score_ceiling(
     rows, pairs
         As of `judge`; a clip without two halves has its reason in every row.
     decoded : DataFrame
-        `COLUMNS` and ``candidates``: ranks and top-k hits of the small set. The responses know no embedding,
-        so the values stand under ``text`` and ``image`` alike.
+        `COLUMNS` and ``candidates``: ranks and top-k hits of the small set (the responses know no embedding, so
+        they stand under ``text`` and ``image`` alike) and of the large one, and ``target_*``.
     """
     names = np.array(clips["clip"])
     repeated = np.isfinite(half_1).all(axis=1) & np.isfinite(half_2).all(axis=1)
-    donor, ranks = {}, None
+    donor, nearest, ranks = {}, None, None
     if repeated.sum() > 1:
         nearest, ranks = identify_halves(half_1[repeated], half_2[repeated])
         donor = dict(zip(names[repeated].tolist(), names[repeated][nearest].tolist(), strict=True))
@@ -76,12 +83,18 @@ def score_ceiling(
         clips, truth, DonorSource(truths, donor, NO_REPEATS), _KEPT, settings, count=count, dataset=dataset,
         method=CEILING, subject=subject, seed=seed, workers=workers, embed=partial(_kept_embeddings, truth, donor),
     )  # fmt: skip
-    decoded = _retrieval(clips[repeated] if donor else clips, ranks)
-    return (
-        rows,
-        pairs,
-        decoded.assign(dataset=dataset, method=CEILING, subject=subject)[[*COLUMNS, "candidates"]],
-    )
+    place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
+    tables = []
+    for name, (values, candidates) in _decoded(features, extra, repeated, nearest, ranks).items():
+        every = np.full(len(names), np.nan)
+        if nearest is not None:
+            every[repeated] = values
+        status = np.where(np.isfinite(every), "ok", NO_REPEATS)
+        tables.append(
+            place.assign(metric=name, value=every, weight=1.0, status=status, candidates=candidates)
+        )
+    decoded = pd.concat(tables, ignore_index=True).assign(dataset=dataset, method=CEILING, subject=subject)
+    return rows, pairs, decoded[[*COLUMNS, "candidates"]]
 
 
 def _kept_embeddings(
@@ -103,16 +116,40 @@ def _not_asked(frames: np.ndarray) -> np.ndarray:
 _KEPT = Networks(**dict.fromkeys(NETWORKS, _not_asked))
 
 
-def _retrieval(clips: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
-    place = clips[["clip", "segment", "movie", "scene_cut"]]
-    values: dict[str, np.ndarray | float] = {"rank": np.nan}
-    if ranks is not None:
-        values = {"rank": ranks.middle}
-        values |= {f"top{k}": top_k_hits(ranks, k) for k in TOP if k <= ranks.n_candidates}
-    status, candidates = ("ok", ranks.n_candidates) if ranks is not None else (NO_REPEATS, 0)
-    tables = [
-        place.assign(metric=f"retrieval_{kind}_{name}", value=value, status=status, candidates=candidates)
-        for kind in ("text", "image")
-        for name, value in values.items()
-    ]
-    return pd.concat(tables, ignore_index=True)
+def _decoded(
+    features: Mapping[str, np.ndarray],
+    extra: Mapping[str, np.ndarray],
+    repeated: np.ndarray,
+    nearest: np.ndarray | None,
+    ranks: Ranks | None,
+) -> dict[str, tuple[np.ndarray | float, int]]:
+    """Scores of the repeated clips (nan without any) and number of candidates of each metric of features."""
+    found: dict[str, tuple[np.ndarray | float, int]] = {}
+    for kind in ("text", "image"):
+        if f"clip_{kind}" not in features:
+            continue
+        sets = {kind: ranks}
+        if kind in extra:
+            own = np.asarray(features[f"clip_{kind}"])[repeated]
+            sets[f"{kind}_large"] = ranks and _with_further(ranks, own[nearest], own, extra[kind])
+        for name, pool in sets.items():
+            if pool is None:
+                found[f"retrieval_{name}_rank"] = np.nan, 0
+                continue
+            found[f"retrieval_{name}_rank"] = pool.middle, pool.n_candidates
+            for k in TOP:
+                if k <= pool.n_candidates:
+                    found[f"retrieval_{name}_top{k}"] = top_k_hits(pool, k), pool.n_candidates
+    for name, target in decoder_targets(features).items():
+        own = target[repeated]
+        corr, r2 = (np.nan, np.nan) if nearest is None else target_scores(own, own[nearest])
+        found[f"target_{name}_corr"], found[f"target_{name}_r2"] = (corr, 0), (r2, 0)
+    return found
+
+
+def _with_further(ranks: Ranks, answers: np.ndarray, own: np.ndarray, further: np.ndarray) -> Ranks:
+    """Ranks among more candidates: those nearer to the answer's embedding than the own clip's go before it."""
+    place = np.arange(len(own))
+    among = [retrieval_ranks(answers, pool, place) for pool in (own, np.concatenate([own, further]))]
+    better, ties = (getattr(among[1], name) - getattr(among[0], name) for name in ("better", "ties"))
+    return Ranks(ranks.better + better, ranks.ties + ties, ranks.n_candidates + len(further))

@@ -46,7 +46,7 @@ def with_pooled(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     groups = rows[several].groupby(keys, sort=False, observed=True)
     pooled = groups.agg(
-        value=("value", lambda v: v.mean(skipna=False)), status=("status", _worst)
+        value=("value", lambda v: v.mean(skipna=False)), weight=("weight", "mean"), status=("status", _worst)
     ).reset_index()
     return pd.concat([rows, pooled.assign(subject=POOLED)[list(rows.columns)]], ignore_index=True)
 
@@ -96,8 +96,9 @@ def subsets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
     """Mean over clips with its block-bootstrap interval, per data set, method, subject, subset and metric.
 
-    A mean is over the clips that have a value; ``n_clips`` of ``n_expected``, and ``status`` says what
-    became of the others, so that no mean hides a missing clip.
+    A mean is over the clips that have a value, by their ``weight`` (`epe_relative`: a ratio of means);
+    ``n_clips`` of ``n_expected``, and ``status`` says what became of the others, so that no mean hides a
+    missing clip.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
             if there.any():
                 interval = block_bootstrap(
                     group["value"].to_numpy()[there], blocks[there], group["segment"].to_numpy()[there],
-                    n_draws=settings.bootstraps, level=settings.confidence,
+                    weights=group["weight"].to_numpy()[there], n_draws=settings.bootstraps, level=settings.confidence,
                     generator=np.random.default_rng(seed),
                 )  # fmt: skip
                 numbers = {"mean": interval.estimate, "low": interval.low, "high": interval.high}
@@ -157,15 +158,17 @@ def paired_tests(
     Returns
     -------
     DataFrame
-        `TESTS`, ``test = paired``; ``statistic`` is the mean of method minus other, in the metric's unit.
+        `TESTS`, ``test = paired``; ``statistic`` is the mean of method minus other, clips weighted as in
+        `summarise`, in the metric's unit.
     """
     found = []
     for subset, part in subsets(rows):
         for (dataset, subject), group in part.groupby(["dataset", "subject"], sort=False, observed=True):
             order = group.drop_duplicates("clip")[["clip", "segment"]].reset_index(drop=True)
             blocks = block_labels(order["segment"].tolist(), settings.block)
-            table = group.pivot(index="clip", columns=["metric", "method"], values="value").reindex(
-                order["clip"]
+            table, weights = (
+                group.pivot(index="clip", columns=["metric", "method"], values=column).reindex(order["clip"])
+                for column in ("value", "weight")
             )
             methods = list(dict.fromkeys(group["method"]))
             metrics = list(dict.fromkeys(group["metric"]))
@@ -178,7 +181,8 @@ def paired_tests(
                     both = np.isfinite(values).all(axis=1)
                     if not both.any():
                         continue
-                    a, b = values[both].T
+                    weight = weights[name, first].to_numpy()[both]
+                    a, b = values[both].T * (weight / weight.mean())
                     result = sign_flip_test(
                         a - b, blocks[both], n_permutations=settings.permutations,
                         generator=np.random.default_rng(seed),

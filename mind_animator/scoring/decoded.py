@@ -1,10 +1,12 @@
 """Scores of decoded features, before any video is made: retrieval, and each decoder on its own target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.streams import PairScores
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
 from mind_animator.scoring.pairs import rank_pairs
@@ -20,6 +22,28 @@ TARGETS = {
     "structure": ("structure", "latents", 0),
     "motion": ("latents", "latents", slice(1, None)),
 }
+
+
+def read_features(
+    clips: Sequence[str],
+    *,
+    text: Sequence[Path],
+    image: Sequence[Path] = (),
+    extra_text: Sequence[Path] = (),
+    extra_image: Sequence[Path] = (),
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Features of the test clips, and further candidates (`score_decoded`), from their shards.
+
+    Without shards of images (no frames) there are no image features; without further candidates no large set.
+    """
+    _, features = read_arrays(text, ["clip_text", "condition"], list(clips))
+    if image:
+        features |= read_arrays(image, ["clip_image", "latents"], list(clips))[1]
+    extra = {}
+    for kind, paths in (("text", extra_text), ("image", extra_image)):
+        if paths:
+            extra[kind] = read_arrays(paths, [f"clip_{kind}"])[1][f"clip_{kind}"]
+    return features, extra
 
 
 def score_decoded(
@@ -84,19 +108,27 @@ def score_decoded(
             pairs[f"retrieval_{kind}_rank"] = ranks
             if len(small) >= 10:
                 pairs[f"retrieval_{kind}_top10"] = top10
-    for name, (predicted, wanted, frames) in TARGETS.items():
-        if predicted in predictions and wanted in features:
-            target = np.asarray(features[wanted])
-            target = target[:, frames] if wanted == "latents" else target
+    for name, target in decoder_targets(features).items():
+        predicted, _, frames = TARGETS[name]
+        if predicted in predictions:
             guess = np.asarray(predictions[predicted])
             guess = guess[:, frames] if predicted == "latents" else guess
             values[f"target_{name}_corr"], values[f"target_{name}_r2"] = target_scores(target, guess)
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     table = pd.concat(
-        [place.assign(metric=name, value=value, status="ok") for name, value in values.items()],
+        [place.assign(metric=name, value=value, weight=1.0, status="ok") for name, value in values.items()],
         ignore_index=True,
     ).assign(dataset=dataset, method=method, subject=subject)
     return table[list(COLUMNS)], PairScores(clips["clip"].tolist(), rows, pairs, {}), candidates
+
+
+def decoder_targets(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What each decoder aims at, (clip, ...), of those whose features are there."""
+    return {
+        name: np.asarray(features[wanted])[:, frames] if wanted == "latents" else np.asarray(features[wanted])
+        for name, (_, wanted, frames) in TARGETS.items()
+        if wanted in features
+    }
 
 
 def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

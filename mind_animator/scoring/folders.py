@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.artefacts.clipfolder import find_clips
-from mind_animator.artefacts.streams import PairScores, read_problems
+from mind_animator.artefacts.streams import ClipReader, PairScores, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
-from mind_animator.scoring.judge import judge
-from mind_animator.scoring.score import Networks, Source
+from mind_animator.scoring.judge import judge, shuffled_orders
+from mind_animator.scoring.score import ClipScore, Networks, Source, score_clips
 from mind_animator.scoring.sources import (
+    ArraySource,
     DonorSource,
     FlatSource,
     FolderSource,
@@ -82,6 +84,8 @@ def score_folders(
 ) -> dict[str, tuple[pd.DataFrame, PairScores]]:
     """Score each folder of predictions; the truth's file (``out/truth.h5``) is made once for all.
 
+    Clip by clip all methods and floors meet the truth together, so that what they ask of it is computed once.
+
     Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read,
     with the reason. Predictions without a truth are an error, since they show that the numbering is not the
     truth's.
@@ -127,7 +131,10 @@ def score_folders(
     names = list(true_files)
     source = FolderSource(true_files, layout, **shape, duration=duration)
     path = out / "truth.h5"
-    encode_truth(names, source, networks, path, batch=settings.batch, rate=standard.rate, strict=False)
+    encode_truth(
+        names, source, networks, path, batch=settings.batch, rate=standard.rate,
+        pair_size=settings.pair_size, strict=False,
+    )  # fmt: skip
     cuts = scene_cuts or {}
     clips = pd.DataFrame(
         {
@@ -139,10 +146,18 @@ def score_folders(
     )
     if floors:
         sources = with_floors(sources, names, mean_colour(path), shape, settings.block, seed)
+    scores: dict[str, dict[str, ClipScore]] = {method: {} for method in sources}
+    scored = score_clips(
+        names, ArraySource([path], **shape), list(sources.values()), kept=ClipReader([path]),
+        orders=shuffled_orders(settings, standard.frames, seed), workers=workers,
+    )  # fmt: skip
+    for found in tqdm(scored, "clips, by every method", len(names), mininterval=5):
+        for method, score in zip(sources, found, strict=True):
+            scores[method][score.clip] = score
     return {
         method: judge(
-            clips, path, source, networks, settings,
-            count=standard.frames, dataset=dataset, method=method, subject="all", seed=seed, workers=workers,
+            clips, path, source, networks, settings, count=standard.frames, dataset=dataset, method=method,
+            subject="all", seed=seed, scores=scores[method],
         )
         for method, source in sources.items()
     }  # fmt: skip

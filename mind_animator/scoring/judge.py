@@ -1,6 +1,6 @@
 """One method, one subject: every score of every clip, and the pair scores that the block tests look up."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.scoring.pairs import nway_pairs, pixel_pairs
 from mind_animator.scoring.score import (
     NETWORKS,
+    ClipScore,
     Networks,
     Source,
     compare_embeddings,
@@ -41,6 +42,7 @@ def judge(
     subject: str,
     seed: int,
     workers: int = 1,
+    scores: Mapping[str, ClipScore] | None = None,
     embed: Embed | None = None,
 ) -> tuple[pd.DataFrame, PairScores]:
     """Score one method's predictions of one subject.
@@ -62,6 +64,8 @@ def judge(
         Of the frame shuffles.
     workers : int
         Processes for the pixel and motion metrics; the numbers do not depend on it.
+    scores : mapping of clip to ClipScore, optional
+        Pixel and motion scores where they are known already (`score_clips`); by default they are computed.
     embed : callable, optional
         Logits and embeddings of clips where they are known already; by default the networks are asked
         (`embed_clips`).
@@ -76,12 +80,11 @@ def judge(
     kept = ClipReader([truth])
     truths = ArraySource([truth], size=settings.size, count=count)
     networks = _as_in_truth(networks, truth)
-    orders = None
-    if settings.shuffles:
-        orders = frame_orders(count, settings.shuffles, np.random.default_rng(seed))
-
-    scored = score_clips(names, truths, prediction, kept=kept, orders=orders, workers=workers)
-    scores = {score.clip: score for score in tqdm(scored, f"{method} {subject}", len(names), mininterval=5)}
+    if scores is None:
+        orders = shuffled_orders(settings, count, seed)
+        scored = score_clips(names, truths, [prediction], kept=kept, orders=orders, workers=workers)
+        bar = tqdm(scored, f"{method} {subject}", len(names), mininterval=5)
+        scores = {score.clip: score for (score,) in bar}
 
     readable = [name for name in names if scores[name].status == "ok"]
     modelled, logits = {}, {"image_logits": {}, "video_logits": {}}
@@ -106,8 +109,7 @@ def judge(
     if len(rows) > 1:
         shape = (len(rows), len(rows), rows.shape[1])
         pairs = {name: np.full(shape, np.nan) for name in ("ssim", "hue_circular_corr", "epe")}
-        size = min(settings.pair_size, settings.size)
-        for offset, found in pixel_pairs(rows, names, truths, prediction, size=size):
+        for offset, found in pixel_pairs(rows, names, kept, prediction, size=settings.pair_size):
             for name, values in found.items():
                 pairs[name][:, :, offset] = values
         pairs["flow_cosine"] = _flow_pairs(flow, true_flow, rows)
@@ -116,13 +118,20 @@ def judge(
             if values is not None:
                 pairs[f"{kind}_2way"] = values
     by_clip = {"mean_flow_truth": true_flow, "mean_flow": flow}
-    if orders is not None:
-        nothing = np.full(len(orders), np.nan)
+    if settings.shuffles:
+        nothing = np.full(settings.shuffles, np.nan)
         by_clip["shuffled_epe"] = np.array(
             [scores[name].shuffled_epe if scores[name].status == "ok" else nothing for name in names]
         )
     kept.close()
     return table, PairScores(names, rows, pairs, by_clip)
+
+
+def shuffled_orders(settings: ScoringConfig, count: int, seed: int) -> np.ndarray | None:
+    """Orders of ``count`` frames for the frame-shuffle test (shuffle, frame); None where it is left out."""
+    if not settings.shuffles:
+        return None
+    return frame_orders(count, settings.shuffles, np.random.default_rng(seed))
 
 
 def _as_in_truth(networks: Networks, truth: Path | str) -> Networks:

@@ -10,22 +10,27 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from mind_animator.artefacts.streams import ClipReader
 from mind_animator.errors import InputError
 from mind_animator.metrics import motion
 from mind_animator.metrics.pixel import WINDOW, hue_pattern
 from mind_animator.scoring.score import Source
 from mind_animator.video.conform import conform
 
-# Truths held at a time, for each of which every prediction is prepared anew: memory hardly grows with the clips.
+# Predictions held at a time; past each tile every truth of the offset is read once more: memory does not grow.
 _TILE = 12
 _LUMINANCE = np.float32((0.01 * 255) ** 2)
 _CONTRAST = np.float32((0.03 * 255) ** 2)
+_UNBIASED = np.float32(WINDOW**2 / (WINDOW**2 - 1))
+_PREFIX = "pair_"  # of a side's arrays in the truth's file
 
 
 def pixel_pairs(
-    rows: np.ndarray, clips: Sequence[str], truth: Source, prediction: Source, *, size: int
+    rows: np.ndarray, clips: Sequence[str], truth: ClipReader, prediction: Source, *, size: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """SSIM, hue correlation and end-point error of aligned pairs, an offset at a time: each clip is read once.
+    """SSIM, hue correlation and end-point error of aligned pairs, an offset at a time.
+
+    Each prediction is read and described once; each truth was, when its file was made (`PairSide.arrays`).
 
     Parameters
     ----------
@@ -33,9 +38,11 @@ def pixel_pairs(
         From `mind_animator.statistics.blocks.aligned_blocks`.
     clips : sequence of str
         What the rows count.
-    truth, prediction : Source
+    truth : ClipReader
+        The truth's file; a clip whose arrays are nan there is unreadable.
+    prediction : Source
     size : int
-        Height and width of the comparison, pixels.
+        Height and width of the comparison, pixels; the truth's file was made for the same.
 
     Yields
     ------
@@ -44,63 +51,98 @@ def pixel_pairs(
         ``ssim``, ``hue_circular_corr`` and ``epe``, each (block, block), float64; a row of nan for a
         prediction that cannot be read, a column for a truth.
     """
-    makers = {"ssim": ssim_pairs, "hue_circular_corr": hue_pairs, "epe": epe_pairs}
     for offset in range(rows.shape[1]):
         names = [clips[row] for row in rows[:, offset]]
-        predictions = [_read(prediction, name, size) for name in names]
-        found = {name: np.empty((len(names), len(names))) for name in makers}
+        found = {name: np.full((len(names), len(names)), np.nan) for name in PairSide.METRICS}
         for start in range(0, len(names), _TILE):
-            tile = slice(start, start + _TILE)
-            truths = [_read(truth, name, size) for name in names[tile]]
-            for name, make in makers.items():
-                found[name][:, tile] = make(truths, predictions)
+            sides = [_read(prediction, name, size) for name in names[start : start + _TILE]]
+            there = [place for place, side in enumerate(sides) if side is not None]
+            held = [sides[place] for place in there]
+            if not held:
+                continue
+            for column, name in enumerate(names):
+                known = PairSide.kept(truth, name)
+                if known is None:
+                    continue
+                if known.shape != held[0].shape:
+                    raise InputError(
+                        f"Expected a truth's file made for pairs of {size} pixels, got {known.shape} "
+                        f"(frames, height, width) beside predictions of {held[0].shape}."
+                    )
+                for metric, values in known.compare(held).items():
+                    found[metric][[start + place for place in there], column] = values
         yield offset, found
 
 
-def ssim_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`mind_animator.metrics.pixel.ssim`, mean over frames, of every prediction with every truth.
+class PairSide:
+    """What pairs ask of one clip, described once: each pair adds what takes both sides.
 
-    Each clip's window moments are computed once; only the product of the two sides is left for a pair.
+    Frames and channels lie side by side as channels of one image.
 
     Parameters
     ----------
-    truths, predictions : sequences of arrays of shape (frame, height, width, 3), uint8, or None
-        One shape for all.
-
-    Returns
-    -------
-    array of shape (prediction, truth), float64
-        Equal to `ssim` to 1e-5 (float32 moments about each image's mean); nan where a side is None.
+    frames : array of shape (frame, height, width, 3), uint8
     """
-    result = np.full((len(predictions), len(truths)), np.nan)
-    columns = _there(truths)
-    known = [_Moments(truths[column]) for column in columns]
-    for row in _there(predictions):
-        moments = _Moments(predictions[row])
-        result[row, columns] = [moments.ssim(other) for other in known]
-    return result
 
-
-def _there(side: Sequence[np.ndarray | None]) -> list[int]:
-    return [place for place, frames in enumerate(side) if frames is not None]
-
-
-class _Moments:
-    """Local means and variances of a clip, frames and channels side by side as channels of one image."""
+    METRICS = ("ssim", "hue_circular_corr", "epe")
+    _ARRAYS = ("image", "centre", "local", "variance", "hue", "flow")
 
     def __init__(self, frames: np.ndarray) -> None:
         height, width = frames.shape[1:3]
-        image = np.ascontiguousarray(frames.transpose(1, 2, 0, 3), dtype=np.float32).reshape(
-            height, width, -1
-        )
-        centre = image.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-        self.image = image - centre  # covariances do not mind, and lose fewer digits
-        local = _local_mean(self.image)
-        self.variance = (_local_mean(self.image * self.image) - local * local) * _UNBIASED
-        self.local, self.mean = local, local + centre
+        image = np.ascontiguousarray(frames.transpose(1, 2, 0, 3), dtype=np.float32)
+        image = image.reshape(height, width, -1)
+        self.centre = image.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        self.image = image - self.centre  # covariances do not mind, and lose fewer digits
+        self.local = _local_mean(self.image)
+        self.variance = (_local_mean(self.image * self.image) - self.local * self.local) * _UNBIASED
+        self.hue = np.concatenate([hue_pattern(frame) for frame in frames]).astype(np.float32)
+        self.flow = motion.flows(frames)
+        self._derive()
+
+    def _derive(self) -> None:
+        self.mean = self.local + self.centre
         self.power = self.mean * self.mean
 
-    def ssim(self, other: "_Moments") -> float:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Frames, height, width."""
+        return len(self.flow) + 1, *self.image.shape[:2]
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file keeps of it, float32."""
+        return {_PREFIX + name: getattr(self, name) for name in self._ARRAYS}
+
+    @classmethod
+    def kept(cls, reader: ClipReader, clip: str) -> "PairSide | None":
+        """A side whose `arrays` were kept; None for a clip that was never written (nan)."""
+        side = cls.__new__(cls)
+        side.centre = reader.read(clip, _PREFIX + "centre")
+        if not np.isfinite(side.centre).all():
+            return None
+        for name in cls._ARRAYS:
+            setattr(side, name, reader.read(clip, _PREFIX + name))
+        side._derive()
+        return side
+
+    def compare(self, others: Sequence["PairSide"]) -> dict[str, np.ndarray]:
+        """Scores of this truth with each prediction, means over frames.
+
+        Returns
+        -------
+        dict of metric to array of shape (prediction,), float64
+            ``ssim`` equal to `mind_animator.metrics.pixel.ssim` to 1e-5 (float32 moments about each image's
+            mean), ``hue_circular_corr`` to 1e-6 (float32 dot products of unit vectors), ``epe`` to that of
+            `mind_animator.metrics.motion.epe`, pixels a frame at the size of these frames.
+        """
+        hue = np.array([other.hue for other in others]) @ self.hue
+        return {
+            "ssim": np.array([self._ssim(other) for other in others]),
+            "hue_circular_corr": hue.astype(np.float64) / self.shape[0],
+            "epe": np.array([motion.epe_of_flows(self.flow, other.flow) for other in others]),
+        }
+
+    def _ssim(self, other: "PairSide") -> float:
         """Mean over windows, channels and frames."""
         product = _local_mean(cv2.multiply(self.image, other.image))
         product -= self.local * other.local
@@ -119,7 +161,9 @@ class _Moments:
         return float(above.mean(dtype=np.float64))
 
 
-_UNBIASED = np.float32(WINDOW**2 / (WINDOW**2 - 1))
+def describe_pair(frames: np.ndarray, size: int) -> PairSide:
+    """A clip's side of the pairs, shrunk to ``size`` pixels where it is larger."""
+    return PairSide(frames if frames.shape[1] <= size else conform(frames, size=size, count=len(frames)))
 
 
 def _local_mean(image: np.ndarray) -> np.ndarray:
@@ -128,38 +172,11 @@ def _local_mean(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(means[margin:-margin, margin:-margin])
 
 
-def hue_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`mind_animator.metrics.pixel.hue_circular_corr`, mean over frames, of all predictions and truths.
-
-    Parameters and result as `ssim_pairs`. A matrix product: a frame's score is a dot product of unit vectors.
-    """
-    result = np.full((len(predictions), len(truths)), np.nan)
-    columns = _there(truths)
-    if not columns:
-        return result
-    right = np.stack([_hue_units(truths[column]) for column in columns])
-    for row in _there(predictions):
-        result[row, columns] = right @ _hue_units(predictions[row]) / len(predictions[row])
-    return result
-
-
-def epe_pairs(truths: Sequence[np.ndarray | None], predictions: Sequence[np.ndarray | None]) -> np.ndarray:
-    """`mind_animator.metrics.motion.epe` of all predictions and truths, each flow computed once.
-
-    Parameters and result as `ssim_pairs`, pixels a frame at the size of these frames.
-    """
-    result = np.full((len(predictions), len(truths)), np.nan)
-    columns = _there(truths)
-    known = [motion.flows(truths[column]) for column in columns]
-    for row in _there(predictions):
-        flow = motion.flows(predictions[row])
-        result[row, columns] = [motion.epe_of_flows(other, flow) for other in known]
-    return result
-
-
-def _hue_units(frames: np.ndarray) -> np.ndarray:
-    """Centred hue vectors of each frame at unit length (0 for a frame of one colour vector), in one row."""
-    return np.concatenate([hue_pattern(frame) for frame in frames])
+def _read(source: Source, clip: str, size: int) -> PairSide | None:
+    try:
+        return describe_pair(source.read(clip), size)
+    except InputError:
+        return None
 
 
 def nway_pairs(
@@ -195,14 +212,6 @@ def nway_pairs(
         result[:, column] = values.reshape(n_blocks, n_offsets, -1).mean(-1).numpy()
     result[~(whole[1][:, None] & whole[0][None])] = np.nan
     return result
-
-
-def _read(source: Source, clip: str, size: int) -> np.ndarray | None:
-    try:
-        frames = source.read(clip)
-    except InputError:
-        return None
-    return frames if frames.shape[1] <= size else conform(frames, size=size, count=len(frames))
 
 
 def rank_pairs(

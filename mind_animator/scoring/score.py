@@ -1,8 +1,8 @@
 """From two sources of clips to a table of scores: one row a clip and metric, one clip in memory at a time.
 
-Each video is read, and each frame embedded, once; what depends on the truth alone (flows, logits,
-embeddings) is taken from its file where it was computed before. A clip that cannot be read gets its rows
-with the reason, and the rest is scored.
+Each video is read, and each frame embedded, once; what depends on the truth alone is computed once: flows,
+logits and embeddings are taken from its file, SSIM's window sums and hue patterns serve all predictions that
+a clip is compared with. A clip that cannot be read gets its rows with the reason, and the rest is scored.
 """
 
 import math
@@ -31,6 +31,7 @@ COLUMNS = (
     "scene_cut",
     "metric",
     "value",
+    "weight",
     "status",
 )
 
@@ -77,6 +78,7 @@ NEEDS = {
     "clip": "clip_image",
 }
 NETWORKS = (*NEEDS.values(), "efficientnet")
+MOTION = ("flow_published", "flow", "mean_flow", "speed")
 NOT_ASKED = "not asked for"
 _NOT_FINITE = "not computed: the model answers NaN or infinity for this clip"
 _EFFICIENTNET = "_efficientnet_lite0"
@@ -92,42 +94,68 @@ def describe_motion(frames: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``flow_published`` and ``flow`` (frame - 1, height, width, 2) float32, ``mean_flow`` (2,) float64,
-        pixels a frame.
+        ``flow_published`` and ``flow`` (frame - 1, height, width, 2) float32, ``mean_flow`` (2,) and
+        ``speed`` () float64, pixels a frame.
     """
     flow = motion.flows(frames)
     return {
         "flow_published": motion.flows(frames, grey="published"),
         "flow": flow,
         "mean_flow": motion.mean_flow(flow),
+        "speed": motion.mean_speed(flow),
     }
 
 
-def compare_pixels(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+@dataclass(frozen=True)
+class TrueClip:
+    """A true clip and all that pixel and motion metrics ask of it alone.
+
+    Attributes
+    ----------
+    frames : array of shape (frame, height, width, 3), uint8
+    sums, patterns : arrays
+        `pixel.window_sums`, and `pixel.hue_pattern` of each frame.
+    motion : mapping of str to array
+        From `describe_motion`.
+    """
+
+    frames: np.ndarray
+    sums: np.ndarray
+    patterns: np.ndarray
+    motion: Mapping[str, np.ndarray]
+
+
+def describe_truth(frames: np.ndarray, known: Mapping[str, np.ndarray]) -> TrueClip:
+    """A true clip with its window sums and hue patterns; ``known`` is its motion."""
+    patterns = np.stack([pixel.hue_pattern(frame) for frame in frames])
+    return TrueClip(frames, pixel.window_sums(frames), patterns, known)
+
+
+def compare_pixels(truth: TrueClip, prediction: np.ndarray) -> dict[str, float]:
     """Pixel metrics of one clip: means over frames of SSIM, PSNR, hue correlation, and the published hue."""
+    frames = truth.frames
     return {
-        "ssim": float(pixel.ssim(truth, prediction).mean()),
-        "psnr": float(pixel.psnr(truth, prediction).mean()),
-        "hue_cos_published": float(pixel.hue_cos_published(truth, prediction)),
-        "hue_circular_corr": float(pixel.hue_circular_corr(truth, prediction).mean()),
+        "ssim": float(pixel.ssim(frames, prediction, truth.sums).mean()),
+        "psnr": float(pixel.psnr(frames, prediction).mean()),
+        "hue_cos_published": float(pixel.hue_cos_published(frames, prediction)),
+        "hue_circular_corr": float(pixel.hue_circular_corr(frames, prediction, truth.patterns).mean()),
     }
 
 
-def compare_motion(
-    truth: Mapping[str, np.ndarray], prediction: np.ndarray
-) -> tuple[dict[str, float], np.ndarray]:
+def compare_motion(truth: TrueClip, prediction: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """Motion metrics of one clip, and the prediction's mean flow (2,).
 
-    ``truth`` is what `describe_motion` gave; a truth without any motion has no `epe_relative` (nan).
+    A truth without any motion has no `epe_relative` (nan).
     """
     published = motion.flows(prediction, grey="published")
-    flow = motion.flows(prediction)
+    flow, known = motion.flows(prediction), truth.motion
     mean_flow = motion.mean_flow(flow)
+    error = motion.epe_of_flows(known["flow"], flow)
     values = {
-        "epe_published": float(motion.epe_of_flows(truth["flow_published"], published)),
-        "epe": float(motion.epe_of_flows(truth["flow"], flow)),
-        "epe_relative": float(motion.epe_relative(truth["flow"], flow)),
-        "flow_cosine": float(motion.flow_cosine(truth["mean_flow"], mean_flow)),
+        "epe_published": float(motion.epe_of_flows(known["flow_published"], published)),
+        "epe": float(error),
+        "epe_relative": float(motion.epe_relative(error, known["speed"])),
+        "flow_cosine": float(motion.flow_cosine(known["mean_flow"], mean_flow)),
     }
     return values, mean_flow
 
@@ -142,6 +170,8 @@ class ClipScore:
     status : str
         ``ok``, or why there are no values.
     values : dict of metric to float
+    speed : float
+        Mean speed of the truth, pixels a frame; nan where there are no values.
     mean_flow : array of shape (2,)
         Of the prediction, pixels a frame; nan where there is none.
     shuffled_epe : array of shape (shuffles,)
@@ -151,58 +181,70 @@ class ClipScore:
     clip: str
     status: str
     values: dict[str, float] = field(default_factory=dict)
+    speed: float = math.nan
     mean_flow: np.ndarray = field(default_factory=lambda: np.full(2, np.nan))
     shuffled_epe: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def score_clip(
-    clip: str, truth: Source, prediction: Source, kept: ClipReader | None, orders: np.ndarray | None
-) -> ClipScore:
-    """Pixel and motion scores of one clip; an unreadable clip gives its reason, not an exception.
+    clip: str,
+    truth: Source,
+    predictions: Sequence[Source],
+    kept: ClipReader | None,
+    orders: np.ndarray | None,
+) -> list[ClipScore]:
+    """Pixel and motion scores of one clip by each prediction; what is unreadable gives its reason, no exception.
 
     Parameters
     ----------
     clip : str
-    truth, prediction : Source
+    truth : Source
+    predictions : sequence of Source
+        All that are compared with this truth: what they ask of it is computed once.
     kept : ClipReader, optional
-        File with the truth's flows (see `describe_motion`); computed here where it is None.
+        File with the truth's motion (see `describe_motion`); computed here where it is None.
     orders : array of shape (shuffles, frame), optional
         From `mind_animator.statistics.permutation.frame_orders`, for the frame-shuffle test.
     """
     try:
-        true_frames, frames = truth.read(clip), prediction.read(clip)
-        if true_frames.shape != frames.shape:
-            return ClipScore(clip, f"Expected frames of shape {true_frames.shape}, got {frames.shape}.")
-        known = (
-            describe_motion(true_frames)
-            if kept is None
-            else {name: kept.read(clip, name) for name in ("flow_published", "flow", "mean_flow")}
-        )
+        frames = truth.read(clip)
+        moves = {name: kept.read(clip, name) for name in MOTION} if kept else describe_motion(frames)
+    except InputError as error:
+        return [ClipScore(clip, str(error)) for _ in predictions]
+    known = describe_truth(frames, moves)
+    return [_compare(clip, known, prediction, orders) for prediction in predictions]
+
+
+def _compare(clip: str, truth: TrueClip, prediction: Source, orders: np.ndarray | None) -> ClipScore:
+    try:
+        frames = prediction.read(clip)
     except InputError as error:
         return ClipScore(clip, str(error))
-    values = compare_pixels(true_frames, frames)
-    moving, mean_flow = compare_motion(known, frames)
+    if truth.frames.shape != frames.shape:
+        return ClipScore(clip, f"Expected frames of shape {truth.frames.shape}, got {frames.shape}.")
+    moving, mean_flow = compare_motion(truth, frames)
     shuffled = np.empty(0)
     if orders is not None:
-        shuffled = motion.shuffled_epe(motion.shuffle_epe_table(known["flow"], frames), orders)
-    return ClipScore(clip, "ok", values | moving, mean_flow, shuffled)
+        shuffled = motion.shuffled_epe(motion.shuffle_epe_table(truth.motion["flow"], frames), orders)
+    values = compare_pixels(truth, frames) | moving
+    return ClipScore(clip, "ok", values, float(truth.motion["speed"]), mean_flow, shuffled)
 
 
 def score_clips(
     clips: Sequence[str],
     truth: Source,
-    prediction: Source,
+    predictions: Sequence[Source],
     *,
     kept: ClipReader | None = None,
     orders: np.ndarray | None = None,
     workers: int = 1,
-) -> Iterator[ClipScore]:
+) -> Iterator[list[ClipScore]]:
     """`score_clip` for every clip in order; the numbers do not depend on the number of processes."""
     if workers == 1:
         for clip in clips:
-            yield score_clip(clip, truth, prediction, kept, orders)
+            yield score_clip(clip, truth, predictions, kept, orders)
         return
-    job = (truth, prediction, kept, orders)
+    job = (truth, predictions, kept, orders)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_adopt, initargs=job)
     with pool:
         # A window of jobs: results that wait for a slow clip do not pile up.
@@ -220,7 +262,7 @@ def _adopt(*job: object) -> None:
     _job = job
 
 
-def _score_in_worker(clip: str) -> ClipScore:
+def _score_in_worker(clip: str) -> list[ClipScore]:
     return score_clip(clip, *_job)
 
 
@@ -361,7 +403,8 @@ def score_rows(
     Returns
     -------
     DataFrame
-        ``value`` is nan exactly where ``status`` is not ``ok``.
+        ``value`` is nan exactly where ``status`` is not ``ok``; ``weight`` is the clip's in a mean over clips
+        (`mind_animator.metrics.catalogue.Metric.weighted`).
     """
     names = metric_names(n_ways)
     if networks.efficientnet is not None or networks.absent.get("efficientnet", NOT_ASKED) != NOT_ASKED:
@@ -389,6 +432,7 @@ def score_rows(
                     bool(place.scene_cut),
                     name,
                     value if status == "ok" else math.nan,
+                    score.speed if metric(name).weighted else 1.0,
                     status,
                 )
             )

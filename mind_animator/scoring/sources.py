@@ -78,6 +78,7 @@ class FolderSource:
     ) -> None:
         self.files, self.layout = dict(files), layout
         self.size, self.count, self.duration = size, count, duration
+        self._last: tuple[str, np.ndarray] | None = None  # a method's floors ask for the same clip in turn
 
     @property
     def clips(self) -> list[str]:
@@ -86,7 +87,9 @@ class FolderSource:
 
     def read(self, clip: str) -> np.ndarray:
         """Frames of a clip, (count, size, size, 3) uint8; `InputError` says why there are none."""
-        return self.read_with_notes(clip)[0]
+        if self._last is None or self._last[0] != clip:
+            self._last = (clip, self.read_with_notes(clip)[0])
+        return self._last[1]
 
     def read_with_notes(self, clip: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """Frames of a clip, and what was done to make plain RGB of them."""

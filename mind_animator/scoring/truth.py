@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.streams import write_problems, write_stream
 from mind_animator.errors import InputError
+from mind_animator.scoring.pairs import describe_pair
 from mind_animator.scoring.score import (
     NEEDS,
     NETWORKS,
@@ -26,19 +27,21 @@ def encode_truth(
     *,
     batch: int,
     rate: float,
+    pair_size: int,
     strict: bool = True,
 ) -> dict[str, str]:
     """Write the truth's file, one clip in memory at a time.
 
-    Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, and what
-    `embed_clips` gives for the networks that are there. Attributes: ``rate`` (frames a second of the clips
+    Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, ``pair_*``: the
+    truth's side of the pairs at ``pair_size`` pixels (`PairSide.arrays`: SSIM's moments, hue, flow), and
+    what `embed_clips` gives for the networks that are there. Attributes: ``rate`` (frames a second of the clips
     as they are compared) and ``absent:NAME``, why an array is not there.
 
     With ``strict`` false, an unreadable true clip is kept as a problem: whoever is scored on it gets the
     reason.
 
-    The windows' moments of SSIM are not kept: at 256 px they are 12 MB a clip, and reading them back takes
-    longer than computing them.
+    SSIM's window sums at full size are not in the file: they are 25 MB a clip of 8 x 512 x 512, against 5 ms
+    to compute them, once for all predictions that a job compares with the clip (benchmarks/README.md).
 
     Returns
     -------
@@ -65,7 +68,9 @@ def encode_truth(
                     raise
                 problems[clip] = f"the truth is unreadable: {error}"
                 continue
-            writer.write(row, {"frames": frames} | describe_motion(frames))
+            writer.write(
+                row, {"frames": frames} | describe_motion(frames) | describe_pair(frames, pair_size).arrays
+            )
         if len(problems) == len(clips):
             raise InputError(
                 f"Expected at least one readable true clip, got: {next(iter(problems.values()), 'none')}"

@@ -9,7 +9,7 @@ from mind_animator.statistics.blocks import block_sums
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over clips and its interval.
+    """A mean over clips, weighted or not, and its interval.
 
     Attributes
     ----------
@@ -33,6 +33,7 @@ def block_bootstrap(
     blocks: np.ndarray,
     movies: np.ndarray | None = None,
     *,
+    weights: np.ndarray | None = None,
     n_draws: int = 2000,
     level: float = 0.95,
     generator: np.random.Generator,
@@ -52,6 +53,9 @@ def block_bootstrap(
         From `mind_animator.statistics.blocks.block_labels`.
     movies : ndarray of shape (clip,), optional
         The movie of each clip; one movie by default.
+    weights : ndarray of shape (clip,), optional
+        Positive: the estimate is ``sum w v / sum w``, and each draw's, too (a ratio of means, whose
+        denominator varies with the clips as its numerator does).
     n_draws : int
     level : float
         In (0, 1).
@@ -71,7 +75,10 @@ def block_bootstrap(
             f"Expected values (clip,), n_draws >= 1 and 0 < level < 1, "
             f"got {values.shape}, {n_draws} and {level}."
         )
-    sums, counts = block_sums(values, blocks)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    if weights.shape != values.shape or not (weights > 0).all():
+        raise ValueError(f"Expected a positive weight for each of {len(values)} clips, got {weights}.")
+    (sums, _), (counts, _) = block_sums(weights * values, blocks), block_sums(weights, blocks)
     strata = _strata(blocks, movies)
     drawn_sum, drawn_count = np.zeros(n_draws), np.zeros(n_draws)
     for members in strata:
@@ -80,7 +87,8 @@ def block_bootstrap(
         drawn_count += counts[drawn].sum(axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile(drawn_sum / drawn_count, [tail, 1 - tail]) if len(sums) > 1 else (np.nan, np.nan)
-    return Interval(float(values.mean()), float(low), float(high), level, len(values), len(sums))
+    estimate = np.average(values, weights=weights)
+    return Interval(float(estimate), float(low), float(high), level, len(values), len(sums))
 
 
 def _strata(blocks: np.ndarray, movies: np.ndarray | None) -> list[np.ndarray]:

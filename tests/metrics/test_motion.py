@@ -66,17 +66,22 @@ def test_frozen_prediction_has_relative_error_one() -> None:
     frozen = np.repeat(drifting(1, (1, 1))[:1], 4, axis=0)
     flow, still = motion.flows(truth), motion.flows(frozen)
     assert np.abs(still).max() == 0
-    assert motion.epe_relative(flow, still) == 1
+    assert motion.epe_relative(motion.epe_of_flows(flow, still), motion.mean_speed(flow)) == 1
     np.testing.assert_allclose(motion.epe_of_flows(flow, still), motion.mean_speed(flow), rtol=1e-12)
-    assert np.isnan(motion.epe_relative(still, flow))
+    assert np.isnan(motion.epe_relative(motion.epe_of_flows(still, flow), motion.mean_speed(still)))
 
 
-def test_relative_error_does_not_depend_on_the_unit() -> None:
-    generator = np.random.default_rng(0)
-    truth, prediction = generator.standard_normal((2, 5, 3, 8, 9, 2)).astype(np.float32)
-    np.testing.assert_array_equal(
-        motion.epe_relative(2 * truth, 2 * prediction), motion.epe_relative(truth, prediction)
-    )
+def test_relative_error_of_a_set_is_a_ratio_of_means_that_still_clips_do_not_rule() -> None:
+    errors, speeds = np.array([3.0, 4.0, 2.0, 1.0]), np.array([2.0, 4.0, 1e-6, 0.0])
+    values = motion.epe_relative(errors, speeds)
+    np.testing.assert_array_equal(values, [1.5, 1, 2 / 1e-6, np.nan])
+    moving = speeds > 0
+    score = np.average(values[moving], weights=speeds[moving])
+    np.testing.assert_allclose(score, errors[:3].sum() / speeds[:3].sum(), rtol=1e-14)
+    # a plain mean would be a third of the almost still clip's ratio; weighted, it adds no more than its error
+    assert values[moving].mean() > 6e5
+    assert abs(score - errors[:2].sum() / speeds[:2].sum()) < errors[2] / speeds[:2].sum()
+    np.testing.assert_array_equal(motion.epe_relative(2 * errors, 2 * speeds), values)  # no unit
 
 
 def test_flow_cosine_is_zero_without_direction() -> None:
@@ -141,3 +146,7 @@ def test_equal_frames_do_not_move_except_as_published() -> None:
     assert not motion.flows(still).any()
     published = motion.flows(still, grey="published")
     np.testing.assert_array_equal(published[0], plain_flow(still[0], still[1], cv2.COLOR_BGR2GRAY))
+    # the same pair once more is not computed once more
+    late = np.concatenate([drifting(0, (1, 1))[:2], still])
+    expected = [plain_flow(late[k], late[k + 1], cv2.COLOR_BGR2GRAY) for k in range(4)]
+    np.testing.assert_array_equal(motion.flows(late, grey="published"), expected)

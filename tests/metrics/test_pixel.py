@@ -175,4 +175,29 @@ def test_ssim_needs_one_whole_window() -> None:
     small = np.zeros((1, 6, 9, 3), np.uint8)
     with pytest.raises(ValueError) as error:
         pixel.ssim(small, small)
-    assert str(error.value) == "Expected frames of at least 7 x 7 pixels, got (1, 6, 9, 3)."
+    assert str(error.value) == "Expected frames of at least 7 x 7 pixels, got (6, 9, 3)."
+
+
+def test_what_is_kept_of_the_truth_changes_no_bit() -> None:
+    truth, prediction = smooth(0, (2, 3, 300, 120, 3)), smooth(1, (2, 3, 300, 120, 3))  # several strips
+    sums = pixel.window_sums(truth)
+    for c, k in ((0, 0), (1, 2)):  # the definition, window by window
+        slow = [[truth[c, k, y : y + 7, x : x + 7, 1].sum(dtype=int) for x in (0, 50, 113)] for y in (0, 293)]
+        np.testing.assert_array_equal(sums[c, k][np.ix_([0, 293], [0, 50, 113])][..., 1], slow)
+    np.testing.assert_array_equal(pixel.ssim(truth, prediction, sums), pixel.ssim(truth, prediction))
+    patterns = np.array([[pixel.hue_pattern(frame) for frame in clip] for clip in truth])
+    np.testing.assert_array_equal(
+        pixel.hue_circular_corr(truth, prediction, patterns), pixel.hue_circular_corr(truth, prediction)
+    )
+    cases = {
+        "Expected sums (2, 3, 294, 114, 3) int32, got (2, 3, 294, 114, 3) int64.": lambda: pixel.ssim(
+            truth, prediction, sums.astype(np.int64)
+        ),
+        "Expected patterns (2, 3, 72000), got (3, 72000).": lambda: pixel.hue_circular_corr(
+            truth, prediction, patterns[0]
+        ),
+    }
+    for text, call in cases.items():
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == text

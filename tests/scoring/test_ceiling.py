@@ -36,7 +36,7 @@ def study(tmp_path, rng):
     )
     encode_truth(
         CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), networks, tmp_path / "truth.h5",
-        batch=4, rate=4.0,
+        batch=4, rate=4.0, pair_size=64,
     )  # fmt: skip
     clips = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": False})
     first = rng.standard_normal((8, 40)).astype(np.float32)
@@ -45,10 +45,18 @@ def study(tmp_path, rng):
     return tmp_path, clips, frames, first, second
 
 
-def scored(study, first, second):
-    folder, clips, *_ = study
+def features(frames):
+    """Eight clips' embeddings on a circle (30 degrees apart), and what the other decoders aim at."""
+    angles = np.deg2rad(30 * np.arange(8))
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    latents = frames[:, :, ::4, ::4].astype(np.float32).transpose(0, 1, 4, 2, 3)
+    return {"clip_text": circle, "clip_image": circle, "condition": circle[:, None] + 1, "latents": latents}
+
+
+def scored(study, first, second, extra=None):
+    folder, clips, frames, *_ = study
     return score_ceiling(
-        clips, folder / "truth.h5", first, second, SETTINGS,
+        clips, folder / "truth.h5", first, second, features(frames), extra or {}, SETTINGS,
         count=3, dataset="d", subject="1", seed=0,
     )  # fmt: skip
 
@@ -77,8 +85,47 @@ def test_a_mistaken_clip_is_scored_on_the_video_it_was_taken_for(study):
     assert pairs.pairs["ssim"].shape == (4, 4, 2)
     hits = decoded[decoded["metric"] == "retrieval_image_top1"].set_index("clip")["value"]
     assert hits.tolist() == [float(index not in (2, 5)) for index in range(8)]
-    assert (decoded["candidates"] == 8).all()
+    ranked = decoded[decoded["metric"].str.startswith("retrieval")]
+    assert (ranked["candidates"] == 8).all() and not ranked["metric"].str.contains("large").any()
     assert "retrieval_text_top10" not in set(decoded["metric"])  # of 8 clips
+
+
+def test_further_candidates_stand_before_it_where_they_are_nearer_to_the_answer(study):
+    """Clips 2 (60 degrees) and 5 (150) are taken for each other: what lies less than 90 degrees from the answer
+    goes before the clip's own embedding; behind it what lies further, level with it what lies as far."""
+    *_, first, second = study
+    angles = np.deg2rad([149.0, 100.0, 241.0, 61.0])
+    further = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    further = np.concatenate([further, features(study[2])["clip_image"][2:3]])  # clip 2 once more
+    _, _, decoded = scored(study, first, second, {"image": further})
+    table = decoded.pivot(index="clip", columns="metric", values="value")
+    small, large = (table[f"retrieval_image{size}_rank"].to_numpy() for size in ("", "_large"))
+    right = [0, 1, 3, 4, 6, 7]
+    np.testing.assert_array_equal(large[right], small[right])
+    # clip 2, answer at 150: 149, 100 and 61 are nearer than its own 60, 241 is not, its copy ties
+    assert large[2] == small[2] + 3 + 0.5
+    # clip 5, answer at 60: 149, 100, 61 and the copy are nearer than its own 150, 241 is not
+    assert large[5] == small[5] + 4
+    assert "retrieval_text_large_rank" not in table
+    pools = decoded.groupby("metric")["candidates"].first()
+    assert (pools["retrieval_image_rank"], pools["retrieval_image_large_rank"]) == (8, 13)
+    assert "retrieval_image_large_top10" in table and "retrieval_image_top10" not in table
+
+
+def test_a_decoders_target_is_scored_on_the_target_of_the_answer(study):
+    *_, frames, first, second = study
+    _, _, decoded = scored(study, first, second)
+    table = decoded.pivot(index="clip", columns="metric", values="value")
+    circle = features(frames)["clip_text"].astype(float)
+    centred = circle - circle.mean(axis=0)
+    corr = centred[2] @ centred[5] / np.linalg.norm(centred[2]) / np.linalg.norm(centred[5])
+    r2 = 1 - ((circle[2] - circle[5]) ** 2).sum() / (centred**2).sum(axis=1).mean()
+    for name in ("semantic", "condition"):
+        np.testing.assert_allclose(table[f"target_{name}_corr"].iloc[[0, 2, 5]], [1, corr, corr], atol=1e-6)
+        np.testing.assert_allclose(table[f"target_{name}_r2"].iloc[[0, 2, 5]], [1, r2, r2], atol=1e-6)
+    for name in ("structure", "motion"):  # of latents: the first frame, and all others
+        assert (table[f"target_{name}_r2"].iloc[[0, 1, 3]] == 1).all()
+        assert (table[f"target_{name}_r2"].iloc[[2, 5]] < 1).all()
 
 
 def test_clips_that_were_shown_once_say_so(study):
@@ -88,7 +135,9 @@ def test_clips_that_were_shown_once_say_so(study):
     rows, _, decoded = scored(study, first, once)
     ssim = rows[rows["metric"] == "ssim"].set_index("clip")
     assert ssim["status"].tolist() == ["ok"] * 6 + [NO_REPEATS] * 2
-    assert set(decoded["clip"]) == set(CLIPS[:6])
+    for _, rows in decoded.groupby("metric"):
+        assert rows["status"].tolist() == ["ok"] * 6 + [NO_REPEATS] * 2
+        assert rows["value"].isna().tolist() == [False] * 6 + [True] * 2
     rows, _, decoded = scored(study, first, np.full_like(second, np.nan))
     assert set(rows["status"]) == set(decoded["status"]) == {NO_REPEATS}
     assert rows["value"].isna().all() and decoded["value"].isna().all()
@@ -100,10 +149,14 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     write_table(folder / "t.tsv", clips)
     halves = {"half_1": first, "half_2": second if repeated else np.full_like(second, np.nan)}
     write_arrays(folder / "responses.h5", halves, CLIPS)
+    targets = features(study[2])
+    for kind, names in (("text", ("clip_text", "condition")), ("image", ("clip_image", "latents"))):
+        write_arrays(folder / f"{kind}.h5", {name: targets[name] for name in names}, CLIPS)
     out = {name: str(folder / name) for name in ("s.parquet", "s.tsv", "p.h5", "d.parquet", "dp.h5")}
     script.main(
         ["--truth", str(folder / "truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
-         "--responses", str(folder / "responses.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
+         "--responses", str(folder / "responses.h5"), "--text", str(folder / "text.h5"),
+         "--image", str(folder / "image.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
          "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],
          "--pairs", out["p.h5"], "--decoded", out["d.parquet"], "--decoded-pairs", out["dp.h5"]]
     )  # fmt: skip

@@ -18,7 +18,7 @@ from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError
 from mind_animator.metrics.nway import nway_image
 from mind_animator.provenance import ROOT
-from mind_animator.scoring.score import compare_pixels
+from mind_animator.scoring.score import compare_pixels, describe_truth
 from mind_animator.scoring.sources import FolderSource
 
 ASSETS = ROOT / "mind_animator" / "assets" / "models"
@@ -240,7 +240,7 @@ def test_published_pixel_scores(published_data):
     )
     assert len(truth.clips) == 15
     for clip, expected in REFERENCE.items():
-        found = compare_pixels(truth.read(clip), prediction.read(clip))
+        found = compare_pixels(describe_truth(truth.read(clip), {}), prediction.read(clip))
         values = [found[name] for name in ("ssim", "psnr", "hue_cos_published")]
         np.testing.assert_allclose(values, expected, atol=1e-4)
 

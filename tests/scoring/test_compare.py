@@ -28,7 +28,7 @@ SETTINGS = ScoringConfig(block=2, permutations=199, bootstraps=200)
 WHO = {"dataset": "d", "method": "m", "subject": "1"}
 
 
-def table(values, method="m", subject="1", metric="ssim", cut=()):
+def table(values, method="m", subject="1", metric="ssim", cut=(), weight=1.0):
     clips = [f"t-{index:05d}" for index in range(len(values))]
     return pd.DataFrame(
         {
@@ -41,9 +41,46 @@ def table(values, method="m", subject="1", metric="ssim", cut=()):
             "scene_cut": [index in cut for index in range(len(values))],
             "metric": metric,
             "value": values,
+            "weight": weight,
             "status": ["ok" if np.isfinite(value) else "broken" for value in values],
         }
     )[list(COLUMNS)]
+
+
+def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
+    """Still clips do not rule: they have no ratio, and the summary's row counts them."""
+    speed = rng.random(20) + 0.5
+    speed[[4, 9]] = 0, 1e-9
+    error = {"a": rng.random(20) + 1, "b": rng.random(20) + 1}
+    moving = speed > 0
+    ratios = {
+        name: np.divide(e, speed, out=np.full(20, np.nan), where=moving) for name, e in error.items()
+    }
+    rows = with_pooled(
+        pd.concat(
+            [
+                table(values, name, subject, "epe_relative", weight=speed)
+                for name, values in ratios.items()
+                for subject in ("1", "2")
+            ]
+        )
+    )
+    found = summarise(rows, SETTINGS, seed=1).set_index(["method", "subject"])
+    for name, e in error.items():
+        ratio = e[moving].sum() / speed[moving].sum()
+        for subject in ("1", "2", "pooled"):
+            row = found.loc[(name, subject)]
+            assert row["mean"] == pytest.approx(ratio, rel=1e-12)
+            assert row["low"] < ratio < row["high"] < 5  # the plain mean is about 1e8
+            assert (row["n_clips"], row["n_expected"], row["status"]) == (19, 20, "1 clips: broken")
+    frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
+    assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
+    # two methods differ in it exactly as in their errors
+    test = paired_tests(rows, SETTINGS, seed=1).iloc[0]
+    own = paired_tests(
+        pd.concat([table(e[moving], name, metric="epe") for name, e in error.items()]), SETTINGS, seed=1
+    ).iloc[0]
+    assert test["statistic"] == pytest.approx(own["statistic"] / speed[moving].mean(), rel=1e-9)
 
 
 def test_summary_means_counts_and_reasons(rng):

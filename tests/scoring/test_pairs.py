@@ -6,12 +6,13 @@ import pytest
 import torch
 from scipy.stats import rankdata
 
+from mind_animator.artefacts.streams import ClipReader, write_stream
 from mind_animator.errors import InputError
 from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.nway import nway_image, nway_video
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
 from mind_animator.scoring import pairs
-from mind_animator.scoring.pairs import epe_pairs, hue_pairs, nway_pairs, pixel_pairs, rank_pairs, ssim_pairs
+from mind_animator.scoring.pairs import PairSide, describe_pair, nway_pairs, pixel_pairs, rank_pairs
 
 
 def smooth(rng, count, frames=3, size=24):
@@ -24,24 +25,19 @@ def test_pixel_and_motion_pairs_equal_the_metrics(rng):
     truths, predictions = smooth(rng, 3), smooth(rng, 4)
     truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
     before = truths.copy()
-    ssim, hue, epe = (make(truths, predictions) for make in (ssim_pairs, hue_pairs, epe_pairs))
-    for row, prediction in enumerate(predictions):
-        for column, truth in enumerate(truths):
+    sides = [describe_pair(prediction, 24) for prediction in predictions]
+    for truth in truths:
+        found = describe_pair(truth, 24).compare(sides)
+        for row, prediction in enumerate(predictions):
             # float32 moments about the mean: variances up to 1e4 keep 6 digits, so does each quotient
-            assert abs(ssim[row, column] - pixel.ssim(truth, prediction).mean()) < 1e-5
-            assert abs(hue[row, column] - pixel.hue_circular_corr(truth, prediction).mean()) < 1e-12
-            assert epe[row, column] == motion.epe(truth, prediction)
+            assert abs(found["ssim"][row] - pixel.ssim(truth, prediction).mean()) < 1e-5
+            # float32 unit vectors of 1152 terms: rounding of sqrt(1152) 2^-24, and as much of the sum
+            assert (
+                abs(found["hue_circular_corr"][row] - pixel.hue_circular_corr(truth, prediction).mean())
+                < 1e-6
+            )
+            assert found["epe"][row] == motion.epe(truth, prediction)
     np.testing.assert_array_equal(truths, before)
-
-
-def test_missing_sides_are_nan(rng):
-    truths, predictions = list(smooth(rng, 3)), list(smooth(rng, 3))
-    truths[0], predictions[2] = None, None
-    for make in (ssim_pairs, hue_pairs, epe_pairs):
-        values = make(truths, predictions)
-        nothing = np.zeros((3, 3), bool)
-        nothing[2, :] = nothing[:, 0] = True
-        np.testing.assert_array_equal(np.isnan(values), nothing)
 
 
 class Given:
@@ -56,27 +52,49 @@ class Given:
         return self.frames[clip]
 
 
+def kept(path, clips, size):
+    """A truth's file of these clips (None: unreadable), its reader."""
+    with write_stream(path, list(clips)) as stream:
+        for row, frames in enumerate(clips.values()):
+            if frames is not None:
+                stream.write(row, describe_pair(frames, size).arrays)
+    return ClipReader([path])
+
+
+def test_what_is_kept_of_the_truth_changes_no_bit(rng, tmp_path):
+    truth, prediction = smooth(rng, 2, 3, 40)
+    reader = kept(tmp_path / "truth.h5", {"c": truth}, 32)
+    sides = [describe_pair(prediction, 32)]
+    fresh, again = (side.compare(sides) for side in (describe_pair(truth, 32), PairSide.kept(reader, "c")))
+    for name in PairSide.METRICS:
+        np.testing.assert_array_equal(again[name], fresh[name])
+
+
 @pytest.mark.parametrize("tile", [2, 12])
-def test_pixel_pairs_by_offset(rng, monkeypatch, tile):
-    """However many truths are held at a time."""
+def test_pixel_pairs_by_offset(rng, monkeypatch, tmp_path, tile):
+    """However many predictions are held at a time."""
     monkeypatch.setattr(pairs, "_TILE", tile)
     names = [f"c{index}" for index in range(6)]
     truth, prediction = (dict(zip(names, smooth(rng, 6, 2, 32), strict=True)) for _ in range(2))
     del prediction["c4"]
+    truth["c3"] = None
     rows = np.array([[0, 1], [2, 3], [4, 5]])
-    found = dict(pixel_pairs(rows, names, Given(truth), Given(prediction), size=32))
+    reader = kept(tmp_path / "truth.h5", truth, 32)
+    found = dict(pixel_pairs(rows, names, reader, Given(prediction), size=32))
     for block in range(3):
         for other in range(3):
             for offset in range(2):
                 value = found[offset]["ssim"][block, other]
-                clip = names[rows[block, offset]]
-                if clip == "c4":
-                    assert np.isnan(value)
-                    continue
-                direct = pixel.ssim(truth[names[rows[other, offset]]], prediction[clip]).mean()
-                assert abs(value - direct) < 1e-5
-    smaller = dict(pixel_pairs(rows, names, Given(truth), Given(truth), size=16))
-    np.testing.assert_allclose(np.diag(smaller[0]["ssim"]), 1, atol=1e-6)
+                clip, own = names[rows[block, offset]], names[rows[other, offset]]
+                assert np.isnan(value) == (clip == "c4" or own == "c3")
+                if not np.isnan(value):
+                    assert abs(value - pixel.ssim(truth[own], prediction[clip]).mean()) < 1e-5
+                    assert found[offset]["epe"][block, other] == motion.epe(truth[own], prediction[clip])
+    smaller = kept(tmp_path / "smaller.h5", prediction | {"c4": None}, 16)
+    found = dict(pixel_pairs(rows[:2], names, smaller, Given(prediction), size=16))
+    np.testing.assert_allclose(np.diag(found[0]["ssim"]), 1, atol=1e-6)
+    with pytest.raises(InputError, match=r"made for pairs of 32 pixels, got \(2, 16, 16\)"):
+        next(pixel_pairs(rows[:2], names, smaller, Given(prediction), size=32))
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

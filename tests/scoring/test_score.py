@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def networks(rng):
 
 def judged(folder, table, nets, workers=1, settings=SETTINGS):
     source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    encode_truth(CLIPS, source, nets, folder / "truth.h5", batch=4, rate=4.0)
+    encode_truth(CLIPS, source, nets, folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
     prediction = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     return judge(
         table,
@@ -113,6 +114,10 @@ def test_rows_values_and_reasons(files, rng):
         assert wide.loc[CLIPS[row], "ssim"] == pixel.ssim(*sides).mean()
         assert wide.loc[CLIPS[row], "epe_published"] == motion.epe_published(*sides)
         assert wide.loc[CLIPS[row], "epe"] == motion.epe(*sides)
+        speed = motion.mean_speed(motion.flows(truth[row]))
+        assert wide.loc[CLIPS[row], "epe_relative"] == wide.loc[CLIPS[row], "epe"] / speed
+        weight = rows[rows["clip"] == CLIPS[row]].set_index("metric")["weight"]
+        assert weight["epe_relative"] == speed and (weight.drop("epe_relative") == 1).all()
     for clip, reason in ((CLIPS[3], "3.gif, got rubbish"), (CLIPS[5], "missing")):
         own = rows[rows["clip"] == clip]
         assert own["value"].isna().all()
@@ -137,18 +142,27 @@ def test_rows_values_and_reasons(files, rng):
 def test_workers_give_the_same_numbers(files, rng):
     folder, _table, *_ = files
     source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0)
+    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
     made = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     orders = np.array([[1, 0, 2, 3], [3, 2, 1, 0]])
     one, two = (
         list(
             score_clips(
-                CLIPS, source, made, kept=ClipReader([folder / "truth.h5"]), orders=orders, workers=workers
+                CLIPS,
+                source,
+                [made, source],
+                kept=ClipReader([folder / "truth.h5"]),
+                orders=orders,
+                workers=workers,
             )
         )
         for workers in (1, 2)
     )
-    for a, b in zip(one, two, strict=True):
+    alone = score_clips(CLIPS, source, [made], orders=orders)
+    assert [a.values for a, _ in one] == [
+        a.values for (a,) in alone
+    ]  # whatever else is compared, kept or not
+    for a, b in zip(chain(*one), chain(*two), strict=True):
         assert (a.clip, a.status, a.values) == (b.clip, b.status, b.values)
         np.testing.assert_array_equal(a.mean_flow, b.mean_flow)
         np.testing.assert_array_equal(a.shuffled_epe, b.shuffled_epe)
@@ -201,7 +215,7 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
     write_arrays(folder / "floats.h5", {"frames": floats}, CLIPS)
     source = ArraySource([folder / "floats.h5"], size=SIZE, count=FRAMES)
     kept = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    found = list(score_clips(CLIPS[:2], kept, source))
+    found = [score for (score,) in score_clips(CLIPS[:2], kept, [source])]
     assert found[0].status.endswith("got (4, 24, 24, 3) float32 with NaN.")
     assert found[1].status.endswith("got (4, 24, 24, 3) float32.")
 
@@ -221,10 +235,10 @@ def test_unreadable_truth(files, rng):
     folder, table, *_ = files
     source = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     with pytest.raises(InputError, match="rubbish"):
-        encode_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0)
+        encode_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0, pair_size=64)
     assert not (folder / "bad.h5").exists()
     problems = encode_truth(
-        CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, strict=False
+        CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, pair_size=64, strict=False
     )
     assert list(problems) == [CLIPS[3]]
     assert read_problems([folder / "some.h5"]) == problems
@@ -264,6 +278,8 @@ def test_scripts(files):
             "4",
             "--batch",
             "4",
+            "--pair-size",
+            "64",
             "--truth",
             str(folder / "truth.h5"),
             *common,

@@ -37,6 +37,22 @@ def test_a_shorter_last_block_counts_by_its_clips() -> None:
     assert found.estimate == 1.2
 
 
+def test_weights_make_it_a_ratio_of_means() -> None:
+    ratios, weights, movies = draw(7).random(24), draw(8).random(24) + 0.1, np.repeat(["a", "b"], 12)
+    blocks = block_labels(list(movies), 3)
+    found = block_bootstrap(ratios, blocks, movies, weights=weights, n_draws=300, generator=draw(9))
+    generator, above, below = draw(9), np.zeros(300), np.zeros(300)
+    for members in (range(4), range(4, 8)):  # the same draws, clip by clip
+        for row, drawn in enumerate(generator.integers(4, size=(300, 4))):
+            clips = np.concatenate([np.flatnonzero(blocks == members[block]) for block in drawn])
+            above[row] += (ratios * weights)[clips].sum()
+            below[row] += weights[clips].sum()
+    np.testing.assert_allclose(
+        [found.low, found.high], np.quantile(above / below, [0.025, 0.975]), rtol=1e-12
+    )
+    assert found.estimate == np.average(ratios, weights=weights)
+
+
 def test_one_clip_a_block_gives_the_textbook_standard_error() -> None:
     values = draw(1).standard_normal(400)
     found = block_bootstrap(values, np.arange(400), n_draws=20_000, generator=draw(2))
@@ -96,6 +112,10 @@ def test_errors_say_what_was_expected_and_found() -> None:
         (
             "Expected one movie a clip, got (3,) for (4,) clips.",
             lambda: block_bootstrap(good, np.arange(4), np.arange(3), generator=draw()),
+        ),
+        (
+            "Expected a positive weight for each of 4 clips, got [1. 1. 0. 1.].",
+            lambda: block_bootstrap(good, np.zeros(4), weights=np.array([1, 1, 0, 1]), generator=draw()),
         ),
         (
             "Expected finite values, got 1 NaN or infinite.",
