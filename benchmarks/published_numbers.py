@@ -96,7 +96,7 @@ def read_set(data: Path, name: str, size: int) -> tuple[tuple[str, ...], np.ndar
 
 @cache
 def reference_values(data: Path) -> dict[str, list[float]]:
-    """Values of each clip at its own size: six metrics, the truth's mean speed, the relative error."""
+    """Values of each clip at its own size: six metrics, and the truth's mean speed."""
     names, truths, predictions = read_set(data, "mind_animator", 512)
     rows = {}
     for name, truth, prediction in zip(names, truths, predictions, strict=True):
@@ -109,7 +109,6 @@ def reference_values(data: Path) -> dict[str, list[float]]:
             motion.epe_published(truth, prediction),
             motion.epe_of_flows(*flow),
             motion.mean_speed(flow[0]),
-            motion.epe_relative(*flow),
         )
         rows[f"{name}.gif"] = [float(value) for value in values]
     rows["mean"] = list(np.mean(list(rows.values()), axis=0))
@@ -175,11 +174,12 @@ def score(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
                 pixel.hue_circular_corr(truth, prediction).mean(),
                 motion.epe_of_flows(*flows["published"]),
                 motion.epe_of_flows(*flows["rgb"]),
-                motion.epe_relative(*flows["rgb"]),
+                motion.mean_speed(flows["rgb"][0]),
             ]
         )
-    names = ("ssim", "psnr", "hue_cos_published", "hue_circular_corr", "epe_published", "epe", "epe_relative")
+    names = ("ssim", "psnr", "hue_cos_published", "hue_circular_corr", "epe_published", "epe", "speed")
     values = dict(zip(names, np.mean(rows, axis=0), strict=True))
+    values["epe_relative"] = float(motion.epe_relative(values["epe"], values.pop("speed")))
     for n_way in (2, 50):
         value = nway_image(logits(truths), logits(predictions), n_way=n_way).mean().item()
         values[f"image_{n_way}way_efficientnet_lite0"] = value
@@ -232,9 +232,7 @@ def mismatched(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         errors = [motion.epe_of_flows(true_flow(truths[t], grey), predicted[p]) for t, p in pairs]
         values[name] = float(np.mean(errors))
     speeds = [motion.mean_speed(true_flow(truth, "rgb")) for truth in truths]
-    values["epe_relative"] = float(
-        np.mean([error / speeds[t] for error, (t, _) in zip(errors, pairs, strict=True)])
-    )
+    values["epe_relative"] = float(motion.epe_relative(values["epe"], np.mean(speeds)))
     true, predicted = logits(truths), logits(predictions)
     for n_way in (2, 50):
         turned = [nway_image(true, predicted.roll(k, 0), n_way=n_way).mean().item() for k in range(1, n)]
@@ -270,8 +268,9 @@ def shuffled(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         apart = table.mean(axis=0)[~np.eye(frames, dtype=bool)].mean()
         error = (apart * orders - own) / (orders - 1)
         values.setdefault("epe", []).append(error)
-        values.setdefault("epe_relative", []).append(error / motion.mean_speed(flow))
-    return {name: float(np.mean(value)) for name, value in values.items()}
+        values.setdefault("speed", []).append(motion.mean_speed(flow))
+    means = {name: float(np.mean(value)) for name, value in values.items()}
+    return means | {"epe_relative": float(motion.epe_relative(means["epe"], means["speed"]))}
 
 
 def scores(name: str) -> Callable[[Path], str]:
@@ -360,12 +359,13 @@ def one_hue(shape: tuple[int, ...]) -> np.ndarray:
 
 def epe_sizes(data: Path) -> str:
     """End-point error of the same clips at other sizes and rates."""
-    *_, error, speed, relative = reference_values(data)["mean"]
     lines = [
-        "| size, frames | `epe` | of a frozen clip | `epe_relative` |",
-        "|---|---|---|---|",
-        f"| 512 px, 8 | {error:.2f} | {speed:.2f} | {relative:.2f} |",
+        "| size, frames | `epe` | of a frozen clip | `epe_relative` (one clip moves it by) "
+        "| plain mean of ratios (the same) |",
+        "|---|---|---|---|---|",
     ]
+    rows = [values[-2:] for name, values in reference_values(data).items() if name != "mean"]
+    lines.append(f"| 512 px, 8 | {_relative_errors(*np.transpose(rows))} |")
     _, truths, predictions = read_set(data, "mind_animator", 256)
     for size, step in ((256, 1), (128, 1), (64, 1), (256, 2)):
         rows = []
@@ -374,12 +374,26 @@ def epe_sizes(data: Path) -> str:
                 conform(clip[::step], size=size, count=len(clip[::step])) for clip in (truth, prediction)
             ]
             flows = [motion.flows(clip) for clip in clips]
-            rows.append(
-                [motion.epe_of_flows(*flows), motion.mean_speed(flows[0]), motion.epe_relative(*flows)]
-            )
-        error, speed, relative = np.mean(rows, axis=0)
-        lines.append(f"| {size} px, {truths.shape[1] // step} | {error:.2f} | {speed:.2f} | {relative:.2f} |")
+            rows.append([motion.epe_of_flows(*flows), motion.mean_speed(flows[0])])
+        lines.append(f"| {size} px, {truths.shape[1] // step} | {_relative_errors(*np.transpose(rows))} |")
     return "\n".join(lines)
+
+
+def _relative_errors(errors: np.ndarray, speeds: np.ndarray) -> str:
+    """Cells: mean error and speed, their ratio and the mean of ratios, each with the most that one clip moves it."""
+
+    def ratio(kept: np.ndarray) -> float:
+        return float(motion.epe_relative(errors[kept].mean(), speeds[kept].mean()))
+
+    def plain(kept: np.ndarray) -> float:
+        return float(motion.epe_relative(errors[kept], speeds[kept]).mean())
+
+    cells = [f"{errors.mean():.2f}", f"{speeds.mean():.2f}"]
+    for estimator in (ratio, plain):
+        own = estimator(np.arange(len(errors)))
+        others = [estimator(np.delete(np.arange(len(errors)), clip)) for clip in range(len(errors))]
+        cells.append(f"{own:.2f} ({np.abs(np.array(others) - own).max():.2f})")
+    return " | ".join(cells)
 
 
 def shuffles(data: Path) -> str:

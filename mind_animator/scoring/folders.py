@@ -14,15 +14,16 @@ from mind_animator.artefacts.streams import ClipReader, PairScores, read_problem
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
+from mind_animator.methods.frozen import Frozen
+from mind_animator.methods.shuffled_frames import ShuffledFrames
 from mind_animator.scoring.judge import judge, shuffled_orders
 from mind_animator.scoring.score import ClipScore, Networks, Source, score_clips
 from mind_animator.scoring.sources import (
     ArraySource,
+    ChangedSource,
     DonorSource,
     FlatSource,
     FolderSource,
-    FrozenSource,
-    ShuffledSource,
     shape_of_truth,
 )
 from mind_animator.scoring.truth import encode_truth
@@ -178,8 +179,8 @@ def with_floors(
             if name in found or name == "flat_mean" or (name != method and name in sources):
                 raise InputError(f"Expected names of predictions other than those of floors, got '{name}'.")
         found[method] = source
-        found[f"{method}_frozen"] = FrozenSource(source)
-        found[f"{method}_shuffled_frames"] = ShuffledSource(source, clips, seed)
+        for floor in (Frozen, ShuffledFrames):
+            found[f"{method}_{floor.kind}"] = ChangedSource(source, floor.change, clips, seed)
         if len(clips) > 1:
             donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
             found[f"{method}_mismatched"] = DonorSource(source, donor)

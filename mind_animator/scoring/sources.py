@@ -3,7 +3,7 @@
 A source can be sent to a worker process: it opens its files there, when it first reads.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from mind_animator.artefacts.clipfolder import read_clip
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.errors import InputError
-from mind_animator.statistics.exchange import shuffled_order
 from mind_animator.video.conform import conform
 
 
@@ -122,29 +121,32 @@ class FlatSource:
         return np.broadcast_to(self.colour, (self.count, self.size, self.size, 3)).copy()
 
 
-class FrozenSource:
-    """The floor without motion: the first frame of another source, repeated."""
+class ChangedSource:
+    """Another source's frames, changed as a floor changes them, one generator a clip.
 
-    def __init__(self, source: FolderSource) -> None:
-        self.source = source
+    Parameters
+    ----------
+    source : FolderSource
+    change : callable
+        (frames, generator) -> frames: `Frozen.change` or `ShuffledFrames.change`.
+    clips : sequence of str
+        All clips in their order, which numbers the generators.
+    seed : int
+    """
 
-    def read(self, clip: str) -> np.ndarray:
-        """The clip's first frame, repeated."""
-        frames = self.source.read(clip)
-        return np.repeat(frames[:1], len(frames), axis=0)
-
-
-class ShuffledSource:
-    """The floor of the wrong order: the frames of another source, permuted, one generator a clip."""
-
-    def __init__(self, source: FolderSource, clips: Sequence[str], seed: int) -> None:
-        self.source, self.seed = source, seed
+    def __init__(
+        self,
+        source: FolderSource,
+        change: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+        clips: Sequence[str],
+        seed: int,
+    ) -> None:
+        self.source, self.change, self.seed = source, change, seed
         self.place = {clip: index for index, clip in enumerate(clips)}
 
     def read(self, clip: str) -> np.ndarray:
-        """The clip's frames in an order that is not theirs."""
-        frames = self.source.read(clip)
-        return frames[shuffled_order(len(frames), np.random.default_rng([self.seed, self.place[clip]]))]
+        """The clip's frames, changed."""
+        return self.change(self.source.read(clip), np.random.default_rng([self.seed, self.place[clip]]))
 
 
 class DonorSource:

@@ -53,9 +53,7 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
     speed[[4, 9]] = 0, 1e-9
     error = {"a": rng.random(20) + 1, "b": rng.random(20) + 1}
     moving = speed > 0
-    ratios = {
-        name: np.divide(e, speed, out=np.full(20, np.nan), where=moving) for name, e in error.items()
-    }
+    ratios = {name: np.divide(e, speed, out=np.full(20, np.nan), where=moving) for name, e in error.items()}
     rows = with_pooled(
         pd.concat(
             [

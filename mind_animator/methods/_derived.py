@@ -1,0 +1,76 @@
+"""Methods made of another method's reconstructions, clip by clip: what floors have in common."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mind_animator.artefacts.streams import ClipReader, read_problems
+from mind_animator.config.base import Strict
+from mind_animator.errors import InputError
+from mind_animator.methods.base import Method
+
+
+class Options(Strict):
+    """Attributes
+    ----------
+    of : str
+        The method whose reconstructions this one is made of.
+    """
+
+    of: str
+
+
+class Derived(Method):
+    """Another method's frames, changed (`change`), or of another clip (`donors`)."""
+
+    Options = Options
+    reconstruction = "frames"
+    frames_from = "method"
+
+    @property
+    def source(self) -> str:
+        """The method that it is made of."""
+        return self.options.of
+
+    def reconstruction_settings(self) -> str:
+        """All but the source, which comes in as files."""
+        return self.options.model_dump_json(exclude={"of"})
+
+    @staticmethod
+    def change(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """One clip's frames (frame, height, width, 3) uint8 as this floor shows them."""
+        return frames
+
+    @staticmethod
+    def donors(settings: str, test_clips: Sequence[str], seed: int) -> Mapping[str, str]:
+        """Whose frames each clip shows."""
+        return dict(zip(test_clips, test_clips, strict=True))
+
+    @classmethod
+    def reconstruct(
+        cls,
+        settings: str,
+        clips: Sequence[str],
+        files: Sequence[Path],
+        test_clips: Sequence[str],
+        *,
+        seed: int,
+    ) -> Iterator[tuple[str, np.ndarray | InputError]]:
+        """Yield every clip's frames, or why its maker has none; ``files`` are the source's shards.
+
+        One generator a clip, so that nothing depends on the sharding.
+        """
+        donor, place = (
+            cls.donors(settings, test_clips, seed),
+            {clip: row for row, clip in enumerate(test_clips)},
+        )
+        reader, problems = ClipReader(files), read_problems(files)
+        for clip in clips:
+            own = donor[clip]
+            if own in problems:
+                yield clip, InputError(problems[own])
+            else:
+                generator = np.random.default_rng([seed, place[clip]])
+                yield clip, cls.change(reader.read(own, "frames"), generator)
+        reader.close()
