@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -50,8 +51,14 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="folder of predictions; repeatable",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="a published layout of both sides")
-    parser.add_argument("--truth-layout", help='JSON, e.g. {"name": "gt_{number}", "first": 0}')
-    parser.add_argument("--pred-layout", help='JSON, e.g. {"name": "{number}", "grid": {"column": 1}}')
+    parser.add_argument("--truth-layout", help='a preset, or JSON, e.g. {"name": "gt_{number}", "first": 0}')
+    parser.add_argument(
+        "--pred-layout",
+        action="append",
+        default=[],
+        metavar="[NAME=]LAYOUT",
+        help='the same of all predictions, or of one: ours={"name": "{number}", "grid": {"column": 1}}; repeatable',
+    )
     parser.add_argument("--size", type=int, help="height and width of the comparison, pixels")
     parser.add_argument("--frames", type=int, help="frames a clip of the comparison")
     parser.add_argument(
@@ -105,7 +112,7 @@ def _score(arguments: argparse.Namespace) -> None:
     from mind_animator.scoring.folders import score_folders, standard_of
     from mind_animator.scoring.score import NOT_ASKED, Networks
 
-    true_layout, _, predictions = _sides(arguments)
+    true_layout, predictions = _sides(arguments)
     models = parse_settings(ModelsConfig, arguments.models, "--models")
     standard = standard_of(
         arguments.truth,
@@ -118,9 +125,14 @@ def _score(arguments: argparse.Namespace) -> None:
         f"Comparing {standard.frames} frames of {standard.size} x {standard.size} at {standard.rate:.4g} Hz.",
         file=sys.stderr,
     )
+    files = find_clips(arguments.truth, true_layout)
+    if arguments.duration is None and true_layout.rate is None and any(p.is_dir() for p in files.values()):
+        print(
+            "Folders of pictures have no clock: one frame a second is assumed (--duration).", file=sys.stderr
+        )
     block = arguments.block
     if block is None:
-        block = BLOCK if len(find_clips(arguments.truth, true_layout)) >= MANY else 1
+        block = BLOCK if len(files) >= MANY else 1
     settings = _settings(
         size=standard.size, frames=standard.frames, block=block, shuffles=arguments.shuffles,
         permutations=arguments.permutations,
@@ -146,9 +158,9 @@ def _score(arguments: argparse.Namespace) -> None:
         dataset=arguments.dataset, clock=arguments.clock, floors=not arguments.no_floors,
         scene_cuts=_scene_cuts(arguments.scene_cuts), seed=arguments.seed, workers=arguments.workers,
     )  # fmt: skip
-    rows = pd.concat([table for table, _ in results.values()], ignore_index=True)
+    rows = pd.concat([table for table, *_ in results.values()], ignore_index=True)
     tests = [paired_tests(rows, settings, seed=arguments.seed)]
-    for method, (table, pairs) in results.items():
+    for method, (table, pairs, _) in results.items():
         who = {"dataset": arguments.dataset, "method": method, "subject": "all", "seed": arguments.seed}
         epe = table[table["metric"] == "epe"].set_index("clip")["value"].reindex(pairs.clips)
         found = above_chance_tests(pairs.pairs, settings, **who) + motion_tests(pairs, epe, settings, **who)
@@ -157,7 +169,15 @@ def _score(arguments: argparse.Namespace) -> None:
     summary = summarise(rows, settings, seed=arguments.seed)
     write_table(arguments.out / "scores.parquet", with_units(rows))
     write_table(arguments.out / "metrics.tsv", metric_table(list(dict.fromkeys(rows["metric"]))))
-    write_table(arguments.out / "clips.tsv", wide(rows))
+    notes = {
+        (method, clip): note for method, (_, _, found) in results.items() for clip, note in found.items()
+    }
+    clips = wide(rows)
+    keys = zip(clips["method"], clips["clip"], strict=True)
+    write_table(arguments.out / "clips.tsv", clips.assign(note=[notes.get(key, "") for key in keys]))
+    for method in predictions:
+        for note, count in pd.Series(results[method][2], dtype=object).value_counts().items():
+            print(f"{method}, {count} clip(s), {note}", file=sys.stderr)
     for suffix in ("tsv", "parquet"):
         write_table(arguments.out / f"summary.{suffix}", summary)
     write_table(
@@ -178,7 +198,8 @@ def _score(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     with atomic(arguments.out / "index.html") as temporary:
         temporary.write_text(page)
-    _show(summary)
+    _show(summary, predictions, floors)
+    print(f"\nThe page: {arguments.out / 'index.html'}")
 
 
 def _videos(arguments: argparse.Namespace, predictions: dict, size: int, count: int) -> list:
@@ -225,8 +246,8 @@ def _add_ratings(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--truth", type=Path, required=True, help="folder of true videos")
     make.add_argument("--pred", action="append", required=True, metavar="[NAME=]FOLDER", help="repeatable")
     make.add_argument("--preset", choices=sorted(PRESETS))
-    make.add_argument("--truth-layout", help="JSON, as for score")
-    make.add_argument("--pred-layout", help="JSON, as for score")
+    make.add_argument("--truth-layout", help="as for score")
+    make.add_argument("--pred-layout", action="append", default=[], help="as for score")
     make.add_argument("--clips", type=int, default=20, help="clips rated of each method")
     make.add_argument("--checks", type=int, default=5, help="attention checks")
     make.add_argument("--block", type=int, default=10, help="a rival truth is at least this many clips away")
@@ -258,7 +279,7 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
     from mind_animator.report.ratings import build_rating_page, draw_questions, key_of
     from mind_animator.scoring.sources import FolderSource
 
-    true_layout, _, predictions = _sides(arguments)
+    true_layout, predictions = _sides(arguments)
     shape = {"size": arguments.size, "count": arguments.frames}
     truth = FolderSource(find_clips(arguments.truth, true_layout), true_layout, **shape)
     sources = {
@@ -304,13 +325,18 @@ def _score_ratings(arguments: argparse.Namespace) -> None:
         print(f"left out: {row.file}: {row.note}")
 
 
-def _sides(
-    arguments: argparse.Namespace,
-) -> tuple[LayoutConfig, LayoutConfig, dict[str, tuple[Path, LayoutConfig]]]:
-    """Layouts of truth and predictions, and the folders of the predictions by name."""
-    given = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
-    true_layout = _layout(arguments.truth_layout, "--truth-layout") or given[0]
-    layout = _layout(arguments.pred_layout, "--pred-layout") or given[1]
+def _sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple[Path, LayoutConfig]]]:
+    """Layout of the truth; folder and layout of each prediction by name."""
+    true_layout, layout = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
+    if arguments.truth_layout is not None:
+        true_layout = _layout(arguments.truth_layout, "--truth-layout", side=0)
+    own: dict[str, LayoutConfig] = {}
+    for text in arguments.pred_layout:
+        name, equals, rest = text.partition("=")
+        if equals and "{" not in name:
+            own[name] = _layout(rest, f"--pred-layout {name}", side=1)
+        else:
+            layout = _layout(text, "--pred-layout", side=1)
     predictions = {}
     for text in arguments.pred:
         name, _, folder = text.rpartition("=")
@@ -319,22 +345,43 @@ def _sides(
             raise InputError(
                 f"Expected different names of predictions, got '{name}' twice (use NAME=FOLDER)."
             )
-        predictions[name] = (Path(folder), layout)
-    return true_layout, layout, predictions
+        predictions[name] = (Path(folder), own.get(name, layout))
+    if strange := own.keys() - predictions.keys():
+        raise InputError(
+            f"Expected --pred-layout of one of {list(predictions)}, got one of '{min(strange)}'."
+        )
+    return true_layout, predictions
 
 
-def _show(summary: pd.DataFrame) -> None:
-    for row in summary[summary["clips"] == "all"].itertuples(index=False):
-        if row.n_clips:
-            interval = f"[{row.low:.4g}, {row.high:.4g}]" if row.n_blocks > 1 else "[no interval: one block]"
-            missing = row.n_expected - row.n_clips
-            note = f"  ({missing} clips not scored: summary.tsv says why)" if missing else ""
-            print(
-                f"{row.method}\t{row.metric}\t{row.mean:.5g} {interval} {row.unit}\t{row.direction} is better"
-                f"\t{row.n_clips}/{row.n_expected}{note}"
-            )
-        else:
-            print(f"{row.method}\t{row.metric}\t{row.status}")
+def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
+    """A side (0: truth, 1: prediction) of the preset of that name, or what the JSON says."""
+    return PRESETS[text][side] if text in PRESETS else parse_settings(LayoutConfig, text, option)
+
+
+def _show(summary: pd.DataFrame, predictions: Iterable[str], floors: Sequence[str]) -> None:
+    """A table for each method: its scores with their intervals, its floors beside them, what is missing below."""
+    every = summary[summary["clips"] == "all"].set_index(["method", "metric"])
+    for method in predictions:
+        own = every.loc[method]
+        scored = own[own["n_clips"] > 0]
+        beside = [name for name in floors if name == "flat_mean" or name.startswith(f"{method}_")]
+        print(f"\n{method}")
+        titles = [name.removeprefix(f"{method}_") for name in beside]
+        lines = [("metric", "better", "unit", "mean", "interval", *titles, "clips")]
+        for metric, row in scored.iterrows():
+            interval = f"{row['low']:.4g} to {row['high']:.4g}" if row["n_blocks"] > 1 else "one block"
+            cells = [f"{every.loc[(name, metric), 'mean']:.4g}" for name in beside]
+            clips = f"{row['n_clips']}/{row['n_expected']}"
+            unit = "" if row["unit"] == "1" else row["unit"]
+            lines.append((metric, row["direction"], unit, f"{row['mean']:.4g}", interval, *cells, clips))
+        if len(lines) > 1:
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            for line in lines:
+                print(
+                    "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+                )
+        for status, rows in own[own["status"] != "ok"].groupby("status", sort=False):
+            print(f"{', '.join(rows.index)}: {status}")
 
 
 def _settings(**values: object) -> ScoringConfig:
@@ -342,10 +389,6 @@ def _settings(**values: object) -> ScoringConfig:
         return ScoringConfig.model_validate(values)
     except ValidationError as error:
         raise InputError(explain(error, "scoring")) from None
-
-
-def _layout(text: str | None, option: str) -> LayoutConfig | None:
-    return None if text is None else parse_settings(LayoutConfig, text, option)
 
 
 if __name__ == "__main__":

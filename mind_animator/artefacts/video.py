@@ -116,6 +116,29 @@ def iterate_video(path: Path | str) -> Iterator[tuple[np.ndarray, float]]:
         raise InputError(f"Expected a whole video at {path}, got: {error} (after {count} frames).") from None
     if not count or count < declared:
         raise InputError(f"Expected {declared or 'some'} frames in {path}, got {count}: is it truncated?")
+    if not declared and (lacking := _bytes_lacking(path)):
+        raise InputError(f"Expected a whole video at {path}, got one that lacks {lacking} bytes at its end.")
+
+
+def _bytes_lacking(path: Path) -> int:
+    """Bytes that a Matroska file (webm, mkv) lacks by its own account, which counts no frames; 0 for others.
+
+    An EBML header, then one Segment, each an id, a size of 1 to 8 bytes and that many bytes; a size of all
+    ones says that nobody knew (live recordings).
+    """
+    with path.open("rb") as file:
+        for identity in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+            if file.read(4) != identity:
+                return 0
+            first = file.read(1)[0]
+            extra = 8 - first.bit_length()  # as many bytes follow as zeros lead
+            bits = 7 * (extra + 1)
+            size = int.from_bytes(bytes([first]) + file.read(extra)) & ((1 << bits) - 1)
+            if size == (1 << bits) - 1:
+                return 0
+            start = file.tell()
+            file.seek(size, 1)
+    return max(0, start + size - path.stat().st_size)
 
 
 def _exact_rate(fps: float | Fraction) -> Fraction:

@@ -142,10 +142,17 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
 
 
 def _status(bad: pd.Series) -> str:
-    """``ok``, or each reason with its number of clips, the commonest first."""
+    """``ok``, or the three commonest reasons, each with its number of clips, and how many clips have others."""
     if bad.empty:
         return "ok"
-    return "; ".join(f"{count} clips: {reason}" for reason, count in bad.value_counts().head(3).items())
+    counts = bad.value_counts()
+    shown = [f"{_clips(count)}: {reason}" for reason, count in counts.head(3).items()]
+    others = int(counts.iloc[3:].sum())
+    return "; ".join([*shown, f"{_clips(others)}: other reasons"] if others else shown)
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def paired_tests(
@@ -285,10 +292,10 @@ def motion_tests(
     flow, truth = scores.by_clip["mean_flow"], scores.by_clip["mean_flow_truth"]
     there = np.isfinite(flow).all(axis=1) & np.isfinite(truth).all(axis=1)
     whole = there[scores.rows].all(axis=1)
-    if whole.sum() > 1:
-        moving = moving_clips(truth, settings.moving)
+    rows, moving = scores.rows[whole], moving_clips(truth, settings.moving) & there
+    if whole.sum() > 1 and moving[rows].any():
         result, score = motion_pairing(
-            np.nan_to_num(truth), np.nan_to_num(flow), scores.rows[whole], moving=moving & there,
+            np.nan_to_num(truth), np.nan_to_num(flow), rows, moving=moving,
             n_permutations=settings.permutations, generator=np.random.default_rng(seed),
         )  # fmt: skip
         row = _row(

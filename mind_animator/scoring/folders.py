@@ -17,7 +17,7 @@ from mind_animator.errors import InputError
 from mind_animator.methods.frozen import Frozen
 from mind_animator.methods.shuffled_frames import ShuffledFrames
 from mind_animator.scoring.judge import judge, shuffled_orders
-from mind_animator.scoring.score import ClipScore, Networks, Source, score_clips
+from mind_animator.scoring.score import ClipScore, Networks, Source, note_of, score_clips
 from mind_animator.scoring.sources import (
     ArraySource,
     ChangedSource,
@@ -82,7 +82,7 @@ def score_folders(
     scene_cuts: Mapping[str, bool] | None = None,
     seed: int = 0,
     workers: int = 1,
-) -> dict[str, tuple[pd.DataFrame, PairScores]]:
+) -> dict[str, tuple[pd.DataFrame, PairScores, dict[str, str]]]:
     """Score each folder of predictions; the truth's file (``out/truth.h5``) is made once for all.
 
     Clip by clip all methods and floors meet the truth together, so that what they ask of it is computed once.
@@ -113,7 +113,8 @@ def score_folders(
 
     Returns
     -------
-    dict of method to (rows, pairs)
+    dict of method to (rows, pairs, notes)
+        ``notes`` by clip: what was done to truth and prediction to make them comparable, where anything was.
     """
     folder, layout = truth
     true_files = find_clips(folder, layout)
@@ -155,13 +156,21 @@ def score_folders(
     for found in tqdm(scored, "clips, by every method", len(names), mininterval=5):
         for method, score in zip(sources, found, strict=True):
             scores[method][score.clip] = score
-    return {
-        method: judge(
-            clips, path, source, networks, settings, count=standard.frames, dataset=dataset, method=method,
-            subject="all", seed=seed, scores=scores[method],
-        )
-        for method, source in sources.items()
-    }  # fmt: skip
+    results = {}
+    for method, prediction in sources.items():
+        rows, pairs = judge(
+            clips, path, prediction, networks, settings, count=standard.frames, dataset=dataset,
+            method=method, subject="all", seed=seed, scores=scores[method],
+        )  # fmt: skip
+        sides = {
+            name: {"truth": note_of(source, name), "prediction": scores[method][name].note} for name in names
+        }
+        notes = {
+            name: "; ".join(f"{side}: {note}" for side, note in found.items() if note)
+            for name, found in sides.items()
+        }
+        results[method] = rows, pairs, {name: note for name, note in notes.items() if note}
+    return results
 
 
 def with_floors(

@@ -43,6 +43,11 @@ class Source(Protocol):
         """Frames of a clip."""
 
 
+def note_of(source: Source, clip: str) -> str:
+    """What a source did to a clip that it has read (`FolderSource.notes`); empty where it did nothing."""
+    return "; ".join(getattr(source, "notes", {}).get(clip, ()))
+
+
 @dataclass(frozen=True)
 class Networks:
     """The frozen models as functions of frames; None where a model is not to be had.
@@ -176,6 +181,8 @@ class ClipScore:
         Of the prediction, pixels a frame; nan where there is none.
     shuffled_epe : array of shape (shuffles,)
         End-point error under each shuffle of the frames; empty without shuffles.
+    note : str
+        What was done to the prediction's pixels before (`note_of`).
     """
 
     clip: str
@@ -184,6 +191,7 @@ class ClipScore:
     speed: float = math.nan
     mean_flow: np.ndarray = field(default_factory=lambda: np.full(2, np.nan))
     shuffled_epe: np.ndarray = field(default_factory=lambda: np.empty(0))
+    note: str = ""
 
 
 def score_clip(
@@ -227,7 +235,8 @@ def _compare(clip: str, truth: TrueClip, prediction: Source, orders: np.ndarray 
     if orders is not None:
         shuffled = motion.shuffled_epe(motion.shuffle_epe_table(truth.motion["flow"], frames), orders)
     values = compare_pixels(truth, frames) | moving
-    return ClipScore(clip, "ok", values, float(truth.motion["speed"]), mean_flow, shuffled)
+    speed, note = float(truth.motion["speed"]), note_of(prediction, clip)
+    return ClipScore(clip, "ok", values, speed, mean_flow, shuffled, note)
 
 
 def score_clips(

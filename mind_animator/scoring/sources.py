@@ -64,6 +64,12 @@ class FolderSource:
         What every clip is resampled to, see `conform`.
     duration : float, optional
         Seconds that a clip lasts, where the files' own clocks count; by default a file covers its clip.
+
+    Attributes
+    ----------
+    notes : dict of clip to tuple of str
+        What was done to the clips that were read: grey, transparency, swapped channels; another number of
+        frames or size brought to the compared one.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class FolderSource:
     ) -> None:
         self.files, self.layout = dict(files), layout
         self.size, self.count, self.duration = size, count, duration
+        self.notes: dict[str, tuple[str, ...]] = {}
         self._last: tuple[str, np.ndarray] | None = None  # a method's floors ask for the same clip in turn
 
     @property
@@ -86,12 +93,8 @@ class FolderSource:
 
     def read(self, clip: str) -> np.ndarray:
         """Frames of a clip, (count, size, size, 3) uint8; `InputError` says why there are none."""
-        if self._last is None or self._last[0] != clip:
-            self._last = (clip, self.read_with_notes(clip)[0])
-        return self._last[1]
-
-    def read_with_notes(self, clip: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Frames of a clip, and what was done to make plain RGB of them."""
+        if self._last is not None and self._last[0] == clip:
+            return self._last[1]
         if clip not in self.files:
             raise InputError(f"Expected clip '{clip}', found no file for it (missing).")
         path = self.files[clip]
@@ -101,7 +104,15 @@ class FolderSource:
         frames = conform(
             video.frames, size=self.size, count=self.count, times=video.times, duration=self.duration
         )
-        return frames, video.notes
+        number, height, width = video.frames.shape[:3]
+        notes = video.notes
+        if (number, height, width) != (self.count, self.size, self.size):
+            made = f"{self.count} of {self.size} x {self.size}"
+            notes = (f"{number} frame(s) of {width} x {height} brought to {made}", *notes)
+        if notes:
+            self.notes[clip] = notes
+        self._last = (clip, frames)
+        return frames
 
 
 class FlatSource:

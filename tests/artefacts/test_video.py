@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
@@ -109,3 +110,17 @@ def test_broken_files_are_named(tmp_path, frames):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"movie\.mp4"):
         read_video(path)
+
+
+@pytest.mark.parametrize("container", ["webm", "mkv", "avi"])
+def test_truncated_files_of_other_containers(tmp_path, container):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
+    path = tmp_path / f"movie.{container}"
+    codec = {"webm": "libvpx-vp9", "mkv": "libx264", "avi": "mpeg4"}[container]
+    iio.imwrite(path, noise, plugin="pyav", codec=codec, fps=30)
+    assert read_video(path)[0].shape == noise.shape
+    whole = path.read_bytes()
+    for part in (0.5, 0.9):
+        path.write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(InputError, match=rf"movie\.{container}"):
+            read_video(path)

@@ -96,7 +96,7 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     row = summary.loc[("made", "ssim")]
     assert (row["n_clips"], row["n_expected"]) == (3, 5)
     assert row["mean"] == pytest.approx(own["ssim"].mean(), rel=1e-6)
-    assert row["status"].count("1 clips") == 2
+    assert row["status"].count("1 clip:") == 2
     assert "not computed: --no-models" in summary.loc[("made", "vifi_score"), "status"]
     methods = list(dict.fromkeys(rows["method"]))
     assert methods == ["made", "made_frozen", "made_shuffled_frames", "made_mismatched", "flat_mean"]

@@ -70,7 +70,7 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
             row = found.loc[(name, subject)]
             assert row["mean"] == pytest.approx(ratio, rel=1e-12)
             assert row["low"] < ratio < row["high"] < 5  # the plain mean is about 1e8
-            assert (row["n_clips"], row["n_expected"], row["status"]) == (19, 20, "1 clips: broken")
+            assert (row["n_clips"], row["n_expected"], row["status"]) == (19, 20, "1 clip: broken")
     frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
     assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
     # two methods differ in it exactly as in their errors
@@ -88,7 +88,7 @@ def test_summary_means_counts_and_reasons(rng):
     row = found.loc["all"]
     assert row["mean"] == pytest.approx(np.nanmean(values), abs=1e-12)
     assert (row["n_clips"], row["n_expected"], row["n_blocks"]) == (19, 20, 10)
-    assert row["status"] == "1 clips: broken"
+    assert row["status"] == "1 clip: broken"
     assert (row["unit"], row["direction"], row["definition"]) == ("1", "higher", "published")
     assert row["low"] < row["mean"] < row["high"]
     assert found.loc["without_cuts", "mean"] == pytest.approx(np.nanmean(values[2:]), abs=1e-12)
