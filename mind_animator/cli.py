@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from pydantic import ValidationError
@@ -16,6 +17,9 @@ from mind_animator.config.clipfolder import PRESETS, LayoutConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError, run_command
+
+if TYPE_CHECKING:
+    from mind_animator.scoring.folders import Standard
 
 BLOCK, MANY = 10, 100
 
@@ -189,33 +193,42 @@ def _score(arguments: argparse.Namespace) -> None:
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
     floors = [method for method in results if method not in predictions]
-    videos = _videos(arguments, predictions, standard.size, standard.frames)
+    made_of = {
+        floor: max((name for name in predictions if floor.startswith(f"{name}_")), key=len, default=None)
+        for floor in floors
+    }
+    floors_of = {floor: method for floor, method in made_of.items() if method}
+    videos = _videos(arguments, predictions, standard)
     page = build_leaderboard(
-        summary, floors=floors, videos=videos, title=f"Scores of {', '.join(predictions)}",
+        summary, floors=floors, floors_of=floors_of, videos=videos, title=f"Scores of {', '.join(predictions)}",
         subtitle=f"{standard.frames} frames of {standard.size} x {standard.size} px, {standard.rate:.4g} Hz. "
         "Floors: flat_mean is the mean colour of these truths; frozen, shuffled and mismatched are made of "
         "the predictions.",
     )  # fmt: skip
     with atomic(arguments.out / "index.html") as temporary:
         temporary.write_text(page)
-    _show(summary, predictions, floors)
+    _show(
+        summary,
+        {name: [floor for floor in floors if floors_of.get(floor, name) == name] for name in predictions},
+    )
     print(f"\nThe page: {arguments.out / 'index.html'}")
 
 
-def _videos(arguments: argparse.Namespace, predictions: dict, size: int, count: int) -> list:
+def _videos(arguments: argparse.Namespace, predictions: dict, standard: "Standard") -> list:
     """Truth and prediction side by side, of clips at even distances."""
     import numpy as np
 
-    from mind_animator.artefacts.arrays import read_attrs
     from mind_animator.artefacts.clipfolder import find_clips
     from mind_animator.report.leaderboard import ClipVideo, side_by_side
     from mind_animator.scoring.sources import ArraySource, FolderSource
 
     path = arguments.out / "truth.h5"
-    truth, rate = ArraySource([path], size=size, count=count), float(read_attrs(path)["rate"])
+    shape = {"size": standard.size, "count": standard.frames}
+    truth, rate = ArraySource([path], **shape), standard.rate
+    duration = standard.frames / rate if arguments.clock else None
     videos = []
     for method, (folder, layout) in predictions.items():
-        source = FolderSource(find_clips(folder, layout), layout, size=size, count=count)
+        source = FolderSource(find_clips(folder, layout), layout, **shape, duration=duration)
         good = [clip for clip in source.clips if clip not in truth.problems]
         places = (
             np.unique(np.linspace(0, len(good) - 1, arguments.videos).astype(int)) if arguments.videos else []
@@ -358,13 +371,12 @@ def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
     return PRESETS[text][side] if text in PRESETS else parse_settings(LayoutConfig, text, option)
 
 
-def _show(summary: pd.DataFrame, predictions: Iterable[str], floors: Sequence[str]) -> None:
+def _show(summary: pd.DataFrame, floors: Mapping[str, Sequence[str]]) -> None:
     """A table for each method: its scores with their intervals, its floors beside them, what is missing below."""
     every = summary[summary["clips"] == "all"].set_index(["method", "metric"])
-    for method in predictions:
+    for method, beside in floors.items():
         own = every.loc[method]
         scored = own[own["n_clips"] > 0]
-        beside = [name for name in floors if name == "flat_mean" or name.startswith(f"{method}_")]
         print(f"\n{method}")
         titles = [name.removeprefix(f"{method}_") for name in beside]
         lines = [("metric", "better", "unit", "mean", "interval", *titles, "clips")]

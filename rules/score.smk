@@ -358,7 +358,7 @@ rule build_leaderboard:
         name=CONFIG.dataset.name,
         ceiling=CEILING,
         floors=[
-            name
+            f"{name}={method.source}" if method.source else name
             for name, method in METHODS.items()
             if method.frames_from in ("training", "method")
         ],

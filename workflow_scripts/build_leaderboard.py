@@ -19,7 +19,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set"
     )
-    parser.add_argument("--floors", nargs="*", default=[], help="methods that are floors")
+    parser.add_argument(
+        "--floors",
+        nargs="*",
+        default=[],
+        metavar="FLOOR[=METHOD]",
+        help="methods that are floors, and whose frames they are made of",
+    )
     parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
     parser.add_argument("--truth", type=Path, help="truth's file, for videos")
     parser.add_argument("--dataset", help="data set of the truth's file")
@@ -64,7 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     page = build_leaderboard(
         summary,
-        floors=given.floors,
+        floors=[text.partition("=")[0] for text in given.floors],
+        floors_of=dict(text.split("=", 1) for text in given.floors if "=" in text),
         ceilings=given.ceilings,
         videos=videos,
         title=given.title,

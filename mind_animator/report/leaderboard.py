@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def build_leaderboard(
     summary: pd.DataFrame,
     *,
     floors: Sequence[str],
+    floors_of: Mapping[str, str] | None = None,
     ceilings: Sequence[str] = (),
     videos: Sequence[ClipVideo] = (),
     title: str = "Reconstructing video from fMRI: a leaderboard",
@@ -59,6 +60,9 @@ def build_leaderboard(
         ``summary.tsv`` of one or several data sets, one below the other.
     floors : sequence of str
         Methods that are floors: marked, and what the others are measured from.
+    floors_of : mapping of floor to method, optional
+        Whose frames a floor is made of: that method is measured from its own floors (and those of nobody),
+        one without any from all.
     ceilings : sequence of str
         Methods that are noise ceilings: marked, and never the best.
     videos : sequence of ClipVideo
@@ -77,6 +81,7 @@ def build_leaderboard(
         "scores": _records(summary[list(SCORES)]),
         "metrics": _records(metrics),
         "floors": list(floors),
+        "floors_of": dict(floors_of or {}),
         "ceilings": list(ceilings),
         "videos": [asdict(video) for video in videos],
         "published": _records(read_published()),
