@@ -1,4 +1,5 @@
-"""Pixel and motion metrics against the plain scikit-image / OpenCV loop, side by side on the same files.
+"""Pixel and motion metrics against the plain scikit-image / OpenCV loop, side by side on the same files, and
+what keeping a truth's flows and moments saves.
 
     python -m benchmarks.metrics --data FOLDER [--clips 5] [--repeats 3]
 
@@ -18,9 +19,14 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from mind_animator.artefacts.clipfolder import find_clips, read_clip
+from mind_animator.artefacts.streams import ClipReader, write_stream
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics import motion, pixel
+from mind_animator.scoring.pairs import describe_pair
+from mind_animator.scoring.score import describe_motion, describe_truth
+
+PAIR_SIZE = 64
 
 
 def main() -> None:
@@ -43,11 +49,19 @@ def main() -> None:
     )
     print("| metric | plain, ms a frame | ours, ms a frame | ratio | largest difference |")
     print("|---|---|---|---|---|")
-    kept = {id(truth): motion.flows(truth) for truth, _ in clips}  # of the truth: once for all methods
+    # of the truth: once for all methods
+    kept = {id(truth): motion.flows(truth) for truth, _ in clips}
+    known = {id(truth): describe_truth(truth, {}) for truth, _ in clips}
     rows: dict[str, tuple[Callable, Callable]] = {
         "SSIM": (plain_ssim, lambda t, p: pixel.ssim(t, p).mean()),
+        "SSIM, truth's sums kept": (plain_ssim, lambda t, p: pixel.ssim(t, p, known[id(t)].sums).mean()),
         "PSNR": (plain_psnr, lambda t, p: pixel.psnr(t, p).mean()),
         "hue (published)": (plain_hue, pixel.hue_cos_published),
+        "hue (circular)": (plain_circular_hue, lambda t, p: pixel.hue_circular_corr(t, p).mean()),
+        "hue (circular), truth's patterns kept": (
+            plain_circular_hue,
+            lambda t, p: pixel.hue_circular_corr(t, p, known[id(t)].patterns).mean(),
+        ),
         "EPE, two flows": (plain_epe, motion.epe),
         "EPE, truth's flow kept": (plain_epe, lambda t, p: motion.epe_of_flows(kept[id(t)], motion.flows(p))),
     }
@@ -56,50 +70,62 @@ def main() -> None:
         for truth, prediction in clips:
             value = {}
             for way in (plain, ours):
-                seconds[way] += min(timed(way, truth, prediction, value) for _ in range(options.repeats))
+                seconds[way] += min(
+                    timed(way, truth, prediction, value=value) for _ in range(options.repeats)
+                )
             difference = max(difference, abs(float(value[plain]) - float(value[ours])))
         before, after = (1000 * seconds[way] / frames for way in (plain, ours))
         print(
             f"| {name} | {before:.1f} | {after:.1f} | {before / after:.1f} | {difference:.1e} |", flush=True
         )
-    computed, read, size = truth_moments([truth for truth, _ in clips], options.repeats)
-    print(
-        f"Were SSIM's window sums of the truth kept, one of four sums "
-        f"were saved: {computed:.1f} ms a frame; they take {size:.0f} MB a clip, read back in {read:.1f} ms a frame"
-    )
+    print()
+    print("| kept of a true clip | computed, ms | read from the truth's file, ms | MB a clip |")
+    print("|---|---|---|---|")
+    for name, made, arrays in (
+        (
+            "SSIM's window sums, full size",
+            pixel.window_sums,
+            lambda truth: {"sums": pixel.window_sums(truth)},
+        ),
+        ("both flows, full size", describe_motion, describe_motion),
+        (
+            "side of the pairs, 64 px (moments, hue, flow)",
+            lambda truth: describe_pair(truth, PAIR_SIZE),
+            lambda truth: describe_pair(truth, PAIR_SIZE).arrays,
+        ),
+    ):
+        computed, read, size = keeping([truth for truth, _ in clips], made, arrays, options.repeats)
+        print(f"| {name} | {computed:.1f} | {read:.1f} | {size:.1f} |")
 
 
-def truth_moments(truths: list[np.ndarray], repeats: int) -> tuple[float, float, float]:
-    """What keeping SSIM's moments of the truth would save and cost.
-
-    Returns
-    -------
-    Milliseconds a frame of one window sum, as `pixel.ssim` computes it; of reading the two kept sums back
-    from a file; MB a clip.
-    """
-    frames = sum(len(truth) for truth in truths)
-
-    def one_sum(truth: np.ndarray, _: object) -> None:
-        rows = max(8, pixel._STRIP // truth.shape[2])
-        for frame in truth:
-            for top in range(0, len(frame) - pixel.WINDOW + 1, rows):
-                pixel._window_sum(frame[top : top + rows + pixel.WINDOW - 1])
-
-    seconds = {"sum": 0.0, "read": 0.0}
+def keeping(
+    truths: list[np.ndarray], make: Callable, arrays: Callable, repeats: int
+) -> tuple[float, float, float]:
+    """Milliseconds a clip of computing something, and of reading it back from a file such as the truth's; MB a clip."""
+    seconds = {"made": 0.0, "read": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        for index, truth in enumerate(truths):
-            seconds["sum"] += min(timed(one_sum, truth, None, {}) for _ in range(repeats))
-            path = Path(folder) / f"{index}.npy"
-            np.save(path, [[pixel._window_sum(frame)] * 2 for frame in truth])
-            seconds["read"] += min(timed(np.load, path, None, {}) for _ in range(repeats))
-        size = path.stat().st_size / 1e6
-    return 1000 * seconds["sum"] / frames, 1000 * seconds["read"] / frames, size
+        path, names = Path(folder) / "truth.h5", [str(index) for index in range(len(truths))]
+        with write_stream(path, names) as stream:
+            for row, truth in enumerate(truths):
+                seconds["made"] += min(timed(make, truth, value={}) for _ in range(repeats))
+                made = arrays(truth)
+                stream.write(row, made)
+        reader = ClipReader([path])
+
+        def read(clip: str) -> dict[str, np.ndarray]:
+            return {name: reader.read(clip, name) for name in made}
+
+        for name in names:
+            seconds["read"] += min(timed(read, name, value={}) for _ in range(repeats))
+        reader.close()
+    size = sum(np.asarray(array).nbytes for array in made.values()) / 1e6
+    return 1000 * seconds["made"] / len(truths), 1000 * seconds["read"] / len(truths), size
 
 
-def timed(way: Callable, truth: object, prediction: object, value: dict) -> float:
+def timed(way: Callable, *given: object, value: dict) -> float:
     """Processor seconds of one call, whose result goes to ``value``."""
     start = time.process_time()
-    value[way] = way(truth, prediction)
+    value[way] = way(*given)
     return time.process_time() - start
 
 
@@ -125,6 +151,17 @@ def plain_hue(truth: np.ndarray, prediction: np.ndarray) -> float:
     for t, p in zip(truth[:6], prediction[:6], strict=True):
         hues = [cv2.cvtColor(f, cv2.COLOR_BGR2HSV)[..., 0].astype(float).ravel() for f in (t, p)]
         values.append(hues[0] @ hues[1] / np.linalg.norm(hues[0]) / np.linalg.norm(hues[1]))
+    return np.mean(values)
+
+
+def plain_circular_hue(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    values = []
+    for t, p in zip(truth, prediction, strict=True):
+        z = []
+        for frame in (t, p):
+            hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV).reshape(-1, 3).astype(float)
+            z.append(hsv[:, 1] / 255 * np.exp(1j * np.deg2rad(2 * hsv[:, 0])))
+        values.append(np.corrcoef(z[1], z[0])[0, 1].real)
     return np.mean(values)
 
 

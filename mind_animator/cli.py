@@ -299,7 +299,14 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
         name: FolderSource(find_clips(folder, layout), layout, **shape)
         for name, (folder, layout) in predictions.items()
     }
-    clips = [clip for clip in truth.clips if all(clip in source.files for source in sources.values())]
+    clips = []
+    for clip in truth.clips:
+        try:
+            for source in (truth, *sources.values()):
+                source.read(clip)
+            clips.append(clip)
+        except InputError as error:
+            print(f"left out: {error}", file=sys.stderr)
     questions = draw_questions(
         clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
         checks=arguments.checks, block=arguments.block, generator=np.random.default_rng(arguments.seed),
