@@ -85,7 +85,8 @@ def main() -> None:
         (
             "SSIM's window sums, full size",
             pixel.window_sums,
-            lambda truth: {"sums": pixel.window_sums(truth)},
+            # as floats, which the file does not compress
+            lambda truth: {"sums": pixel.window_sums(truth).astype(np.float32)},
         ),
         ("both flows, full size", describe_motion, describe_motion),
         (
