@@ -375,7 +375,11 @@ def _sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple
 
 def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
     """A side (0: truth, 1: prediction) of the preset of that name, or what the JSON says."""
-    return PRESETS[text][side] if text in PRESETS else parse_settings(LayoutConfig, text, option)
+    if text in PRESETS:
+        return PRESETS[text][side]
+    if not text.lstrip().startswith("{"):
+        raise InputError(f"Expected {option} to be one of {sorted(PRESETS)} or JSON, got '{text}'.")
+    return parse_settings(LayoutConfig, text, option)
 
 
 def _show(summary: pd.DataFrame, floors: Mapping[str, Sequence[str]]) -> None:

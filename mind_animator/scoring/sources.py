@@ -96,7 +96,7 @@ class FolderSource:
         if self._last is not None and self._last[0] == clip:
             return self._last[1]
         if clip not in self.files:
-            raise InputError(f"Expected clip '{clip}', found no file for it (missing).")
+            raise InputError("Expected a file of every clip, found none of this one (missing).")
         path = self.files[clip]
         video = read_clip(path, self.layout)
         if 0 in video.frames.shape:

@@ -115,6 +115,58 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     assert "3/5" in shown.out
 
 
+def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng, capsys):
+    """Other numbers, a preset by name; grey, frames and sizes that were brought to one."""
+    other = folders / "other"
+    other.mkdir()
+    for number in range(5):
+        gif(other / f"clip_{number}.gif", rng, count=6, size=32)
+    score(
+        folders, "--pred", f"other={other}", "--pred-layout", 'other={"name": "clip_{number}"}', "--no-floors",
+        "--videos", "0",
+    )  # fmt: skip
+    rows = read_table(folders / "out" / "clips.tsv").set_index(["method", "clip"])
+    assert rows.loc["other", "ssim"].notna().all()
+    assert set(rows.loc["other", "note"]) == {"prediction: 6 frame(s) of 32 x 32 brought to 4 of 24 x 24"}
+    made = rows.loc["made", "note"].fillna("").tolist()
+    assert made[:4] == [""] * 4
+    assert made[4] == (
+        "prediction: 7 frame(s) of 30 x 40 brought to 4 of 24 x 24; grey repeated in three channels"
+    )
+    shown = capsys.readouterr()
+    assert "other, 5 clip(s), prediction: 6 frame(s) of 32 x 32 brought to 4 of 24 x 24" in shown.err
+    table = {line.split()[0]: line.split() for line in shown.out.split("other\n")[1].splitlines() if line}
+    assert table["psnr"][1:3] == ["higher", "dB"] and table["psnr"][-1] == "5/5"
+    assert float(table["psnr"][3]) == pytest.approx(rows.loc["other", "psnr"].mean(), rel=1e-3)
+
+
+def test_a_method_without_any_moving_clip_is_scored_all_the_same(folders):
+    """The truths that move most have no prediction: no motion test, everything else."""
+    still = np.full((24, 24, 3), 90, np.uint8)
+    for number in (0, 1, 4):
+        path = folders / "truth" / f"{number}.gif"
+        Image.fromarray(still).save(
+            path, save_all=True, append_images=[Image.fromarray(still)] * 3, duration=250
+        )
+    # the truths of clips 2 and 3 move; their predictions are corrupt and missing
+    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24")
+    tests = read_table(folders / "out" / "tests.tsv")
+    assert "motion_pairing" not in set(tests["test"]) and "above_chance" in set(tests["test"])
+    summary = read_table(folders / "out" / "summary.tsv").set_index("metric")
+    assert summary.loc["ssim", "n_clips"] == 3
+    assert summary.loc["epe_relative", "n_clips"] == 0
+    assert "3 clips: undefined: the truth does not move" in summary.loc["epe_relative", "status"]
+
+
+def test_pictures_have_no_clock(folders, capsys):
+    shutil.move(folders / "made" / "5", folders / "truth" / "5")
+    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24")
+    assert "one frame a second is assumed (--duration)" in capsys.readouterr().err
+    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24", "--duration", "2")
+    shown = capsys.readouterr().err
+    assert "is assumed" not in shown and "at 2 Hz" in shown
+
+
 def test_scores_with_and_without_scene_cuts(folders):
     (folders / "cuts.tsv").write_text("clip\tscene_cut\n0\ttrue\n1\tfalse\n4\tfalse\n")
     score(folders, "--no-floors", "--scene-cuts", str(folders / "cuts.tsv"))
@@ -156,6 +208,12 @@ def test_truths_of_several_sizes_need_a_stated_one(folders, rng):
 
 
 def test_bad_options(folders):
+    with pytest.raises(
+        InputError, match=r"Expected --truth-layout to be one of \['mind_animator', .*got 'x'"
+    ):
+        score(folders, "--truth-layout", "x")
+    with pytest.raises(InputError, match=r"Expected --pred-layout of one of \['made'\], got one of 'maid'"):
+        score(folders, "--pred-layout", "maid=neuroclips")
     with pytest.raises(InputError, match="--truth-layout"):
         score(folders, "--truth-layout", '{"nmae": "x"}')
     with pytest.raises(InputError, match="Expected different names of predictions, got 'made' twice"):
