@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
+from itertools import permutations
 from pathlib import Path
 
 import cv2
@@ -145,7 +146,7 @@ def floors(name: str) -> Callable[[Path], str]:
         for metric in sides["reconstruction"]:
             digits = DIGITS.get(metric, 3)
             better = "lower" if metric.startswith("epe") else "higher"
-            cells = [f"{side[metric]:.{digits}f}" if metric in side else "" for side in sides.values()]
+            cells = [f"{side[metric]:.{digits}f}" for side in sides.values()]
             lines.append(f"| `{metric}` | {better} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
@@ -175,11 +176,22 @@ def score(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
                 motion.epe_of_flows(*flows["published"]),
                 motion.epe_of_flows(*flows["rgb"]),
                 motion.mean_speed(flows["rgb"][0]),
+                motion.flow_cosine(*map(motion.mean_flow, flows["rgb"])),
             ]
         )
-    names = ("ssim", "psnr", "hue_cos_published", "hue_circular_corr", "epe_published", "epe", "speed")
+    names = (
+        "ssim",
+        "psnr",
+        "hue_cos_published",
+        "hue_circular_corr",
+        "epe_published",
+        "epe",
+        "speed",
+        "cosine",
+    )
     values = dict(zip(names, np.mean(rows, axis=0), strict=True))
     values["epe_relative"] = float(motion.epe_relative(values["epe"], values.pop("speed")))
+    values["flow_cosine"] = values.pop("cosine")
     for n_way in (2, 50):
         value = nway_image(logits(truths), logits(predictions), n_way=n_way).mean().item()
         values[f"image_{n_way}way_efficientnet_lite0"] = value
@@ -218,11 +230,7 @@ def mismatched(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     n = len(truths)
     pairs = [(t, p) for t in range(n) for p in range(n) if t != p]
     values: dict[str, float] = {}
-    for name, metric in {
-        "ssim": pixel.ssim,
-        "psnr": pixel.psnr,
-        "hue_cos_published": pixel.hue_cos_published,
-    }.items():
+    for name, metric in SINGLE.items():
         values[name] = float(np.mean([metric(truths[t], predictions[p]).mean() for t, p in pairs]))
     patterns = [np.stack([hue_patterns(clip).ravel() for clip in side]) for side in (truths, predictions)]
     correlation = patterns[0] @ patterns[1].T / truths.shape[1]
@@ -233,6 +241,11 @@ def mismatched(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         values[name] = float(np.mean(errors))
     speeds = [motion.mean_speed(true_flow(truth, "rgb")) for truth in truths]
     values["epe_relative"] = float(motion.epe_relative(values["epe"], np.mean(speeds)))
+    means = [
+        np.array([motion.mean_flow(true_flow(clip, "rgb")) for clip in side])
+        for side in (truths, predictions)
+    ]
+    values["flow_cosine"] = float(np.mean([motion.flow_cosine(means[0][t], means[1][p]) for t, p in pairs]))
     true, predicted = logits(truths), logits(predictions)
     for n_way in (2, 50):
         turned = [nway_image(true, predicted.roll(k, 0), n_way=n_way).mean().item() for k in range(1, n)]
@@ -248,29 +261,50 @@ def hue_patterns(clip: np.ndarray) -> np.ndarray:
 def shuffled(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Expectation over all orders of the predicted frames but the true one (f! - 1 of them)."""
     frames = truths.shape[1]
-    orders = float(np.prod(np.arange(1, frames + 1)))
+    every = np.array(list(permutations(range(frames))))[1:]
+    total = len(every) + 1.0
     values: dict[str, list[float]] = {}
     for truth, prediction in zip(truths, predictions, strict=True):
+        steps = prediction[:, None]  # clips of one frame
         tables = {
             name: np.stack(
-                [metric(np.repeat(truth[t : t + 1], frames, 0), prediction) for t in range(frames)]
+                [metric(np.repeat(frame[None, None], frames, 0), steps).ravel() for frame in truth]
             )
-            for name, metric in {"ssim": pixel.ssim, "psnr": pixel.psnr}.items()
+            for name, metric in SINGLE.items()
         }
+        tables["hue_cos_published"] = tables["hue_cos_published"][: pixel.HUE_FRAMES]
         tables["hue_circular_corr"] = hue_patterns(truth) @ hue_patterns(prediction).T
-        for name, table in tables.items():
-            values.setdefault(name, []).append(
-                (table.mean() * orders - np.trace(table) / frames) / (orders - 1)
+        for n_way in (2, 50):
+            true, predicted = logits(truth), logits(steps)
+            tables[f"image_{n_way}way_efficientnet_lite0"] = np.stack(
+                [
+                    nway_image(row.expand(frames, 1, -1), predicted, n_way=n_way).numpy().ravel()
+                    for row in true
+                ]
             )
-        flow = true_flow(truth, "rgb")
-        table = motion.shuffle_epe_table(flow, prediction)
-        own = motion.shuffled_epe(table, np.arange(frames)[None])[0]
-        apart = table.mean(axis=0)[~np.eye(frames, dtype=bool)].mean()
-        error = (apart * orders - own) / (orders - 1)
-        values.setdefault("epe", []).append(error)
-        values.setdefault("speed", []).append(motion.mean_speed(flow))
+        for name, table in tables.items():  # truth's frame t against predicted frame p
+            own = np.trace(table) / len(table)
+            values.setdefault(name, []).append((table.mean() * total - own) / (total - 1))
+        for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
+            table = motion.shuffle_epe_table(true_flow(truth, grey), prediction, grey=grey)
+            values.setdefault(name, []).append(motion.shuffled_epe(table, every).mean())
+        values.setdefault("speed", []).append(motion.mean_speed(true_flow(truth, "rgb")))
+        flows = np.array(
+            [[motion.mean_flow(motion.flows(np.stack([i, j]))) for j in prediction] for i in prediction]
+        )
+        under = flows[every[:, :-1], every[:, 1:]].mean(axis=1)
+        values.setdefault("flow_cosine", []).append(
+            motion.flow_cosine(motion.mean_flow(true_flow(truth, "rgb")), under).mean()
+        )
     means = {name: float(np.mean(value)) for name, value in values.items()}
     return means | {"epe_relative": float(motion.epe_relative(means["epe"], means["speed"]))}
+
+
+SINGLE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "ssim": pixel.ssim,
+    "psnr": pixel.psnr,
+    "hue_cos_published": pixel.hue_cos_published,
+}
 
 
 def scores(name: str) -> Callable[[Path], str]:
