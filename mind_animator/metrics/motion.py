@@ -57,7 +57,7 @@ def _flow(first: np.ndarray, second: np.ndarray, grey: Grey) -> np.ndarray:
 
 
 def epe_of_flows(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """End-point error of two flows: mean over frames and pixels of |flow_t - flow_p|.
+    """End-point error of two flows: ``mean over steps and pixels of |flow_t - flow_p|``.
 
     Parameters
     ----------

@@ -107,6 +107,10 @@ def nway_image(
     Tensor of shape (...,), float64
         Mean over frames, in [0, 1], higher is better. With three targets of which any one counts, chance is
         above top_k / n_way (3/4 for two candidates where scores are independent): read it beside its floor.
+
+    References
+    ----------
+    As `nway_accuracy`, which holds the formula.
     """
     _check_scores(truth_scores, prediction_scores)
     target = top_classes(truth_scores, n_targets)
@@ -126,7 +130,11 @@ def nway_video(
     Returns
     -------
     Tensor of shape (...,), float64
-        As `nway_image`.
+        As `nway_image`, of the clip's one row.
+
+    References
+    ----------
+    As `nway_accuracy`, which holds the formula.
     """
     _check_scores(truth_scores, prediction_scores)
     target = top_classes(truth_scores, n_targets)
