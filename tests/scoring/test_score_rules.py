@@ -53,6 +53,9 @@ def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject
             assert ('"shuffles":0' in line) == floor
         if "workflow_scripts.score_ceiling" in line:
             assert '"shuffles":100' in line
+            assert "--text results/demo/features/" in line and "--image results/demo/features/" in line
+        if "workflow_scripts.encode_truth" in line:
+            assert "--pair-size 64" in line
 
 
 def test_the_ceilings_name_is_taken():
