@@ -156,7 +156,12 @@ def _score(arguments: argparse.Namespace) -> None:
         for name, reason in networks.absent.items():
             if reason and reason != NOT_ASKED:
                 print(f"not computed ({name}): {reason}", file=sys.stderr)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Expected a folder that can be made at {arguments.out} (--out), got: {error}."
+        ) from None
     results = score_folders(
         (arguments.truth, true_layout), predictions, standard, networks, settings, arguments.out,
         dataset=arguments.dataset, clock=arguments.clock, floors=not arguments.no_floors,

@@ -28,7 +28,16 @@ SUMMARY = (
     "dataset", "method", "subject", "clips", "metric", "label", "unit", "direction", "definition",
     "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
 )  # fmt: skip
-METRIC_COLUMNS = ("metric", "label", "unit", "direction", "lowest", "highest", "definition")
+METRIC_COLUMNS = (
+    "metric",
+    "label",
+    "unit",
+    "direction",
+    "lowest",
+    "highest",
+    "definition",
+    "mean_weighted_by",
+)
 TESTS = (
     "dataset", "subject", "test", "method", "other", "metric", "clips", "alternative", "statistic", "score",
     "p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
@@ -79,9 +88,12 @@ def metric_table(names: Sequence[str]) -> pd.DataFrame:
     """What the metrics of a table are: one row each, `METRIC_COLUMNS`."""
     entries = [catalogue(name) for name in names]
     found = [
-        (e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours")
+        (
+            e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours",
+            "the truth's speed" if e.weighted else "",
+        )
         for e in entries
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(found, columns=METRIC_COLUMNS)
 
 

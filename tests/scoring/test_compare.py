@@ -8,6 +8,7 @@ from mind_animator.artefacts.streams import PairScores
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.scoring.compare import (
     above_chance_tests,
+    metric_table,
     motion_tests,
     moving_clips,
     paired_tests,
@@ -73,6 +74,8 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
             assert (row["n_clips"], row["n_expected"], row["status"]) == (19, 20, "1 clip: broken")
     frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
     assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
+    weights = metric_table(["epe", "epe_relative"]).set_index("metric")["mean_weighted_by"]
+    assert weights.to_dict() == {"epe": "", "epe_relative": "the truth's speed"}
     # two methods differ in it exactly as in their errors
     test = paired_tests(rows, SETTINGS, seed=1).iloc[0]
     own = paired_tests(
