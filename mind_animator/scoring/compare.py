@@ -29,15 +29,8 @@ SUMMARY = (
     "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
 )  # fmt: skip
 METRIC_COLUMNS = (
-    "metric",
-    "label",
-    "unit",
-    "direction",
-    "lowest",
-    "highest",
-    "definition",
-    "mean_weighted_by",
-)
+    "metric", "label", "unit", "direction", "lowest", "highest", "definition", "mean_weighted_by",
+)  # fmt: skip
 TESTS = (
     "dataset", "subject", "test", "method", "other", "metric", "clips", "alternative", "statistic", "score",
     "p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
