@@ -4,7 +4,7 @@
 
 ``FOLDER`` is the test data (MIND_ANIMATOR_TEST_DATA): ``reconstructions/mind_animator`` and
 ``reconstructions/neuroclips``. Each table of a page stands between two marks; ``--check`` compares instead
-of writing, and exits with 1 where one differs. About ten minutes of one processor.
+of writing, and exits with 1 where one differs. About six minutes of one processor.
 """
 
 import argparse
