@@ -27,8 +27,13 @@ class SegmentAverage:
     segment : Segment
     arrays : dict of name to array (clip, voxel) float32
         ``mean`` and, of test segments with repeats, ``half_1`` and ``half_2``: in memory or in an open file.
+    voxels : ndarray of int, optional
+        Which voxels ``arrays`` hold; all by default.
     reliability : ndarray (voxel,) float32
         Mean correlation between repeats.
+    agreement : ndarray (run, voxel) float32, optional
+        Mean correlation of each repeat with the others, of the same voxels as ``arrays``; without it, the
+        reliability says the same.
     tsnr : ndarray (voxel,) float32, optional
     runs : list of dict
         One row of facts a run.
@@ -37,7 +42,9 @@ class SegmentAverage:
 
     segment: Segment
     arrays: dict[str, Any]
+    voxels: np.ndarray | None
     reliability: np.ndarray
+    agreement: np.ndarray | None
     tsnr: np.ndarray | None
     runs: list[dict[str, Any]]
     n_repeats: int
@@ -47,14 +54,26 @@ class SegmentAverage:
         """An array's chosen voxels (clip, voxel); NaN where the segment has no such array."""
         if name not in self.arrays:
             return np.full((self.segment.n_clips, len(chosen)), np.nan, np.float32)
+        if self.voxels is not None:
+            assert np.array_equal(self.voxels, chosen)
+            return self.arrays[name]
         array = self.arrays[name]
         return (array if isinstance(array, np.ndarray) else array[:])[:, chosen]
 
+    def of_runs(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN without."""
+        if self.agreement is None:
+            return [self.reliability[chosen]] * len(self.runs)
+        return list(self.agreement if self.voxels is not None else self.agreement[:, chosen])
+
 
 def average_segment(
-    dataset: Dataset, subject: str, segment: Segment, settings: "FmriConfig"
+    dataset: Dataset, subject: str, segment: Segment, settings: "FmriConfig", voxels: np.ndarray | None = None
 ) -> SegmentAverage:
-    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run."""
+    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run.
+
+    ``voxels``, ascending, are those whose means are wanted: all by default.
+    """
     names: list[str] = []
     tsnr: list[np.ndarray | None] = []
 
@@ -71,7 +90,7 @@ def average_segment(
 
     try:
         # halves are for noise ceilings of test clips: nothing reads those of training
-        average = average_repeats(values(), halves=segment.split == "test")
+        average = average_repeats(values(), halves=segment.split == "test", voxels=voxels)
     except InputError:
         raise
     except ValueError as error:
@@ -87,7 +106,9 @@ def average_segment(
     return SegmentAverage(
         segment,
         {name: array for name, array in arrays.items() if array is not None},
+        voxels,
         average.reliability,
+        average.agreement,
         np.mean(known, axis=0, dtype=np.float32) if known else None,
         runs,
         average.n_repeats,
@@ -97,16 +118,15 @@ def average_segment(
 
 def write_average(path: Path, average: SegmentAverage) -> None:
     """Keep an average in HDF5."""
-    by_voxel = {"reliability": average.reliability}
-    if average.tsnr is not None:
-        by_voxel["tsnr"] = average.tsnr
+    by_voxel = {"reliability": average.reliability, "tsnr": average.tsnr, "agreement": average.agreement}
     attrs = {
         "segment": average.segment.id,
         "n_repeats": average.n_repeats,
         "n_missing": average.n_missing,
         "runs": json.dumps(average.runs),
     }
-    write_arrays(path, average.arrays, average.segment.clips, attrs, by_voxel)
+    known = {name: array for name, array in by_voxel.items() if array is not None}
+    write_arrays(path, average.arrays, average.segment.clips, attrs, known)
 
 
 def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
@@ -120,8 +140,9 @@ def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
     return SegmentAverage(
         segments[name],
         {key: file[key] for key in ("mean", "half_1", "half_2") if key in file},
+        None,
         file["reliability"][:],
-        file["tsnr"][:] if "tsnr" in file else None,
+        *(file[name][:] if name in file else None for name in ("agreement", "tsnr")),
         json.loads(file.attrs["runs"]),
         int(file.attrs["n_repeats"]),
         int(file.attrs["n_missing"]),

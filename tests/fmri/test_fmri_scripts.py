@@ -265,7 +265,9 @@ def small_segment(path: Path, split: str, seed: int, n_repeats: int = 2) -> None
     if split == "test":
         arrays |= {"half_1": mean + 0.1, "half_2": mean - 0.1}
     segment = Segment(path.stem, split, 240)
-    write_average(path, SegmentAverage(segment, arrays, reliability, None, [{"run": "a"}], n_repeats, 0))
+    write_average(
+        path, SegmentAverage(segment, arrays, None, reliability, None, None, [{"run": "a"}], n_repeats, 0)
+    )
 
 
 @pytest.fixture
