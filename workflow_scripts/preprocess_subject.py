@@ -15,7 +15,7 @@ from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig, VoxelsConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.averages import SegmentAverage, average_segment, read_average
+from mind_animator.datasets.averages import SegmentAverage, average_segment, read_average, with_means
 from mind_animator.errors import InputError, run_command
 from mind_animator.fmri.quality import noise_ceiling
 from mind_animator.fmri.reliability import in_areas, in_mask, most_reliable, segment_t, significant
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         of_split = [segment for segment in segments.values() if segment.split == split]
         for segment in tqdm(of_split, desc=split, unit="segment", mininterval=5):
             average = kept.get(segment.id) or average_segment(
-                dataset, given.subject, segment, settings, chosen
+                dataset, given.subject, segment, settings, chosen, means=chosen is not None
             )
             expected = len(facts[0].reliability) if facts else len(areas or average.reliability)
             if len(average.reliability) != expected:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             facts.append(replace(average, arrays={}))
             yield average
 
-    # training segments are held whole until the voxels are known, of test segments these voxels alone
+    # training segments tell which voxels are chosen; then only these are needed
     chosen: np.ndarray | None = None
     facts: list[SegmentAverage] = []
     train = list(averages("train"))
@@ -75,12 +75,15 @@ def main(arguments: list[str] | None = None) -> None:
     n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
-    means = [average.of_voxels("mean", chosen) for average in train]
-    del train
-    tested: list[dict[str, np.ndarray]] = []
-    for average in test:
+    means: list[np.ndarray] = []
+    halves: dict[str, list[np.ndarray]] = {name: [] for name in HALVES}
+    for place, measured in enumerate(chain(train, test)):
+        average = with_means(measured, chosen, dataset, given.subject, settings)
+        facts[place] = replace(average, arrays={})
         means.append(average.of_voxels("mean", chosen))
-        tested.append({name: average.of_voxels(name, chosen) for name in HALVES})
+        for name, own in halves.items():
+            if average.segment.split == "test":
+                own.append(average.of_voxels(name, chosen))
 
     clips = [clip for fact in facts for clip in fact.segment.clips]
     is_train = np.repeat([f.segment.split == "train" for f in facts], [f.segment.n_clips for f in facts])
@@ -88,10 +91,10 @@ def main(arguments: list[str] | None = None) -> None:
     constant = int((np.ptp(means[: is_train.sum()], axis=0) == 0).sum()) if is_train.any() else 0
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
     del means
-    halves = {}
-    for name in HALVES:
-        own = [half[name] for half in tested] or [np.empty((0, len(chosen)), np.float32)]
-        halves[name] = LastClips(apply_scale(np.concatenate(own), *used_on_test))
+    scaled_halves = {
+        name: LastClips(apply_scale(np.concatenate(own or [scaled[:0]]), *used_on_test))
+        for name, own in halves.items()
+    }
 
     repeated_tests = [fact for fact in facts if fact.segment.split == "test" and fact.n_repeats > 1]
     maps = {
@@ -120,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     write_arrays(
         given.responses,
-        {"responses": scaled, **halves},
+        {"responses": scaled, **scaled_halves},
         clips,
         attrs,
         {"voxel_index": chosen, "area": area[chosen].tolist(), **by_voxel},

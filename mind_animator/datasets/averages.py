@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mind_animator.artefacts.arrays import open_arrays, write_arrays
 from mind_animator.datasets.base import Dataset, Segment
 from mind_animator.errors import InputError
 from mind_animator.fmri.clean import CleanedRun
-from mind_animator.fmri.reliability import average_repeats
+from mind_animator.fmri.reliability import Average, average_repeats
 
 if TYPE_CHECKING:
     from mind_animator.config.fmri import FmriConfig
@@ -68,17 +69,33 @@ class SegmentAverage:
 
 
 def average_segment(
-    dataset: Dataset, subject: str, segment: Segment, settings: "FmriConfig", voxels: np.ndarray | None = None
+    dataset: Dataset,
+    subject: str,
+    segment: Segment,
+    settings: "FmriConfig",
+    voxels: np.ndarray | None = None,
+    *,
+    means: bool = True,
 ) -> SegmentAverage:
     """Read, clean and average a segment's runs; `InputError` names what is wrong with which run.
 
-    ``voxels``, ascending, are those whose means are wanted: all by default.
+    Parameters
+    ----------
+    voxels : ndarray of int, optional
+        Ascending: those whose means are wanted; all by default.
+    means : bool
+        Whether there must be any: without, those of runs that are cleaned as they are read are left to
+        `with_means`, instead of filling the memory.
     """
     names: list[str] = []
     tsnr: list[np.ndarray | None] = []
+    runs = dataset.runs(subject, segment.id, settings)
+    first = list(islice(runs, 1))
+    if not means and first and isinstance(first[0].values, CleanedRun):
+        voxels = np.arange(0)
 
     def values() -> Iterator[np.ndarray | CleanedRun]:
-        for run in dataset.runs(subject, segment.id, settings):
+        for run in chain(first, runs):
             if run.values.shape[0] != segment.n_clips:
                 raise InputError(
                     f"Expected {segment.n_clips} clips in {run.name} (subject {subject}), "
@@ -96,24 +113,38 @@ def average_segment(
     except ValueError as error:
         raise InputError(f"{error} (subject {subject}, {segment.id})") from None
     facts = zip(names, average.missing, average.constant, tsnr, strict=True)
-    runs = [
-        {"run": name, "missing_volumes": missing, "constant_voxels": constant}
-        | ({} if ratio is None else {"median_tsnr": float(np.median(ratio))})
-        for name, missing, constant, ratio in facts
-    ]
-    arrays = {"mean": average.mean, "half_1": average.half_1, "half_2": average.half_2}
     known = [ratio for ratio in tsnr if ratio is not None]
     return SegmentAverage(
         segment,
-        {name: array for name, array in arrays.items() if array is not None},
+        _arrays(average),
         voxels,
         average.reliability,
         average.agreement,
         np.mean(known, axis=0, dtype=np.float32) if known else None,
-        runs,
+        [
+            {"run": name, "missing_volumes": missing, "constant_voxels": constant}
+            | ({} if ratio is None else {"median_tsnr": float(np.median(ratio))})
+            for name, missing, constant, ratio in facts
+        ],
         average.n_repeats,
         average.n_missing,
     )
+
+
+def with_means(
+    average: SegmentAverage, voxels: np.ndarray, dataset: Dataset, subject: str, settings: "FmriConfig"
+) -> SegmentAverage:
+    """An average that has the arrays of some voxels, ascending: it had them, or its runs are read again."""
+    if average.voxels is None or np.array_equal(average.voxels, voxels):
+        return average
+    runs = dataset.runs(subject, average.segment.id, settings)
+    again = average_repeats((run.values.only(voxels) for run in runs), halves=average.segment.split == "test")
+    return replace(average, arrays=_arrays(again), voxels=voxels, agreement=again.agreement)
+
+
+def _arrays(average: Average) -> dict[str, np.ndarray]:
+    arrays = {"mean": average.mean, "half_1": average.half_1, "half_2": average.half_2}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def write_average(path: Path, average: SegmentAverage) -> None:

@@ -92,9 +92,12 @@ class CleanedRun:
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
-        self._run, self._volumes = run, volumes
+        self._run, self._volumes = np.asarray(run), volumes
+        self._settings = {"order": order, "ddof": ddof, "volumes": volumes, "where": where, "first": first}
         self._where, self._first = where, first
-        self._there = np.isfinite(run[:, :_BLOCK]).any(axis=1)
+        self._there = np.isfinite(self._run[:, 0])
+        if not self._there.all():
+            self._there = np.isfinite(self._run[:, :_BLOCK]).any(axis=1)
         self._whole = bool(self._there.all())
         n_present = int(self._there.sum())
         if n_present <= order + 1:
@@ -109,6 +112,10 @@ class CleanedRun:
         self.shape = len(self.present), run.shape[1]
         self.constant = np.zeros(run.shape[1], bool)
         self.tsnr = np.empty(run.shape[1], np.float32)
+
+    def only(self, vertices: np.ndarray) -> "CleanedRun":
+        """The run of some of its vertices, in memory."""
+        return CleanedRun(self._run.T[vertices].T, **self._settings)
 
     def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
         """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout

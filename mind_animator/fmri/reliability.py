@@ -99,7 +99,7 @@ def average_repeats(
         for mean, total, number in zip(means, totals, numbers, strict=True):
             np.divide(total, number, out=mean[rows])
         if repeats is not None and n_repeats > 2:
-            agreement.append(agreement_of_repeats(repeats, present))
+            agreement.append(agreement_of_repeats(repeats))
     mean, half_1, half_2 = [array.T for array in means] + [None] * (3 - len(means))
     return Average(
         mean,
@@ -114,27 +114,21 @@ def average_repeats(
     )
 
 
-def agreement_of_repeats(repeats: np.ndarray, present: np.ndarray) -> np.ndarray:
+def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
     """Mean correlation of each repeat with the others, which tells a bad one.
 
     Parameters
     ----------
     repeats : ndarray (repeat, vertex, clip)
-        At least two.
-    present : ndarray (repeat, clip) bool
-        Clips that a repeat has; the others count as its mean.
+        At least two, less their own means; 0 where a clip is missing.
 
     Returns
     -------
     ndarray (repeat, vertex) float32
         NaN where any repeat is constant.
     """
-    shown = present[:, None]
-    means = np.mean(repeats, axis=2, where=shown, keepdims=True, dtype=np.float64)
-    rest = np.where(shown, repeats - means, 0)
-    norms = np.linalg.norm(rest, axis=2, keepdims=True)
-    norms[norms <= np.sqrt(repeats.shape[2]) * np.abs(means) * _ROUNDING] = np.nan
-    units = rest / norms
+    with np.errstate(invalid="ignore"):
+        units = repeats / np.sqrt(np.vecdot(repeats, repeats))[..., None]
     return ((np.vecdot(units, units.sum(axis=0)) - 1) / (len(repeats) - 1)).astype(np.float32)
 
 
@@ -195,27 +189,19 @@ class _Sums:
                 array[:] = 0
         return self
 
-    def add(self, block: np.ndarray, present: np.ndarray, number: int, square: np.ndarray | None) -> int:
-        """Add a repeat, by its number from 0, and count its constant vertices.
+    def add(self, block: np.ndarray, square: np.ndarray, number: int, rest: np.ndarray | None = None) -> None:
+        """Add a repeat, 0 where it lacks clips, by its number from 0.
 
-        ``square`` is its sum of squares (vertex,) where repeats have mean 0 and equal norms.
+        ``rest`` is the repeat less its mean, of repeats whose norms differ, and ``square`` its sum of squares.
         """
-        if not present.all():
-            block = np.where(present, block, 0)
         if self.units is not None:
-            offset = block @ (present / max(present.sum(), 1)).astype(np.float32)
-            rest = (block - offset[:, None]) * present
-            square = np.vecdot(rest, rest)
-            square[square <= len(present) * (offset * _ROUNDING) ** 2] = 0
             _add(self.units, rest / np.sqrt(np.where(square > 0, square, 1))[:, None])
         _add(self.total, block)
         if self.half is not None and number % 2 == 0:
             _add(self.half, block)
         _add(self.squares, square)
         _add(self.norms, np.sqrt(square))
-        constant = square == 0
-        _add(self.flat, constant)
-        return int(constant.sum())
+        _add(self.flat, square == 0)
 
     def reliability(self, n_repeats: int) -> np.ndarray:
         """Mean correlation between the repeats, (vertex,) float64."""
@@ -227,6 +213,16 @@ class _Sums:
             common, pairs = common - n_repeats, np.full(len(common), n_repeats * (n_repeats - 1))
         known = ~self.flat & (n_repeats > 1)
         return np.where(known, common / np.where(known, pairs, 1), np.nan)
+
+
+def _less_mean(block: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A repeat (vertex, clip) less its mean over the clips that it has, and the sum of squares of that."""
+    offset = block @ (present / max(present.sum(), 1)).astype(np.float32)
+    rest = (block - offset[:, None]) * present
+    square = np.vecdot(rest, rest)
+    constant = square <= len(present) * (offset * _ROUNDING) ** 2
+    square[constant], rest[constant] = 0, 0
+    return rest, square
 
 
 def _add(total: np.ndarray, part: np.ndarray) -> None:
@@ -243,6 +239,7 @@ def _side_by_side(
     n_clips, n_vertices = runs[0].shape
     tally.present.extend(run.present for run in runs)
     equal = all(run.square is not None for run in runs)
+    whole_runs = [bool(run.present.all()) for run in runs]
     scratch = scratch_for(runs)
     pieces = blocks(n_vertices)
     whole = _Sums.of_nothing(pieces[0].stop, n_clips, halves=halves, equal=equal)
@@ -252,10 +249,15 @@ def _side_by_side(
         repeats = []
         for number, run in enumerate(runs):
             block = run.block(where, scratch)
-            square = np.where(run.constant[where], 0, run.square) if equal else None
-            sums.add(block, run.present, number, square)
+            if not whole_runs[number]:
+                block = np.where(run.present, block, 0)
+            if equal:
+                rest, square = block, np.where(run.constant[where], 0, run.square)
+            else:
+                rest, square = _less_mean(block, run.present)
+            sums.add(block, square, number, rest)
             if len(runs) > 2:
-                repeats.append(block[inside].copy())
+                repeats.append(rest[inside].copy())
         yield where, sums, np.stack(repeats) if repeats else None
     tally.constant.extend(int(run.constant.sum()) for run in runs)
 
@@ -277,11 +279,15 @@ def _one_after_another(
         _check_shape(run, shape)
         present, series = np.isfinite(run[:, 0]), run.T  # (vertex, clip): as it lies in memory
         tally.present.append(present)
-        tally.constant.append(
-            sum(whole.of(where).add(series[where], present, number, None) for where in pieces)
-        )
+        constant = 0
+        for where in pieces:
+            block = np.where(present, series[where], 0)
+            rest, square = _less_mean(block, present)
+            whole.of(where).add(block, square, number, rest)
+            constant += int((square == 0).sum())
+        tally.constant.append(constant)
         if voxels is not None:
-            repeats.append(series[voxels])
+            repeats.append(_less_mean(np.where(present, series[voxels], 0), present)[0])
     for where in pieces:
         rows = _those_of(where, voxels)[0]
         yield where, whole.of(where), np.stack([r[rows] for r in repeats]) if repeats else None
