@@ -47,6 +47,8 @@ def write_arrays(
         for name, array in arrays.items():
             if isinstance(array, LastClips):
                 last = array.values
+                if len(last) > len(clips):
+                    raise ValueError(f"Expected at most {len(clips)} clips in '{name}', got {len(last)}.")
                 rows = max(1, min(_CHUNK // max(last[:1].nbytes, 1), len(clips)))
                 file.create_dataset(
                     name, (len(clips), *last.shape[1:]), last.dtype, chunks=(rows, *last.shape[1:]), fillvalue=np.nan

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mind_animator.artefacts.cifti import MappedRows
+
 # Vertices at a time: what is made of them stays in the second-level cache. Always the same number, since BLAS
 # may round blocks of other shapes otherwise.
 _BLOCK = 512
@@ -92,6 +94,8 @@ class CleanedRun:
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
+        mapped = isinstance(run, np.memmap) and run.strides[0] == run.itemsize
+        self._rows = MappedRows(run) if mapped else None
         self._run, self._volumes = np.asarray(run), volumes
         self._settings = {"order": order, "ddof": ddof, "volumes": volumes, "where": where, "first": first}
         self._where, self._first = where, first
@@ -120,9 +124,14 @@ class CleanedRun:
     def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
         """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout
         where a vertex is constant. What is given may lie in `scratch_for` this run."""
-        block = self._run[:, where].T
+        if self._rows is None:
+            block = self._run[:, where].T
+        else:
+            block = self._rows(where, scratch[2 * _BLOCK * len(self._there) :].view(np.uint8))
         if not self._whole:
             block = block[:, self._there]
+        if block.dtype.kind != "f":  # whose differences may not fit their type
+            block = block.astype(np.float32)
         rest, trend = scratch[: 2 * block.size].reshape(2, *block.shape)
         with np.errstate(invalid="ignore", over="ignore"):
             # less a volume of its own each vertex is small enough for float32
@@ -169,7 +178,8 @@ class CleanedRun:
 
 def scratch_for(runs: Sequence[CleanedRun]) -> np.ndarray:
     """Memory that blocks of any of the runs can be made in; fresh memory a block would cost more than it."""
-    return np.empty(2 * _BLOCK * max(int(run._there.sum()) for run in runs), np.float32)
+    rows = [-(-run._rows.row_bytes // 4) if run._rows else 0 for run in runs]
+    return np.empty(_BLOCK * (2 * max(len(run._there) for run in runs) + max(rows)), np.float32)
 
 
 def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
