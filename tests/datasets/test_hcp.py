@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
 
 from mind_animator.artefacts.cifti import read_areas, write_series
@@ -18,6 +19,8 @@ from mind_animator.datasets.hcp import FILMS, RETEST, RUNS
 from mind_animator.datasets.simulate import axis_59k, simulate_hcp
 from mind_animator.errors import InputError
 from mind_animator.fmri.reliability import average_repeats, in_areas
+from mind_animator.provenance import ROOT
+from mind_animator.video.decode import resize_frame
 
 LAG = 5.0
 
@@ -44,6 +47,33 @@ def test_the_clip_table_is_the_published_one(published_data):
 
 def test_phase_encoding_is_ap_pa_pa_ap():
     assert [name[-2:] for name in RUNS.values()] == ["AP", "PA", "PA", "AP"]
+
+
+def test_films_have_their_published_names_and_lose_their_letterbox(tmp_path):
+    dataset = opened(tmp_path)
+    names = [dataset.stimulus_files(f"run{run}")[0].name for run in FILMS]
+    assert names == [f"7T_MOVIE{n}_{film}_v2.mp4" for n, film in enumerate(("CC1", "HO1", "CC2", "HO2"), 1)]
+    stimuli = yaml.safe_load((ROOT / "config/hcp.yaml").read_text())["stimuli"]
+    assert (stimuli["rate"], stimuli["size"], round(stimuli["crop"] * 512)) == (
+        8,
+        512,
+        420,
+    )  # every third of 24
+    wide = np.zeros((1024, 1024, 3), np.uint8)
+    wide[92:-92] = 200  # bars of 9 % above and below, as 420 of 512 cuts off
+    assert (resize_frame(wide, 512, stimuli["crop"]) == 200).all()
+
+
+def test_second_k_is_volume_k_plus_4(tmp_path):
+    """A run whose volumes hold their own numbers, but for the trend that cleaning takes: ranks tell them."""
+    dataset = opened(tmp_path)
+    file = dataset.response_files("100610", "run3")[0]
+    spikes = np.zeros((8, 915), np.float32)
+    spikes[np.arange(8), 30 + np.arange(8)] = 1000  # row k has its spike at volume 30 + k
+    write_series(file, spikes, grayordinate_axis(), 1.0, np.arange(8))
+    (values,) = dataset.responses("100610", "run3", FmriConfig(lag=4.0))
+    assert dataset.clip_table("run3")["onset"].iloc[:8].tolist() == [26.0 + k for k in range(8)]
+    assert values[:, :8].argmax(axis=0).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("held_out", [1, 2, 3, 4])
