@@ -93,17 +93,22 @@ class MappedRows:
         self._n_volumes, self._kind, self.row_bytes = len(series), series.dtype, series.strides[1]
         within = series.ctypes.data - np.frombuffer(series._mmap, np.uint8).ctypes.data
         self._start = series.offset - series.offset % ALLOCATIONGRANULARITY + within
-        self._stream = os.open(series.filename, os.O_RDONLY)
+        self._file = series.filename
+        self._stream = os.open(self._file, os.O_RDONLY)
 
     def __call__(self, where: slice, memory: np.ndarray) -> np.ndarray:
         """The rows (vertex, volume), in ``memory`` (uint8)."""
         part = memory[: (where.stop - where.start) * self.row_bytes]
-        got = os.preadv(self._stream, [part], self._start + where.start * self.row_bytes)
         rows = part.view(self._kind).reshape(where.stop - where.start, -1)[:, : self._n_volumes]
-        if got < part.nbytes - self.row_bytes + rows[0].nbytes:
-            raise InputError(
-                f"Expected a file that stays as it is, got one that lost its end ({got} bytes read)."
-            )
+        needed = part.nbytes - self.row_bytes + rows[0].nbytes  # the last row may end with the file
+        got = 0
+        while got < needed:
+            more = os.preadv(self._stream, [part[got:]], self._start + where.start * self.row_bytes + got)
+            if not more:
+                raise InputError(
+                    f"Expected {self._file} to stay as it is while it is read, but it lost its end."
+                )
+            got += more
         return rows
 
     def __del__(self) -> None:
