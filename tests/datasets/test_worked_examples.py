@@ -91,8 +91,8 @@ def test_arrays_from_the_docs_table_to_videos(arrays):
     assert sum(len(read_arrays(path, ["frames"])[0]) for path in reconstructed) == 20
 
 
-def test_frames_alone_are_captioned_and_decoded(arrays):
-    """Ready frames, neither films nor captions: BLIP-2 tells them, and structure and motion are decoded."""
+def test_frames_alone_are_captioned_and_train_structure_and_motion(arrays):
+    """Ready frames, neither films nor captions: BLIP-2 tells them."""
     folder, table, _ = arrays
     data = folder / "data"
     table.drop(columns=["caption", "file", "onset", "duration"]).to_csv(
@@ -102,20 +102,18 @@ def test_frames_alone_are_captioned_and_decoded(arrays):
     frames = np.random.default_rng(0).integers(0, 255, (len(table), 8, 3, 32, 32), dtype=np.uint8)
     np.save(data / "frames.npy", frames)
     options = {"frames": "frames.npy", "frame_axes": "clip frame channel height width"}
-    said = run(folder, "arrays", "decode", subjects=["01"], options=options, voxels={"all": True})
-    assert "caption_clips" in said and "left out" not in said
     results = folder / "results"
-    assert len(read_table(next(results.glob("captions/*.tsv")), ("caption", "similarity_first"))) == len(
-        table
-    )
-    clips, read = read_arrays(
-        results / "predictions/mind_animator/sub-01.h5", ["semantic", "structure", "latents"]
-    )
-    assert clips == [f"test000-{k:05d}" for k in range(20)]
-    assert all(np.isfinite(values).all() for values in read.values())
+    captions, decoders = results / "captions/clips-00000.tsv", results / "decoders/mind_animator/sub-01"
+    wanted = [captions, *(decoders / f"{name}.safetensors" for name in ("structure", "motion"))]
+    said = run(folder, "arrays", *map(str, wanted), subjects=["01"], options=options, voxels={"all": True})
+    assert "caption_clips" in said and "left out" not in said
+    assert len(read_table(captions, ("caption", "similarity_first"))) == len(table)
+    assert all(path.is_file() for path in wanted)
+    clips, read = read_arrays(results / "features/clips-00000.image.h5", ["latents"])
+    assert len(clips) == len(table) and read["latents"].shape[1] == 8
 
 
-def test_bids_from_the_docs_events_to_predictions(tmp_path):
+def test_bids_from_the_docs_events_to_a_decoder(tmp_path):
     """The docs' events of two subjects: films and fMRIPrep's files simulated beside them, TR 1.5 s."""
     data = tmp_path / "data"
     events = sorted(path.relative_to(EXAMPLES / "bids") for path in (EXAMPLES / "bids").rglob("*_events.tsv"))
@@ -134,11 +132,14 @@ def test_bids_from_the_docs_events_to_predictions(tmp_path):
     told = [f"a {('horse', 'dog', 'car', 'boat')[k % 4]} on a beach" for k in range(len(clips))]
     pd.DataFrame({"clip": clips, "caption": told}).to_csv(captions, sep="\t", index=False)
     ready = ["--config", f"captions={{ready: [{captions}]}}"]
-    run(tmp_path, "bids", "decode", *ready, subjects=["02"], voxels={"areas": ["V1", "MT"]})
+    decoder = tmp_path / "results/decoders/mind_animator/sub-02/semantic.safetensors"
+    lag = tmp_path / "results/fmri/sub-02/lag.tsv"
+    run(tmp_path, "bids", str(decoder), str(lag), *ready, subjects=["02"], voxels={"areas": ["V1", "MT"]})
     quality = read_table(tmp_path / "results/fmri/sub-02/quality.tsv", ("run", "reliability_selected"))
     assert quality.groupby("segment").size().to_dict() == {"beach": 2, "city": 2, "forest": 3}
-    predicted, _ = read_arrays(tmp_path / "results/predictions/mind_animator/sub-02.h5", ["semantic"])
-    assert predicted == [clip for clip in clips if clip.startswith("forest")]
+    names, _ = read_arrays(tmp_path / "results/fmri/sub-02/responses.h5", ["responses"])
+    assert sorted(names) == sorted(clips) and names[-1].startswith("forest")  # the test film comes last
+    assert decoder.is_file() and len(read_table(lag, ("feature", "lag", "correlation")))
 
 
 @pytest.mark.parametrize("name", ["arrays", "bids"])
