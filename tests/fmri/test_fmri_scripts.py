@@ -111,6 +111,11 @@ def test_responses(study):
     table = read_table(study / "voxels.tsv", ("area", "voxels", "selected"))
     assert (table["voxels"].sum(), table["selected"].sum(), len(table)) == (N_CORTEX, 1500, 360)
     chosen = voxels["voxel_index"]
+    # the runs of seg2 were read again for the chosen voxels alone: they are those of its average, scaled
+    _, kept = read_arrays(study / "seg2.h5", ["mean"])
+    pairs = [kept["mean"][:, chosen], arrays["responses"][240:480]]
+    units = [(part - part.mean(axis=0)) / np.linalg.norm(part - part.mean(axis=0), axis=0) for part in pairs]
+    np.testing.assert_allclose((units[0] * units[1]).sum(axis=0), 1, atol=1e-5)
     maps = read_whole(study / "maps.h5", ["reliability", "noise_ceiling", "tsnr"])
     for name, values in maps.items():
         by_hand = pd.Series(values).groupby(area_names()).mean()
