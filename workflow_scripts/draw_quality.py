@@ -21,6 +21,10 @@ TITLES = {
     "selected": "chosen voxels",
 }
 AREAS = 24
+AGREEMENT = (
+    ("reliability_selected", "agreement with the other repeats", "#588157"),
+    ("noise_ceiling_selected", "noise ceiling of a run", "#a26769"),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
     draw_runs(
-        panels["f"], read_table(given.quality, ("run", "segment", "reliability_selected", "missing_clips"))
+        panels["f"],
+        read_table(given.quality, ("segment", "missing_volumes", *(column for column, _, _ in AGREEMENT))),
     )
     with atomic(given.figure) as temporary:
         figure.savefig(temporary, dpi=110)
@@ -79,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
-    """Median tSNR of every run, and how well the repeats of its segment agree in the chosen voxels."""
+    """Median tSNR of every run; in the chosen voxels, how well it agrees with the other repeats, and its ceiling."""
     places = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
@@ -94,15 +99,10 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     else:
         panel.set_yticks([])
     right = panel.twinx()
-    lines += right.plot(
-        places,
-        quality["reliability_selected"],
-        color="#588157",
-        drawstyle="steps-mid",
-        label="repeat reliability",
-    )
+    for column, label, colour in AGREEMENT:
+        lines += right.plot(places, quality[column], color=colour, drawstyle="steps-mid", label=label)
     right.set_ylim(bottom=min(0, right.get_ylim()[0]))
-    right.set_ylabel("repeat reliability, chosen voxels (r)")
+    right.set_ylabel("chosen voxels, mean r")
     panel.set_xticks(starts, segments[starts], rotation=90, fontsize=7)
     for axes in (panel, right):
         axes.spines["top"].set_visible(False)

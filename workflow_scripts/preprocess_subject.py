@@ -7,16 +7,15 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from mind_animator.artefacts.arrays import write_arrays
-from mind_animator.artefacts.tables import write_table
+from mind_animator.artefacts.arrays import LastClips, write_arrays
+from mind_animator.artefacts.tables import write_rows
 from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig, VoxelsConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.averages import SegmentAverage, average_segment, read_average
+from mind_animator.datasets.averages import SegmentAverage, average_segment, read_average, with_means
 from mind_animator.errors import InputError, run_command
 from mind_animator.fmri.quality import noise_ceiling
 from mind_animator.fmri.reliability import in_areas, in_mask, most_reliable, segment_t, significant
@@ -48,7 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     def averages(split: str) -> Iterator[SegmentAverage]:
         of_split = [segment for segment in segments.values() if segment.split == split]
         for segment in tqdm(of_split, desc=split, unit="segment", mininterval=5):
-            average = kept.get(segment.id) or average_segment(dataset, given.subject, segment, settings)
+            average = kept.get(segment.id) or average_segment(
+                dataset, given.subject, segment, settings, chosen, means=chosen is not None
+            )
             expected = len(facts[0].reliability) if facts else len(areas or average.reliability)
             if len(average.reliability) != expected:
                 raise InputError(
@@ -58,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
             facts.append(replace(average, arrays={}))
             yield average
 
-    # training segments are held whole until the voxels are known, then test segments come one by one
+    # training segments tell which voxels are chosen; then only these are needed
+    chosen: np.ndarray | None = None
     facts: list[SegmentAverage] = []
     train = list(averages("train"))
     if not train and settings.scaling == "train":
@@ -73,23 +75,26 @@ def main(arguments: list[str] | None = None) -> None:
     n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
-    means = [average.of_voxels("mean", chosen) for average in train]
-    del train
-    tested: list[dict[str, np.ndarray]] = []
-    for average in test:
+    means: list[np.ndarray] = []
+    halves: dict[str, list[np.ndarray]] = {name: [] for name in HALVES}
+    for place, measured in enumerate(chain(train, test)):
+        average = with_means(measured, chosen, dataset, given.subject, settings)
+        facts[place] = replace(average, arrays={})
         means.append(average.of_voxels("mean", chosen))
-        tested.append({name: average.of_voxels(name, chosen) for name in HALVES})
+        for name, own in halves.items():
+            if average.segment.split == "test":
+                own.append(average.of_voxels(name, chosen))
 
-    means = np.concatenate(means)
     clips = [clip for fact in facts for clip in fact.segment.clips]
     is_train = np.repeat([f.segment.split == "train" for f in facts], [f.segment.n_clips for f in facts])
+    means = np.concatenate(means)
+    constant = int((np.ptp(means[: is_train.sum()], axis=0) == 0).sum()) if is_train.any() else 0
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
-    halves = {}
-    for name in HALVES:
-        halves[name] = np.full(scaled.shape, np.nan, np.float32)
-        if tested:
-            own = np.concatenate([half[name] for half in tested])
-            halves[name][~is_train] = apply_scale(own, *used_on_test)
+    del means
+    scaled_halves = {
+        name: LastClips(apply_scale(np.concatenate(own or [scaled[:0]]), *used_on_test))
+        for name, own in halves.items()
+    }
 
     repeated_tests = [fact for fact in facts if fact.segment.split == "test" and fact.n_repeats > 1]
     maps = {
@@ -100,41 +105,32 @@ def main(arguments: list[str] | None = None) -> None:
         "selected": np.isin(np.arange(n_voxels), chosen),
     }
     area = np.array(areas if areas is not None else [""] * n_voxels)
-    voxels = pd.DataFrame({"area": area, **maps})
-    by_area = voxels.groupby("area", sort=True).agg(
-        voxels=("selected", "size"),
-        selected=("selected", "sum"),
-        reliability=("reliability", "mean"),
-        noise_ceiling=("noise_ceiling", "mean"),
-        tsnr=("tsnr", "mean"),
-    )
     rows = [
         {"subject": given.subject, "segment": fact.segment.id, "split": fact.segment.split, **run}
         | {
-            "reliability_selected": float(np.nanmean(fact.reliability[chosen]))
-            if fact.n_repeats > 1
-            else np.nan,
+            "reliability_selected": _mean_of(agreement),
+            "noise_ceiling_selected": _mean_of(noise_ceiling(agreement, 1)) if fact.n_repeats > 1 else np.nan,
             "missing_clips": fact.n_missing,
         }
         for fact in facts
-        for run in fact.runs
+        for run, agreement in zip(fact.runs, fact.of_runs(chosen), strict=True)
     ]
     by_voxel = {name: maps[name][chosen] for name in ("t", "reliability", "noise_ceiling")}
     attrs = {
         "subject": given.subject,
         "settings": settings.model_dump_json(),
-        "constant_voxels": int((means[is_train].std(axis=0) == 0).sum()),
+        "constant_voxels": constant,
     }
     write_arrays(
         given.responses,
-        {"responses": scaled, **halves},
+        {"responses": scaled, **scaled_halves},
         clips,
         attrs,
         {"voxel_index": chosen, "area": area[chosen].tolist(), **by_voxel},
     )
     write_arrays(given.maps, {}, None, {"subject": given.subject}, {**maps, "area": area.tolist()})
-    write_table(given.voxels, by_area.reset_index().assign(subject=given.subject))
-    write_table(given.quality, pd.DataFrame(rows))
+    write_rows(given.voxels, [row | {"subject": given.subject} for row in by_area(area, maps)])
+    write_rows(given.quality, rows)
 
 
 def choose_voxels(
@@ -167,6 +163,32 @@ def choose_voxels(
         raise
     except ValueError as error:
         raise InputError(f"{error} {where}") from None
+
+
+def by_area(area: np.ndarray, maps: dict[str, np.ndarray]) -> list[dict[str, object]]:
+    """One row an area: its voxels, how many are chosen, and means of maps (voxel,) over those that have one."""
+    names, of_voxel = np.unique(area, return_inverse=True)
+
+    def count(weights: np.ndarray) -> np.ndarray:
+        return np.bincount(of_voxel, weights, len(names))
+
+    sizes, selected = (count(weights).astype(int) for weights in (np.ones(len(area)), maps["selected"]))
+    means = {}
+    for name in ("reliability", "noise_ceiling", "tsnr"):
+        known = np.isfinite(maps[name])
+        with np.errstate(invalid="ignore"):
+            means[name] = count(np.where(known, maps[name], 0)) / count(known)
+    return [
+        {"area": str(name), "voxels": sizes[row], "selected": selected[row]}
+        | {key: mean[row] for key, mean in means.items()}
+        for row, name in enumerate(names)
+    ]
+
+
+def _mean_of(values: np.ndarray) -> float:
+    """Mean of what is a number, NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def _mean(arrays: list[np.ndarray], n_voxels: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Arrays by clip in HDF5: one file holds named arrays whose first axis is the clip, and the clips' names."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ import numpy as np
 from mind_animator.artefacts.files import atomic, require_room
 from mind_animator.errors import InputError
 
+_CHUNK = 1 << 20  # bytes of a chunk of `LastClips`
+
+
+@dataclass(frozen=True)
+class LastClips:
+    """An array (clip, ...) of float that only the last clips have: the others are NaN and take no room."""
+
+    values: np.ndarray
+
 
 def write_arrays(
     path: Path | str,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | LastClips],
     clips: Sequence[str] | None = None,
     attrs: Mapping[str, Any] | None = None,
     others: Mapping[str, np.ndarray | Sequence[str]] | None = None,
@@ -23,7 +33,7 @@ def write_arrays(
     Parameters
     ----------
     arrays : mapping of name to array
-        With ``clips``, every array's first axis must be the clips.
+        With ``clips``, every array's first axis must be the clips, or those at the end of `LastClips`.
     clips : sequence of str, optional
         Clip names, stored as the data set ``clip``.
     attrs : mapping, optional
@@ -32,9 +42,18 @@ def write_arrays(
         Further arrays whose first axis is not the clips, e.g. by voxel; read them with `read_whole`.
     """
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        every = (*arrays.values(), *(others or {}).values())
+        every = (*(getattr(array, "values", array) for array in arrays.values()), *(others or {}).values())
         require_room(temporary.parent, sum(getattr(array, "nbytes", 0) for array in every))
         for name, array in arrays.items():
+            if isinstance(array, LastClips):
+                last = array.values
+                if len(last) > len(clips):
+                    raise ValueError(f"Expected at most {len(clips)} clips in '{name}', got {len(last)}.")
+                rows = max(1, min(_CHUNK // max(last[:1].nbytes, 1), len(clips)))
+                file.create_dataset(
+                    name, (len(clips), *last.shape[1:]), last.dtype, chunks=(rows, *last.shape[1:]), fillvalue=np.nan
+                )[len(clips) - len(last) :] = last  # fmt: skip
+                continue
             if clips is not None and len(array) != len(clips):
                 raise ValueError(f"Expected {len(clips)} clips in '{name}', got {len(array)}.")
             packed = array.dtype.kind in "ui" and array.ndim > 1 and array.size

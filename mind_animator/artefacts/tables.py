@@ -1,14 +1,23 @@
-"""Tables as TSV (for people) and Parquet (for programs), written atomically."""
+"""Tables as TSV (for people) and Parquet (for programs), written atomically.
 
+pandas is imported where it is used: it takes longer to import than many a job to do its work.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def write_table(path: Path | str, table: pd.DataFrame) -> None:
+
+def write_table(path: Path | str, table: "pd.DataFrame") -> None:
     """Write a table as its suffix says: ``.tsv`` or ``.parquet``."""
     with atomic(path) as temporary:
         if temporary.suffix == ".parquet":
@@ -19,11 +28,27 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
             raise ValueError(f"Expected a .tsv or .parquet path, got {path}.")
 
 
-def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as `write_table` writes a table of them, to ``.tsv``; what a row lacks is nan."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+
+    def told(value: Any) -> str:
+        return f"{value:.9g}" if isinstance(value, (float, np.floating)) else str(value)
+
+    with atomic(path) as temporary, open(temporary, "w", newline="") as stream:
+        lines = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        lines.writerow(columns)
+        lines.writerows([told(row.get(name, float("nan"))) for name in columns] for row in rows)
+
+
+def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
     """Read a ``.tsv`` or ``.parquet`` table and check that it has the named columns.
 
     Columns named ``clip``, ``movie``, ``segment``, ``subject`` and ``caption`` are text, whatever they hold.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.is_file():
         raise InputError(f"Expected a table at {path}, found none.")

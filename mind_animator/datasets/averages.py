@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mind_animator.artefacts.arrays import open_arrays, write_arrays
 from mind_animator.datasets.base import Dataset, Segment
 from mind_animator.errors import InputError
 from mind_animator.fmri.clean import CleanedRun
-from mind_animator.fmri.reliability import average_repeats
+from mind_animator.fmri.reliability import Average, average_repeats
 
 if TYPE_CHECKING:
     from mind_animator.config.fmri import FmriConfig
@@ -27,8 +28,13 @@ class SegmentAverage:
     segment : Segment
     arrays : dict of name to array (clip, voxel) float32
         ``mean`` and, of test segments with repeats, ``half_1`` and ``half_2``: in memory or in an open file.
+    voxels : ndarray of int, optional
+        Which voxels ``arrays`` hold; all by default.
     reliability : ndarray (voxel,) float32
         Mean correlation between repeats.
+    agreement : ndarray (run, voxel) float32, optional
+        Mean correlation of each repeat with the others, of the same voxels as ``arrays``; without it, the
+        reliability says the same.
     tsnr : ndarray (voxel,) float32, optional
     runs : list of dict
         One row of facts a run.
@@ -37,7 +43,9 @@ class SegmentAverage:
 
     segment: Segment
     arrays: dict[str, Any]
+    voxels: np.ndarray | None
     reliability: np.ndarray
+    agreement: np.ndarray | None
     tsnr: np.ndarray | None
     runs: list[dict[str, Any]]
     n_repeats: int
@@ -47,19 +55,47 @@ class SegmentAverage:
         """An array's chosen voxels (clip, voxel); NaN where the segment has no such array."""
         if name not in self.arrays:
             return np.full((self.segment.n_clips, len(chosen)), np.nan, np.float32)
+        if self.voxels is not None:
+            assert np.array_equal(self.voxels, chosen)
+            return self.arrays[name]
         array = self.arrays[name]
         return (array if isinstance(array, np.ndarray) else array[:])[:, chosen]
 
+    def of_runs(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN without."""
+        if self.agreement is None:
+            return [self.reliability[chosen]] * len(self.runs)
+        return list(self.agreement if self.voxels is not None else self.agreement[:, chosen])
+
 
 def average_segment(
-    dataset: Dataset, subject: str, segment: Segment, settings: "FmriConfig"
+    dataset: Dataset,
+    subject: str,
+    segment: Segment,
+    settings: "FmriConfig",
+    voxels: np.ndarray | None = None,
+    *,
+    means: bool = True,
 ) -> SegmentAverage:
-    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run."""
+    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run.
+
+    Parameters
+    ----------
+    voxels : ndarray of int, optional
+        Ascending: those whose means are wanted; all by default.
+    means : bool
+        Whether there must be any: without, those of runs that are cleaned as they are read are left to
+        `with_means`, instead of filling the memory.
+    """
     names: list[str] = []
     tsnr: list[np.ndarray | None] = []
+    runs = dataset.runs(subject, segment.id, settings)
+    first = list(islice(runs, 1))
+    if not means and first and isinstance(first[0].values, CleanedRun):
+        voxels = np.arange(0)
 
     def values() -> Iterator[np.ndarray | CleanedRun]:
-        for run in dataset.runs(subject, segment.id, settings):
+        for run in chain(first, runs):
             if run.values.shape[0] != segment.n_clips:
                 raise InputError(
                     f"Expected {segment.n_clips} clips in {run.name} (subject {subject}), "
@@ -71,42 +107,57 @@ def average_segment(
 
     try:
         # halves are for noise ceilings of test clips: nothing reads those of training
-        average = average_repeats(values(), halves=segment.split == "test")
+        average = average_repeats(values(), halves=segment.split == "test", voxels=voxels)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{error} (subject {subject}, {segment.id})") from None
     facts = zip(names, average.missing, average.constant, tsnr, strict=True)
-    runs = [
-        {"run": name, "missing_volumes": missing, "constant_voxels": constant}
-        | ({} if ratio is None else {"median_tsnr": float(np.median(ratio))})
-        for name, missing, constant, ratio in facts
-    ]
-    arrays = {"mean": average.mean, "half_1": average.half_1, "half_2": average.half_2}
     known = [ratio for ratio in tsnr if ratio is not None]
     return SegmentAverage(
         segment,
-        {name: array for name, array in arrays.items() if array is not None},
+        _arrays(average),
+        voxels,
         average.reliability,
+        average.agreement,
         np.mean(known, axis=0, dtype=np.float32) if known else None,
-        runs,
+        [
+            {"run": name, "missing_volumes": missing, "constant_voxels": constant}
+            | ({} if ratio is None else {"median_tsnr": float(np.median(ratio))})
+            for name, missing, constant, ratio in facts
+        ],
         average.n_repeats,
         average.n_missing,
     )
 
 
+def with_means(
+    average: SegmentAverage, voxels: np.ndarray, dataset: Dataset, subject: str, settings: "FmriConfig"
+) -> SegmentAverage:
+    """An average that has the arrays of some voxels, ascending: it had them, or its runs are read again."""
+    if average.voxels is None or np.array_equal(average.voxels, voxels):
+        return average
+    runs = dataset.runs(subject, average.segment.id, settings)
+    again = average_repeats((run.values.only(voxels) for run in runs), halves=average.segment.split == "test")
+    return replace(average, arrays=_arrays(again), voxels=voxels, agreement=again.agreement)
+
+
+def _arrays(average: Average) -> dict[str, np.ndarray]:
+    arrays = {"mean": average.mean, "half_1": average.half_1, "half_2": average.half_2}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
 def write_average(path: Path, average: SegmentAverage) -> None:
     """Keep an average in HDF5."""
-    by_voxel = {"reliability": average.reliability}
-    if average.tsnr is not None:
-        by_voxel["tsnr"] = average.tsnr
+    by_voxel = {"reliability": average.reliability, "tsnr": average.tsnr, "agreement": average.agreement}
     attrs = {
         "segment": average.segment.id,
         "n_repeats": average.n_repeats,
         "n_missing": average.n_missing,
         "runs": json.dumps(average.runs),
     }
-    write_arrays(path, average.arrays, average.segment.clips, attrs, by_voxel)
+    known = {name: array for name, array in by_voxel.items() if array is not None}
+    write_arrays(path, average.arrays, average.segment.clips, attrs, known)
 
 
 def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
@@ -120,8 +171,9 @@ def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
     return SegmentAverage(
         segments[name],
         {key: file[key] for key in ("mean", "half_1", "half_2") if key in file},
+        None,
         file["reliability"][:],
-        file["tsnr"][:] if "tsnr" in file else None,
+        *(file[name][:] if name in file else None for name in ("agreement", "tsnr")),
         json.loads(file.attrs["runs"]),
         int(file.attrs["n_repeats"]),
         int(file.attrs["n_missing"]),

@@ -134,7 +134,7 @@ class Dataset(ABC):
 
     @property
     def memory_mb(self) -> int:
-        """What cleaning a subject's responses takes: training clips are held whole until voxels are chosen."""
+        """What cleaning a subject's responses takes: arrays of training clips are held until voxels are chosen."""
         train = sum(segment.n_clips for segment in self.segments if segment.split == "train")
         return 1_500 + 5 * train * self.n_voxels // 10**6
 

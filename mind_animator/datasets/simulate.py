@@ -10,6 +10,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from mind_animator.artefacts.cortex import area_names, grayordinate_axis
 from mind_animator.artefacts.files import write_json
 from mind_animator.artefacts.tables import write_table
 from mind_animator.artefacts.video import write_mp4
+
+if TYPE_CHECKING:
+    from nibabel.cifti2 import BrainModelAxis
 
 N_FEATURES = 8
 _TILES = (2, 4)
@@ -173,6 +177,20 @@ def zip_twice(folder: Path, path: Path, *, stored: bool = True) -> None:
         archive.writestr(f"{path.stem}/bundle.zip", inner.getvalue())
 
 
+def axis_59k() -> "BrainModelAxis":
+    """Rows of a 1.6-mm HCP file: 54,216 and 54,225 cortical vertices of meshes of 59,292, then 62,053 voxels.
+
+    The counts are the published files'; which vertices the medial wall takes, and where the voxels lie, is not.
+    """
+    from nibabel.cifti2 import BrainModelAxis
+
+    left = BrainModelAxis.from_surface(59_292 - 54_216 + np.arange(54_216), 59_292, "CortexLeft")
+    right = BrainModelAxis.from_surface(np.arange(54_225), 59_292, "CortexRight")
+    inside = np.zeros((113, 136, 113), bool)
+    inside.reshape(-1)[:62_053] = True
+    return left + right + BrainModelAxis.from_mask(inside, "thalamus_left", np.diag([1.6, 1.6, 1.6, 1]))
+
+
 def simulate_hcp(
     folder: Path,
     subjects: Sequence[str],
@@ -183,8 +201,14 @@ def simulate_hcp(
     noise: float = 1.0,
     fps: float = 4,
     films: bool = True,
+    mesh: tuple["BrainModelAxis", np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Movies and runs of HCP at their true size (sparse files); every run ends in the same film.
+
+    Parameters
+    ----------
+    mesh : (BrainModelAxis, ndarray of int), optional
+        What the rows are, and which of them respond; by default those of 32k files, in V1 and TPOJ1.
 
     Returns
     -------
@@ -192,7 +216,7 @@ def simulate_hcp(
     """
     from mind_animator.datasets.hcp import FILMS, MOVIES, RETEST, RETEST_SECONDS, RUNS, VARIANTS
 
-    axis, rows = grayordinate_axis(), voxels_of(("L_V1", "R_V1", "L_TPOJ1", "R_TPOJ1"), 50)
+    axis, rows = mesh or (grayordinate_axis(), voxels_of(("L_V1", "R_V1", "L_TPOJ1", "R_TPOJ1"), 50))
     features = {RETEST: draw_features(RETEST_SECONDS, rng)}
     lengths = {1: 921, 2: 918, 3: 915, 4: 901}
     weights = {subject: rng.standard_normal((N_FEATURES, len(rows))) for subject in subjects}

@@ -1,13 +1,22 @@
 """Detrending and z-scoring of runs, many vertices at once."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
-_BLOCK = (
-    512  # vertices at a time: a block of 240 volumes and what is made of it stay in the second-level cache
-)
+from mind_animator.artefacts.cifti import MappedRows
+
+# Vertices at a time: what is made of them stays in the second-level cache. Always the same number, since BLAS
+# may round blocks of other shapes otherwise.
+_BLOCK = 512
+_WIDTH = 8  # columns that BLAS multiplies by as fast as by one
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
+
+def blocks(n_vertices: int) -> list[slice]:
+    """All vertices, block by block."""
+    starts = range(0, n_vertices, _BLOCK)
+    return [slice(start, min(start + _BLOCK, n_vertices)) for start in starts]
 
 
 def legendre_basis(n_volumes: int, order: int) -> np.ndarray:
@@ -60,11 +69,12 @@ class CleanedRun:
         Volumes (or clips) and vertices that it gives.
     present : ndarray (volume or clip,) bool
         Which of them are not missing.
-    centred : bool
-        Whether every vertex has mean 0 over what it gives.
+    square : float, optional
+        Sum of squares of what it gives of a vertex that varies, where it gives every volume; mean 0 then, too.
+    constant : ndarray (vertex,) bool
+        Vertices without variance: 0 throughout. Known once they have been read, as is
     tsnr : ndarray (vertex,) float32
         Temporal signal-to-noise ratio: mean of the run over the deviation of r; 0 where a vertex is constant.
-        Known once the run has been read.
 
     Raises
     ------
@@ -84,51 +94,67 @@ class CleanedRun:
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
-        self._run, self._ddof, self._volumes = run, ddof, volumes
+        mapped = isinstance(run, np.memmap) and run.strides[0] == run.itemsize
+        self._rows = MappedRows(run) if mapped else None
+        self._run, self._volumes = np.asarray(run), volumes
+        self._settings = {"order": order, "ddof": ddof, "volumes": volumes, "where": where, "first": first}
         self._where, self._first = where, first
-        self._there = np.isfinite(run[:, :_BLOCK]).any(axis=1)
+        self._there = np.isfinite(self._run[:, 0])
+        if not self._there.all():
+            self._there = np.isfinite(self._run[:, :_BLOCK]).any(axis=1)
+        self._whole = bool(self._there.all())
         n_present = int(self._there.sum())
         if n_present <= order + 1:
             raise ValueError(f"Expected more than {order + 1} volumes, got {n_present}.")
-        self._basis = np.linalg.qr(legendre_basis(len(run), order)[self._there])[0].astype(np.float32)
+        basis = np.linalg.qr(legendre_basis(len(run), order)[self._there])[0]
+        width = -(-basis.shape[1] // _WIDTH) * _WIDTH
+        self._basis = np.pad(basis, ((0, 0), (0, width - basis.shape[1]))).astype(np.float32)
+        self._back = np.ascontiguousarray(self._basis.T)
+        self._divisor = n_present - ddof
         self.present = self._there if volumes is None else self._there[volumes]
-        self.centred = volumes is None
+        self.square = float(self._divisor) if volumes is None else None
         self.shape = len(self.present), run.shape[1]
+        self.constant = np.zeros(run.shape[1], bool)
         self.tsnr = np.empty(run.shape[1], np.float32)
 
-    def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield the vertices of a block and their (vertex, volume) float32: mean 0, deviation 1, or 0
-        throughout where a vertex is constant. The array is used again for the next block."""
-        whole = bool(self._there.all())
-        n_present, basis = len(self._basis), np.ascontiguousarray(self._basis.T)
-        weights = np.full(n_present, 1 / n_present, np.float32)
-        # fresh memory a block would cost more than the arithmetic
-        scratch = np.empty((2, _BLOCK, n_present), np.float32)
-        filled = np.full((_BLOCK, len(self._run)), np.nan, np.float32)
-        for start in range(0, self._run.shape[1], _BLOCK):
-            where = slice(start, start + _BLOCK)
+    def only(self, vertices: np.ndarray) -> "CleanedRun":
+        """The run of some of its vertices, in memory."""
+        return CleanedRun(self._run.T[vertices].T, **self._settings)
+
+    def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
+        """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout
+        where a vertex is constant. What is given may lie in `scratch_for` this run."""
+        if self._rows is None:
             block = self._run[:, where].T
-            if not whole:
-                block = block[:, self._there]
-            rest, trend = scratch[:, : len(block)]
-            with np.errstate(invalid="ignore", over="ignore"):
-                mean = np.asarray(block, np.float32) @ weights
-                np.subtract(block, mean[:, None], out=rest, casting="same_kind")  # or float32 loses the rest
-                np.matmul(rest @ basis.T, basis, out=trend)
-                rest -= trend
-                deviation = np.sqrt(np.vecdot(rest, rest) / np.float32(n_present - self._ddof))
-            if not np.isfinite(deviation).all() or (
-                not whole and np.isfinite(self._run[~self._there, where]).any()
-            ):
-                self._refuse()
-            constant = deviation <= np.abs(mean) * _ROUNDING  # what rounding leaves of a constant vertex
-            deviation[constant] = 1
-            rest *= (~constant / deviation)[:, None]
-            self.tsnr[where] = np.where(constant, 0, mean / deviation)
-            if not whole:
-                filled[: len(block), self._there] = rest
-                rest = filled[: len(block)]
-            yield where, rest if self._volumes is None else rest[:, self._volumes]
+        else:
+            block = self._rows(where, scratch[2 * _BLOCK * len(self._there) :].view(np.uint8))
+        if not self._whole:
+            block = block[:, self._there]
+        if block.dtype.kind != "f":  # whose differences may not fit their type
+            block = block.astype(np.float32)
+        rest, trend = scratch[: 2 * block.size].reshape(2, *block.shape)
+        with np.errstate(invalid="ignore", over="ignore"):
+            # less a volume of its own each vertex is small enough for float32
+            np.subtract(block, block[:, :1], out=rest, casting="same_kind")
+            weights = rest @ self._basis
+            np.matmul(weights, self._back, out=trend)
+            rest -= trend
+            deviation = np.sqrt(np.vecdot(rest, rest) / np.float32(self._divisor))
+        if not np.isfinite(deviation).all() or (
+            not self._whole and np.isfinite(self._run[~self._there, where]).any()
+        ):
+            self._refuse()
+        mean = block[:, 0] + weights[:, 0] * self._basis[0, 0]  # the first polynomial is constant
+        constant = deviation <= np.abs(mean) * _ROUNDING  # what rounding leaves of a constant vertex
+        deviation[constant] = 1
+        rest *= (~constant / deviation)[:, None]
+        self.constant[where] = constant
+        self.tsnr[where] = np.where(constant, 0, mean / deviation)
+        if not self._whole:
+            filled = np.full((len(rest), len(self._there)), np.nan, np.float32)
+            filled[:, self._there] = rest
+            rest = filled
+        return rest if self._volumes is None else rest[:, self._volumes]
 
     def _refuse(self) -> None:
         """Say which volume is not finite in some vertices alone."""
@@ -144,9 +170,16 @@ class CleanedRun:
     def whole(self) -> np.ndarray:
         """All of it, (volume or clip, vertex) float32, time fastest in memory."""
         cleaned = np.empty(self.shape[::-1], np.float32)
-        for where, block in self:
-            cleaned[where] = block
+        scratch = scratch_for([self])
+        for where in blocks(len(cleaned)):
+            cleaned[where] = self.block(where, scratch)
         return cleaned.T
+
+
+def scratch_for(runs: Sequence[CleanedRun]) -> np.ndarray:
+    """Memory that blocks of any of the runs can be made in; fresh memory a block would cost more than it."""
+    rows = [-(-run._rows.row_bytes // 4) if run._rows else 0 for run in runs]
+    return np.empty(_BLOCK * (2 * max(len(run._there) for run in runs) + max(rows)), np.float32)
 
 
 def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:

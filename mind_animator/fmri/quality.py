@@ -7,7 +7,7 @@ import numpy as np
 
 
 def noise_ceiling(reliability: np.ndarray, n_repeats: int) -> np.ndarray:
-    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats.
+    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats (1: one alone).
 
     With r the mean correlation between two repeats (Spearman-Brown)::
 
@@ -18,8 +18,8 @@ def noise_ceiling(reliability: np.ndarray, n_repeats: int) -> np.ndarray:
     Spearman (1910) and Brown (1910), British Journal of Psychology 3; Lage-Castellanos et al. (2019), PLOS
     Computational Biology 15.
     """
-    if n_repeats < 2:
-        raise ValueError(f"Expected at least 2 repeats, got {n_repeats}.")
+    if n_repeats < 1:
+        raise ValueError(f"Expected at least one repeat, got {n_repeats}.")
     r = np.clip(np.nan_to_num(np.asarray(reliability, np.float64)), 0, 1)
     return np.sqrt(n_repeats * r / (1 + (n_repeats - 1) * r))
 

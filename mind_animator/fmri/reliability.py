@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from mind_animator.fmri.clean import CleanedRun
+from mind_animator.fmri.clean import CleanedRun, blocks, scratch_for
 
 _ROUNDING = 8 * float(np.finfo(np.float32).eps)
 _CLOSEST = 1 - 1e-12  # Fisher's z of a perfect correlation is infinite
@@ -22,6 +23,9 @@ class Average:
         they were not asked for or there is one repeat only. Time is fastest in memory, as in a run.
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
+    agreement : ndarray (repeat, vertex) float32, optional
+        `agreement_of_repeats`, of the vertices that the means are of; not where two repeats say no more than
+        their reliability does, nor of arrays whose every vertex is wanted.
     n_repeats : int
     n_missing : int
         Clips that every repeat lacks; they are 0, the mean of a run.
@@ -33,14 +37,17 @@ class Average:
     half_1: np.ndarray | None
     half_2: np.ndarray | None
     reliability: np.ndarray
+    agreement: np.ndarray | None
     n_repeats: int
     n_missing: int
     missing: tuple[int, ...]
     constant: tuple[int, ...]
 
 
-def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = True) -> Average:
-    """Average repeats one after another, so that no more than one is in memory.
+def average_repeats(
+    runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = True, voxels: np.ndarray | None = None
+) -> Average:
+    """Average repeats.
 
     With u_i the n repeats less their own means, divided by their norms, the mean of their correlations is::
 
@@ -52,99 +59,243 @@ def average_repeats(runs: Iterable[np.ndarray | CleanedRun], *, halves: bool = T
     ----------
     runs : iterable of ndarray (clip, vertex) float32, or of CleanedRun
         A missing volume is NaN in every vertex, is left out of the means and counts as 0 in the correlation.
-        Time fastest in memory is fastest.
+        Time fastest in memory is fastest. Of arrays, no more than one is held at a time, and `voxels` of all.
     halves : bool
         Whether to average the two halves of the repeats as well.
+    voxels : ndarray of int, optional
+        Vertices, ascending, that the means are wanted of; all by default.
 
     Raises
     ------
     ValueError
         If there is no run, or their shapes differ.
     """
-    total = half = None
-    missing: list[int] = []
-    constant: list[int] = []
-    for run in runs:
-        n_clips, n_vertices = run.shape
-        if total is None:
-            total = np.empty((n_vertices, n_clips), np.float32)  # time fastest, as in a run
-            half = np.empty(total.shape, np.float32) if halves else None
-            counts, half_counts = np.zeros((2, n_clips))
-            squares, norms = np.zeros((2, n_vertices))
-            flat = np.zeros(n_vertices, bool)
-            equal = isinstance(run, CleanedRun) and run.centred
-            units = None if equal else np.zeros(total.shape, np.float32)
-        if total.shape != (n_vertices, n_clips):
-            raise ValueError(f"Expected repeats of shape {total.shape[::-1]}, got {run.shape}.")
-        present = run.present if isinstance(run, CleanedRun) else np.isfinite(run[:, 0])
-        whole, first_half, n_flat = bool(present.all()), len(missing) % 2 == 0, 0
-        weights = (present / max(present.sum(), 1)).astype(np.float32)
-        for where, values in run if isinstance(run, CleanedRun) else _blocks_of(run):
-            block = values if whole else np.where(present, values, 0)
-            if units is None:
-                square = np.vecdot(block, block)
-            else:
-                offset = block @ weights
-                rest = (block - offset[:, None]) * present
-                square = np.vecdot(rest, rest)
-                square[square <= n_clips * (offset * _ROUNDING) ** 2] = 0
-                units[where] += rest / np.sqrt(np.where(square > 0, square, 1))[:, None]
-            squares[where] += square
-            norms[where] += np.sqrt(square)
-            flat[where] |= square == 0
-            n_flat += int((square == 0).sum())
-            for so_far in (total, half) if halves and first_half else (total,):
-                if missing:
-                    so_far[where] += block
-                else:
-                    so_far[where] = block
-        counts += present
-        half_counts += present * first_half
-        missing.append(int((~present).sum()))
-        constant.append(n_flat)
-    if total is None:
+    runs = iter(runs)
+    first = next(runs, None)
+    if first is None:
         raise ValueError("Expected at least one run, got none.")
-    n_repeats = len(missing)
-    halves = halves and n_repeats > 1
-    common = np.empty(len(total))
-    other = np.empty_like(total) if halves else None
-    numbers = [np.maximum(n, 1).astype(np.float32) for n in (counts, half_counts, counts - half_counts)]
-    for where in _blocks(len(total)):
-        block = total[where]
-        summed = block if units is None else units[where]
-        common[where] = np.vecdot(summed, summed)
-        if halves:
-            np.subtract(block, half[where], out=other[where])
-            other[where] /= numbers[2]
-            half[where] /= numbers[1]
-        block /= numbers[0]
-    known = ~flat & (n_repeats > 1)
-    if units is None:
-        common, pairs = common - squares, norms**2 - squares
+    tally = _Tally([], [])
+    if isinstance(first, CleanedRun):
+        parts = _side_by_side([first, *runs], halves, voxels, tally)
     else:
-        common, pairs = common - n_repeats, np.full(len(common), n_repeats * (n_repeats - 1))
-    reliability = np.where(known, common / np.where(known, pairs, 1), np.nan).astype(np.float32)
+        parts = _one_after_another(chain([first], runs), first.shape, halves, voxels, tally)
+    n_clips, n_vertices = first.shape
+    kept = np.arange(n_vertices) if voxels is None else voxels
+    reliability = np.empty(n_vertices, np.float32)
+    agreement: list[np.ndarray] = []
+    means = None
+    for where, sums, repeats in parts:
+        if means is None:
+            present = np.array(tally.present)
+            n_repeats = len(present)
+            kinds = [present, present[::2], present[1::2]][: 3 if halves and n_repeats > 1 else 1]
+            numbers = [np.maximum(kind.sum(axis=0), 1).astype(np.float32) for kind in kinds]
+            means = [np.empty((len(kept), n_clips), np.float32) for _ in numbers]
+        reliability[where] = sums.reliability(n_repeats)
+        rows, inside = _those_of(where, voxels)
+        totals = [sums.total[inside]]
+        if len(means) > 1:
+            totals += [sums.half[inside], totals[0] - sums.half[inside]]
+        for mean, total, number in zip(means, totals, numbers, strict=True):
+            np.divide(total, number, out=mean[rows])
+        if repeats is not None and n_repeats > 2:
+            agreement.append(agreement_of_repeats(repeats))
+    mean, half_1, half_2 = [array.T for array in means] + [None] * (3 - len(means))
     return Average(
-        total.T,
-        half.T if halves else None,
-        other.T if halves else None,
+        mean,
+        half_1,
+        half_2,
         reliability,
+        np.concatenate(agreement, axis=1) if agreement else None,
         n_repeats,
-        int((counts == 0).sum()),
-        tuple(missing),
-        tuple(constant),
+        int((~present).all(axis=0).sum()),
+        tuple(int(n) for n in (~present).sum(axis=1)),
+        tuple(tally.constant),
     )
 
 
-def _blocks_of(run: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    series = run.T  # (vertex, clip): as it lies in memory
-    for where in _blocks(len(series)):
-        yield where, series[where]
+def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
+    """Mean correlation of each repeat with the others, which tells a bad one.
+
+    Parameters
+    ----------
+    repeats : ndarray (repeat, vertex, clip)
+        At least two, less their own means; 0 where a clip is missing.
+
+    Returns
+    -------
+    ndarray (repeat, vertex) float32
+        NaN where any repeat is constant.
+    """
+    with np.errstate(invalid="ignore"):
+        units = repeats / np.sqrt(np.vecdot(repeats, repeats))[..., None]
+    return ((np.vecdot(units, units.sum(axis=0)) - 1) / (len(repeats) - 1)).astype(np.float32)
 
 
-def _blocks(length: int) -> list[slice]:
-    """Vertices in pieces that stay in the second-level cache while they are worked on."""
-    return [slice(start, start + 512) for start in range(0, length, 512)]
+def _those_of(where: slice, voxels: np.ndarray | None) -> tuple[slice, slice | np.ndarray]:
+    """Which of some wanted vertices, ascending, lie in a block: their places among the wanted, and in it."""
+    if voxels is None:
+        return where, slice(None)
+    rows = slice(*np.searchsorted(voxels, (where.start, where.stop)))
+    return rows, voxels[rows] - where.start
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """Of each repeat: which clips it has, (clip,) bool, and how many vertices are constant in it."""
+
+    present: list[np.ndarray]
+    constant: list[int]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What repeats of some vertices add up to.
+
+    Attributes
+    ----------
+    total, half : ndarray (vertex, clip) float32
+        Of all repeats, and of the 1st, 3rd, ...
+    units : ndarray (vertex, clip) float32, optional
+        Of repeats less their means, divided by their norms; not of repeats whose norms are equal.
+    squares, norms : ndarray (vertex,) float64
+        Of repeats less their means.
+    flat : ndarray (vertex,) bool
+        Where a repeat is constant.
+    """
+
+    total: np.ndarray
+    half: np.ndarray | None
+    units: np.ndarray | None
+    squares: np.ndarray
+    norms: np.ndarray
+    flat: np.ndarray
+
+    @classmethod
+    def of_nothing(cls, n_vertices: int, n_clips: int, *, halves: bool, equal: bool) -> "_Sums":
+        total, half, units = (np.zeros((n_vertices, n_clips), np.float32) for _ in range(3))
+        squares, norms = np.zeros((2, n_vertices))
+        flat = np.zeros(n_vertices, bool)
+        return cls(total, half if halves else None, None if equal else units, squares, norms, flat)
+
+    def of(self, where: slice) -> "_Sums":
+        """The sums of some of the vertices, to be added to."""
+        parts = {key: array if array is None else array[where] for key, array in vars(self).items()}
+        return _Sums(**parts)
+
+    def clear(self) -> "_Sums":
+        for array in vars(self).values():
+            if array is not None:
+                array[:] = 0
+        return self
+
+    def add(self, block: np.ndarray, square: np.ndarray, number: int, rest: np.ndarray | None = None) -> None:
+        """Add a repeat, 0 where it lacks clips, by its number from 0.
+
+        ``rest`` is the repeat less its mean, of repeats whose norms differ, and ``square`` its sum of squares.
+        """
+        if self.units is not None:
+            _add(self.units, rest / np.sqrt(np.where(square > 0, square, 1))[:, None])
+        _add(self.total, block)
+        if self.half is not None and number % 2 == 0:
+            _add(self.half, block)
+        _add(self.squares, square)
+        _add(self.norms, np.sqrt(square))
+        _add(self.flat, square == 0)
+
+    def reliability(self, n_repeats: int) -> np.ndarray:
+        """Mean correlation between the repeats, (vertex,) float64."""
+        summed = self.total if self.units is None else self.units
+        common = np.vecdot(summed, summed).astype(np.float64)
+        if self.units is None:
+            common, pairs = common - self.squares, self.norms**2 - self.squares
+        else:
+            common, pairs = common - n_repeats, np.full(len(common), n_repeats * (n_repeats - 1))
+        known = ~self.flat & (n_repeats > 1)
+        return np.where(known, common / np.where(known, pairs, 1), np.nan)
+
+
+def _less_mean(block: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A repeat (vertex, clip) less its mean over the clips that it has, and the sum of squares of that."""
+    offset = block @ (present / max(present.sum(), 1)).astype(np.float32)
+    rest = (block - offset[:, None]) * present
+    square = np.vecdot(rest, rest)
+    constant = square <= len(present) * (offset * _ROUNDING) ** 2
+    square[constant], rest[constant] = 0, 0
+    return rest, square
+
+
+def _add(total: np.ndarray, part: np.ndarray) -> None:
+    np.add(total, part, out=total)
+
+
+def _side_by_side(
+    runs: list[CleanedRun], halves: bool, voxels: np.ndarray | None, tally: _Tally
+) -> Iterator[tuple[slice, _Sums, np.ndarray | None]]:
+    """Sums of all runs, some vertices after the others: they stay in the cache; and the wanted vertices of
+    more than two repeats, (repeat, vertex, clip)."""
+    for run in runs:
+        _check_shape(run, runs[0].shape)
+    n_clips, n_vertices = runs[0].shape
+    tally.present.extend(run.present for run in runs)
+    equal = all(run.square is not None for run in runs)
+    whole_runs = [bool(run.present.all()) for run in runs]
+    scratch = scratch_for(runs)
+    pieces = blocks(n_vertices)
+    whole = _Sums.of_nothing(pieces[0].stop, n_clips, halves=halves, equal=equal)
+    for where in pieces:
+        sums = whole.of(slice(0, where.stop - where.start)).clear()
+        inside = _those_of(where, voxels)[1]
+        repeats = []
+        for number, run in enumerate(runs):
+            block = run.block(where, scratch)
+            if not whole_runs[number]:
+                block = np.where(run.present, block, 0)
+            if equal:
+                rest, square = block, np.where(run.constant[where], 0, run.square)
+            else:
+                rest, square = _less_mean(block, run.present)
+            sums.add(block, square, number, rest)
+            if len(runs) > 2:
+                repeats.append(rest[inside].copy())
+        yield where, sums, np.stack(repeats) if repeats else None
+    tally.constant.extend(int(run.constant.sum()) for run in runs)
+
+
+def _one_after_another(
+    runs: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    halves: bool,
+    voxels: np.ndarray | None,
+    tally: _Tally,
+) -> Iterator[tuple[slice, _Sums, np.ndarray | None]]:
+    """As `_side_by_side`, of arrays: no more than one is in memory, but the wanted vertices of all if not all
+    are wanted."""
+    n_clips, n_vertices = shape
+    whole = _Sums.of_nothing(n_vertices, n_clips, halves=halves, equal=False)
+    pieces = blocks(n_vertices)
+    repeats = []
+    for number, run in enumerate(runs):
+        _check_shape(run, shape)
+        present, series = np.isfinite(run[:, 0]), run.T  # (vertex, clip): as it lies in memory
+        tally.present.append(present)
+        constant = 0
+        for where in pieces:
+            block = np.where(present, series[where], 0)
+            rest, square = _less_mean(block, present)
+            whole.of(where).add(block, square, number, rest)
+            constant += int((square == 0).sum())
+        tally.constant.append(constant)
+        if voxels is not None:
+            repeats.append(_less_mean(np.where(present, series[voxels], 0), present)[0])
+    for where in pieces:
+        rows = _those_of(where, voxels)[0]
+        yield where, whole.of(where), np.stack([r[rows] for r in repeats]) if repeats else None
+
+
+def _check_shape(run: np.ndarray | CleanedRun, shape: tuple[int, int]) -> None:
+    if run.shape != shape:
+        raise ValueError(f"Expected repeats of shape {shape}, got {run.shape}.")
 
 
 def segment_t(correlations: np.ndarray) -> np.ndarray:

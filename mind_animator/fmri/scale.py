@@ -51,9 +51,18 @@ def scale_splits(
     if not is_train.any() and scaling == "train":
         raise ValueError("Expected training clips to fit the scale on, got none.")
     own = scaling == "released_code" and not is_train.all()
-    train = fit_scale(responses[is_train if is_train.any() else ~is_train])
-    test = fit_scale(responses[~is_train]) if own else train
+    of_train, of_test = _selection(is_train), _selection(~is_train)
+    train = fit_scale(responses[of_train if is_train.any() else of_test])
+    test = fit_scale(responses[of_test]) if own else train
     scaled = apply_scale(responses, *train)
     if own:
-        scaled[~is_train] = apply_scale(responses[~is_train], *test)
+        scaled[of_test] = apply_scale(responses[of_test], *test)
     return scaled, train, test
+
+
+def _selection(mask: np.ndarray) -> slice | np.ndarray:
+    """The same clips as a slice, which needs no copy, where they lie side by side."""
+    places = np.flatnonzero(mask)
+    if len(places) and places[-1] - places[0] == len(places) - 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return mask

@@ -1,5 +1,6 @@
 """CIFTI files: nibabel reads what is written, and every fault is one line that names the file."""
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ScalarAxis, SeriesAxis
 
-from mind_animator.artefacts.cifti import read_cortex, write_series
+from mind_animator.artefacts.cifti import MappedRows, read_cortex, write_series
 from mind_animator.errors import InputError
 
 
@@ -118,6 +119,20 @@ def test_cut_short(written, share):
     written.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match=str(written)):
         read_cortex(written, n_vertices=75)
+
+
+def test_rows_of_a_mapped_file(written, series):
+    mapped = read_cortex(written, n_vertices=75)
+    memory = np.empty(8 * 80, np.uint8)
+    for kept in (slice(None), slice(2, 19)):
+        rows = MappedRows(mapped[kept])
+        np.testing.assert_array_equal(rows(slice(70, 75), memory), series[70:75, kept])
+    os.truncate(written, written.stat().st_size - 16 * 80)  # rows 69 to 84 are gone
+    np.testing.assert_array_equal(rows(slice(65, 69), memory), series[65:69, 2:19])
+    with pytest.raises(
+        InputError, match=rf"^Expected {written} to stay as it is while it is read, but it lost"
+    ):
+        rows(slice(66, 71), memory)
 
 
 def test_no_cifti(tmp_path):

@@ -81,21 +81,3 @@ def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     quality = read_table(results / "fmri" / "sub-a" / "quality.tsv", ("missing_volumes", "constant_voxels"))
     assert quality["missing_volumes"].tolist() == [1, 0]
     assert quality["constant_voxels"].tolist() == [1, 1]
-
-
-def test_frames_alone_are_captioned_and_reconstructed(study):
-    table = read_table(study / "data" / "clips.tsv", ("caption",))
-    write_table(study / "data" / "clips.tsv", table.drop(columns="caption"))
-    ran = run(study, "-n", "--quiet", "rules", frames="frames.npy")
-    told = ran.stdout + ran.stderr
-    assert ran.returncode == 0, told[-3000:]
-    for rule in (
-        "caption_clips",
-        "segment_movie",
-        "train_decoder",
-        "reconstruct_clips",
-        "draw_lag",
-        "make_report",
-    ):
-        assert rule in told, rule
-    assert "left out" not in told

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from mind_animator.artefacts.cifti import write_series
+from mind_animator.artefacts.cifti import read_cortex, write_series
 from mind_animator.artefacts.cortex import N_CORTEX, cortex_axis
+from mind_animator.captions.joining import JOINT
+from mind_animator.captions.tables import read_ready_captions
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
@@ -135,6 +138,29 @@ def test_the_lag_is_the_choice_of_volumes_and_is_applied_once(tmp_path, segment,
     assert (values[:, 8:-8] == 0).all()  # constant vertices
     assert run.name.startswith(f"{segment}_1")
     assert run.tsnr is not None
+
+
+@pytest.mark.parametrize("told", [0.0, 0.72, 1.0])
+def test_the_repetition_time_of_a_header_is_not_believed(tmp_path, told):
+    path = opened(tmp_path).response_files("1", "seg1")[0]
+    write_run(path, 245, 2.0)
+    before = next(opened(tmp_path).responses("1", "seg1", SETTINGS))
+    write_series(path, read_cortex(path).T, cortex_axis(), told)
+    assert nib.load(path).header.get_axis(0).step == told
+    np.testing.assert_array_equal(next(opened(tmp_path).responses("1", "seg1", SETTINGS)), before)
+
+
+def test_captions_that_join_two_scenes_are_as_many_as_published(published_data):
+    """17 % of the training captions and over half of those of test2 to test5 tell two scenes."""
+    order = opened().caption_order()
+    files = [published_data / f"captions/CC2017_{split}_captions.h5" for split in ("Train", "Test")]
+    shares: dict[str, list[bool]] = {}
+    for clip, text in read_ready_captions(files, order).items():
+        shares.setdefault("train" if clip.startswith("seg") else clip[:5], []).append(
+            JOINT.strip(", ") in text
+        )
+    assert np.mean(shares["train"]) == pytest.approx(0.17, abs=0.005)
+    assert np.mean([shares[f"test{n}"] for n in range(2, 6)]) > 0.5
 
 
 @pytest.mark.parametrize("count", [0, 240, 244, 247, 490])

@@ -1,9 +1,13 @@
 """HCP: the clip table, the retest film, the lag, the areas and the published captions."""
 
+from itertools import islice
+
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nibabel.cifti2 import BrainModelAxis
+import yaml
+from nibabel.cifti2 import BrainModelAxis, LabelAxis
 
 from mind_animator.artefacts.cifti import read_areas, write_series
 from mind_animator.artefacts.cortex import area_names, grayordinate_axis
@@ -12,8 +16,11 @@ from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.hcp import FILMS, RETEST, RUNS
-from mind_animator.datasets.simulate import simulate_hcp
+from mind_animator.datasets.simulate import axis_59k, simulate_hcp
 from mind_animator.errors import InputError
+from mind_animator.fmri.reliability import average_repeats, in_areas
+from mind_animator.provenance import ROOT
+from mind_animator.video.decode import resize_frame
 
 LAG = 5.0
 
@@ -40,6 +47,33 @@ def test_the_clip_table_is_the_published_one(published_data):
 
 def test_phase_encoding_is_ap_pa_pa_ap():
     assert [name[-2:] for name in RUNS.values()] == ["AP", "PA", "PA", "AP"]
+
+
+def test_films_have_their_published_names_and_lose_their_letterbox(tmp_path):
+    dataset = opened(tmp_path)
+    names = [dataset.stimulus_files(f"run{run}")[0].name for run in FILMS]
+    assert names == [f"7T_MOVIE{n}_{film}_v2.mp4" for n, film in enumerate(("CC1", "HO1", "CC2", "HO2"), 1)]
+    stimuli = yaml.safe_load((ROOT / "config/hcp.yaml").read_text())["stimuli"]
+    assert (stimuli["rate"], stimuli["size"], round(stimuli["crop"] * 512)) == (
+        8,
+        512,
+        420,
+    )  # every third of 24
+    wide = np.zeros((1024, 1024, 3), np.uint8)
+    wide[92:-92] = 200  # bars of 9 % above and below, as 420 of 512 cuts off
+    assert (resize_frame(wide, 512, stimuli["crop"]) == 200).all()
+
+
+def test_second_k_is_volume_k_plus_4(tmp_path):
+    """A run whose volumes hold their own numbers, but for the trend that cleaning takes: ranks tell them."""
+    dataset = opened(tmp_path)
+    file = dataset.response_files("100610", "run3")[0]
+    spikes = np.zeros((8, 915), np.float32)
+    spikes[np.arange(8), 30 + np.arange(8)] = 1000  # row k has its spike at volume 30 + k
+    write_series(file, spikes, grayordinate_axis(), 1.0, np.arange(8))
+    (values,) = dataset.responses("100610", "run3", FmriConfig(lag=4.0))
+    assert dataset.clip_table("run3")["onset"].iloc[:8].tolist() == [26.0 + k for k in range(8)]
+    assert values[:, :8].argmax(axis=0).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("held_out", [1, 2, 3, 4])
@@ -128,6 +162,67 @@ def test_areas_of_another_mesh_come_from_a_parcellation_by_name(published_data, 
     assert opened(tmp_path, variant="59k", parcellation=str(labels)).has_areas
     with pytest.raises(InputError, match="expected parcellation with variant 59k alone"):
         opened(tmp_path, parcellation=str(labels))
+
+
+@pytest.fixture
+def parcellation_59k(tmp_path):
+    """A .dlabel.nii on the 59k mesh as the real one is on the 32k mesh: 1-180 right, 181-360 left, by name."""
+    order = sorted({name[2:] for name in area_names()})
+    names = [f"R_{area}_ROI" for area in order] + [f"L_{area}_ROI" for area in order]
+    table = {0: ("???", (1.0, 1.0, 1.0, 0.0))}
+    table |= {key: (name, (0.5, 0.5, 0.5, 1.0)) for key, name in enumerate(names, 1)}
+    meshes = {
+        side: BrainModelAxis.from_surface(np.arange(59_292), 59_292, f"Cortex{side}")
+        for side in ("Left", "Right")
+    }
+    keys = np.concatenate([180 + np.arange(59_292) // 330 + 1, np.arange(59_292) // 330 + 1])
+    image = nib.Cifti2Image(
+        keys[None].astype(np.float32), (LabelAxis(["areas"], [table]), meshes["Left"] + meshes["Right"])
+    )
+    image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_LABELS")
+    image.to_filename(tmp_path / "areas.59k_fs_LR.dlabel.nii")
+    return tmp_path / "areas.59k_fs_LR.dlabel.nii", order
+
+
+def test_the_59k_variant_at_its_true_size(tmp_path, parcellation_59k):
+    """170,494 rows of which 108,441 are cortex: the lag, the films, and areas by name whatever their numbers."""
+    labels, order = parcellation_59k
+    axis = axis_59k()
+    assert len(axis) == 170_494
+    place = order.index("V1")
+    cortex = ["CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"]
+    area = np.where(np.isin(axis.name, cortex), axis.vertex // 330, -1)
+    rows = np.flatnonzero(area == place)  # all of V1, on both sides
+    features = simulate_hcp(
+        tmp_path,
+        ["100610"],
+        lag=LAG,
+        rng=np.random.default_rng(3),
+        variant="59k",
+        films=False,
+        mesh=(axis, rows),
+    )
+    dataset = opened(tmp_path, variant="59k", parcellation=str(labels))
+    assert dataset.has_areas and dataset.areas_of == "none"
+    names = dataset.area_names("100610")
+    assert len(names) == 108_441
+    chosen = in_areas(names, ["V1"])
+    np.testing.assert_array_equal(chosen, rows)
+    assert {names[row] for row in rows} == {"L_V1", "R_V1"}
+    explained = {}
+    for lag, showings in ((4.0, 1), (5.0, 4), (6.0, 1)):
+        runs = islice(dataset.runs("100610", RETEST, FmriConfig(lag=lag)), showings)
+        average = average_repeats((run.values for run in runs), voxels=chosen)
+        assert (average.n_repeats, *average.constant) == (showings, *[108_441 - len(rows)] * showings)
+        fit = np.linalg.lstsq(features[RETEST], average.mean, rcond=None)[0]
+        explained[lag] = 1 - np.var(average.mean - features[RETEST] @ fit) / np.var(average.mean)
+    assert explained[5.0] > 0.8 and max(explained[4.0], explained[6.0]) < 0.4
+    # no parcellation, no names; the rows of another file are refused
+    assert opened(tmp_path, variant="59k").area_names("100610") is None
+    file = dataset.response_files("100610", "run1")[0]
+    write_series(file, np.zeros((1, 921), np.float32), grayordinate_axis(), 1.0, np.array([0]))
+    with pytest.raises(InputError, match=r"^Expected 170494 grayordinates in .*MOVIE1.*, got 91282"):
+        next(dataset.runs("100610", "run1", FmriConfig()))
 
 
 def test_the_published_captions_come_in_the_order_of_the_runs(published_data, tmp_path):

@@ -110,7 +110,22 @@ def test_responses(study):
     np.testing.assert_array_equal(voxels["area"], area_names()[voxels["voxel_index"]])
     table = read_table(study / "voxels.tsv", ("area", "voxels", "selected"))
     assert (table["voxels"].sum(), table["selected"].sum(), len(table)) == (N_CORTEX, 1500, 360)
+    chosen = voxels["voxel_index"]
+    # the runs of seg2 were read again for the chosen voxels alone: they are those of its average, scaled
+    _, kept = read_arrays(study / "seg2.h5", ["mean"])
+    pairs = [kept["mean"][:, chosen], arrays["responses"][240:480]]
+    units = [(part - part.mean(axis=0)) / np.linalg.norm(part - part.mean(axis=0), axis=0) for part in pairs]
+    np.testing.assert_allclose((units[0] * units[1]).sum(axis=0), 1, atol=1e-5)
+    maps = read_whole(study / "maps.h5", ["reliability", "noise_ceiling", "tsnr"])
+    for name, values in maps.items():
+        by_hand = pd.Series(values).groupby(area_names()).mean()
+        np.testing.assert_allclose(table.set_index("area")[name], by_hand, rtol=1e-5)
     quality = read_table(study / "quality.tsv", ("run", "median_tsnr", "reliability_selected"))
+    reliability = read_whole(study / "test2.h5", ["reliability"])["reliability"][chosen]
+    of_test = quality[quality["segment"] == "test2"]
+    np.testing.assert_allclose(of_test["reliability_selected"], reliability.mean(), rtol=1e-5)
+    ceiling = np.sqrt(np.maximum(reliability, 0)).mean()
+    np.testing.assert_allclose(of_test["noise_ceiling_selected"], ceiling, rtol=1e-5)
     assert quality["run"].tolist() == [f"{m}_{r}_Atlas.dtseries.nii" for m in MOVIES for r in (1, 2)]
 
 
@@ -254,6 +269,26 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
     assert usual.read_bytes() == content
 
 
+def test_a_run_that_does_not_agree_is_told_from_the_others(tmp_path):
+    """Of three repeats one is of another film: the table tells which, and halves the agreement of the others."""
+    options = {"repeats_test": 3}
+    for movie in MOVIES:
+        simulate(tmp_path, movie, **options)
+    dataset = open_dataset(DatasetConfig.model_validate_json(config(tmp_path, **options)))
+    bad, other = dataset.response_files("1", "test2")[1], dataset.response_files("1", "seg1")[0]
+    bad.write_bytes(other.read_bytes())
+    arguments = ["--dataset", config(tmp_path, **options), "--subject", "1"]
+    outputs = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
+    arguments += [
+        word for key, kind in outputs.items() for word in (f"--{key}", str(tmp_path / f"{key}.{kind}"))
+    ]
+    preprocess_subject.main([*arguments, "--settings", json.dumps({"voxels": {"areas": ["MT"]}})])
+    quality = read_table(tmp_path / "quality.tsv", ("reliability_selected", "noise_ceiling_selected"))
+    first, second, third = quality["reliability_selected"][4:]
+    assert abs(second) < 0.02 < 0.05 < min(first, third)
+    assert quality["noise_ceiling_selected"][5] < quality["noise_ceiling_selected"][[4, 6]].min()
+
+
 def small_segment(path: Path, split: str, seed: int, n_repeats: int = 2) -> None:
     """What average_runs writes."""
     rng = np.random.default_rng(seed)
@@ -265,7 +300,9 @@ def small_segment(path: Path, split: str, seed: int, n_repeats: int = 2) -> None
     if split == "test":
         arrays |= {"half_1": mean + 0.1, "half_2": mean - 0.1}
     segment = Segment(path.stem, split, 240)
-    write_average(path, SegmentAverage(segment, arrays, reliability, None, [{"run": "a"}], n_repeats, 0))
+    write_average(
+        path, SegmentAverage(segment, arrays, None, reliability, None, None, [{"run": "a"}], n_repeats, 0)
+    )
 
 
 @pytest.fixture

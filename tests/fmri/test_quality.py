@@ -14,12 +14,14 @@ def test_noise_ceiling_is_what_the_true_signal_reaches():
     reached = np.corrcoef(signal, repeats.mean(axis=0))[0, 1]
     # standard error of a correlation over 200,000 samples: .002
     assert noise_ceiling(np.array([pairs]), 4)[0] == pytest.approx(reached, abs=0.008)
+    alone = np.mean([np.corrcoef(signal, repeat)[0, 1] for repeat in repeats])
+    assert noise_ceiling(np.array([pairs]), 1)[0] == pytest.approx(alone, abs=0.008)
 
 
 def test_noise_ceiling_edges():
     np.testing.assert_array_equal(noise_ceiling(np.array([0.0, -0.3, 1.0, np.nan]), 5), [0, 0, 1, 0])
-    with pytest.raises(ValueError, match=r"^Expected at least 2 repeats, got 1\.$"):
-        noise_ceiling(np.array([0.5]), 1)
+    with pytest.raises(ValueError, match=r"^Expected at least one repeat, got 0\.$"):
+        noise_ceiling(np.array([0.5]), 0)
 
 
 def test_cross_correlation_equals_a_loop():

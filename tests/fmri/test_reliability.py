@@ -8,6 +8,7 @@ from scipy import stats
 
 from mind_animator.fmri.clean import CleanedRun, clean_run
 from mind_animator.fmri.reliability import (
+    agreement_of_repeats,
     average_repeats,
     in_areas,
     in_mask,
@@ -115,6 +116,47 @@ def test_runs_may_be_cleaned_as_they_are_read():
         np.testing.assert_array_equal(getattr(blockwise, name), getattr(before, name))
     # norms that a missing volume of 120 makes unequal are taken for equal: .4 % of a correlation
     np.testing.assert_allclose(blockwise.reliability, before.reliability, atol=2e-3)
+
+
+def test_agreement_tells_a_repeat_that_came_late():
+    given = [run.T for run in runs(5)]
+    given[3] = np.roll(given[3], 5, axis=1)
+    by_hand = [
+        [
+            np.mean([np.corrcoef(given[i][v], given[j][v])[0, 1] for j in range(5) if j != i])
+            for v in range(40)
+        ]
+        for i in range(5)
+    ]
+    agreement = agreement_of_repeats(np.stack(given))
+    np.testing.assert_allclose(agreement, by_hand, atol=2e-6)
+    means = agreement[:, 20:].mean(axis=1)
+    assert int(np.argmin(means)) == 3 and means[3] < 0.1 < np.delete(means, 3).min()
+
+
+@pytest.mark.parametrize("cleaned", [True, False])
+def test_some_voxels_are_those_of_all(cleaned):
+    rng = np.random.default_rng(8)
+    raw = [rng.normal(1000, 10, (120, 1300)).astype(np.float32) for _ in range(4)]
+    raw[1][3] = np.nan
+    raw[2][:, 640] = 5
+    given = [CleanedRun(run) if cleaned else clean_run(run)[0] for run in raw]
+    voxels = np.array([0, 511, 512, 640, 1299])
+    whole, some = average_repeats(given), average_repeats(given, voxels=voxels)
+    for name in ("mean", "half_1", "half_2"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(whole, name)[:, voxels])
+    np.testing.assert_array_equal(some.reliability, whole.reliability)
+    np.testing.assert_array_equal((some.missing, some.constant), (whole.missing, whole.constant))
+    kept = [np.nan_to_num(clean_run(run)[0][:, voxels].T) for run in raw]
+    by_hand = [
+        np.mean([np.corrcoef(kept[i][1], kept[j][1])[0, 1] for j in range(4) if j != i]) for i in range(4)
+    ]
+    np.testing.assert_allclose(some.agreement[:, 1], by_hand, atol=2e-6)
+    assert np.isnan(some.agreement[:, 3]).all() and some.agreement.shape == (4, 5)
+    assert average_repeats(given[:2], voxels=voxels).agreement is None
+    none = average_repeats(given, voxels=np.arange(0))
+    assert none.mean.shape == (120, 0)
+    np.testing.assert_array_equal(none.reliability, whole.reliability)
 
 
 def test_average_errors():

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mind_animator.artefacts.arrays import iterate_clips, read_arrays, read_attrs, write_arrays
+from mind_animator.artefacts.arrays import LastClips, iterate_clips, read_arrays, read_attrs, write_arrays
 from mind_animator.artefacts.files import atomic, read_json, write_json
-from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.artefacts.tables import read_table, write_rows, write_table
 from mind_animator.errors import InputError
 
 
@@ -77,6 +77,33 @@ def test_tables_come_back(tmp_path: Path, suffix: str):
     pd.testing.assert_frame_equal(read_table(tmp_path / f"t{suffix}", ("clip",)), table, check_dtype=False)
     with pytest.raises(InputError, match="Expected column 'onset'"):
         read_table(tmp_path / f"t{suffix}", ("clip", "onset"))
+
+
+def test_rows_are_written_as_a_table_of_them_is(tmp_path: Path):
+    rows = [
+        {"clip": "a\tb", "n": 3, "value": 1 / 3, "small": np.float32(1e-7), "on": True},
+        {"clip": 'quote "', "n": np.int64(4), "value": float("nan"), "small": np.float32(2.5), "on": False},
+    ]
+    write_rows(tmp_path / "rows.tsv", rows)
+    write_table(tmp_path / "table.tsv", pd.DataFrame(rows))
+    assert (tmp_path / "rows.tsv").read_text() == (tmp_path / "table.tsv").read_text()
+    write_rows(tmp_path / "rows.tsv", [{"a": 1}, {"b": 2.0}])
+    assert (tmp_path / "rows.tsv").read_text() == "a\tb\n1\tnan\nnan\t2\n"
+
+
+def test_last_clips_are_padded_with_nan_that_take_no_room(tmp_path: Path, rng: np.random.Generator):
+    names = [f"m-{i:05d}" for i in range(900)]
+    last = rng.standard_normal((37, 4000)).astype(np.float32)
+    write_arrays(tmp_path / "a.h5", {"x": LastClips(last), "none": LastClips(last[:0])}, names)
+    _, arrays = read_arrays(tmp_path / "a.h5", ["x", "none"])
+    np.testing.assert_array_equal(arrays["x"][-37:], last)
+    assert np.isnan(arrays["x"][:-37]).all() and arrays["x"].shape == (900, 4000)
+    assert np.isnan(arrays["none"]).all()
+    assert (tmp_path / "a.h5").stat().st_size < 4 * last.nbytes
+    _, some = read_arrays(tmp_path / "a.h5", ["x"], [names[3], names[870]])
+    assert np.isnan(some["x"][0]).all() and np.array_equal(some["x"][1], last[7])
+    with pytest.raises(ValueError, match=r"^Expected at most 2 clips in 'x', got 37\.$"):
+        write_arrays(tmp_path / "b.h5", {"x": LastClips(last)}, names[:2])
 
 
 def test_json(tmp_path: Path):

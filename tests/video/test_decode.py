@@ -1,5 +1,8 @@
 """One sequential pass over a movie: the right frames, exactly, or one clear error."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 
 from mind_animator.errors import InputError
+from mind_animator.provenance import ROOT
 from mind_animator.video.decode import Movie, read_clips, resize_frame
 
 
@@ -45,6 +49,32 @@ def test_wanted_frames_equal_another_decoder_frame_by_frame(movie_file, rng):
     assert list(got) == wanted.tolist()
     for index in wanted:
         assert np.array_equal(got[index], reference[index])
+
+
+def test_the_decoder_waits_for_the_last_frames_as_long_as_it_takes(tmp_path, rng):
+    """decord gives a movie up after so many looks for its last frames: few on purpose are one line, ours enough."""
+    still = rng.integers(0, 255, (256, 256, 3), dtype=np.uint8)  # takes longer to decode than to ask for
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        for index in range(120):
+            frame = av.VideoFrame.from_ndarray(np.roll(still, index, axis=1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    code = (
+        "import os, sys, numpy as np; from mind_animator.video.decode import Movie; movie = Movie(sys.argv[1]);"
+        "print(len(list(movie.frames(np.arange(120)))), os.environ['DECORD_EOF_RETRY_MAX'])"
+    )
+    given = {key: value for key, value in os.environ.items() if key != "DECORD_EOF_RETRY_MAX"}
+    for limit in (None, "0"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a.mp4")], cwd=ROOT, capture_output=True, text=True,
+            env=given if limit is None else given | {"DECORD_EOF_RETRY_MAX": limit},
+        )  # fmt: skip
+        if limit is None:
+            assert ran.stdout.split() == ["120", "1000000"], ran.stderr
+        else:  # what somebody set is kept, and decord goes by it
+            assert "Expected a whole movie in" in ran.stderr and ran.returncode
 
 
 def test_clips_may_overlap_and_come_in_any_order(movie_file):

@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import sys
 import zipfile
 import zlib
@@ -19,7 +20,11 @@ from mind_animator.datasets.download.manifest import Entry, read_manifest, recor
 from mind_animator.errors import InputError
 
 TAIL = 1 << 26
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# what `zipfile` raises for bytes that are no whole zip
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, UnicodeDecodeError, EOFError, NotImplementedError, RuntimeError,
+    OSError,
+)  # fmt: skip
 
 
 def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str | None]) -> list[Entry]:
@@ -67,7 +72,7 @@ def list_members(archive: Path | str) -> list[str]:
             return [PurePosixPath(name.replace("\\", "/")).as_posix() for name, _, _ in _members(stream, "")]
     except FileNotFoundError:
         raise InputError(f"Expected a zip at {archive}, found none.") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"Expected a whole zip at {archive}, got: {error}.") from None
 
 
@@ -96,7 +101,7 @@ def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfil
                 )
             places[place] = name
             wanted.append((name, info, place))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"Expected a whole zip at {archive}, got: {error}.") from None
     return wanted
 
@@ -125,7 +130,7 @@ def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: 
                             sha.update(block)
                             written += len(block)
                             bar.update(len(block))
-                except _BROKEN as error:
+                except BROKEN as error:
                     raise InputError(f"Expected '{name}' whole in {archive}, got: {error}.") from None
                 if written != info.file_size:
                     raise InputError(
