@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from mind_animator.datasets.cc2017 import RECORDING_START
-from mind_animator.errors import run_command
+from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import moving_clips
 from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import motion_pairing
@@ -32,9 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--worlds", type=int, default=100, help="seeds 0 to this")
+    parser.add_argument("--worlds", type=int, default=100, help="how many, seeds from 0; 2 or more")
     parser.add_argument("--signal", choices=("no_motion", "full"), default="no_motion")
     given = parser.parse_args()
+    if given.worlds < 2:
+        raise InputError(f"Expected 2 or more worlds, got {given.worlds} (--worlds).")
     scores, ps = [], []
     for seed in tqdm(range(given.worlds), unit="world", mininterval=5):
         score, p = judge(seed, given.signal)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +15,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+
+LIMIT = 300  # seconds that a browser may take
 
 HANDS = """(async () => {
   const wait = time => new Promise(done => setTimeout(done, time));
@@ -31,7 +35,7 @@ def _command(folder: Path, *arguments: str) -> list[str]:
 
 def _run(folder: Path, *arguments: str) -> str:
     command = _command(folder, "--virtual-time-budget=4000", *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True).stdout
 
 
 def document(page: Path, fragment: str = "") -> str:
@@ -45,8 +49,11 @@ def act(page: Path, script: str, width: int = 1200) -> object:
     ``wait(milliseconds)``, ``click(node)`` and ``hover(node)`` are at hand. Time is the clock's, so that videos play.
     """
     with _devtools(page.parent, f"--window-size={width},1000") as ask:
-        target = ask("Target.createTarget", url=f"file://{page}")["targetId"]
+        target = ask("Target.createTarget", url="about:blank")["targetId"]
         session = ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        ask(
+            "Page.navigate", session, url=f"file://{page}"
+        )  # answers once the new page has taken the old one's place
 
         def evaluate(expression: str) -> object:
             reply = ask(
@@ -55,9 +62,8 @@ def act(page: Path, script: str, width: int = 1200) -> object:
             assert "exceptionDetails" not in reply, reply["exceptionDetails"]
             return reply["result"].get("value")
 
-        loaded = 'document.readyState === "complete" || new Promise(done => addEventListener("load", () => done(true)))'
-        while evaluate("location.href") == "about:blank" or not evaluate(loaded):
-            pass
+        while evaluate("document.readyState") != "complete":
+            time.sleep(0.05)
         return evaluate(HANDS % script)
 
 
@@ -80,7 +86,10 @@ def _devtools(folder: Path, *arguments: str):
     shell = ["bash", "-c", f'exec "$@" 3<&{down} 4>&{up}', "bash"]
     command = _command(folder, "--remote-debugging-pipe", *arguments)
     browser = subprocess.Popen([*shell, *command], pass_fds=(down, up), stderr=subprocess.DEVNULL)
-    os.close(down), os.close(up)
+    os.close(down)
+    os.close(up)
+    limit = threading.Timer(LIMIT, browser.kill)
+    limit.start()
     with open(to_browser, "wb", buffering=0) as commands, open(from_browser, "rb") as replies:
         number = 0
 
@@ -99,6 +108,7 @@ def _devtools(folder: Path, *arguments: str):
         try:
             yield ask
         finally:
+            limit.cancel()
             browser.kill()
             browser.wait()
 
