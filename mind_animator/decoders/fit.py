@@ -1,6 +1,5 @@
 """The one training loop: data on the device, early stopping, and a state from which a killed run goes on."""
 
-import json
 import math
 import sys
 import time
@@ -311,6 +310,6 @@ def _resume(state: State, trained: Mapping[str, Tensor], optimiser: torch.optim.
         moments.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     history, inside = values["history"], values["inside"]
-    told = f", step {inside['step']} of the next," if inside else ""
+    told = f" and step {inside['step']} of the next" if inside else ""
     print(f"Resuming after epoch {len(history) - 1}{told} from {state.folder}.", file=sys.stderr)
     return history, parts["best"], inside and {**parts["inside"], **inside}

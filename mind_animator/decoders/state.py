@@ -64,9 +64,7 @@ class State:
         with safe_open(self._path(part), framework="pt", device=str(self.device)) as file:
             about = file.metadata()
             if about["stamp"] != self.stamp:
-                print(
-                    f"A state of another experiment lies at {self.folder}: starting anew.", file=sys.stderr
-                )
+                print(f"A state of another experiment lies at {self.folder}: starting anew.", file=sys.stderr)
                 shutil.rmtree(self.folder)
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["values"])  # noqa: SIM118

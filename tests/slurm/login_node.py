@@ -139,8 +139,8 @@ def copy_tracked(target: Path) -> Path:
 def state_epochs(state: Path) -> int:
     """Number of the last epoch in a training's stored state; -1 where there is none yet."""
     try:
-        with safe_open(state, framework="np") as file:
-            return len(json.loads(file.metadata()["history"])) - 1
+        with safe_open(state / "fit.safetensors", framework="np") as file:
+            return len(json.loads(file.metadata()["values"])["history"]) - 1
     except (FileNotFoundError, OSError):
         return -1
 

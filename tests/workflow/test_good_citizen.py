@@ -187,7 +187,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     done = snakemake(folder, f"{SEMANTIC}.safetensors", root=house)
     assert done.returncode == 0, done.stderr[-3000:]
     log = folder / "results/logs/train_decoder/mind_animator/sub-1-semantic.log"
-    assert int(re.search(r"Resuming after epoch (\d+) from", log.read_text())[1]) >= 5
+    assert int(re.search(r"Resuming after epoch (\d+) ", log.read_text())[1]) >= 5
     assert (folder / f"{SEMANTIC}.safetensors").read_bytes() == straight
     assert not state.exists()
 
