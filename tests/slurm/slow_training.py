@@ -22,6 +22,7 @@ CONFIG = "faults.yaml"
 DECODERS = "results/small/decoders"
 SLOW = f"{DECODERS}/slow/sub-1/semantic"
 STATE = f"{SLOW}.safetensors.state"
+LOG = "results/small/logs/train_decoder/slow/sub-1-semantic.log"
 SAVE_SECONDS = 1.0
 EPOCHS = 240
 
@@ -32,8 +33,9 @@ class Watched:
     CPU seconds of one thread: how busy the machine is does not count, and a stopped process does no work.
     """
 
-    def __init__(self, process: int, state: Path) -> None:
-        self.process, self.state, self.stores, self.last = process, state / "fit.safetensors", [], 0.0
+    def __init__(self, process: int, folder: Path) -> None:
+        self.process, self.state, self.stores, self.last = process, folder / STATE / "fit.safetensors", [], 0.0
+        self._log, self._said = folder / LOG, ""
         self._version = self.version()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -60,8 +62,11 @@ class Watched:
 
     @property
     def lost(self) -> float:
-        """CPU seconds since the last store: what the next attempt repeats."""
-        return self.last - self.stores[-1]
+        """CPU seconds of work since the last store: what the next attempt repeats.
+
+        Nothing where the process stored when it was asked to end: what it did then was leaving.
+        """
+        return 0.0 if "Asked to end: all is stored" in self._said else self.last - self.stores[-1]
 
     def _follow(self) -> None:
         while (now := cpu_seconds(self.process)) is not None:
@@ -69,6 +74,7 @@ class Watched:
             self._look()
             time.sleep(0.005)
         self._look()
+        self._said = self._log.read_text()  # before the next attempt begins it anew
 
     def _look(self) -> None:
         if (version := self.version()) != self._version:
@@ -100,9 +106,8 @@ class SlowTraining:
 
     def watch(self, job: dict[str, str]) -> Watched:
         """The process of a job, watched, once some epochs are in its state."""
-        state = self.login.path / STATE
-        wait_until(lambda: state_epochs(state) >= 5, "a state")
-        return Watched(wait_until(lambda: python_of(job["JobID"]), "its process"), state)
+        wait_until(lambda: state_epochs(self.login.path / STATE) >= 5, "a state")
+        return Watched(wait_until(lambda: python_of(job["JobID"]), "its process"), self.login.path)
 
     def in_peace(self) -> bool:
         """Whether the weights have the bits of a training that nothing happened to."""
@@ -128,7 +133,7 @@ class SlowTraining:
         return {"resumed after epoch": watched.saved, "work repeated, s": round(watched.lost, 2)}
 
     def log(self) -> str:
-        return (self.login.path / "results/small/logs/train_decoder/slow/sub-1-semantic.log").read_text()
+        return (self.login.path / LOG).read_text()
 
 
 @pytest.fixture
