@@ -47,7 +47,9 @@ def main() -> None:
         table[name.replace("bytes", "GiB")] = table.pop(name) / 1024**3
     print(table.to_string(index=False, float_format="{:.2f}".format))
     if unstated := sum(unknown for _, unknown in fetched.values()):
-        print(f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top.")
+        print(
+            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top."
+        )
     print("\nThe models that pin_models fetches come on top (about 60 GB at full size, most of it BLIP-2).")
     print("\nConstants:")
     for name, constant in constants.items():

@@ -34,7 +34,12 @@ class Watched:
     """
 
     def __init__(self, process: int, folder: Path) -> None:
-        self.process, self.state, self.stores, self.last = process, folder / STATE / "fit.safetensors", [], 0.0
+        self.process, self.state, self.stores, self.last = (
+            process,
+            folder / STATE / "fit.safetensors",
+            [],
+            0.0,
+        )
         self._log, self._said = folder / LOG, ""
         self._version = self.version()
         self._thread = threading.Thread(target=self._follow, daemon=True)
