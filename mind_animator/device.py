@@ -38,6 +38,8 @@ def use_device(name: str) -> str:
         raise InputError(f"Expected device 'cpu' or 'cuda', got '{name}'.")
     import torch
 
+    # asked of NVML: CUDA reads CUDA_VISIBLE_DEVICES once, when it starts, so it must not start before a card is chosen
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if not torch.cuda.is_available():
         raise InputError(NO_CUDA)
     if "SLURM_JOB_ID" not in os.environ:
