@@ -48,8 +48,9 @@ def main() -> None:
     print(table.to_string(index=False, float_format="{:.2f}".format))
     if unstated := sum(unknown for _, unknown in fetched.values()):
         print(
-            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top."
+            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top,"
         )
+        print("fetched and kept (an archive goes once it is unpacked, what was in it stays).")
     print("\nThe models that pin_models fetches come on top (about 60 GB at full size, most of it BLIP-2).")
     print("\nConstants:")
     for name, constant in constants.items():
