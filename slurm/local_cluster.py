@@ -34,7 +34,9 @@ class Cluster:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
         self.conf = self.folder / "slurm.conf"
-        self.environment = dict(os.environ, SLURM_CONF=str(self.conf))
+        # slurmdbd has no other way to be told of the database's socket
+        socket = str(self.folder / "run" / "mysql.sock")
+        self.environment = dict(os.environ, SLURM_CONF=str(self.conf), MYSQL_UNIX_PORT=socket)
 
     def up(self, memory_mb: int = 8000, cpus: int = 4, accounting: bool = True) -> None:
         """Start all daemons and wait until both nodes are idle; on any failure stop what was started."""
@@ -241,7 +243,6 @@ StorageHost=localhost
             lambda: self.call("mariadb-admin", "--no-defaults", socket, "ping") != "", "mariadb answers"
         )
         self._run("mariadb", "--no-defaults", socket, "-e", "create database if not exists slurm_acct_db")
-        os.environ["MYSQL_UNIX_PORT"] = self.environment["MYSQL_UNIX_PORT"] = f"{run}/mysql.sock"
         self.start_accounting_daemon()
         if "mind" not in self.call("sacctmgr", "-n", "show", "cluster", "format=cluster"):
             self.call("sacctmgr", "-i", "-Q", "add", "cluster", "mind")

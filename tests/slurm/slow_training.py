@@ -51,7 +51,7 @@ class Watched:
         except FileNotFoundError:
             return None
 
-    def stopped_late(self) -> "Watched":
+    def late_in_an_interval(self) -> "Watched":
         """Wait until most of an interval has passed since a store: the worst moment for what comes next."""
         seen = len(self.stores)
         wait_until(lambda: len(self.stores) > seen, "a store of the state")

@@ -33,7 +33,7 @@ def test_a_training_on_a_drained_node_goes_on(slow, undisturbed, figures):
         reached = state_epochs(slow.login.path / STATE)
         wait_until(lambda: state_epochs(slow.login.path / STATE) > reached + 3, "a training that runs on")
         call("scontrol", "requeue", job["JobID"])  # refused: only this run submits a job again
-        watched.stopped_late()
+        watched.late_in_an_interval()
         call("scancel", job["JobID"])
         watched.ended()
         second = wait_until(
@@ -52,7 +52,7 @@ def test_a_training_at_its_time_limit_gets_more(slow, undisturbed, figures):
     """The training is held still until SLURM's own clock ends it, as a slow disk might hold it."""
     run = slow.start("--set-resources", "train_decoder:runtime=attempt")
     _, watched = slow.under_way(run)
-    watched.stopped_late()
+    watched.late_in_an_interval()
     os.kill(watched.process, signal.SIGSTOP)
     watched.ended(180)
     run.wait()
@@ -65,7 +65,7 @@ def test_out_of_memory_is_tried_again_with_more(slow, undisturbed, figures):
     """SLURM's own limit ends the first attempt; the kernel (SIGKILL) the second, in the middle of its work."""
     run = slow.start("--set-resources", "train_decoder:mem_mb=400 + 2000 * (attempt - 1)")
     _, watched = slow.under_way(run, attempt=2)
-    watched.stopped_late()
+    watched.late_in_an_interval()
     os.kill(watched.process, signal.SIGKILL)
     watched.ended()
     run.wait()

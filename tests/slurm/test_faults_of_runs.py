@@ -42,7 +42,7 @@ def test_an_interrupted_run_cancels_and_goes_on(slow, undisturbed, figures):
     """Ctrl-C on the login node: jobs are cancelled; the same command goes on from the state."""
     run = slow.start()
     _, watched = slow.under_way(run)
-    watched.stopped_late()
+    watched.late_in_an_interval()
     os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
     watched.ended()
     assert run.process.wait() != 0

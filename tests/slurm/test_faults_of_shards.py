@@ -50,7 +50,7 @@ def test_a_killed_shard_goes_on_and_a_finished_one_is_left_alone(login, undistur
     (login.path / CONFIG).write_text(yaml.safe_dump(config))
     first, second = (folder / f"clips-{start:05d}.{ending}" for start in (0, size))
     targets = [str(path.relative_to(login.path)) for path in (first, second)]
-    run = login.start(*targets, "--allowed-rules", rule, "--", config=CONFIG)
+    run = login.start(*targets, "--allowed-rules", rule, config=CONFIG)
 
     job = wait_until(
         lambda: next((j for j in run.jobs(rule) if f"{size:05d}" in j["wildcards"]), None), "its job"

@@ -35,7 +35,7 @@ def test_a_node_whose_daemon_dies_does_not_write_beside_its_heir(slow, alone, fi
     job, watched = slow.under_way(run)
     node = job["NodeList"]
     cluster.stop(f"slurmd-{node}", signal.SIGKILL)
-    watched.stopped_late()
+    watched.late_in_an_interval()
     os.kill(watched.process, signal.SIGSTOP)  # the node hangs, its work in the middle
     heir = wait_until(
         lambda: next((j for j in run.jobs() if j["JobID"] != job["JobID"] and j["State"] == "RUNNING"), None),
