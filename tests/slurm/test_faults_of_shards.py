@@ -35,7 +35,7 @@ def finished(rule: str, product: Path) -> int:
 def clips_kept(login: LoginNode, rule: str, shard: str) -> int:
     """Where the last attempt began, as its log says."""
     (log,) = (login.path / "results/small/logs" / rule).rglob(f"*{shard}.log")
-    return int(re.search(r"\| (\d+)/\d+ \[", log.read_text())[1])
+    return int(re.search(r"\| (\d+)/\d+ \[[^]]*clip/s\]", log.read_text())[1])
 
 
 @pytest.mark.parametrize("rule", RULES)
