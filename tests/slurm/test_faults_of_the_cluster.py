@@ -1,6 +1,7 @@
 """Daemons that restart, a node whose daemon dies under a job, no accounting: alone on the cluster."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_a_cluster_without_accounting(login, alone, tmp_path):
         (login.path / f"{target}.safetensors").unlink()
     profile = login.path / "slurm/profile.yaml"
     text = profile.read_text().replace("slurm-status-command: sacct", "slurm-status-command: squeue")
-    profile.write_text("".join(line for line in text.splitlines(True) if "slurm_account" not in line))
+    profile.write_text(re.sub(r"^ *slurm_account: .*\n", "", text, flags=re.MULTILINE))
     whole, bare = login.cluster, Cluster(tmp_path / "bare")
     whole.down()
     try:
