@@ -51,12 +51,11 @@ class Watched:
         except FileNotFoundError:
             return None
 
-    def late_in_an_interval(self) -> "Watched":
-        """Wait until most of an interval has passed since a store: the worst moment for what comes next."""
+    def late_in_an_interval(self) -> None:
+        """Wait for 1.9 intervals after a store: most of one has passed since the next, if that came in time."""
         seen = len(self.stores)
         wait_until(lambda: len(self.stores) > seen, "a store of the state")
-        time.sleep(0.8 * SAVE_SECONDS)
-        return self
+        time.sleep(1.9 * SAVE_SECONDS)
 
     def ended(self, seconds: float = 60) -> "Watched":
         """Wait for the process's end."""
@@ -132,8 +131,6 @@ class SlowTraining:
         assert not (self.login.path / STATE).exists()
         steps = math.ceil(record["clips"]["fit"] / record["settings"]["optimisation"]["batch"])
         step = max(row["seconds"] for row in record["history"]) / steps
-        gaps = [after - before for before, after in zip(watched.stores, watched.stores[1:], strict=False)]
-        print("REPEATED", watched.lost, "gaps", sorted(gaps)[-3:], "step", step, "steps", steps)
         assert watched.lost <= SAVE_SECONDS + step, (watched.lost, step)
         return {"resumed after epoch": watched.saved, "work repeated, s": round(watched.lost, 2)}
 
