@@ -58,8 +58,8 @@ def test_a_killed_shard_goes_on_and_a_finished_one_is_left_alone(login, undistur
     process = wait_until(lambda: python_of(job["JobID"], rule), "its process")
     wait_until(lambda: finished(rule, second), "a batch")
     os.kill(process, signal.SIGSTOP)
-    stored = finished(rule, second)
     wait_until(first.exists, "the other shard")
+    stored = finished(rule, second)  # now that it surely stands still
     assert not second.exists()
     login.cluster.call("scancel", "-s", "KILL", job["JobID"])
     run.wait()
