@@ -1,6 +1,7 @@
 """Which accelerator a job computes on: checked before any work, and one card a job on a shared workstation."""
 
 import atexit
+import contextlib
 import fcntl
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -36,18 +38,34 @@ def use_device(name: str) -> str:
         raise InputError(f"Expected device 'cpu' or 'cuda', got '{name}'.")
     import torch
 
+    # asked of NVML: CUDA reads CUDA_VISIBLE_DEVICES once, when it starts, so it must not start before a card is chosen
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if not torch.cuda.is_available():
         raise InputError(NO_CUDA)
     if "SLURM_JOB_ID" not in os.environ:
-        cards = _visible_cards()
-        card = claim_card(cards)
-        if card is None:
+        take_card(_visible_cards())
+    _watch_card()
+    return name
+
+
+def take_card(cards: list[str], folder: Path | None = None, patience: float = 90) -> None:
+    """Claim a card and make it the only visible one (``CUDA_VISIBLE_DEVICES``).
+
+    Where none is free, wait: an interrupted training holds its card until its state is stored.
+
+    Raises
+    ------
+    InputError
+        If none is free after ``patience`` seconds.
+    """
+    until = time.monotonic() + patience
+    while (card := claim_card(cards, folder)) is None:
+        if time.monotonic() > until:
             raise InputError(
                 f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs."
             )
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
-    _watch_card()
-    return name
+        time.sleep(0.5)
+    os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 
 def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
@@ -57,7 +75,10 @@ def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
     """
     folder = folder or Path(tempfile.gettempdir())
     for card in cards:
-        lock = open(folder / f"mind_animator-card-{card}.lock", "a")  # noqa: SIM115 (held open: see _claims)
+        path = folder / f"mind_animator-card-{card}.lock"
+        with contextlib.suppress(FileExistsError):
+            path.touch(0o644, exist_ok=False)
+        lock = open(path)  # noqa: SIM115 (held open: see _claims); for reading: it may be another user's
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

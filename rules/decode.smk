@@ -36,8 +36,9 @@ rule train_decoder:
         logs=subpath(output.weights, with_suffix=".logs"),
     message:
         "Training the {wildcards.decoder} decoder of {wildcards.method}, subject {wildcards.subject}"
+    # exec: whoever waits for the job waits for the training itself, which stores its state when asked to end
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.train_decoder"
+        "OMP_NUM_THREADS={threads} exec python -m workflow_scripts.train_decoder"
         " --kind {params.kind}"
         " --decoder {wildcards.decoder}"
         " --settings {params.settings:q}"

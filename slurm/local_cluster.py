@@ -4,6 +4,8 @@
 python3 slurm/local_cluster.py up FOLDER      start; the state, keys, sockets and logs all live in FOLDER
 python3 slurm/local_cluster.py down FOLDER    stop everything that was started there
 
+Node n1 has the feature `small_card`, n2 `large_card`.
+
 Needs Debian's slurm-wlm, slurmdbd, munge and mariadb-server, and root: slurmd starts jobs as their owners, and device
 nodes for the fake GPUs can only be made by root. No systemd. Nothing outside FOLDER is touched but the links
 /etc/slurm/{slurm,gres,cgroup,slurmdbd}.conf, which jobs need (the executor strips SLURM_CONF inside jobs); `down`
@@ -19,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-NODES = ("n1", "n2")
+NODES = {"n1": "small_card", "n2": "large_card"}  # and their features
 GPUS_PER_NODE = 2
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sinfo")
 LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")
@@ -32,16 +34,18 @@ class Cluster:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
         self.conf = self.folder / "slurm.conf"
-        self.environment = dict(os.environ, SLURM_CONF=str(self.conf))
+        # slurmdbd has no other way to be told of the database's socket
+        socket = str(self.folder / "run" / "mysql.sock")
+        self.environment = dict(os.environ, SLURM_CONF=str(self.conf), MYSQL_UNIX_PORT=socket)
 
-    def up(self, memory_mb: int = 8000, cpus: int = 4) -> None:
+    def up(self, memory_mb: int = 8000, cpus: int = 4, accounting: bool = True) -> None:
         """Start all daemons and wait until both nodes are idle; on any failure stop what was started."""
         if reason := why_not():
             sys.exit(f"error: {reason}")
         for name in ("ctld", "log", "run", "gpu", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._make_gpus()
-        self._write_configuration(memory_mb, cpus)
+        self._write_configuration(memory_mb, cpus, accounting)
         try:
             for name in LINKED:
                 link = Path("/etc/slurm") / name
@@ -49,7 +53,8 @@ class Cluster:
                 link.unlink(missing_ok=True)
                 link.symlink_to(self.folder / name)
             self._start_munge()
-            self._start_accounting()
+            if accounting:
+                self._start_accounting()
             self.start_controller()
             for node in NODES:
                 self.start_node(node)
@@ -131,14 +136,21 @@ class Cluster:
             if not device.exists():
                 os.mknod(device, 0o20666, os.makedev(1, 3))
 
-    def _write_configuration(self, memory_mb: int, cpus: int) -> None:
+    def _write_configuration(self, memory_mb: int, cpus: int, accounting: bool) -> None:
         host = os.uname().nodename.split(".")[0]
         b = self.folder
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={PORTS[node]} CPUs={cpus} "
-            f"RealMemory={memory_mb} Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
-            for node in NODES
+            f"RealMemory={memory_mb} Gres=gpu:{GPUS_PER_NODE} Feature={feature} State=UNKNOWN"
+            for node, feature in NODES.items()
         )
+        storage = "AccountingStorageType=accounting_storage/none"
+        if accounting:
+            storage = f"""AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={PORTS["slurmdbd"]}
+AccountingStoragePass={b}/run/munge.sock
+AccountingStorageTRES=gres/gpu"""
         self.conf.write_text(f"""ClusterName=mind
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={PORTS["slurmctld"]}
@@ -167,11 +179,7 @@ GresTypes=gpu
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={PORTS["slurmdbd"]}
-AccountingStoragePass={b}/run/munge.sock
-AccountingStorageTRES=gres/gpu
+{storage}
 MinJobAge=300
 KillWait=3
 WaitTime=0
@@ -235,7 +243,6 @@ StorageHost=localhost
             lambda: self.call("mariadb-admin", "--no-defaults", socket, "ping") != "", "mariadb answers"
         )
         self._run("mariadb", "--no-defaults", socket, "-e", "create database if not exists slurm_acct_db")
-        os.environ["MYSQL_UNIX_PORT"] = self.environment["MYSQL_UNIX_PORT"] = f"{run}/mysql.sock"
         self.start_accounting_daemon()
         if "mind" not in self.call("sacctmgr", "-n", "show", "cluster", "format=cluster"):
             self.call("sacctmgr", "-i", "-Q", "add", "cluster", "mind")

@@ -48,10 +48,11 @@ def main() -> None:
     print(table.to_string(index=False, float_format="{:.2f}".format))
     if unstated := sum(unknown for _, unknown in fetched.values()):
         print(
-            f"\nFetched bytes are those that publishers state; {unstated} files are of unstated size, and the models"
+            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top,"
         )
-        print("that pin_models fetches (about 60 GB at full size, most of it BLIP-2) come on top.")
-    print("Models that pin_models fetches are not in the table.\n\nConstants:")
+        print("fetched and kept (an archive goes once it is unpacked, what was in it stays).")
+    print("\nThe models that pin_models fetches come on top (about 60 GB at full size, most of it BLIP-2).")
+    print("\nConstants:")
     for name, constant in constants.items():
         print(f"  {name:16} {constant.value:10.4g} {constant.unit:20} {constant.source:9} {constant.note}")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="HDF5 shards of the targets")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--state", type=Path, help="resumable state; deleted at the end")
+    parser.add_argument("--state", type=Path, help="folder of the resumable state; deleted at the end")
     parser.add_argument("--logs", type=Path, help="folder of TensorBoard event files")
     parser.add_argument("--weights", type=Path, required=True, help="output, safetensors")
     parser.add_argument("--record", type=Path, required=True, help="output, JSON")
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
             given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}
         )
         if given.state:
-            given.state.unlink(missing_ok=True)
+            shutil.rmtree(given.state, ignore_errors=True)
 
 
 def read_training_data(

@@ -44,7 +44,7 @@ class OptimisationConfig(Strict):
     precision : str
         ``float32``, or ``bfloat16`` (autocast; master weights stay float32).
     save_seconds : float
-        Least time between two saves of the resumable state, seconds; 0 saves every epoch.
+        Least time between two stores of the resumable state, seconds; 0 stores after every step.
     """
 
     optimiser: Literal["adam", "adamw"] = "adam"

@@ -1,6 +1,5 @@
 """The one training loop: data on the device, early stopping, and a state from which a killed run goes on."""
 
-import json
 import math
 import sys
 import time
@@ -11,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mind_animator.artefacts.files import atomic
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig
 from mind_animator.decoders.limits import seconds_at_the_limit
+from mind_animator.decoders.state import Part, State
 from mind_animator.errors import InputError
 
 # (network, batch, generator or None in validation, epoch) -> mean loss of the batch.
@@ -35,15 +32,14 @@ def fit(
     seed: int,
     device: str = "cpu",
     noam_width: int = 512,
-    state: Path | None = None,
-    stamp: str = "",
+    state: State | None = None,
     logs: Path | None = None,
 ) -> list[dict[str, float | None]]:
     """Train a network in place and leave it with its best (or last) weights.
 
-    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, so
-    that an epoch is the same whether or not the process was started anew before it: a run that was killed and
-    resumed ends with the same bits, on the same device and number of threads.
+    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, whose
+    place is part of the state: a run that was killed after any step and resumed ends with the same bits, on the
+    same device and number of threads.
 
     Parameters
     ----------
@@ -58,11 +54,8 @@ def fit(
     seed : int
     noam_width : int
         Width in the ``noam`` schedule.
-    state : Path, optional
-        Where the resumable state lives: beside the output, unknown to the workflow. Deleted by the caller
-        once the weights are stored.
-    stamp : str
-        Fingerprint of code, settings, seed and data; a state with another stamp is not used.
+    state : State, optional
+        Told of every step; where it holds a part ``fit``, training goes on from there.
     logs : Path, optional
         Folder of TensorBoard event files.
 
@@ -80,27 +73,36 @@ def fit(
     network.to(device)
     data = {name: tensor.to(device) for name, tensor in data.items()}
     rows, validation_rows = (torch.as_tensor(np.asarray(r), device=device) for r in (rows, validation_rows))
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    parameters = list(trained.values())
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     decay = settings.weight_decay if settings.optimiser == "adamw" else 0.0
     optimiser = kind(parameters, lr=settings.learning_rate, weight_decay=decay, fused=True)
     autocast = {"device_type": torch.device(device).type, "dtype": torch.bfloat16}
     autocast["enabled"] = settings.precision == "bfloat16"
     steps = math.ceil(len(rows) / settings.batch)
-    history, best = _resume(state, stamp, network, optimiser)
-    limit, saved, said = None, time.monotonic(), -math.inf
+    state = state or State()
+    history, best, inside = _resume(state, trained, optimiser)
+    limit, said = None, -math.inf
     writer = _writer(logs, purge_step=len(history))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
         for epoch in range(len(history), settings.epochs + 1):
             if _is_over(history, settings):
                 break
-            started = time.monotonic()
+            started, done = time.monotonic(), 0
             torch.manual_seed(_epoch_seed(seed, epoch))  # dropout; restored on leaving fork_rng
             draw = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch))
             network.train()
             total = torch.zeros((), device=device)
             order = rows[torch.randperm(len(rows), generator=draw, device=device)]
+            if inside:
+                done, started = inside["step"], started - inside["seconds"]
+                total.copy_(inside["total"])
+                _place_generators(draw, inside, device)
+                inside = None
             for step, chosen in enumerate(order.tensor_split(steps) if epoch else ()):
+                if step < done:
+                    continue
                 rate = _learning_rate(settings, epoch, step, steps, noam_width)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
@@ -121,6 +123,8 @@ def fit(
                     nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
                 optimiser.step()
                 total += value.detach() * (len(chosen) / len(rows))
+                here = partial(_inside, draw, total, step + 1, started)
+                state.tell("fit", partial(_content, trained, optimiser, best, history, here))
             held_out = evaluate(network, loss, data, validation_rows, settings.batch, epoch, autocast)
             # the epoch's one synchronisation
             train_loss, validation_loss = torch.stack([total, held_out]).tolist()
@@ -139,14 +143,12 @@ def fit(
                 "share_of_limit": steps * limit / seconds if limit else None,
             }
             if validation_loss < min((r["validation_loss"] for r in history), default=math.inf):
-                best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+                best = {name: p.detach().clone() for name, p in trained.items()}
             history.append(row)
             for name, scalar in row.items():
                 if writer and name != "epoch" and scalar is not None:
                     writer.add_scalar(name, scalar, epoch)
-            if state and time.monotonic() - saved >= settings.save_seconds:
-                _save(state, stamp, network, optimiser, history, best)
-                saved = time.monotonic()
+            state.tell("fit", partial(_content, trained, optimiser, best, history))
             if time.monotonic() - said >= 5 or epoch == settings.epochs:
                 said = time.monotonic()
                 print(
@@ -157,7 +159,7 @@ def fit(
     if writer:
         writer.close()
     if settings.keep == "best":
-        network.load_state_dict(best)
+        _set(trained, best)
     network.eval()
     return history
 
@@ -253,37 +255,61 @@ def _writer(logs: Path | None, purge_step: int) -> Any:
     return SummaryWriter(str(logs), purge_step=purge_step)
 
 
-def _save(
-    state: Path, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer, history, best
-) -> None:
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+def _content(
+    trained: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    best: Mapping[str, Tensor],
+    history: list[dict[str, float | None]],
+    inside: Callable[[], Part] = lambda: ({}, None),
+) -> Part:
+    """What a training goes on from: after an epoch, or inside one."""
+    tensors = {f"network/{name}": tensor for name, tensor in trained.items()}
     tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(state) as temporary:
-        save_file(tensors, temporary, metadata={"stamp": stamp, "history": json.dumps(history)})
+    more, values = inside()
+    tensors |= {f"inside/{name}": tensor for name, tensor in more.items()}
+    return tensors, {"history": history, "inside": values}
 
 
-def _resume(state: Path | None, stamp: str, network: nn.Module, optimiser: torch.optim.Optimizer):
-    """History and best weights of a saved state, which is loaded; empty where none has this stamp."""
-    if state is None or not state.is_file():
-        return [], {}
-    device = next(network.parameters()).device
-    with safe_open(state, framework="pt", device=str(device)) as file:
-        if file.metadata()["stamp"] != stamp:
-            print(f"A state of another experiment lies at {state}: starting anew.", file=sys.stderr)
-            return [], {}
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
-        for key in file.keys():  # noqa: SIM118 - not a mapping
-            part, name = key.split("/", 1)
-            parts[part][name] = file.get_tensor(key)
-        history = json.loads(file.metadata()["history"])
-    network.load_state_dict(parts["network"])
+def _inside(draw: torch.Generator, total: Tensor, step: int, started: float) -> Part:
+    """Where an epoch stands after a step: sum of losses, places of the generators, seconds taken."""
+    tensors = {"total": total, "draw": draw.get_state(), "random": torch.get_rng_state()}
+    if total.is_cuda:
+        tensors["random_cuda"] = torch.cuda.get_rng_state(total.device)
+    return tensors, {"step": step, "seconds": time.monotonic() - started}
+
+
+def _place_generators(draw: torch.Generator, inside: Mapping[str, Any], device: str) -> None:
+    draw.set_state(inside["draw"].cpu())
+    torch.set_rng_state(inside["random"].cpu())
+    if "random_cuda" in inside:
+        torch.cuda.set_rng_state(inside["random_cuda"].cpu(), device)
+
+
+def _set(trained: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            tensor.copy_(values[name])
+
+
+def _resume(state: State, trained: Mapping[str, Tensor], optimiser: torch.optim.Optimizer):
+    """History, best weights, and where the next epoch stands, of a stored training, which is loaded; else nothing."""
+    stored = state.read("fit")
+    if stored is None:
+        return [], {}, None
+    tensors, values = stored
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "inside": {}}
+    for key, tensor in tensors.items():
+        part, name = key.split("/", 1)
+        parts[part][name] = tensor
+    _set(trained, parts["network"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in parts["optimiser"].items():
         index, key = name.split("/")
         moments.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    print(f"Resuming after epoch {len(history) - 1} from {state}.", file=sys.stderr)
-    return history, parts["best"]
+    history, inside = values["history"], values["inside"]
+    told = f" and step {inside['step']} of the next" if inside else ""
+    print(f"Resuming after epoch {len(history) - 1}{told} from {state.folder}.", file=sys.stderr)
+    return history, parts["best"], inside and {**parts["inside"], **inside}

@@ -2,6 +2,7 @@
 path."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from mind_animator.config.decoders import DecoderConfig, LinearConfig
 from mind_animator.decoders.augment import sparsify, sparsify_accumulated
 from mind_animator.decoders.linear import Basis, principal_components, ridge_left_out
+from mind_animator.decoders.state import State
 
 
 class Residual(nn.Module):
@@ -70,6 +72,7 @@ def fit_linear_path(
     targets: Mapping[str, Tensor],
     movies: Sequence[str],
     settings: LinearConfig,
+    state: State | None = None,
 ) -> tuple[LinearPath, list[Tensor]]:
     """Fit the linear path of every subject.
 
@@ -78,6 +81,8 @@ def fit_linear_path(
     responses : sequence of Tensor of shape (clip, voxel), one a subject
     targets : mapping of name to Tensor of shape (clip, width)
     movies : sequence of str of length clip
+    state : State, optional
+        Told of every piece of the work.
 
     Returns
     -------
@@ -85,13 +90,17 @@ def fit_linear_path(
     left_out : list of Tensor of shape (clip, component), one a subject
         Scores of each clip predicted without its movie.
     """
-    bases: dict[str, Basis] = {n: principal_components(t, settings.rank) for n, t in targets.items()}
+    state = state or State()
+    bases: dict[str, Basis] = {}
+    for name, target in targets.items():
+        work = partial(principal_components, target, settings.rank)
+        bases[name] = Basis(**state.piece(f"basis-{name}", lambda work=work: vars(work())))
     sizes = {name: tuple(basis.components.shape) for name, basis in bases.items()}
     path = LinearPath([r.shape[1] for r in responses], sizes, settings.components)
     goal = torch.cat([basis.scores(targets[name]) for name, basis in bases.items()], dim=1)
     left_out = []
     for subject, own in enumerate(responses):
-        fitted = ridge_left_out(own, goal, movies, settings.alphas)
+        fitted = ridge_left_out(own, goal, movies, settings.alphas, state, str(subject))
         getattr(path, f"weights_{subject}").copy_(fitted.weights)
         getattr(path, f"intercept_{subject}").copy_(fitted.intercept)
         left_out.append(fitted.left_out)

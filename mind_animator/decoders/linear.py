@@ -6,10 +6,13 @@ is the prediction for clips whose movie was left out: it is as blurred as predic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mind_animator.decoders.state import Part, State
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,12 @@ class RidgeFit:
 
 
 def ridge_left_out(
-    responses: Tensor, targets: Tensor, movies: Sequence[str], alphas: Sequence[float]
+    responses: Tensor,
+    targets: Tensor,
+    movies: Sequence[str],
+    alphas: Sequence[float],
+    state: State | None = None,
+    name: str = "0",
 ) -> RidgeFit:
     """Ridge regression with an unpenalised intercept; the penalty of each target by leaving movies out.
 
@@ -48,6 +56,8 @@ def ridge_left_out(
     movies : sequence of str of length clip, at least two different
     alphas : sequence of float
         Penalties tried, in units of the kernel's mean eigenvalue.
+    state : State, optional
+        Told of the decomposition, of every penalty tried and of the end, in parts named after ``name``.
 
     Raises
     ------
@@ -57,17 +67,28 @@ def ridge_left_out(
     names, group = np.unique(np.asarray(movies), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"Expected at least 2 movies, got {len(names)}.")
+    state = state or State()
+    if whole := state.read(f"ridge-{name}"):
+        return RidgeFit(**whole[0])
     places = [torch.as_tensor(np.flatnonzero(group == g), device=responses.device) for g in range(len(names))]
     centre, mean = responses.mean(0), targets.mean(0)
     centred, goal = responses - centre, targets - mean
-    kernel = centred @ centred.T
-    values, vectors = torch.linalg.eigh(kernel)
-    values = values.clamp(min=0)
+
+    def decompose() -> dict[str, Tensor]:
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        return {"values": values.clamp(min=0), "vectors": vectors}
+
+    kernel = state.piece(f"kernel-{name}", decompose)
+    values, vectors = kernel["values"], kernel["vectors"]
     unit = values.sum() / (len(values) - 1)
     projected = vectors.T @ goal  # (eigenvector, target)
-    error = torch.full_like(mean, torch.inf)
-    alpha, residual = torch.zeros_like(mean), torch.zeros_like(goal)
-    for candidate in alphas:
+    start = {
+        "error": torch.full_like(mean, torch.inf),
+        "alpha": torch.zeros_like(mean),
+        "residual": torch.zeros_like(goal),
+    }
+    found, tried = state.read(f"penalties-{name}") or (start, 0)
+    for count, candidate in enumerate(alphas[tried:], tried + 1):
         shrink = values / (values + candidate * unit)
         plain = goal - vectors @ (shrink[:, None] * projected)
         left = torch.empty_like(plain)
@@ -76,13 +97,20 @@ def ridge_left_out(
             hat = (own * shrink) @ own.T + 1 / len(goal)
             eye = torch.eye(len(rows), dtype=hat.dtype, device=hat.device)
             left[rows] = torch.linalg.solve(eye - hat, plain[rows])
-        total = left.square().sum(0)
-        better = total < error
-        error, alpha = torch.where(better, total, error), torch.where(better, candidate, alpha)
-        residual = torch.where(better, left, residual)
-    dual = vectors @ (projected / (values[:, None] + alpha * unit))
+        error = left.square().sum(0)
+        better = error < found["error"]
+        now = {"error": error, "alpha": torch.full_like(mean, candidate), "residual": left}
+        found = {key: torch.where(better, now[key], before) for key, before in found.items()}
+        state.tell(f"penalties-{name}", partial(_as_part, found, count))
+    dual = vectors @ (projected / (values[:, None] + found["alpha"] * unit))
     weights = centred.T @ dual
-    return RidgeFit(weights, mean - centre @ weights, alpha, targets - residual)
+    whole = RidgeFit(weights, mean - centre @ weights, found["alpha"], targets - found["residual"])
+    state.tell(f"ridge-{name}", partial(_as_part, vars(whole)), (f"kernel-{name}", f"penalties-{name}"))
+    return whole
+
+
+def _as_part(tensors: dict[str, Tensor], value: int | None = None) -> Part:
+    return tensors, value
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from mind_animator.decoders.flow import choose_gains, moving_flow, moving_part
 from mind_animator.decoders.layers import Decoder, fit_linear_path
 from mind_animator.decoders.motion import MotionDecoder, causal_mask
 from mind_animator.decoders.semantic import SemanticDecoder
+from mind_animator.decoders.state import State
 from mind_animator.decoders.structure import StructureDecoder
 from mind_animator.errors import InputError
 
@@ -94,8 +95,10 @@ def train_decoder(
         Those of `needed_targets`: ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token,
         width), with augmentation their copies (clip, copy, ...); or ``latents`` (clip, frame, channel, h, w).
     movies : sequence of str of length clip
-    seed, device, state, stamp, logs
+    seed, device, logs
         See `mind_animator.decoders.fit.fit`.
+    state, stamp
+        See `mind_animator.decoders.state.State`; the caller deletes the folder once the weights are stored.
 
     Raises
     ------
@@ -103,6 +106,21 @@ def train_decoder(
         If arrays do not fit each other or hold values that are not finite.
     """
     check_finite(needed_targets(decoder, settings), responses, targets, movies)
+    with State(state, stamp, settings.optimisation.save_seconds, device) as kept:
+        return _train(decoder, settings, responses, targets, movies, seed, device, kept, logs)
+
+
+def _train(
+    decoder: str,
+    settings: DecoderConfig,
+    responses: Sequence[np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    movies: Sequence[str],
+    seed: int,
+    device: str,
+    state: State,
+    logs: Path | None,
+) -> TrainedDecoder:
     voxels = [torch.from_numpy(np.ascontiguousarray(r, np.float32)).to(device) for r in responses]
     wanted = {
         name: torch.from_numpy(np.ascontiguousarray(targets[name], np.float32)).to(device)
@@ -132,11 +150,11 @@ def train_decoder(
             if settings.linear is not None:
                 linear |= {
                     "change": (latents[:, 1:] - latents[:, :1]).flatten(1),
-                    "flow": moving_flow(latents, settings.cells).flatten(1),
+                    "flow": _flow_targets(latents, settings.cells, state).flatten(1),
                     "part": moving_part(latents).flatten(1),
                 }
     if settings.linear is not None:
-        path, scores = fit_linear_path(voxels, linear, movies, settings.linear)
+        path, scores = fit_linear_path(voxels, linear, movies, settings.linear, state)
         shapes["sizes"] = {name: list(size) for name, size in path.sizes.items()}
         data |= {f"scores/{subject}": own for subject, own in enumerate(scores)}
     else:
@@ -150,12 +168,11 @@ def train_decoder(
         network.path.load_state_dict(path.state_dict())
     network.to(device)
     if isinstance(settings, MotionConfig):
-        data |= _motion_data(network, data, rows, generator)
+        data |= _motion_data(network, data, linear.get("flow"), rows, generator, state)
     loss = _loss(settings, data, rows)
     history = fit(
         network, loss, data, rows, validation, settings.optimisation,
-        seed=seed, device=device, noam_width=_noam_width(decoder, shapes, settings), state=state, stamp=stamp,
-        logs=logs,
+        seed=seed, device=device, noam_width=_noam_width(decoder, shapes, settings), state=state, logs=logs,
     )  # fmt: skip
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     clips = {"fit": len(rows), "validation": len(validation)}
@@ -249,23 +266,40 @@ def check_finite(names, responses, targets, movies) -> None:
             raise InputError(f"Expected finite values in the target '{name}', got some that are not.")
 
 
-def _motion_data(network, data, rows, generator) -> dict[str, Tensor]:
-    """What the motion decoder learns from beside the latents: decoded first frames, or a mask drawn once."""
+def _flow_targets(latents: Tensor, cells: int, state: State, batch: int = 256) -> Tensor:
+    """`moving_flow` in pieces."""
+    pieces = [
+        state.piece(f"flow-{start:06d}", lambda part=part: {"flow": moving_flow(part, cells)})["flow"]
+        for start, part in zip(range(0, len(latents), batch), latents.split(batch), strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _motion_data(network, data, flow, rows, generator, state: State) -> dict[str, Tensor]:
+    """What the motion decoder learns from beside the latents: decoded first frames, or a mask drawn once.
+
+    ``flow``: the linear path's own target, or None without a path.
+    """
     extra: dict[str, Tensor] = {}
     settings, latents = network.settings, data["latents"]
     if network.path:
         scores = [data[name] for name in sorted(data) if name.startswith("scores/")]
         first = [network.path.target(own, "first").unflatten(1, network.latent[1:]) for own in scores]
         extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
-        motion = [network.decoded_motion(own[rows]) for own in scores]
-        flow, change = (torch.cat(parts) for parts in zip(*motion, strict=True))
-        wanted = latents[rows].repeat(len(scores), 1, 1, 1, 1)
-        network.gains.copy_(choose_gains(torch.cat([own[rows] for own in first]), flow, change, wanted))
-        if settings.full_speed:
-            true = moving_flow(latents[rows], settings.cells).square().mean()
-            network.speed.copy_((true / flow.square().mean()).sqrt())
-        part = torch.cat([network.path.target(own[rows], "part") for own in scores]).flatten()
-        network.part_range.copy_(_quantiles(part, PART_RANGE))
+
+        def choose() -> dict[str, Tensor]:
+            motion = [network.decoded_motion(own[rows]) for own in scores]
+            decoded, change = (torch.cat(parts) for parts in zip(*motion, strict=True))
+            wanted = latents[rows].repeat(len(scores), 1, 1, 1, 1)
+            gains = choose_gains(torch.cat([own[rows] for own in first]), decoded, change, wanted)
+            speed = torch.ones(())
+            if settings.full_speed:
+                speed = (flow[rows].square().mean() / decoded.square().mean()).sqrt()
+            part = torch.cat([network.path.target(own[rows], "part") for own in scores]).flatten()
+            return {"gains": gains, "speed": speed, "part_range": _quantiles(part, PART_RANGE)}
+
+        for name, chosen in state.piece("gains", choose).items():
+            getattr(network, name).copy_(chosen)
     if settings.mask_drawn == "once":
         mask = causal_mask(1, network.latent[0] - 1, settings.mask_kept, generator, "cpu")
         extra["mask"] = mask.expand(len(latents), -1, -1)

@@ -58,7 +58,7 @@ class TrainingJob:
     seed : int
     device : str
     state : Path, optional
-        Where a killed training of the same ``stamp`` finds itself again.
+        Folder where a killed training of the same ``stamp`` finds itself again.
     stamp : str
     logs : Path, optional
         Folder of TensorBoard event files.

@@ -12,6 +12,7 @@ from torch import nn
 
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig, decoder_settings
 from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.state import State
 from mind_animator.decoders.train import decode, restore, train_decoder
 from mind_animator.errors import InputError
 
@@ -80,10 +81,12 @@ def _problem(seed=0):
 
 
 def _fit(network, data, **settings):
-    more = {name: settings.pop(name) for name in ("state", "stamp", "logs") if name in settings}
+    folder, stamp, loss = settings.pop("state", None), settings.pop("stamp", ""), settings.pop("loss", _loss)
+    more = {"logs": settings.pop("logs")} if "logs" in settings else {}
     plain = {"batch": 16, "epochs": 6, "learning_rate": 0.01, "save_seconds": 0}
     chosen = OptimisationConfig(**{**plain, **settings})
-    return fit(network, _loss, data, range(40), range(40, 60), chosen, seed=5, **more)
+    state = State(folder, stamp, chosen.save_seconds)
+    return fit(network, loss, data, range(40), range(40, 60), chosen, seed=5, state=state, **more)
 
 
 def test_resumed_equals_uninterrupted(tmp_path, capsys):

@@ -38,3 +38,9 @@ def test_the_total_is_the_sum_and_start_up_counts_once_a_job():
 def test_every_constant_says_where_it_is_from():
     assert {constant.source for constant in CONSTANTS.values()} == {"measured", "computed", "yours"}
     assert all(constant.note and constant.unit for constant in CONSTANTS.values())
+
+
+def test_what_is_fetched_is_kept():
+    table = cost_table({"fetch_file": 2, "report": 1}, SCALE, fetched={"fetch_file": 10**9}).set_index("rule")
+    assert table.loc["fetch_file", ["fetched_bytes", "kept_bytes"]].tolist() == [10**9, 10**9]
+    assert table.loc["total", "kept_bytes"] == 10**9 and table.loc["report", "kept_bytes"] == 0

@@ -178,12 +178,12 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""), "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, **{k: v for k, v in threads.items() if v}}
     running = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    while not state.is_file() and running.poll() is None:
+    while not (state / "fit.safetensors").is_file() and running.poll() is None:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.communicate()
     assert running.returncode == -signal.SIGKILL, "the training ended before it could be killed"
-    assert state.is_file() and not (out / "motion.safetensors").exists()
+    assert state.is_dir() and not (out / "motion.safetensors").exists()
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "Resuming after epoch" in again.stderr
     assert not state.exists()

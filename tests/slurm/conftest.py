@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from login_node import Cluster, LoginNode, copy_tracked, locked, why_not
-from slow_training import peace  # noqa: F401 (a fixture)
+from slow_training import slow  # noqa: F401 (a fixture)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,10 +44,12 @@ class Run:
         place.calls += 1
         self.output = place.path / f"run-{place.calls}.out"
         command = [sys.executable, "-m", "snakemake", *arguments]
+        # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
         with open(self.output, "w") as stream:
             self.process = subprocess.Popen(
                 command, cwd=place.path, env=place.environment, stdout=stream, stderr=stream,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=heed,
             )  # fmt: skip
 
     @property
@@ -139,8 +141,8 @@ def copy_tracked(target: Path) -> Path:
 def state_epochs(state: Path) -> int:
     """Number of the last epoch in a training's stored state; -1 where there is none yet."""
     try:
-        with safe_open(state, framework="np") as file:
-            return len(json.loads(file.metadata()["history"])) - 1
+        with safe_open(state / "fit.safetensors", framework="np") as file:
+            return len(json.loads(file.metadata()["values"])["history"]) - 1
     except (FileNotFoundError, OSError):
         return -1
 

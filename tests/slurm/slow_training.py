@@ -2,11 +2,13 @@
 
 Each working copy has everything but the products that its test asks for. After each fault: nothing is lost (the
 weights have the bits of a training that was left in peace), nothing half-written stands under a product's name,
-what was finished is not made again, and no more work is repeated than lies between two saves of the state.
+what was finished is not made again, and no more work is repeated than lies between two stores of the state.
 """
 
+import math
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -20,13 +22,125 @@ CONFIG = "faults.yaml"
 DECODERS = "results/small/decoders"
 SLOW = f"{DECODERS}/slow/sub-1/semantic"
 STATE = f"{SLOW}.safetensors.state"
+LOG = "results/small/logs/train_decoder/slow/sub-1-semantic.log"
 SAVE_SECONDS = 1.0
 EPOCHS = 240
 
 
+class Watched:
+    """A training's process: the CPU seconds it had taken at each store of its state, and at its end.
+
+    CPU seconds of one thread: how busy the machine is does not count, and a stopped process does no work.
+    """
+
+    def __init__(self, process: int, folder: Path) -> None:
+        self.process, self.state, self.stores, self.last = (
+            process,
+            folder / STATE / "fit.safetensors",
+            [],
+            0.0,
+        )
+        self._log, self._said = folder / LOG, ""
+        self._version = self.version()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def version(self) -> int | None:
+        try:
+            return self.state.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def late_in_an_interval(self) -> None:
+        """Wait for 1.9 intervals after a store: most of one has passed since the next, if that came in time."""
+        seen = len(self.stores)
+        wait_until(lambda: len(self.stores) > seen, "a store of the state")
+        time.sleep(1.9 * SAVE_SECONDS)
+
+    def ended(self, seconds: float = 60) -> "Watched":
+        """Wait for the process's end."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"Expected the end of process {self.process} in {seconds} s."
+        self.saved = state_epochs(self.state.parent)
+        return self
+
+    @property
+    def lost(self) -> float:
+        """CPU seconds of work since the last store: what the next attempt repeats.
+
+        Nothing where the process stored when it was asked to end: what it did then was leaving.
+        """
+        return 0.0 if "Asked to end: all is stored" in self._said else self.last - self.stores[-1]
+
+    def _follow(self) -> None:
+        while (now := cpu_seconds(self.process)) is not None:
+            self.last = now
+            self._look()
+            time.sleep(0.005)
+        self._look()
+        self._said = self._log.read_text()  # before the next attempt begins it anew
+
+    def _look(self) -> None:
+        if (version := self.version()) != self._version:
+            self._version = version
+            self.stores.append(self.last)
+
+
+class SlowTraining:
+    """The slow training of a working copy."""
+
+    def __init__(self, login: LoginNode, weights: bytes) -> None:
+        self.login, self.weights = login, weights
+
+    def start(self, *arguments: str) -> Run:
+        """A run on the cluster that makes it, and whatever else is asked for."""
+        return self.login.start(f"{SLOW}.safetensors", *arguments, config=CONFIG)
+
+    def under_way(self, run: Run, attempt: int = 1) -> tuple[dict[str, str], Watched]:
+        """SLURM's row of a training once some epochs are in its state, and its process, watched."""
+        job = wait_until(
+            lambda: (
+                (len(run.jobs("train_decoder")) == attempt and run.running("train_decoder"))
+                or run.process.poll() is not None
+            ),
+            "a running training",
+        )
+        assert run.process.poll() is None, run.text[-3000:]
+        return job, self.watch(job)
+
+    def watch(self, job: dict[str, str]) -> Watched:
+        """The process of a job, watched, once some epochs are in its state."""
+        wait_until(lambda: state_epochs(self.login.path / STATE) >= 5, "a state")
+        return Watched(wait_until(lambda: python_of(job["JobID"]), "its process"), self.login.path)
+
+    def in_peace(self) -> bool:
+        """Whether the weights have the bits of a training that nothing happened to."""
+        return (self.login.path / f"{SLOW}.safetensors").read_bytes() == self.weights
+
+    def went_on(self, watched: Watched) -> dict[str, object]:
+        """Assert that the training went on from its state, lost nothing and repeated little; figures of it."""
+        log = self.log()
+        line = next((line for line in log.splitlines() if line.startswith("Resuming after epoch ")), None)
+        assert line, log
+        assert int(line.split()[3]) == watched.saved
+        record = read_json(self.login.path / f"{SLOW}.json")
+        assert [row["epoch"] for row in record["history"]] == list(range(EPOCHS + 1))
+        assert self.in_peace()
+        left = [p.name for p in (self.login.path / f"{SLOW}.json").parent.iterdir() if not p.is_dir()]
+        assert sorted(left) == ["semantic.json", "semantic.safetensors"]  # no lock, no part
+        assert not (self.login.path / STATE).exists()
+        steps = math.ceil(record["clips"]["fit"] / record["settings"]["optimisation"]["batch"])
+        step = max(row["seconds"] for row in record["history"]) / steps
+        assert watched.lost <= SAVE_SECONDS + step, (watched.lost, step)
+        return {"resumed after epoch": watched.saved, "work repeated, s": round(watched.lost, 2)}
+
+    def log(self) -> str:
+        return (self.login.path / LOG).read_text()
+
+
 @pytest.fixture
-def peace(login: LoginNode) -> bytes:
-    """Weights of the slow training when nothing happens to it, made on this machine; its config in the copy."""
+def slow(login: LoginNode) -> SlowTraining:
+    """The slow training, its weights when nothing happens to it made on this machine, its config in the copy."""
     write_config(login.path)
     shared = login.cluster.folder.parent / "peace"
     with locked(shared.with_suffix(".lock")):
@@ -34,7 +148,7 @@ def peace(login: LoginNode) -> bytes:
             login.start(f"{SLOW}.safetensors", config=CONFIG, executor="local").wait()
             shutil.move(login.path / f"{SLOW}.safetensors", shared)
             shutil.rmtree(login.path / DECODERS / "slow")
-    return shared.read_bytes()
+    return SlowTraining(login, shared.read_bytes())
 
 
 def write_config(folder: Path, **changes) -> None:
@@ -52,38 +166,13 @@ def write_config(folder: Path, **changes) -> None:
     (folder / CONFIG).write_text(yaml.safe_dump(config | changes))
 
 
-def training_under_way(login: LoginNode, run: Run, epochs: int = 5) -> dict[str, str]:
-    """SLURM's row of the slow training once some epochs are in its state."""
-    state = login.path / STATE
-    wait_until(lambda: state_epochs(state) >= epochs or run.process.poll() is not None, "a state")
-    assert run.process.poll() is None, run.text[-3000:]
-    return wait_until(lambda: run.running("train_decoder"), "a running training")
-
-
-def went_on(login: LoginNode, peace: bytes, saved: int) -> int:
-    """Assert that the training went on from its state and lost nothing; the epoch after which it did."""
-    log = (login.path / "results/small/logs/train_decoder/slow/sub-1-semantic.log").read_text()
-    line = next((line for line in log.splitlines() if line.startswith("Resuming after epoch ")), None)
-    assert line, log
-    resumed = int(line.split()[3])
-    assert resumed >= saved
-    record = read_json(login.path / f"{SLOW}.json")
-    assert [row["epoch"] for row in record["history"]] == list(range(EPOCHS + 1))
-    assert (login.path / f"{SLOW}.safetensors").read_bytes() == peace
-    left = [p.name for p in (login.path / f"{SLOW}.json").parent.iterdir() if p.is_file()]
-    assert sorted(left) == ["semantic.json", "semantic.safetensors"]  # no state, no lock, no part
-    return resumed
-
-
-def longest_epoch(login: LoginNode) -> float:
-    return max(row["seconds"] for row in read_json(login.path / f"{SLOW}.json")["history"])
-
-
-def repeated_seconds(login: LoginNode, ended: float, stored: float) -> float:
-    """Work between the last save and the end; asserted to be at most one interval and the epoch it waits for."""
-    lost = ended - stored
-    assert lost <= SAVE_SECONDS + 2 * longest_epoch(login) + 1, lost  # + 1: writing the state, and clocks
-    return round(lost, 2)
+def cpu_seconds(process: int) -> float | None:
+    """CPU seconds that a process has taken; None once it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / 100  # in ticks of 10 ms
 
 
 def python_of(job: str, script: str = "train_decoder") -> int | None:
@@ -97,12 +186,6 @@ def python_of(job: str, script: str = "train_decoder") -> int | None:
         if inside and f"workflow_scripts.{script}".encode() in words and words[0].endswith(b"python"):
             return int(entry.name)
     return None
-
-
-def ended_at(process: int, seconds: float = 60) -> float:
-    """When a process was seen to have ended."""
-    wait_until(lambda: not Path(f"/proc/{process}").exists(), "the end of a process", seconds)
-    return time.time()
 
 
 def states(run: Run, rule: str = "train_decoder") -> list[str]:

@@ -1,0 +1,161 @@
+"""A training that is stopped anywhere loses no more than it may, and ends with the bits of one left in peace."""
+
+import itertools
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from moving_blobs import make_blobs
+from safetensors import safe_open
+from torch import nn
+
+from mind_animator.config.decoders import OptimisationConfig, decoder_settings
+from mind_animator.decoders.fit import fit
+from mind_animator.decoders.state import State
+from mind_animator.decoders.train import train_decoder
+
+EPOCHS, STEPS = 3, 4
+
+
+class Killed(BaseException):
+    """Stands for the end of the process at a chosen moment: nothing catches it."""
+
+
+def problem():
+    draw = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+    for parameter in network.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=draw))
+    x = torch.randn(60, 3, generator=draw)
+    return network, {"x": x, "y": x.sum(1, keepdim=True)}
+
+
+def run(state=None, kill_at=None, seconds=0.0, step_seconds=0.0):
+    """Weights and history of a training whose loss draws, too; killed in the forward pass of a step (from 1)."""
+    network, data = problem()
+    counted = itertools.count(1)
+
+    def loss(network, batch, draw, epoch):
+        if draw is not None:  # not validation, not the estimate of a step's cost
+            time.sleep(step_seconds)
+            if next(counted) == kill_at:
+                raise Killed
+        noise = torch.randn(len(batch["x"]), 1, generator=draw) if draw is not None else 0.0
+        return (network(batch["x"]) + 0.1 * noise - batch["y"]).square().mean()
+
+    settings = OptimisationConfig(batch=10, epochs=EPOCHS, learning_rate=0.01, save_seconds=seconds)
+    with State(state, "stamp", seconds) as kept:
+        history = fit(network, loss, data, range(40), range(40, 60), settings, seed=5, state=kept)
+    return [p.detach().clone() for p in network.parameters()], history
+
+
+def stored_steps(folder) -> int:
+    """Steps that the stored training has behind it."""
+    with safe_open(folder / "fit.safetensors", framework="np") as file:
+        values = json.loads(file.metadata()["values"])
+    return STEPS * (len(values["history"]) - 1) + (values["inside"] or {"step": 0})["step"]
+
+
+@pytest.mark.parametrize("step", range(1, EPOCHS * STEPS + 1))
+def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, step):
+    whole, history = run()
+    with pytest.raises(Killed):
+        run(tmp_path / "state", kill_at=step)
+    assert stored_steps(tmp_path / "state") == step - 1
+    resumed, again = run(tmp_path / "state")
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    for first, second in zip(history, again, strict=True):
+        for name in ("epoch", "train_loss", "validation_loss", "learning_rate"):
+            assert first[name] == second[name]
+
+
+@pytest.mark.parametrize("step", [5, 8, 12])
+def test_a_kill_loses_at_most_the_interval_and_a_step(tmp_path, step):
+    """Steps of at least 50 ms, an interval of 100 ms: the steps of one interval, and the one under way."""
+    with pytest.raises(Killed):
+        run(tmp_path / "state", kill_at=step, seconds=0.1, step_seconds=0.05)
+    assert step - 1 - stored_steps(tmp_path / "state") <= 0.1 / 0.05
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, number, capsys):
+    network, data = problem()
+    steps = itertools.count(1)
+
+    def loss(network, batch, draw, epoch):
+        if draw is not None and next(steps) == 6:
+            os.kill(os.getpid(), number)
+        return (network(batch["x"]) - batch["y"]).square().mean()
+
+    settings = OptimisationConfig(batch=10, epochs=EPOCHS, save_seconds=1000)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended, State(tmp_path / "state", "stamp", 1000) as kept:
+        fit(network, loss, data, range(40), range(40, 60), settings, seed=5, state=kept)
+    assert ended.value.code == 128 + number
+    assert stored_steps(tmp_path / "state") == 6  # the step under way, too
+    assert "Asked to end: all is stored in" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
+def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, decoder):
+    """The training of `best`, ended after every single piece of work and started again each time."""
+    world = make_blobs(movies=3, clips=8)
+    small = {"width": 16, "linear": {"rank": 8, "components": 4, "alphas": [1.0, 10.0]}}
+    small |= {"head": [16]} if decoder == "semantic" else {}
+    if decoder == "motion":
+        small |= {"token_width": 16, "heads": 1, "head_width": 16, "hidden": 16, "full_speed": True}
+    optimisation = {"epochs": 1, "batch": 8, "save_seconds": 1000}
+    settings = decoder_settings(decoder, "best", {**small, "optimisation": optimisation})
+
+    def train(state=None):
+        return train_decoder(
+            decoder, settings, [world.responses], world.targets(decoder, np.arange(24)), list(world.movie),
+            seed=0, state=state, stamp="stamp",
+        )  # fmt: skip
+
+    whole = train()
+    pieces = []
+    tell = State.tell
+
+    def end_after(self, part, *others):
+        pieces.append(part)
+        if self.folder:
+            os.kill(os.getpid(), signal.SIGTERM)
+        tell(self, part, *others)
+
+    monkeypatch.setattr(State, "tell", end_after)
+    again = None
+    while again is None:
+        try:
+            again = train(tmp_path / "state")
+        except SystemExit:
+            assert len(pieces) < 40
+    whole_pieces = {
+        "semantic": ["basis-text", "basis-image", "basis-condition"],
+        "structure": ["basis-first"],
+        "motion": ["flow-000000", "basis-first", "basis-change", "basis-flow", "basis-part"],
+    }[decoder]
+    whole_pieces += ["kernel-0", "penalties-0", "penalties-0", "ridge-0"]
+    whole_pieces += ["gains"] if decoder == "motion" else []
+    assert pieces == whole_pieces + ["fit"] * 4  # each once: epoch 0, two steps, epoch 1
+    left = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert left == sorted(
+        f"{part}.safetensors" for part in {*pieces} - {"kernel-0", "penalties-0"}
+    )  # superseded parts go
+    assert whole.weights.keys() == again.weights.keys()
+    for name, tensor in whole.weights.items():
+        assert torch.equal(tensor, again.weights[name]), name
+
+
+def test_another_stamp_starts_anew(tmp_path, capsys):
+    for stamp in ("one", "two"):
+        with State(tmp_path / "state", stamp, 0) as state:
+            assert state.read("piece") is None
+            state.piece("piece", lambda: {"x": torch.ones(2)})
+            assert torch.equal(state.read("piece")[0]["x"], torch.ones(2))
+    assert "A state of another experiment" in capsys.readouterr().err
