@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,11 +198,11 @@ def _score(arguments: argparse.Namespace) -> None:
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
     floors = [method for method in results if method not in predictions]
-    made_of = {
-        floor: max((name for name in predictions if floor.startswith(f"{name}_")), key=len, default=None)
+    floors_of = {
+        floor: max((name for name in predictions if floor.startswith(f"{name}_")), key=len)
         for floor in floors
+        if floor != "flat_mean"  # everyone's, whatever the predictions' names
     }
-    floors_of = {floor: method for floor, method in made_of.items() if method}
     videos = _videos(arguments, predictions, standard)
     page = build_leaderboard(
         summary, floors=floors, floors_of=floors_of, videos=videos, title=f"Scores of {', '.join(predictions)}",
@@ -214,7 +214,14 @@ def _score(arguments: argparse.Namespace) -> None:
         temporary.write_text(page)
     _show(
         summary,
-        {name: [floor for floor in floors if floors_of.get(floor, name) == name] for name in predictions},
+        {
+            name: {
+                floor: floor.removeprefix(f"{name}_") if floor in floors_of else floor
+                for floor in floors
+                if floors_of.get(floor, name) == name
+            }
+            for name in predictions
+        },
     )
     print(f"\nThe page: {arguments.out / 'index.html'}")
 
@@ -304,27 +311,35 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
         name: FolderSource(find_clips(folder, layout), layout, **shape)
         for name, (folder, layout) in predictions.items()
     }
-    clips = []
-    for clip in truth.clips:
+    lost: set[str] = set()
+
+    def video(name: str, source: FolderSource, clip: str) -> str:
         try:
-            for source in (truth, *sources.values()):
-                source.read(clip)
-            clips.append(clip)
+            return video_uri(source.read(clip), arguments.rate, size=arguments.size)
         except InputError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    questions = draw_questions(
-        clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
-        checks=arguments.checks, block=arguments.block, generator=np.random.default_rng(arguments.seed),
-    )  # fmt: skip
-    needed = dict.fromkeys(clip for question in questions for clip in (question.first, question.second))
-    truths = {clip: video_uri(truth.read(clip), arguments.rate, size=arguments.size) for clip in needed}
-    shown = {
-        (q.method, q.subject, q.clip): video_uri(
-            sources[q.method].read(q.clip), arguments.rate, size=arguments.size
-        )
-        for q in questions
-        if q.method != "attention"
-    }
+            print(f"left out: clip '{clip}' of {name}: {error}", file=sys.stderr)
+            lost.add(clip)
+            return ""
+
+    for name, source in sources.items():
+        for clip in truth.clips:
+            if clip not in source.files:
+                video(name, source, clip)
+    truths, shown, complete = {}, {}, False
+    while not complete:  # only what is drawn is read; where a clip cannot be, all are drawn again without it
+        clips = [clip for clip in truth.clips if clip not in lost]
+        questions = draw_questions(
+            clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
+            checks=arguments.checks, block=arguments.block, generator=np.random.default_rng(arguments.seed),
+        )  # fmt: skip
+        for question in questions:
+            for clip in (question.first, question.second):
+                if clip not in truths:
+                    truths[clip] = video("truth", truth, clip)
+            own = (question.method, question.subject, question.clip)
+            if question.method != "attention" and own not in shown:
+                shown[own] = video(question.method, sources[question.method], question.clip)
+        complete = lost.isdisjoint(clips)
     with atomic(arguments.page) as temporary:
         temporary.write_text(build_rating_page(questions, truths, shown, page=arguments.page.stem))
     write_json(arguments.key, key_of(questions, arguments.page.stem))
@@ -364,7 +379,9 @@ def _sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple
             layout = _layout(text, "--pred-layout", side=1)
     predictions = {}
     for text in arguments.pred:
-        name, _, folder = text.rpartition("=")
+        name, equals, folder = text.partition("=")
+        if not equals:
+            name, folder = "", text
         name = name or Path(folder).name or "prediction"
         if name in predictions:
             raise InputError(
@@ -387,15 +404,17 @@ def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
     return parse_settings(LayoutConfig, text, option)
 
 
-def _show(summary: pd.DataFrame, floors: Mapping[str, Sequence[str]]) -> None:
-    """A table for each method: its scores with their intervals, its floors beside them, what is missing below."""
+def _show(summary: pd.DataFrame, floors: Mapping[str, Mapping[str, str]]) -> None:
+    """A table for each method: its scores with their intervals, its floors beside them, what is missing below.
+
+    Each method's floors bring the titles of their columns.
+    """
     every = summary[summary["clips"] == "all"].set_index(["method", "metric"])
     for method, beside in floors.items():
         own = every.loc[method]
         scored = own[own["n_clips"] > 0]
         print(f"\n{method}")
-        titles = [name.removeprefix(f"{method}_") for name in beside]
-        lines = [("metric", "better", "unit", "mean", "interval", *titles, "clips")]
+        lines = [("metric", "better", "unit", "mean", "interval", *beside.values(), "clips")]
         for metric, row in scored.iterrows():
             interval = f"{row['low']:.4g} to {row['high']:.4g}" if row["n_blocks"] > 1 else "one block"
             cells = [f"{every.loc[(name, metric), 'mean']:.4g}" for name in beside]

@@ -47,6 +47,14 @@ class ClipReader:
                 f"Expected clip '{clip}' whole in {self._place[clip][0]}, got: {error}."
             ) from None
 
+    def require(self, names: Sequence[str]) -> None:
+        """Raise an `InputError` if a file lacks one of these arrays."""
+        for path in dict.fromkeys(path for path, _ in self._place.values()):
+            with open_arrays(path) as file:
+                for name in names:
+                    if name not in file:
+                        raise InputError(f"Expected an array '{name}' in {path}, found none.")
+
     def has(self, clip: str) -> bool:
         """Whether there is a clip of that name."""
         return clip in self._place

@@ -1,6 +1,7 @@
 """Methods made of another method's reconstructions, clip by clip: what floors have in common."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,14 @@ class Derived(Method):
 
         One generator a clip, so that nothing depends on the sharding.
         """
-        donor, place = (
-            cls.donors(settings, test_clips, seed),
-            {clip: row for row, clip in enumerate(test_clips)},
-        )
-        reader, problems = ClipReader(files), read_problems(files)
-        for clip in clips:
-            own = donor[clip]
-            if own in problems:
-                yield clip, InputError(problems[own])
-            else:
-                generator = np.random.default_rng([seed, place[clip]])
-                yield clip, cls.change(reader.read(own, "frames"), generator)
-        reader.close()
+        donor = cls.donors(settings, test_clips, seed)
+        place = {clip: row for row, clip in enumerate(test_clips)}
+        problems = read_problems(files)
+        with closing(ClipReader(files)) as reader:
+            for clip in clips:
+                own = donor[clip]
+                if own in problems:
+                    yield clip, InputError(problems[own])
+                else:
+                    generator = np.random.default_rng([seed, place[clip]])
+                    yield clip, cls.change(reader.read(own, "frames"), generator)

@@ -14,6 +14,7 @@ picture passes most videos on SSIM, PSNR and end-point error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from mind_animator.statistics.ceiling import identify_halves
 
 CEILING = "noise_ceiling"
 NO_REPEATS = "not computed: the clip was shown once, a noise ceiling needs two showings"
+UNDEFINED = "undefined: the targets of the repeated clips do not differ, or are not finite"
 
 
 def score_ceiling(
@@ -89,7 +91,8 @@ def score_ceiling(
         every = np.full(len(names), np.nan)
         if nearest is not None:
             every[repeated] = values
-        status = np.where(np.isfinite(every), "ok", NO_REPEATS)
+        reason = np.where(repeated & (nearest is not None), UNDEFINED, NO_REPEATS)
+        status = np.where(np.isfinite(every), "ok", reason)
         tables.append(
             place.assign(metric=name, value=every, weight=1.0, status=status, candidates=candidates)
         )
@@ -101,12 +104,11 @@ def _kept_embeddings(
     truth: Path | str, donor: Mapping[str, str], clips: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """What the networks said of the donors when the truth's file was made."""
-    kept = ClipReader([truth])
     with open_arrays(truth) as file:
         there = [name for name in NETWORKS if name in file]
-    for clip in clips:
-        yield clip, {name: kept.read(donor[clip], name) for name in there}
-    kept.close()
+    with closing(ClipReader([truth])) as kept:
+        for clip in clips:
+            yield clip, {name: kept.read(donor[clip], name) for name in there}
 
 
 def _not_asked(frames: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def metric_table(names: Sequence[str]) -> pd.DataFrame:
     found = [
         (
             e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours",
-            "the truth's speed" if e.weighted else "",
+            "the truth's speed (weight)" if e.weighted else "",
         )
         for e in entries
     ]  # fmt: skip
@@ -165,7 +165,8 @@ def paired_tests(
 ) -> pd.DataFrame:
     """Every method against every other on the clips that both have: block sign flips, Holm over metrics.
 
-    ``p_published`` is the field's own test (Wilcoxon between bootstrap means), which rejects most true nulls.
+    ``p_published`` is the field's own test (Wilcoxon between bootstrap means) of the clips as they are, without
+    weights; it rejects most true nulls.
 
     Returns
     -------
@@ -194,9 +195,9 @@ def paired_tests(
                     if not both.any():
                         continue
                     weight = weights[name, first].to_numpy()[both]
-                    a, b = values[both].T * (weight / weight.mean())
+                    a, b = values[both].T
                     result = sign_flip_test(
-                        a - b, blocks[both], n_permutations=settings.permutations,
+                        (a - b) * (weight / weight.mean()), blocks[both], n_permutations=settings.permutations,
                         generator=np.random.default_rng(seed),
                     )  # fmt: skip
                     row = _row(result, dataset, subject, "paired", first, second, name, subset, "two-sided")

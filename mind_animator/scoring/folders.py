@@ -1,6 +1,7 @@
 """Score folders of videos against a folder of truths: no workflow, no fMRI."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,13 +150,14 @@ def score_folders(
     if floors:
         sources = with_floors(sources, names, mean_colour(path), shape, settings.block, seed)
     scores: dict[str, dict[str, ClipScore]] = {method: {} for method in sources}
-    scored = score_clips(
-        names, ArraySource([path], **shape), list(sources.values()), kept=ClipReader([path]),
-        orders=shuffled_orders(settings, standard.frames, seed), workers=workers,
-    )  # fmt: skip
-    for found in tqdm(scored, "clips, by every method", len(names), mininterval=5):
-        for method, score in zip(sources, found, strict=True):
-            scores[method][score.clip] = score
+    with closing(ClipReader([path])) as kept:
+        scored = score_clips(
+            names, ArraySource([path], **shape), list(sources.values()), kept=kept,
+            orders=shuffled_orders(settings, standard.frames, seed), workers=workers,
+        )  # fmt: skip
+        for found in tqdm(scored, "clips, by every method", len(names), mininterval=5):
+            for method, score in zip(sources, found, strict=True):
+                scores[method][score.clip] = score
     results = {}
     for method, prediction in sources.items():
         rows, pairs = judge(

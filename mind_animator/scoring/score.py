@@ -248,7 +248,15 @@ def score_clips(
     orders: np.ndarray | None = None,
     workers: int = 1,
 ) -> Iterator[list[ClipScore]]:
-    """`score_clip` for every clip in order; the numbers do not depend on the number of processes."""
+    """`score_clip` for every clip in order; the numbers do not depend on the number of processes.
+
+    Raises
+    ------
+    InputError
+        If the truth's file lacks an array of `MOTION`: it is not one clip's fault.
+    """
+    if kept is not None:
+        kept.require(MOTION)
     if workers == 1:
         for clip in clips:
             yield score_clip(clip, truth, predictions, kept, orders)

@@ -111,6 +111,7 @@ class FolderSource:
             notes = (f"{number} frame(s) of {width} x {height} brought to {made}", *notes)
         if notes:
             self.notes[clip] = notes
+        frames.setflags(write=False)  # the next to ask gets the same array
         self._last = (clip, frames)
         return frames
 

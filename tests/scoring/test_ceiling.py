@@ -10,7 +10,7 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.embedding import vifi_score
-from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, score_ceiling
+from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, UNDEFINED, score_ceiling
 from mind_animator.scoring.score import Networks
 from mind_animator.scoring.sources import ArraySource
 from mind_animator.scoring.truth import encode_truth
@@ -141,6 +141,22 @@ def test_clips_that_were_shown_once_say_so(study):
     rows, _, decoded = scored(study, first, np.full_like(second, np.nan))
     assert set(rows["status"]) == set(decoded["status"]) == {NO_REPEATS}
     assert rows["value"].isna().all() and decoded["value"].isna().all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_targets_that_do_not_differ_are_no_lack_of_showings(study):
+    """One latent for all clips: no variance to explain, though six clips were shown twice."""
+    folder, clips, frames, first, second = study
+    once = second.copy()
+    once[6:] = np.nan
+    targets = features(frames)
+    targets["latents"] = np.ones_like(targets["latents"])
+    _, _, decoded = score_ceiling(
+        clips, folder / "truth.h5", first, once, targets, {}, SETTINGS, count=3, dataset="d", subject="1", seed=0
+    )  # fmt: skip
+    status = {name: rows["status"].tolist() for name, rows in decoded.groupby("metric")}
+    assert status["target_structure_r2"] == [UNDEFINED] * 6 + [NO_REPEATS] * 2
+    assert status["target_semantic_r2"] == ["ok"] * 6 + [NO_REPEATS] * 2
 
 
 @pytest.mark.parametrize("repeated", [True, False])

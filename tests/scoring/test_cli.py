@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 from mind_animator.artefacts.clipfolder import find_clips
 from mind_animator.artefacts.tables import read_table
 from mind_animator.cli import _main
-from mind_animator.config.clipfolder import PRESETS
+from mind_animator.config.clipfolder import PRESETS, LayoutConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics.nway import nway_image
 from mind_animator.provenance import ROOT
@@ -138,6 +138,28 @@ def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng,
     table = {line.split()[0]: line.split() for line in shown.out.split("other\n")[1].splitlines() if line}
     assert table["psnr"][1:3] == ["higher", "dB"] and table["psnr"][-1] == "5/5"
     assert float(table["psnr"][3]) == pytest.approx(rows.loc["other", "psnr"].mean(), rel=1e-3)
+
+
+def test_the_shared_floor_is_nobodys_own_whatever_a_prediction_is_called(folders, capsys):
+    shutil.copytree(folders / "made", folders / "flat=1")
+    score(folders, "--pred", f"flat={folders / 'flat=1'}", "--videos", "0", "--frames", "2", "--size", "16")
+    floors = shown_data(folders / "out" / "index.html")["floors_of"]
+    assert floors == {
+        f"{name}_{kind}": name
+        for name in ("made", "flat")
+        for kind in ("frozen", "shuffled_frames", "mismatched")
+    }
+    titles = [line.split()[5:] for line in capsys.readouterr().out.splitlines() if line.startswith("metric ")]
+    assert titles == [["frozen", "shuffled_frames", "mismatched", "flat_mean", "clips"]] * 2
+
+
+def test_a_clip_that_was_read_is_not_to_be_written_to(folders):
+    """The next floor gets the same array."""
+    source = FolderSource(find_clips(folders / "made", LayoutConfig()), LayoutConfig(), size=24, count=4)
+    frames = source.read("1")
+    assert source.read("1") is frames
+    with pytest.raises(ValueError, match="read-only"):
+        frames[0] = 0
 
 
 def test_a_method_without_any_moving_clip_is_scored_all_the_same(folders):
@@ -367,38 +389,20 @@ def plain_scores(truth, prediction):
     )
 
 
+def ratings(folder, page, key, clips):
+    _main(
+        ["ratings", "make", "--truth", str(folder / "truth"), "--pred", f"made={folder / 'made'}",
+         "--clips", str(clips), "--truth-layout", json.dumps({"name": "{number}"}),
+         "--pred-layout", json.dumps({"name": "{number}", "first": 1}), "--checks", "2", "--block", "1",
+         "--size", "32", "--seed", "1", "--page", str(page), "--key", str(key)]
+    )  # fmt: skip
+
+
 def test_ratings_from_folders_to_scores(folders, rng, tmp_path):
     page, key = tmp_path / "study.html", tmp_path / "key.json"
     for number in (3, 4):
         gif(folders / "made" / f"{number}.gif", rng)
-    _main(
-        [
-            "ratings",
-            "make",
-            "--truth",
-            str(folders / "truth"),
-            "--pred",
-            f"made={folders / 'made'}",
-            "--clips",
-            "3",
-            "--truth-layout",
-            json.dumps({"name": "{number}"}),
-            "--pred-layout",
-            json.dumps({"name": "{number}", "first": 1}),
-            "--checks",
-            "2",
-            "--block",
-            "1",
-            "--size",
-            "32",
-            "--seed",
-            "1",
-            "--page",
-            str(page),
-            "--key",
-            str(key),
-        ]
-    )
+    ratings(folders, page, key, clips=3)
     questions = json.loads(key.read_text())["questions"]
     assert len(questions) == 5
     answers = [{"id": question["id"], "chosen": question["right"]} for question in questions]
@@ -420,3 +424,29 @@ def test_ratings_from_folders_to_scores(folders, rng, tmp_path):
     scores = read_table(tmp_path / "scores.tsv")
     assert scores["right"].tolist() == [1.0]
     assert scores["answers"].tolist() == [3]
+
+
+def test_ratings_are_drawn_again_without_what_cannot_be_read(folders, capsys):
+    """Clip 2 is corrupt and clip 3 has no file: the other three are rated, and both are named."""
+    key = folders / "key.json"
+    ratings(folders, folders / "study.html", key, clips=3)
+    questions = json.loads(key.read_text())["questions"]
+    drawn = {question[side] for question in questions for side in ("clip", "first", "second")}
+    assert drawn == {"0", "1", "4"}
+    missing, corrupt = capsys.readouterr().err.splitlines()
+    assert missing.startswith("left out: clip '3' of made: Expected a file of every clip")
+    assert corrupt.startswith("left out: clip '2' of made: Expected") and "3.gif" in corrupt
+    with pytest.raises(InputError, match="Expected 1 to 3 clips to rate, got 4"):
+        ratings(folders, folders / "study.html", key, clips=4)
+
+
+def test_ratings_read_no_more_than_they_show(folders, rng, monkeypatch):
+    for number in range(1, 41):
+        gif(folders / "truth" / f"{number}.gif", rng, size=16)
+        gif(folders / "made" / f"{number}.gif", rng, size=16)
+    shutil.rmtree(folders / "made" / "5")
+    gif(folders / "made" / "41.gif", rng, size=16)
+    read, plain = [], FolderSource.read
+    monkeypatch.setattr(FolderSource, "read", lambda self, clip: read.append(clip) or plain(self, clip))
+    ratings(folders, folders / "study.html", folders / "key.json", clips=3)
+    assert len(read) <= 3 + 6  # a prediction of each clip, its truth and its rival's

@@ -75,13 +75,16 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
     frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
     assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
     weights = metric_table(["epe", "epe_relative"]).set_index("metric")["mean_weighted_by"]
-    assert weights.to_dict() == {"epe": "", "epe_relative": "the truth's speed"}
+    assert weights.to_dict() == {"epe": "", "epe_relative": "the truth's speed (weight)"}
     # two methods differ in it exactly as in their errors
     test = paired_tests(rows, SETTINGS, seed=1).iloc[0]
     own = paired_tests(
         pd.concat([table(e[moving], name, metric="epe") for name, e in error.items()]), SETTINGS, seed=1
     ).iloc[0]
     assert test["statistic"] == pytest.approx(own["statistic"] / speed[moving].mean(), rel=1e-9)
+    # the published test knows no weights
+    plain = paired_tests(rows.assign(weight=1.0), SETTINGS, seed=1).iloc[0]
+    assert test["p_published"] == plain["p_published"] and test["statistic"] != plain["statistic"]
 
 
 def test_summary_means_counts_and_reasons(rng):

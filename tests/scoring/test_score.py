@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import chain
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -166,6 +167,17 @@ def test_workers_give_the_same_numbers(files, rng):
         assert (a.clip, a.status, a.values) == (b.clip, b.status, b.values)
         np.testing.assert_array_equal(a.mean_flow, b.mean_flow)
         np.testing.assert_array_equal(a.shuffled_epe, b.shuffled_epe)
+
+
+def test_a_truth_without_its_motion_is_one_error(files):
+    """A file of another version is not the clips' fault."""
+    folder, *_ = files
+    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
+    with h5py.File(folder / "truth.h5", "a") as file:
+        del file["speed"]
+    with pytest.raises(InputError, match=r"Expected an array 'speed' in .*truth\.h5, found none"):
+        next(score_clips(CLIPS, source, [source], kept=ClipReader([folder / "truth.h5"])))
 
 
 def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
