@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mind_animator.datasets.download import read_manifest, unpack
+from mind_animator.datasets.download.engine import _zip_fault
 from mind_animator.datasets.download.zips import suffix_chooser
 from mind_animator.errors import InputError
 
@@ -127,6 +128,16 @@ def test_every_flipped_byte_is_caught(tmp_path, outer):
             unpack(path, out, suffix_chooser(wanted))
         for file in out.rglob("*.bin"):
             assert file.read_bytes() == wanted[file.name]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_wrong_bytes_in_a_member_are_told_however_it_was_packed(tmp_path, compression):
+    body = bytearray(packed({"a.bin": BODY}, compression))
+    body[100:2000] = bytes(1900)
+    (tmp_path / "a.zip").write_bytes(body)
+    with pytest.raises(InputError, match=r"^Expected 'a\.bin' whole in .*a\.zip, got: "):
+        unpack(tmp_path / "a.zip", tmp_path / "out", lambda member: member)
+    assert _zip_fault(tmp_path / "a.zip") is not None
 
 
 def test_too_small_a_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):

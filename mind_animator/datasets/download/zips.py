@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import stat
@@ -22,8 +23,8 @@ from mind_animator.errors import InputError
 TAIL = 1 << 26
 # what `zipfile` raises for bytes that are no whole zip
 BROKEN = (
-    zipfile.BadZipFile, zlib.error, struct.error, UnicodeDecodeError, EOFError, NotImplementedError, RuntimeError,
-    OSError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError, EOFError,
+    NotImplementedError, RuntimeError, OSError,
 )  # fmt: skip
 
 
