@@ -1,6 +1,7 @@
 """CIFTI-2 dense time series: grayordinates by volumes, time fastest on disk."""
 
 import os
+import weakref
 from functools import lru_cache
 from io import BytesIO
 from mmap import ALLOCATIONGRANULARITY
@@ -75,6 +76,11 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
     return values
 
 
+def is_mapped(series: np.ndarray) -> bool:
+    """Whether values lie in a file: a copy of them in memory is a ``memmap`` by type too."""
+    return isinstance(series, np.memmap) and series._mmap is not None
+
+
 class MappedRows:
     """Rows of what `read_cortex` mapped, a few at a time: copying them costs less than mapping their pages.
 
@@ -95,6 +101,7 @@ class MappedRows:
         self._start = series.offset - series.offset % ALLOCATIONGRANULARITY + within
         self._file = series.filename
         self._stream = os.open(self._file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._stream)
 
     def __call__(self, where: slice, memory: np.ndarray) -> np.ndarray:
         """The rows (vertex, volume), in ``memory`` (uint8)."""
@@ -110,9 +117,6 @@ class MappedRows:
                 )
             got += more
         return rows
-
-    def __del__(self) -> None:
-        os.close(self._stream)
 
 
 def read_areas(labels: Path | str, series: Path | str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mind_animator.artefacts.cifti import MappedRows
+from mind_animator.artefacts.cifti import MappedRows, is_mapped
 
 # Vertices at a time: what is made of them stays in the second-level cache. Always the same number, since BLAS
 # may round blocks of other shapes otherwise.
@@ -94,7 +94,7 @@ class CleanedRun:
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
-        mapped = isinstance(run, np.memmap) and run.strides[0] == run.itemsize
+        mapped = is_mapped(run) and run.strides[0] == run.itemsize
         self._rows = MappedRows(run) if mapped else None
         self._run, self._volumes = np.asarray(run), volumes
         self._settings = {"order": order, "ddof": ddof, "volumes": volumes, "where": where, "first": first}

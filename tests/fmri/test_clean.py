@@ -62,6 +62,14 @@ def test_a_mapped_file_gives_what_an_array_does(run, tmp_path, kind, missing):
             np.testing.assert_allclose(got.whole(), slow(wide[kept], 4, 0), atol=7e-5)
 
 
+def test_a_copy_of_a_mapped_file_is_an_array(run, tmp_path):
+    run.T.tofile(tmp_path / "a.bin")
+    mapped = np.memmap(tmp_path / "a.bin", run.dtype, "r", 0, run.T.shape).T
+    copied = mapped.astype(np.float32)
+    assert isinstance(copied, np.memmap)
+    np.testing.assert_array_equal(CleanedRun(copied).whole(), CleanedRun(run.astype(np.float32)).whole())
+
+
 def test_more_vertices_than_a_block_change_nothing(run):
     wide = np.tile(run, (1, 30))  # 2,100 vertices: two blocks and a rest
     cleaned, _ = clean_run(wide)
