@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         {"subject": given.subject, "segment": fact.segment.id, "split": fact.segment.split, **run}
         | {
             "reliability_selected": _mean_of(agreement),
-            "noise_ceiling_selected": _mean_of(noise_ceiling(agreement, 1)) if fact.n_repeats > 1 else np.nan,
+            "noise_ceiling_selected": _mean_of(noise_ceiling(agreement[np.isfinite(agreement)], 1)),
             "missing_clips": fact.n_missing,
         }
         for fact in facts

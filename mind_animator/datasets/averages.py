@@ -33,7 +33,7 @@ class SegmentAverage:
     reliability : ndarray (voxel,) float32
         Mean correlation between repeats.
     agreement : ndarray (run, voxel) float32, optional
-        Mean correlation of each repeat with the others, of the same voxels as ``arrays``; without it, the
+        Mean correlation of each repeat with the others, of the same voxels as ``arrays``; of two repeats the
         reliability says the same.
     tsnr : ndarray (voxel,) float32, optional
     runs : list of dict
@@ -62,9 +62,11 @@ class SegmentAverage:
         return (array if isinstance(array, np.ndarray) else array[:])[:, chosen]
 
     def of_runs(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN without."""
+        """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN where there
+        are none, or more than one and `agreement` is not known."""
         if self.agreement is None:
-            return [self.reliability[chosen]] * len(self.runs)
+            known = self.reliability[chosen] if self.n_repeats < 3 else np.full(len(chosen), np.nan)
+            return [known] * len(self.runs)
         return list(self.agreement if self.voxels is not None else self.agreement[:, chosen])
 
 
@@ -134,11 +136,17 @@ def average_segment(
 def with_means(
     average: SegmentAverage, voxels: np.ndarray, dataset: Dataset, subject: str, settings: "FmriConfig"
 ) -> SegmentAverage:
-    """An average that has the arrays of some voxels, ascending: it had them, or its runs are read again."""
-    if average.voxels is None or np.array_equal(average.voxels, voxels):
+    """An average that has the arrays of some voxels, ascending, and what each of more than two repeats is worth
+    there: it had them, or its runs are read again."""
+    compared = average.agreement is not None or average.n_repeats < 3
+    if compared and (average.voxels is None or np.array_equal(average.voxels, voxels)):
         return average
-    runs = dataset.runs(subject, average.segment.id, settings)
-    again = average_repeats((run.values.only(voxels) for run in runs), halves=average.segment.split == "test")
+    runs = (run.values for run in dataset.runs(subject, average.segment.id, settings))
+    again = average_repeats(
+        (run.only(voxels) if isinstance(run, CleanedRun) else run.T[voxels].T for run in runs),
+        halves=average.segment.split == "test",
+        voxels=np.arange(len(voxels)),
+    )
     return replace(average, arrays=_arrays(again), voxels=voxels, agreement=again.agreement)
 
 

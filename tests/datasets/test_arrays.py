@@ -15,6 +15,7 @@ from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.errors import InputError
+from workflow_scripts import preprocess_subject
 
 N_TRAIN, N_TEST, VOXELS = 14, 6, 5
 
@@ -103,6 +104,34 @@ def test_showings_apart_are_repeats(lab, axes, rng):
     assert [run.name for run in runs] == ["sub-01.npy_1", "sub-01.npy_2", "sub-01.npy_3"]
     for repeat, run in enumerate(runs):
         assert np.array_equal(run.values, whole[rows, repeat])
+
+
+@pytest.mark.parametrize("chosen", [[0, 2, 3], None])
+def test_a_showing_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
+    """Of three, in training and test clips; voxel 3 is constant in one of them."""
+    root, table, signal = lab
+    whole = (signal[:, None] + 0.5 * rng.standard_normal((len(table), 3, VOXELS))).astype(np.float32)
+    whole[:, 1] = rng.standard_normal(signal.shape)
+    whole[:, 2, 3] = 1
+    np.save(root / "sub-01.npy", whole)
+    np.save(root / "mask.npy", np.array(chosen or [0]))
+    dataset = opened(root, axes="clip repeat voxel")
+    voxels = {"mask": str(root / "mask.npy")} if chosen else {"all": True}
+    out = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
+    settings = FmriConfig.model_validate({"voxels": voxels}).model_dump_json()
+    arguments = ["--dataset", dataset.config.model_dump_json(), "--subject", "01", "--settings", settings]
+    preprocess_subject.main(arguments + [f"--{key}={root / key}.{kind}" for key, kind in out.items()])
+    quality = pd.read_table(root / "quality.tsv")
+    by_hand = []
+    for segment in dataset.segments:
+        rows = [int(text.split()[1]) for text in _captions(dataset, segment)]
+        pairs = [np.corrcoef(whole[rows, :, v].T) for v in chosen or range(VOXELS) if v != 3]
+        agreement = (np.sum(pairs, axis=2) - 1) / 2  # (voxel, showing)
+        by_hand += [(r.mean(), np.sqrt(np.maximum(r, 0)).mean()) for r in agreement.T]
+    told = quality[["reliability_selected", "noise_ceiling_selected"]]
+    np.testing.assert_allclose(told, by_hand, atol=1e-5)
+    first, second, third = quality.groupby("run")["reliability_selected"].mean()
+    assert second + 0.2 < min(first, third)
 
 
 def test_a_file_a_split_counts_from_its_own_start(lab):
