@@ -69,7 +69,7 @@ rule preprocess_subject:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(DATASET.memory_mb),
+        mem_mb=per_attempt(DATASET.memory_mb(bool(CONFIG.fmri.voxels.all))),
         runtime=per_attempt(60),
     params:
         code=code_digest("workflow_scripts/preprocess_subject.py", *ADAPTER_FILES),

@@ -1,6 +1,7 @@
 """Clean and average one subject's runs, choose voxels on training segments, scale, and tell how good it is."""
 
 import argparse
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     # training segments tell which voxels are chosen; then only these are needed
     chosen: np.ndarray | None = None
     facts: list[SegmentAverage] = []
-    train = list(averages("train"))
+    train = deque(averages("train"))
     if not train and settings.scaling == "train":
         raise InputError(
             "Expected training clips to scale by, got test clips alone: fmri.scaling released_code scales them "
@@ -70,24 +71,28 @@ def main(arguments: list[str] | None = None) -> None:
         )
     test = averages("test")
     if not train:
-        test = chain([next(test)], test)
+        test = chain([next(test)], test)  # which tells how many voxels there are
     repeated = np.array([average.reliability for average in train if average.n_repeats > 1])
     n_voxels = len(facts[0].reliability)
     t = segment_t(repeated) if len(repeated) > 1 else np.full(n_voxels, np.nan)
     chosen = choose_voxels(t, len(repeated), areas, settings.voxels, given.subject)
-    means: list[np.ndarray] = []
+    means = np.empty((sum(segment.n_clips for segment in segments.values()), len(chosen)), np.float32)
+    filled = 0
     halves: dict[str, list[np.ndarray]] = {name: [] for name in HALVES}
-    for place, measured in enumerate(chain(train, test)):
-        average = with_means(measured, chosen, dataset, given.subject, settings)
+    # a training segment is let go as soon as its chosen voxels are taken
+    for place, average in enumerate(chain(drained(train), test)):
+        if average.segment.id not in kept:
+            average = with_means(average, chosen, dataset, given.subject, settings)
         facts[place] = replace(average, arrays={})
-        means.append(average.of_voxels("mean", chosen))
+        means[filled : filled + average.segment.n_clips] = average.of_voxels("mean", chosen)
+        filled += average.segment.n_clips
         for name, own in halves.items():
             if average.segment.split == "test":
                 own.append(average.of_voxels(name, chosen))
+    del average
 
     clips = [clip for fact in facts for clip in fact.segment.clips]
     is_train = np.repeat([f.segment.split == "train" for f in facts], [f.segment.n_clips for f in facts])
-    means = np.concatenate(means)
     constant = int((np.ptp(means[: is_train.sum()], axis=0) == 0).sum()) if is_train.any() else 0
     scaled, _, used_on_test = scale_splits(means, is_train, settings.scaling)
     del means
@@ -131,6 +136,12 @@ def main(arguments: list[str] | None = None) -> None:
     write_arrays(given.maps, {}, None, {"subject": given.subject}, {**maps, "area": area.tolist()})
     write_rows(given.voxels, [row | {"subject": given.subject} for row in by_area(area, maps)])
     write_rows(given.quality, rows)
+
+
+def drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:
+    """Averages that nothing else holds once the next one is asked for."""
+    while averages:
+        yield averages.popleft()
 
 
 def choose_voxels(

@@ -87,9 +87,8 @@ class Algonauts2021(Dataset):
     def has_areas(self) -> bool:
         return self._moments or self.options.track == "mini"
 
-    @property
-    def memory_mb(self) -> int:
-        return super().memory_mb + (4_500 if self._moments else 2_500)  # a pickle is read whole
+    def memory_mb(self, every_voxel: bool) -> int:
+        return super().memory_mb(every_voxel) + (4_500 if self._moments else 2_500)  # a pickle is read whole
 
     @property
     def _moments(self) -> bool:

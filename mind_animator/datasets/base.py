@@ -86,6 +86,8 @@ class Dataset(ABC):
         Settings of this data set alone (``dataset.options`` in the config); unknown keys are errors.
     tr : float
         Repetition time, seconds.
+    cleans_while_reading : bool
+        Whether `runs` are of `CleanedRun`, which are read again instead of held.
     simulated : bool
         Whether rules make the data set's files: then there is nothing to download.
     has_stimuli, has_captions : bool
@@ -102,6 +104,7 @@ class Dataset(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[Strict]]
     tr: float
+    cleans_while_reading: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
     has_stimuli: bool = True
     has_captions: bool = False
@@ -132,11 +135,20 @@ class Dataset(ABC):
     def segments(self) -> tuple[Segment, ...]:
         """All segments in their canonical order, training first. Needs no data."""
 
-    @property
-    def memory_mb(self) -> int:
-        """What cleaning a subject's responses takes: arrays of training clips are held until voxels are chosen."""
-        train = sum(segment.n_clips for segment in self.segments if segment.split == "train")
-        return 1_500 + 5 * train * self.n_voxels // 10**6
+    def memory_mb(self, every_voxel: bool) -> int:
+        """What preprocessing a subject's responses takes, whether or not all voxels are wanted.
+
+        Arrays of training clips are held until voxels are chosen. What is chosen is held twice while it is
+        scaled, and of test clips the two halves as well.
+        """
+        clips = {"train": 0, "test": 0}
+        for segment in self.segments:
+            clips[segment.split] += segment.n_clips
+        if every_voxel:
+            values = 2 * clips["train"] + 4 * clips["test"]
+        else:
+            values = 0 if self.cleans_while_reading else clips["train"]
+        return 1_500 + 4 * values * self.n_voxels // 10**6
 
     @abstractmethod
     def stimulus_files(self, segment: str) -> list[Path]:

@@ -64,6 +64,7 @@ class CC2017(Dataset):
     name = "cc2017"
     Options: ClassVar[type[Strict]] = CC2017Options
     tr = 2.0
+    cleans_while_reading = True
     n_clips: int = N_CLIPS  # of every movie
 
     train_movies: ClassVar[tuple[str, ...]] = tuple(f"seg{index}" for index in range(1, 19))

@@ -86,6 +86,7 @@ class HCP(Dataset):
     name = "hcp"
     Options: ClassVar[type[Strict]] = HCPOptions
     tr = 1.0
+    cleans_while_reading = True
 
     def _subjects(self) -> tuple[str, ...]:
         for subject in self.config.subjects:

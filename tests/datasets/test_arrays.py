@@ -134,6 +134,15 @@ def test_a_showing_that_does_not_agree_is_told_from_the_others(lab, chosen, rng)
     assert second + 0.2 < min(first, third)
 
 
+def test_memory_is_asked_for_by_what_is_held(lab):
+    dataset = opened(lab[0])
+    dataset.n_voxels = 10**6
+    assert dataset.memory_mb(False) == 1_500 + 4 * N_TRAIN
+    assert dataset.memory_mb(True) == 1_500 + 8 * N_TRAIN + 16 * N_TEST
+    runs_in_files = open_dataset(DatasetConfig(name="cc2017", data_root=str(lab[0])))
+    assert runs_in_files.memory_mb(False) == 1_500
+
+
 def test_a_file_a_split_counts_from_its_own_start(lab):
     root, table, responses = lab
     for split in ("train", "test"):
