@@ -100,16 +100,18 @@ def fit(
                 total.copy_(inside["total"])
                 _place_generators(draw, inside, device)
                 inside = None
-            for step, chosen in enumerate(order.tensor_split(steps) if epoch else ()):
+            batches = order.tensor_split(steps) if epoch else ()
+            if batches and limit is None:
+                batch = {name: tensor[batches[0]] for name, tensor in data.items()}
+                forward = partial(loss, network, batch, None, epoch)
+                limit = seconds_at_the_limit(network, forward, device, autocast)
+            for step, chosen in enumerate(batches):
                 if step < done:
                     continue
                 rate = _learning_rate(settings, epoch, step, steps, noam_width)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 batch = {name: tensor[chosen] for name, tensor in data.items()}
-                if limit is None:
-                    forward = partial(loss, network, batch, None, epoch)
-                    limit = seconds_at_the_limit(network, forward, device, autocast)
                 optimiser.zero_grad(set_to_none=True)
                 with torch.autocast(**autocast):
                     value = loss(network, batch, draw, epoch)
@@ -134,11 +136,14 @@ def fit(
                     f"at epoch {epoch}; is the learning rate of {settings.learning_rate} too high?"
                 )
             seconds = time.monotonic() - started
+            rate = settings.learning_rate
+            if epoch:  # its last step's, which need not be among those run since a resume
+                rate = _learning_rate(settings, epoch, steps - 1, steps, noam_width)
             row = {
                 "epoch": epoch,
                 "train_loss": train_loss if epoch else None,
                 "validation_loss": validation_loss,
-                "learning_rate": optimiser.param_groups[0]["lr"],
+                "learning_rate": rate,
                 "seconds": seconds,
                 "share_of_limit": steps * limit / seconds if limit else None,
             }
