@@ -76,7 +76,7 @@ def ridge_left_out(
 
     def decompose() -> dict[str, Tensor]:
         values, vectors = torch.linalg.eigh(centred @ centred.T)
-        return {"values": values.clamp(min=0), "vectors": vectors}
+        return {"values": values.clamp(min=0), "vectors": vectors.contiguous()}  # laid out as if read
 
     kernel = state.piece(f"kernel-{name}", decompose)
     values, vectors = kernel["values"], kernel["vectors"]
