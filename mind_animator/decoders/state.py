@@ -1,11 +1,13 @@
 """The state from which a killed training goes on: pieces of work in a folder beside the output."""
 
 import json
-import shutil
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ class State:
 
     A training tells after every piece of work (an optimiser step, a decomposition) what there is to store. So a kill
     loses at most ``seconds`` of work and the piece under way. Asked to end (SIGTERM: a cluster's notice; SIGINT:
-    Ctrl-C), the process stores after the piece under way, and ends.
+    Ctrl-C), the process says so, stores after the piece under way, and ends. A signal that it was started to ignore
+    stays ignored, and outside the main thread, which alone may heed signals, none is heeded.
 
     Parameters
     ----------
@@ -43,14 +46,18 @@ class State:
     ) -> None:
         self.folder, self.stamp, self.seconds, self.device = folder, stamp, seconds, device
         self._unstored: dict[str, Callable[[], Part]] = {}
+        self._superseded: set[str] = set()
         self._stored_at = time.monotonic()
         self._asked: int | None = None
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "State":
-        if self.folder:
-            heeded = (signal.SIGTERM, signal.SIGINT)
-            self._handlers = {number: signal.signal(number, self._ask) for number in heeded}
+        if self.folder and self.folder.is_file():
+            self.folder.unlink()  # other code's state
+        if self.folder and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,8 +71,8 @@ class State:
         with safe_open(self._path(part), framework="pt", device=str(self.device)) as file:
             about = file.metadata()
             if about["stamp"] != self.stamp:
-                print(f"A state of another experiment lies at {self.folder}: starting anew.", file=sys.stderr)
-                shutil.rmtree(self.folder)
+                print(f"A state of another experiment lies at {self._path(part)}: removed.", file=sys.stderr)
+                self._path(part).unlink()
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["values"])  # noqa: SIM118
 
@@ -82,10 +89,9 @@ class State:
         self._unstored[part] = content
         for other in instead_of:
             self._unstored.pop(other, None)
+        self._superseded.update(instead_of)
         if self._asked is not None or time.monotonic() - self._stored_at >= self.seconds:
             self._store()
-            for other in instead_of:
-                self._path(other).unlink(missing_ok=True)
         if self._asked is not None:
             print(f"Asked to end: all is stored in {self.folder}.", file=sys.stderr)
             sys.exit(128 + self._asked)
@@ -102,6 +108,8 @@ class State:
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = number
+        with suppress(OSError):  # nobody may read it
+            os.write(2, b"Asked to end: storing after the piece under way.\n")  # print may be under way, too
 
     def _path(self, part: str) -> Path:
         return self.folder / f"{part}.safetensors"
@@ -109,8 +117,11 @@ class State:
     def _store(self) -> None:
         for part, content in self._unstored.items():
             tensors, values = content()
-            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            own = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
             with atomic(self._path(part)) as temporary:
                 save_file(own, temporary, metadata={"stamp": self.stamp, "values": json.dumps(values)})
         self._unstored.clear()
+        for part in self._superseded:
+            self._path(part).unlink(missing_ok=True)
+        self._superseded.clear()
         self._stored_at = time.monotonic()
