@@ -51,15 +51,17 @@ def main(arguments: list[str] | None = None) -> None:
         data=digests,
     )
     with sole_writer(given.state or given.weights):
-        if given.weights.is_file() and given.record.is_file() and read_json(given.record)["stamp"] == stamp:
-            return  # whoever held the state has finished just this work
-        job = TrainingJob(given.seed, device, given.state, stamp, given.logs)
-        trained = kind.train(given.decoder, given.settings, data, job)
-        _write_weights(given.weights, trained.weights)
-        write_json(
-            given.record, {**trained.record, "subjects": given.subjects, "seed": given.seed, "stamp": stamp}
-        )
-        if given.state:
+        made = given.weights.is_file() and given.record.is_file()
+        # else whoever held the state has finished just this work
+        if not made or read_json(given.record)["stamp"] != stamp:
+            job = TrainingJob(given.seed, device, given.state, stamp, given.logs)
+            trained = kind.train(given.decoder, given.settings, data, job)
+            _write_weights(given.weights, trained.weights)
+            about = {"subjects": given.subjects, "seed": given.seed, "stamp": stamp}
+            write_json(given.record, {**trained.record, **about})
+        if given.state and given.state.is_file():  # a kind's own
+            given.state.unlink()
+        elif given.state:
             shutil.rmtree(given.state, ignore_errors=True)
 
 

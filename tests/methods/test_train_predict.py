@@ -195,6 +195,20 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
     assert [row["validation_loss"] for row in first] == [row["validation_loss"] for row in second]
 
 
+def test_nothing_is_left_of_a_state_whose_training_is_done(files, tmp_path):
+    """A training killed between its record and its state's removal; a kind that keeps its state in one file."""
+    state, method = tmp_path / "structure.state", _method("ridge")
+    state.write_text("a kind's own")
+    _train(files, method, "structure", tmp_path, extra=("--state", str(state)))
+    assert not state.exists()
+    made = (tmp_path / "structure.safetensors").stat().st_mtime_ns
+    state.mkdir()
+    (state / "fit.safetensors").write_text("left behind")
+    _train(files, method, "structure", tmp_path, extra=("--state", str(state)))
+    assert not state.exists()
+    assert (tmp_path / "structure.safetensors").stat().st_mtime_ns == made  # not made again
+
+
 def test_ablations(world, files, trained, tmp_path):
     """Without semantics there is no condition; without structure the first frame is the mean; swap moves
     blocks."""
