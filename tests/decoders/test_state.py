@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -34,20 +35,26 @@ def problem():
     return network, {"x": x, "y": x.sum(1, keepdim=True)}
 
 
-def run(state=None, kill_at=None, seconds=0.0, step_seconds=0.0):
-    """Weights and history of a training whose loss draws, too; killed in the forward pass of a step (from 1)."""
+def kill():
+    raise Killed
+
+
+def run(state=None, at=None, happens=kill, seconds=0.0, step_seconds=0.0):
+    """Weights and history of a training whose loss draws, too; in the forward pass of a step (from 1) it happens."""
     network, data = problem()
     counted = itertools.count(1)
 
     def loss(network, batch, draw, epoch):
         if draw is not None:  # not validation, not the estimate of a step's cost
             time.sleep(step_seconds)
-            if next(counted) == kill_at:
-                raise Killed
+            if next(counted) == at:
+                happens()
         noise = torch.randn(len(batch["x"]), 1, generator=draw) if draw is not None else 0.0
         return (network(batch["x"]) + 0.1 * noise - batch["y"]).square().mean()
 
-    settings = OptimisationConfig(batch=10, epochs=EPOCHS, learning_rate=0.01, save_seconds=seconds)
+    settings = OptimisationConfig(
+        batch=10, epochs=EPOCHS, learning_rate=0.01, schedule="exponential", decay=0.5
+    )
     with State(state, "stamp", seconds) as kept:
         history = fit(network, loss, data, range(40), range(40, 60), settings, seed=5, state=kept)
     return [p.detach().clone() for p in network.parameters()], history
@@ -60,45 +67,71 @@ def stored_steps(folder) -> int:
     return STEPS * (len(values["history"]) - 1) + (values["inside"] or {"step": 0})["step"]
 
 
-@pytest.mark.parametrize("step", range(1, EPOCHS * STEPS + 1))
-def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, step):
-    whole, history = run()
-    with pytest.raises(Killed):
-        run(tmp_path / "state", kill_at=step)
-    assert stored_steps(tmp_path / "state") == step - 1
-    resumed, again = run(tmp_path / "state")
-    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
-    for first, second in zip(history, again, strict=True):
+@pytest.fixture(scope="module")
+def in_peace():
+    return run()
+
+
+def assert_same(one, other):
+    """Equal weights and histories, but for how long an epoch took."""
+    assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+    for first, second in zip(one[1], other[1], strict=True):
         for name in ("epoch", "train_loss", "validation_loss", "learning_rate"):
-            assert first[name] == second[name]
+            assert first[name] == second[name], name
+        assert (first["share_of_limit"] is None) == (second["share_of_limit"] is None) == (not first["epoch"])
 
 
-@pytest.mark.parametrize("step", [5, 8, 12])
-def test_a_kill_loses_at_most_the_interval_and_a_step(tmp_path, step):
-    """Steps of at least 50 ms, an interval of 100 ms: the steps of one interval, and the one under way."""
+@pytest.mark.parametrize("step", range(1, EPOCHS * STEPS + 1))
+def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, in_peace, step):
     with pytest.raises(Killed):
-        run(tmp_path / "state", kill_at=step, seconds=0.1, step_seconds=0.05)
-    assert step - 1 - stored_steps(tmp_path / "state") <= 0.1 / 0.05
+        run(tmp_path / "state", at=step)
+    assert stored_steps(tmp_path / "state") == step - 1
+    assert_same(in_peace, run(tmp_path / "state"))
 
 
+@pytest.mark.parametrize("step", [8, 12])
+def test_a_kill_loses_at_most_the_interval_and_a_step(tmp_path, step):
+    """Steps of at least 50 ms, an interval of 100 ms: the second step after a store ends with the next one.
+
+    So of the steps that have ended at most one is lost, beside the step under way.
+    """
+    with pytest.raises(Killed):
+        run(tmp_path / "state", at=step, seconds=0.1, step_seconds=0.05)
+    assert step - 1 - stored_steps(tmp_path / "state") <= 1
+
+
+@pytest.mark.parametrize("step", [6, 8])  # inside an epoch, and its last
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, number, capsys):
-    network, data = problem()
-    steps = itertools.count(1)
-
-    def loss(network, batch, draw, epoch):
-        if draw is not None and next(steps) == 6:
-            os.kill(os.getpid(), number)
-        return (network(batch["x"]) - batch["y"]).square().mean()
-
-    settings = OptimisationConfig(batch=10, epochs=EPOCHS, save_seconds=1000)
+def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, in_peace, number, step, capfd):
     before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as ended, State(tmp_path / "state", "stamp", 1000) as kept:
-        fit(network, loss, data, range(40), range(40, 60), settings, seed=5, state=kept)
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "state", at=step, happens=lambda: os.kill(os.getpid(), number), seconds=1000)
     assert ended.value.code == 128 + number
-    assert stored_steps(tmp_path / "state") == 6  # the step under way, too
-    assert "Asked to end: all is stored in" in capsys.readouterr().err
+    assert stored_steps(tmp_path / "state") == step  # the step under way, too
+    said = capfd.readouterr().err
+    assert said.index("storing after the piece under way") < said.index("Asked to end: all is stored in")
     assert signal.getsignal(number) is before
+    assert_same(in_peace, run(tmp_path / "state"))
+
+
+def test_only_a_main_thread_heeds_signals_and_an_ignored_one_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with State(tmp_path / "state"):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+    found = []
+
+    def work():
+        with State(tmp_path / "state", seconds=0) as state:
+            found.append(state.piece("piece", lambda: {"x": torch.ones(2)}))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found and (tmp_path / "state/piece.safetensors").is_file()
 
 
 @pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
@@ -122,11 +155,12 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
     pieces = []
     tell = State.tell
 
-    def end_after(self, part, *others):
+    def end_after(self, part, content, *others):
         pieces.append(part)
+        assert all(t.is_contiguous() for t in content()[0].values()), part  # what is read has the same layout
         if self.folder:
             os.kill(os.getpid(), signal.SIGTERM)
-        tell(self, part, *others)
+        tell(self, part, content, *others)
 
     monkeypatch.setattr(State, "tell", end_after)
     again = None
@@ -159,3 +193,35 @@ def test_another_stamp_starts_anew(tmp_path, capsys):
             state.piece("piece", lambda: {"x": torch.ones(2)})
             assert torch.equal(state.read("piece")[0]["x"], torch.ones(2))
     assert "A state of another experiment" in capsys.readouterr().err
+
+
+def test_a_part_of_another_stamp_takes_no_other_part_with_it(tmp_path):
+    with State(tmp_path / "state", "one", 0) as state:
+        state.piece("fit", lambda: {"x": torch.ones(2)})
+    with State(tmp_path / "state", "two", 0) as state:
+        state.piece("basis", lambda: {"x": torch.zeros(2)})
+        assert state.read("fit") is None
+        assert torch.equal(state.read("basis")[0]["x"], torch.zeros(2))
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["basis.safetensors"]
+
+
+def test_a_superseded_part_goes_with_the_store_of_what_is_in_its_place(tmp_path):
+    def stored():
+        return {path.stem for path in (tmp_path / "state").iterdir()}
+
+    with State(tmp_path / "state", "stamp", 0) as state:
+        state.piece("kernel", lambda: {"x": torch.ones(2)})
+        state.seconds = 1000
+        state.piece("ridge", lambda: {"x": torch.ones(2)}, ("kernel",))
+        assert stored() == {"kernel"}
+        state.seconds = 0
+        state.piece("gains", lambda: {"x": torch.ones(2)})
+        assert stored() == {"ridge", "gains"}
+
+
+def test_a_file_where_the_folder_goes_makes_way(tmp_path):
+    (tmp_path / "state").write_text("of other code")
+    with State(tmp_path / "state", "stamp", 0) as state:
+        state.piece("piece", lambda: {"x": torch.ones(2)})
+    with State(tmp_path / "state", "stamp", 0) as state:
+        assert torch.equal(state.read("piece")[0]["x"], torch.ones(2))
