@@ -58,13 +58,16 @@ def take_card(cards: list[str], folder: Path | None = None, patience: float = 90
     InputError
         If none is free after ``patience`` seconds.
     """
-    until = time.monotonic() + patience
-    while (card := claim_card(cards, folder)) is None:
+    card, until = claim_card(cards, folder), time.monotonic() + patience
+    if card is None:
+        print(f"Waiting up to {patience:.0f} s for one of the cards {cards}.", file=sys.stderr)
+    while card is None:
         if time.monotonic() > until:
             raise InputError(
                 f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs."
             )
         time.sleep(0.5)
+        card = claim_card(cards, folder)
     os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 
@@ -77,8 +80,12 @@ def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
     for card in cards:
         path = folder / f"mind_animator-card-{card}.lock"
         with contextlib.suppress(FileExistsError):
-            path.touch(0o644, exist_ok=False)
-        lock = open(path)  # noqa: SIM115 (held open: see _claims); for reading: it may be another user's
+            path.touch(exist_ok=False)
+            path.chmod(0o666)  # not by the umask: every user locks it, and NFS locks only for writers
+        try:
+            lock = open(path, "r+")  # noqa: SIM115 (held open: see _claims)
+        except PermissionError:  # another user's, before its chmod
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

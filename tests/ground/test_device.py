@@ -1,5 +1,7 @@
 """A job gets a card of its own, and a clear word where there is none."""
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mind_animator.device import claim_card, read_use, use_device
+from mind_animator.device import claim_card, read_use, take_card, use_device
 from mind_animator.errors import InputError
 
 HOLD = """
@@ -38,6 +40,31 @@ def test_jobs_side_by_side_get_different_cards_and_a_killed_one_frees_its_own(tm
         for job in jobs:
             job.kill()
             job.wait()
+
+
+def test_another_user_may_claim_a_card_whatever_the_umask_of_the_first(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("mind_animator.device._claims", [])
+    umask = os.umask(0o077)
+    try:
+        assert claim_card(["0"], tmp_path) == "0"
+    finally:
+        os.umask(umask)
+    (lock,) = tmp_path.iterdir()
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every file")
+def test_a_lock_that_may_not_be_opened_is_left_for_the_next_card(tmp_path: Path):
+    assert claim_card(["0"], tmp_path) == "0"
+    next(tmp_path.iterdir()).chmod(0)
+    assert claim_card(["0", "1"], tmp_path) == "1"
+
+
+def test_a_wait_for_a_card_is_said(tmp_path: Path, capsys):
+    assert claim_card(["0"], tmp_path) == "0"
+    with pytest.raises(InputError, match="Expected a free card among"):
+        take_card(["0"], tmp_path, patience=0)
+    assert capsys.readouterr().err == "Waiting up to 0 s for one of the cards ['0'].\n"
 
 
 def test_a_missing_card_is_said_before_any_work():
