@@ -116,7 +116,7 @@ def cost_table(
     constants : mapping
         `CONSTANTS`, or with the user's own card and efficiency in their place.
     fetched : mapping of rule name to bytes, optional
-        What is fetched is kept, archives as the files in them (taken as large as the archive).
+        What is fetched is kept beside what is made, archives as the files in them (taken as large as the archive).
 
     Notes
     -----
@@ -157,11 +157,11 @@ def cost_table(
     }
     speed = constants["card"].value * constants["efficiency"].value
     fetched = fetched or {}
-    kept |= fetched
     rows = []
     for rule, count in sorted(jobs.items()):
         seconds = work[rule] / speed + count * constants["load"].value if rule in work else 0.0
-        rows.append((rule, count, seconds / 3600, fetched.get(rule, 0), round(kept.get(rule, 0))))
+        got = fetched.get(rule, 0)
+        rows.append((rule, count, seconds / 3600, got, round(kept.get(rule, 0)) + got))
     table = pd.DataFrame(rows, columns=["rule", "jobs", "gpu_hours", "fetched_bytes", "kept_bytes"])
     total = table[["jobs", "gpu_hours", "fetched_bytes", "kept_bytes"]].sum()
     return pd.concat([table, pd.DataFrame([{"rule": "total", **total}])], ignore_index=True).astype(

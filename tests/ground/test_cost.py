@@ -44,3 +44,6 @@ def test_what_is_fetched_is_kept():
     table = cost_table({"fetch_file": 2, "report": 1}, SCALE, fetched={"fetch_file": 10**9}).set_index("rule")
     assert table.loc["fetch_file", ["fetched_bytes", "kept_bytes"]].tolist() == [10**9, 10**9]
     assert table.loc["total", "kept_bytes"] == 10**9 and table.loc["report", "kept_bytes"] == 0
+    fetched = {"encode_frames": 10**9}
+    made, both = (cost_table({"encode_frames": 1}, SCALE, fetched=of) for of in ({}, fetched))
+    assert both["kept_bytes"].iloc[-1] - made["kept_bytes"].iloc[-1] == 10**9 < both["kept_bytes"].iloc[-1]
