@@ -14,7 +14,7 @@ from mind_animator.provenance import ROOT
 
 CARDS, JOBS = 3, 8
 
-# A job of one GPU: it takes a card as every script does, and tells when it had which.
+# A job of one GPU: it takes a card as every script does, waits for jobs on the others, and tells when it had which.
 SNAKEFILE = f"""
 rule all:
     input:
@@ -31,15 +31,18 @@ rule work:
     shell:
         "{sys.executable} work.py {{params.seconds}} {{output}}"
 """
-WORK = """
+WORK = f"""
 import json, os, sys, time
 from pathlib import Path
 from mind_animator.device import take_card
 take_card(os.environ["CUDA_VISIBLE_DEVICES"].split(","), Path("locks"), patience=20)
 begun = time.monotonic()
-Path(f"{sys.argv[2]}.begun").touch()
+Path(sys.argv[2] + ".begun").touch()
+until = begun + 30
+while len(list(Path().glob("*.begun"))) < {CARDS} and time.monotonic() < until:
+    time.sleep(0.05)
 time.sleep(float(sys.argv[1]))
-told = {"card": os.environ["CUDA_VISIBLE_DEVICES"], "begun": begun, "ended": time.monotonic()}
+told = dict(card=os.environ["CUDA_VISIBLE_DEVICES"], begun=begun, ended=time.monotonic())
 Path(sys.argv[2]).write_text(json.dumps(told))
 """
 
@@ -52,7 +55,12 @@ def workstation(tmp_path: Path):
     (tmp_path / "locks").mkdir()
 
     def start(seconds: float) -> subprocess.Popen:
+        # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
         command = [
+            "env",
+            "--default-signal=INT",
+            sys.executable,
+            "-m",
             "snakemake",
             "--cores",
             "8",
@@ -62,12 +70,10 @@ def workstation(tmp_path: Path):
             f"seconds={seconds}",
         ]
         environment = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "0,1,2"}
-        # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
-        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
         with open(tmp_path / "run.log", "w") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=tmp_path, env={**os.environ, **environment},
-                stdout=log, stderr=log, start_new_session=True, preexec_fn=heed,
+                command, cwd=tmp_path, env={**os.environ, **environment},
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     return start

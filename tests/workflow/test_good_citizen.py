@@ -177,8 +177,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     command = snakemake_command(folder, f"{SEMANTIC}.safetensors", root=house)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True, preexec_fn=heed, **quiet)
+    heeding = ["env", "--default-signal=INT", *command]
+    process = subprocess.Popen(heeding, cwd=folder, start_new_session=True, **quiet)
     state = folder / f"{SEMANTIC}.safetensors.state"
     wait_for_stores(state / "fit.safetensors", 12, process)  # two an epoch: after its one step, at its end
     interrupt(process)
