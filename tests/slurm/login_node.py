@@ -27,12 +27,12 @@ FIELDS = "JobID,State,Partition,AllocTRES,TimelimitRaw,Submit,Start,End,NodeList
 SUBMITTED = re.compile(r"submitted with SLURM jobid (\d+) \(log: .*/rule_(\w+?)(?:/([^/]*))?/\d+\.log\)")
 
 
-def wait_until(ready: Callable[[], object], what: str, seconds: float = 180) -> object:
+def wait_until(ready: Callable[[], object], what: str, seconds: float = 180, every: float = 0.1) -> object:
     """What ``ready`` answers as soon as it is true."""
     until = time.monotonic() + seconds
     while not (answer := ready()):
         assert time.monotonic() < until, f"Expected within {seconds:.0f} s: {what}."
-        time.sleep(0.1)
+        time.sleep(every)
     return answer
 
 
@@ -43,13 +43,12 @@ class Run:
         self.place = place
         place.calls += 1
         self.output = place.path / f"run-{place.calls}.out"
-        command = [sys.executable, "-m", "snakemake", *arguments]
         # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
-        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake", *arguments]
         with open(self.output, "w") as stream:
             self.process = subprocess.Popen(
                 command, cwd=place.path, env=place.environment, stdout=stream, stderr=stream,
-                start_new_session=True, preexec_fn=heed,
+                start_new_session=True,
             )  # fmt: skip
 
     @property

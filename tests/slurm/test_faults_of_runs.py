@@ -72,6 +72,4 @@ def test_a_job_that_fails_for_good_stops_no_other(login, undisturbed, figures):
     assert len(run.jobs()) == 4
     assert "results/small/logs/train_decoder/ridge/sub-2-semantic.log" in run.text
     assert "Expected finite responses, got nan at training clip 3, voxel 5" in run.text
-    figures(
-        "fails for good", **{"attempts": len(failed), "finished jobs repeated": len(done) - len(set(done))}
-    )
+    figures("fails for good", attempts=len(failed))
