@@ -18,13 +18,14 @@ def test_a_killed_snakemake_finds_its_orphans(slow, undisturbed, figures):
     killed = slow.start(quick)
     wait_until(lambda: len(killed.jobs()) == 2, "both jobs")
     killed.stop(signal.SIGKILL)
+    orphan = next(job for job in killed.jobs() if "slow" in job["wildcards"])
+    watched = slow.watch(orphan)
+    os.kill(watched.process, signal.SIGSTOP)  # held still, to outlive the other, which may have to queue
     wait_until((login.path / quick).exists, "the end of an orphan")
     wait_until(
         lambda: "COMPLETED" in [job["State"] for job in killed.jobs()], "accounting of the finished orphan"
     )
-    orphan = next(job for job in killed.jobs() if "slow" in job["wildcards"])
     made = (login.path / quick).stat().st_mtime_ns
-    watched = slow.watch(orphan)
     login.start("--unlock", config=CONFIG).wait()
     again = slow.start(quick)
     watched.ended()
