@@ -68,4 +68,7 @@ def run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # the command was interrupted, too, and has said so
+        sys.exit(130)
