@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
             ),
             _scores(summary, own, given.ceilings),
             _retrieval(retrieval, place),
-            _tests(tests[~tests["method"].isin(given.ceilings)], own),
+            _tests(tests[~tests[["method", "other"]].isin(given.ceilings).any(axis=1)], own),
             _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
                      "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
                      "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",

@@ -79,7 +79,8 @@ def table_of_tests() -> pd.DataFrame:
     ]  # fmt: skip
     paired = {"test": "paired", "method": "mind_animator", "other": "ridge", "subject": "1", "score": np.nan,
               "metric": "target_motion_corr", "statistic": -0.004, "p": 0.43}  # fmt: skip
-    return pd.DataFrame([*every, paired])
+    ceiling = paired | {"other": "noise_ceiling", "statistic": -0.321}
+    return pd.DataFrame([*every, paired, ceiling])
 
 
 def retrieval() -> pd.DataFrame:
@@ -137,6 +138,7 @@ def test_tests_say_their_p_and_floors_are_controls(page: Path):
     part = text[text.index('id="tests"') : text.index('id="maps"')]
     assert part.count("<b>+0.200</b><small>p = 0.0001</small>") == 6
     assert "+0.600<small>p = 0.25</small>" in part and "-0.004<small>p = 0.43</small>" in part
+    assert "noise_ceiling" not in part and "-0.321" not in part  # nothing has to beat a ceiling
     controls = part[part.index("<details>") :]
     assert "frozen, subject 1" in controls and "ridge, subject 1" not in controls
 
