@@ -1,6 +1,7 @@
-"""Take one shard of clips' captions from ready files, or from the data set itself."""
+"""Write the captions of one shard of clips, taken from ready files or from the data set itself."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,13 @@ from mind_animator.errors import InputError, run_command
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
-    parser.add_argument("--ready", type=Path, nargs="*", default=[], help="TSV or HDF5; else the data's own")
+    parser.add_argument(
+        "--ready",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="TSV or HDF5 files of captions; without any, the captions of the data set itself",
+    )
     parser.add_argument(
         "--first", type=int, required=True, help="index of the shard's first clip in the data set"
     )
@@ -32,6 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     if given.ready:
         captions = read_ready_captions(given.ready, dataset.caption_order())
         where = ", ".join(map(str, given.ready))
+        if extra := sorted(captions.keys() - set(clips)):
+            named = ", ".join(f"'{clip}'" for clip in extra[:3])
+            print(f"{where}: not used, no such clip in the data set: {len(extra)} ({named})", file=sys.stderr)
     else:
         table = dataset.captions()
         captions = dict(zip(table["clip"], table["caption"], strict=True))

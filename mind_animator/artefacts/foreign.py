@@ -6,6 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mind_animator.artefacts.texts import hdf5_texts
 from mind_animator.errors import InputError
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".safetensors", ".pt", ".pth")
@@ -77,7 +78,7 @@ def _hdf5(path: Path, name: str) -> Any:
             if name and isinstance(file.get(name), h5py.Dataset)
             else file[_pick(path, names, name)]
         )
-        return list(found.asstr()[:]) if h5py.check_string_dtype(found.dtype) else found[()]
+        return hdf5_texts(found) if h5py.check_string_dtype(found.dtype) else found[()]
 
 
 def _mat(path: Path, name: str) -> Any:

@@ -57,9 +57,9 @@ def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame
     else:
         text = {name: str for name in ("clip", "movie", "segment", "subject", "caption", "file")}
         try:
-            table = pd.read_csv(
-                path, sep="\t", dtype=text, keep_default_na=False, na_values=["nan", "NaN", "n/a"]
-            )
+            names = pd.read_csv(path, sep="\t", nrows=0).columns
+            missing = {name: ["nan", "NaN", "n/a"] for name in names if name not in text}
+            table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=missing)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise InputError(f"Expected a tab-separated table in {path}, got: {error}.") from None
     missing = [name for name in columns if name not in table]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from mind_animator.artefacts.texts import read_text_rows
 from mind_animator.config.base import Strict
 from mind_animator.datasets.archives import Archive, archive
 from mind_animator.datasets.base import Dataset, Run, Segment
@@ -272,8 +273,6 @@ class Arrays(Dataset):
 
     def _read_table(self) -> list[dict[str, str]]:
         """Rows of the table of clips, by the standard library: the Snakefile reads it at every start."""
-        import csv
-
         if self.options.clips is None:
             raise InputError(
                 "Expected dataset.options.clips to name a table of clips, or a preset, got neither."
@@ -281,8 +280,7 @@ class Arrays(Dataset):
         path = self.root / self.options.clips
         if not path.is_file():
             raise InputError(f"Expected the table of clips at {path}, found none (dataset.options.clips).")
-        with open(path, newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
+        rows = read_text_rows(path)
         if not rows:
             raise InputError(f"Expected clips in {path}, got none.")
         for column in ("split", "movie", *(("onset", "duration") if "file" in rows[0] else ())):

@@ -14,7 +14,6 @@ share of the clip that it covers: with a repetition time as long as a clip, and 
 volume, that is the choice of one volume. Polynomial trends and confounds are regressed out together.
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from mind_animator.artefacts.texts import read_text_rows
 from mind_animator.config.base import Strict
 from mind_animator.datasets.base import Dataset, Run, Segment
 from mind_animator.errors import InputError
@@ -438,20 +438,15 @@ def mean_over_spans(
 
 def _read_events(path: Path) -> list[tuple[str, float, float]]:
     """Showings of an events file: film, onset, duration."""
-    with open(path, newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t")
-        missing = {"onset", "duration", "stim_file"} - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(f"Expected column '{sorted(missing)[0]}' in {path}, got {rows.fieldnames}.")
-        shown = []
-        for number, row in enumerate(rows, 2):
-            if row["stim_file"] in ("", "n/a", None):
-                continue
-            try:
-                shown.append((row["stim_file"], float(row["onset"]), float(row["duration"])))
-            except ValueError:
-                got = f"onset '{row['onset']}', duration '{row['duration']}'"
-                raise InputError(f"Expected seconds in line {number} of {path}, got {got}.") from None
+    shown = []
+    for number, row in enumerate(read_text_rows(path, ("onset", "duration", "stim_file")), 2):
+        if row["stim_file"] in ("", "n/a"):
+            continue
+        try:
+            shown.append((row["stim_file"], float(row["onset"]), float(row["duration"])))
+        except ValueError:
+            got = f"onset '{row['onset']}', duration '{row['duration']}'"
+            raise InputError(f"Expected seconds in line {number} of {path}, got {got}.") from None
     return shown
 
 

@@ -1,5 +1,6 @@
 """Captions that were there already: published HDF5 files and tables."""
 
+import csv
 import json
 
 import h5py
@@ -76,7 +77,9 @@ def test_named_captions(tmp_path):
     captions = read_ready_captions([named, table], ORDER)
     assert captions == {"t-00000": "x", "a-00001": "y", "b-00000": "NA", "a-00000": "a null"}
     assert captions_of(captions, ["b-00000", "t-00000"], "here") == ["NA", "x"]
-    with pytest.raises(InputError, match=r"Expected a caption of clip 'z' \(1 missing\) in here"):
+    with pytest.raises(
+        InputError, match=r"Expected a caption of every clip in here, found none of 1 clip\(s\): 'z'"
+    ):
         captions_of(captions, ["z", "t-00000"], "here")
 
 
@@ -102,3 +105,94 @@ def test_one_file_or_several_in_the_config():
     assert CaptionsConfig(ready="a.h5").ready == ("a.h5",)
     assert CaptionsConfig(ready=["a.h5", "b.h5"]).ready == ("a.h5", "b.h5")
     assert CaptionsConfig().ready == ()
+
+
+@pytest.fixture(scope="session")
+def cases(published_data):
+    folder = published_data / "cases" / "captions"
+    if not folder.is_dir():
+        pytest.skip("the examples of faulty caption files are absent")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bom", "crlf"])
+def test_byte_order_mark_and_windows_line_ends(cases, name):
+    assert read_ready_captions([cases / f"{name}.tsv"], ORDER) == {"a": "x", "b": "y", "c": "z"}
+
+
+def test_words_and_quotation_marks_are_text(cases):
+    assert read_ready_captions([cases / "na.tsv"], ORDER) == {"a": "nan", "b": "None", "c": "NA"}
+    found = read_ready_captions([cases / "quote_unbalanced.tsv"], ORDER)
+    assert found == {"a": '"hello, he says', "b": "a man", "c": 'a dog says "yes"'}
+
+
+def test_a_tab_inside_a_caption_is_named(cases):
+    with pytest.raises(InputError, match=r"tab_in_caption.tsv, line 2: expected 2 fields .*, got 3"):
+        read_ready_captions([cases / "tab_in_caption.tsv"], ORDER)
+
+
+def test_bytes_in_hdf5_are_utf8(cases, tmp_path):
+    order = {"train": ["a", "b", "c"], "test": []}
+    found = read_ready_captions([cases / "bytes_utf8.h5"], order)
+    assert found == {"a": "a man", "b": "a caf\u00e9", "c": "a dog"}
+    for values, message in (
+        ([1, 2, 3], "Expected a list of texts in 'captions' of .*int64"),
+        ([b"a", b"caf\xe9", b"b"], r"Expected UTF-8 texts in 'captions' of .*, got b'caf\\xe9' at index 1"),
+        ([[b"a"], [b"b"], [b"c"]], r"Expected a list of texts in 'captions' of .* of shape \(3, 1\)"),
+    ):
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["captions"] = values
+        with pytest.raises(InputError, match=message):
+            read_ready_captions([tmp_path / "x.h5"], order)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_group("captions")
+    with pytest.raises(InputError, match="or one of captions"):
+        read_ready_captions([tmp_path / "x.h5"], order)
+
+
+TEXTS = ["nan", "NA", '"all of it"', 'a "part" of it', '"', '""', "caf\u00e9, \u2028 and more", "'x'", "1"]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, None])
+def test_captions_survive_every_writer(tmp_path, quoting):
+    """Python's csv writer with and without quotes everywhere, and lines joined by tabs."""
+    rows = [("clip", "caption"), *((f"c{index}", text) for index, text in enumerate(TEXTS))]
+    with open(tmp_path / "x.tsv", "w", newline="") as stream:
+        if quoting is None:
+            stream.write("\n".join("\t".join(row) for row in rows))
+        else:
+            csv.writer(stream, delimiter="\t", quoting=quoting).writerows(rows)
+    assert list(read_captions([tmp_path / "x.tsv"]).values()) == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("clip\tcaption\na\tcaf\u00e9\n".encode("latin-1"), r"Expected UTF-8 text in .*byte 0xe9 in line 2"),
+        ("clip\tcaption\na\tx\n".encode("utf-16"), r"Expected UTF-8 text in .*, got UTF-16"),
+        ("clip\tcaption\na\tx\n".encode("utf-16-le"), r"got zero bytes"),
+        (b"clip\tcaption\na\t \n", r"Expected a caption of clip 'a' in .*, got an empty text"),
+        (b"clip\tcaption\n\tx\n", r"Expected a clip's name for every caption in .*\('x'\)"),
+        (b"clip\tcaption\tclip\na\tx\tb\n", r"Expected different names of columns in .*, got 'clip' twice"),
+        (b"", r"got an empty file"),
+    ],
+)
+def test_files_that_cannot_be_captions(tmp_path, content, message):
+    (tmp_path / "x.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_ready_captions([tmp_path / "x.tsv"], ORDER)
+
+
+def test_white_space_becomes_blanks_and_two_files_never_contradict(tmp_path):
+    named = _hdf5(tmp_path / "named.h5", clip=["a", "b"], caption=["one\ttwo\nthree ", "x"])
+    assert read_ready_captions([named], ORDER) == {"a": "one two three", "b": "x"}
+    (tmp_path / "x.tsv").write_text("clip\tcaption\nb\tanother\n")
+    with pytest.raises(InputError, match=r"Expected each clip in one caption file, got 'b' in .*x.tsv, too"):
+        read_ready_captions([named, tmp_path / "x.tsv"], ORDER)
+
+
+def test_a_tables_text_columns_stay_text(tmp_path):
+    write_table(tmp_path / "x.tsv", pd.DataFrame({"clip": ["nan", "b"], "value": [float("nan"), 1.0]}))
+    table = read_table(tmp_path / "x.tsv")
+    assert table["clip"].tolist() == ["nan", "b"]
+    assert table["value"].isna().tolist() == [True, False]
