@@ -53,31 +53,19 @@ else:
             runtime=per_attempt(240),
         params:
             code=code_digest("workflow_scripts/caption_clips.py"),
-            blip2=pinned_model("blip2"),
-            clip=pinned_model("clip"),
+            revisions=[pinned_model(name) for name in ("blip2", "clip")],
             settings=CONFIG.captions.model_dump_json(exclude={"ready"}),
             seed=CONFIG.seed,
             skip=clips_before(CONFIG.shards.captions),
             n_clips=clips_in(CONFIG.shards.captions),
             # not tracked: derived from resources or output
+            models=lambda wildcards, resources: models_json("blip2", "clip"),
             device=lambda wildcards, resources: CONFIG.device,
             state=lambda wildcards, output: f"{output.captions}.state",
         message:
             "Captioning the clips of shard {wildcards.shard}"
         shell:
-            "OMP_NUM_THREADS={threads} python -m workflow_scripts.caption_clips"
-            " --frames {input.frames}"
-            " --skip {params.skip}"
-            " --count {params.n_clips}"
-            f" --blip2 {CONFIG.models.blip2}"
-            f" --clip {CONFIG.models.clip}"
-            f" --lock {CONFIG.models.lock}"
-            " --settings {params.settings:q}"
-            " --seed {params.seed}"
-            " --device {params.device}"
-            " --state {params.state}"
-            " --captions {output.captions}"
-            " > {log} 2>&1"
+            stage("caption_clips")
 
 
 rule captions:

@@ -16,6 +16,7 @@ shell.prefix(
 )
 
 from mind_animator.config import load_config
+from mind_animator.config.base import in_file
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import (
     check_before_downloads,
@@ -28,6 +29,7 @@ from mind_animator.methods import open_methods
 from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
 from mind_animator.models.places import identity, locate
 from mind_animator.provenance import ROOT, code_digest, ends_digest, fingerprint
+from workflow_scripts.stages import flag, options_of
 
 try:
     CONFIG = load_config(config)
@@ -35,7 +37,9 @@ try:
     METHODS = open_methods(CONFIG.methods)
     check_features(METHODS, CONFIG.features)
 except InputError as error:
-    raise WorkflowError(str(error))
+    raise WorkflowError(
+        in_file(error, workflow.config_settings.configfiles or ["config.yaml"])
+    )
 
 if all(segment.split == "test" for segment in DATASET.segments):
     for name, method in METHODS.items():
@@ -110,6 +114,44 @@ def shard_segments(clips, size, shard):
     """Segments that a shard's clips come from, in order."""
     segments = [clip.rsplit("-", 1)[0] for clip in shard_clips(clips, size, shard)]
     return list(dict.fromkeys(segments))
+
+
+def stage(script, *, without=(), environment="", log="file"):
+    """The command of a script: each option of its function from the rule's field of the same name.
+
+    ``without`` names options that this rule leaves at their defaults. The output goes to the log ``file``, or also to the
+    terminal (``tee``); with ``last_line`` a failure shows the log's last line on the terminal.
+    """
+    path = Path(workflow.basedir, "workflow_scripts", f"{script}.py")
+    options = options_of(path)
+    if unknown := set(without) - set(options):
+        raise WorkflowError(
+            f"Expected options of {path} in without, got {sorted(unknown)}."
+        )
+    words = [f"OMP_NUM_THREADS={{threads}} {environment}".rstrip()]
+    words += ["exec"] * (log == "file") + [f"python -m workflow_scripts.{script}"]
+    words += [
+        (
+            f"{flag(name)} {{threads}}"
+            if source == "threads"
+            else f"{flag(name)} {{{source}.{name}:q}}"
+        )
+        for name, source in options.items()
+        if name not in without
+    ]
+    words.append(
+        {
+            "file": "> {log:q} 2>&1",
+            "tee": "2>&1 | tee {log:q}",
+            "last_line": "> {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}",
+        }[log]
+    )
+    return " ".join(words)
+
+
+def models_json(*names):
+    """Ids or folders of these models and the lock file, as JSON for a script."""
+    return CONFIG.models.model_dump_json(include={*names, "lock"})
 
 
 def json_of(settings):

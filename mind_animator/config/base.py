@@ -1,5 +1,7 @@
 """Strict models: an unknown key or a wrong type stops the run before any work."""
 
+import re
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,19 +17,81 @@ class Strict(BaseModel):
 
 Settings = TypeVar("Settings", bound=Strict)
 
+# Constraints by pydantic's type of error; other types are derived from pydantic's message.
+CONSTRAINTS = {
+    "missing": "is required, found none",
+    "extra_forbidden": "is not a known key",
+    "json_invalid": "must be valid JSON ({error})",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "finite_number": "must be a finite number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_parsing_size": "must be an integer of fewer digits",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} values, has {actual_length}",
+    "too_long": "must have at most {max_length} values, has {actual_length}",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "set_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "path_type": "must be a path",
+    "none_required": "must be null",
+    "value_error": "{error}",
+    "assertion_error": "{error}",
+}
+
 
 def explain(error: ValidationError, where: str = "config") -> str:
-    """One line for the first fault of a settings model: the key, what was expected, what was found."""
+    """One line for the first fault of a settings model, e.g. ``config.seed = -1: must be at least 0.``"""
     faults = error.errors()
     first = faults[0]
-    key = ".".join([where, *map(str, first["loc"])])
-    if first["type"] == "extra_forbidden":
-        text = f"Expected only known keys, got '{key}' (unknown key; is it misspelt?)."
-    elif first["type"] == "missing":
-        text = f"Expected a value for '{key}', found none."
+    kind, context = (
+        first["type"],
+        {
+            name: value if isinstance(value, str) else _literal(value)
+            for name, value in first.get("ctx", {}).items()
+        },
+    )
+    if kind in CONSTRAINTS:
+        constraint = CONSTRAINTS[kind].format(**context)
     else:
-        text = f"Expected '{key}': {first['msg']}, got {first['input']!r}."
-    return text + (f" ({len(faults) - 1} further faults)" if len(faults) > 1 else "")
+        constraint = re.sub(r"^[\w ]*?should ", "must ", first["msg"])
+    key = ".".join([where, *(str(part) for part in first["loc"] if part != "[key]")])
+    if kind not in ("missing", "extra_forbidden") and not isinstance(first["input"], (dict, BaseModel)):
+        key += f" = {_literal(first['input'])}"
+    more = f"; {len(faults) - 1} more" if len(faults) > 1 else ""
+    return f"{key}: {constraint.rstrip('.')}{more}."
+
+
+def in_file(error: InputError, files: Sequence[object]) -> str:
+    """The text of an error; where it names a key of the config, with the file that the config was read from."""
+    text = str(error)
+    if not text.startswith("config.") or not files:
+        return text
+    return f"{text.rstrip('.')} ({', '.join(map(str, files))})."
+
+
+def _literal(value: Any) -> str:
+    """A value as it is written in YAML, shortened; text of messages as it is."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = text.removesuffix(".0") if isinstance(value, float) else text
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

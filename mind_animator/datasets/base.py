@@ -118,7 +118,7 @@ class Dataset(ABC):
         try:
             self.options: Any = self.Options.model_validate(config.options)
         except ValidationError as error:
-            raise InputError(explain(error, "dataset.options")) from None
+            raise InputError(explain(error, "config.dataset.options")) from None
         self.subjects = self._subjects()
 
     @abstractmethod

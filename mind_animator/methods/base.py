@@ -136,7 +136,7 @@ class Method(ABC):
         try:
             self.options: Any = self.Options.model_validate(config.options)
         except ValidationError as error:
-            raise InputError(explain(error, f"methods.{name}.options")) from None
+            raise InputError(explain(error, f"config.methods.{name}.options")) from None
 
     @property
     def module(self) -> str:

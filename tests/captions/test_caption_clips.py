@@ -37,8 +37,8 @@ def segments(tmp_path, rng):
 
 def _run(models, segments, out, *, skip=0, count=9, seed=1, **settings):
     script.main([
-        "--frames", *map(str, segments), "--skip", str(skip), "--count", str(count),
-        "--blip2", str(models / "blip2"), "--clip", str(models / "clip"), "--lock", "none.json",
+        "--frames", *map(str, segments), "--skip", str(skip), "--n-clips", str(count),
+        "--models", json.dumps({name: str(models / name) for name in ("blip2", "clip")}),
         "--settings", json.dumps(SETTINGS | settings), "--seed", str(seed),
         "--state", f"{out}.state", "--captions", str(out),
     ])  # fmt: skip

@@ -86,8 +86,12 @@ def _differences(one, other):
 @pytest.mark.parametrize(
     ("decoder", "overrides", "text"),
     [
-        ("semantic", {"widht": 3}, "Expected only known keys, got 'semantic.widht'"),
-        ("structure", {"optimisation": {"epochs": -1}}, "Expected 'structure.optimisation.epochs'"),
+        ("semantic", {"widht": 3}, "semantic.widht: is not a known key."),
+        (
+            "structure",
+            {"optimisation": {"epochs": -1}},
+            "structure.optimisation.epochs = -1: must be at least 0.",
+        ),
         ("motion", {"network": "frame_tokens"}, "linear only with network: patch_tokens"),
         ("semantic", {"sparsification": {"share": 0.1}}, "sparsification only without linear"),
     ],

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import Field, ValidationError
 
 from mind_animator.config import load_config
+from mind_animator.config.base import Strict, explain, in_file
+from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,13 +28,13 @@ def test_the_shipped_config_is_valid(values: dict):
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("sead", 1, "Expected only known keys, got 'config.sead'"),
-        ("seed", "x", "Expected 'config.seed': Input should be a valid integer"),
-        ("device", "tpu", "Expected 'config.device': Input should be 'cpu' or 'cuda', got 'tpu'"),
+        ("sead", 1, "config.sead: is not a known key."),
+        ("seed", "x", "config.seed = 'x': must be an integer."),
+        ("device", "tpu", "config.device = 'tpu': must be 'cpu' or 'cuda'."),
         (
             "stimuli",
             {"frames": 1},
-            "Expected 'config.stimuli.frames': Input should be greater than or equal to 2",
+            "config.stimuli.frames = 1: must be at least 2.",
         ),
         (
             "fmri",
@@ -49,8 +52,57 @@ def test_mistakes_name_the_key(values: dict, key: str, value: object, text: str)
 
 def test_a_missing_section_is_named(values: dict):
     del values["dataset"]
-    with pytest.raises(InputError, match=r"Expected a value for 'config\.dataset', found none"):
+    with pytest.raises(InputError, match=r"config\.dataset: is required, found none"):
         load_config(values)
+
+
+class Settings(Strict):
+    count: int = Field(3, ge=2, le=9, multiple_of=1)
+    ratio: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
+    on: bool = False
+    name: str = Field("abc", min_length=2, max_length=4, pattern="[a-z]+")
+    sizes: tuple[int, ...] = Field((1,), min_length=1, max_length=2)
+    of: dict[str, int] = Field(default_factory=dict)
+    inner: StimuliConfig = StimuliConfig()
+    files: tuple[Path, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"count": 10}, "config.count = 10: must be at most 9."),
+        ({"count": 1}, "config.count = 1: must be at least 2."),
+        ({"count": 2.5}, "config.count = 2.5: must be an integer."),
+        ({"count": None}, "config.count = null: must be an integer."),
+        ({"count": True, "ratio": 2, "on": 3}, "config.count = true: must be at least 2; 2 more."),
+        ({"ratio": 0}, "config.ratio = 0: must be greater than 0."),
+        ({"ratio": 1.5}, "config.ratio = 1.5: must be less than 1."),
+        ({"ratio": "half"}, "config.ratio = 'half': must be a number."),
+        ({"ratio": float("nan")}, "config.ratio = nan: must be a finite number."),
+        ({"on": "maybe"}, "config.on = 'maybe': must be true or false."),
+        ({"name": 1}, "config.name = 1: must be text."),
+        ({"name": "a"}, "config.name = 'a': must have at least 2 characters."),
+        ({"name": "abcde"}, "config.name = 'abcde': must have at most 4 characters."),
+        ({"name": "12"}, "config.name = '12': must match the pattern [a-z]+."),
+        ({"sizes": 3}, "config.sizes = 3: must be a list."),
+        ({"sizes": []}, "config.sizes = []: must have at least 1 values, has 0."),
+        ({"sizes": [1, "x"]}, "config.sizes.1 = 'x': must be an integer."),
+        ({"of": [1]}, "config.of = [1]: must be a mapping of keys to values."),
+        ({"inner": 3}, "config.inner = 3: must be a mapping of keys to values."),
+        ({"files": [7]}, "config.files.0 = 7: must be a path."),
+        ({"inner": {"sise": 3}}, "config.inner.sise: is not a known key."),
+    ],
+)
+def test_every_kind_of_fault_is_in_plain_words(values: dict, text: str):
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(values)
+    assert explain(caught.value) == text
+
+
+def test_the_file_is_named_where_it_is_known():
+    fault = InputError("config.seed = -1: must be at least 0.")
+    assert in_file(fault, ["my.yaml"]) == "config.seed = -1: must be at least 0 (my.yaml)."
+    assert in_file(InputError("Expected 2 files."), ["my.yaml"]) == "Expected 2 files."
 
 
 def test_nothing_that_the_snakefile_imports_imports_torch():
