@@ -20,6 +20,7 @@ from mind_animator.config.base import in_file
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import (
     check_before_downloads,
+    check_config,
     check_enough,
     plan_downloads,
 )
@@ -34,6 +35,7 @@ from workflow_scripts.stages import flag, options_of
 try:
     CONFIG = load_config(config)
     DATASET = open_dataset(CONFIG.dataset)
+    check_config(DATASET, CONFIG)
     METHODS = open_methods(CONFIG.methods)
     check_features(METHODS, CONFIG.features)
 except InputError as error:

@@ -66,6 +66,7 @@ class Algonauts2021(Dataset):
 
     name = "algonauts2021"
     Options: ClassVar[type[Strict]] = AlgonautsOptions
+    applies_lag = False
     tr = 1.75
 
     known_subjects: ClassVar[tuple[str, ...]] = tuple(f"{number:02d}" for number in range(1, 11))

@@ -1,21 +1,26 @@
-"""Responses that are preprocessed already: arrays, a table of clips, what there is of films and captions.
+"""Responses stored as arrays: one row per clip, or whole runs with one row per volume; and a table of clips.
 
-The table (TSV) has one row a clip, in the order of the responses:
+The table (TSV) has one row per clip, in the order of the responses:
 
-=========  ==============================================================================================
-split      ``train`` or ``test``
-movie      what must never be divided between training, validation and test
-segment    optional: clips that are worked on together; by default whole movies in packs of some 240 clips
-file       optional: the film, relative to ``stimuli``; with ``onset`` and ``duration`` in seconds
-caption    optional: ready captions
-=========  ==============================================================================================
+=============  ==========================================================================================
+split          ``train`` or ``test``
+movie          clips of one movie always stay in the same split and in the same fold
+segment        optional: clips that are processed together; by default whole movies in groups of about 240
+file           optional: the movie file, relative to ``stimuli``; with ``onset`` and ``duration`` in seconds
+caption        optional: ready captions
+run            responses per volume: the run in which the clip was shown
+onset          responses per volume: seconds since the first volume of the run; with ``file`` this is the time
+               in the movie file, and ``run_onset`` is the time in the run
+trials         optional: the rows of the response file (from 0) that hold the clip's trials, ``12,57,301``
+=============  ==========================================================================================
 
-What is missing is left out: without films and frames there is nothing to reconstruct from, captions alone
-give the semantic decoder and retrieval. Presets describe the published mirrors.
+Without movies and frames nothing can be reconstructed; captions or ready embeddings (``features.ready``) alone
+give the semantic decoder and retrieval. Presets describe the published mirrors of CC2017.
 """
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,46 +39,59 @@ if TYPE_CHECKING:
     from mind_animator.config.fmri import FmriConfig
 
 PACK = 240
-_RESPONSE_AXES = {"clip", "voxel", "repeat"}
+_SPACE = ("x", "y", "z")
 _FRAME_AXES = {"clip", "frame", "height", "width", "channel"}
+# Test clips must lie at least this far from training clips of the same movie: responses last that long.
+_GAP_SECONDS = 10.0
 
 
 class ArraysOptions(Strict):
-    """Where the arrays are and how they lie. Paths are relative to the data folder.
+    """Location and layout of the arrays. Paths are relative to the data folder.
 
     Attributes
     ----------
     preset : str, optional
         ``neuroclips``: CC2017 as the authors of NeuroClips published it on Hugging Face (subjects 1, 2, 3).
-        ``mind_animator``: CC2017's test set as the authors of Mind-Animator published it on OSF (subjects 1,
-        2, 3): films and responses of the test clips, nothing to train on.
+        ``mind_animator``: the test set of CC2017 as the authors of Mind-Animator published it on OSF (subjects 1,
+        2, 3): movies and responses of the test clips, no training clips.
     clips : str, optional
-        The table of clips; needed without a preset.
-    responses : str
-        File with ``{subject}``, and ``{split}`` or ``{segment}`` where each has a file of its own;
-        ``file::name`` picks one of several arrays.
+        The table of clips; required without a preset.
+    responses : str or tuple of str
+        File with ``{subject}``, and ``{split}``, ``{segment}`` or ``{run}`` where each has its own file;
+        ``file::name`` selects one of several arrays (``*`` in the name: every array that matches is a repeat).
+        Several files, for example one per hemisphere, are joined along the voxels.
     axes : str
-        Order of the responses' axes, of ``clip``, ``voxel`` and, where showings are apart, ``repeat``.
+        Order of the axes of the responses: ``clip`` (one row per clip, aligned already) or ``volume`` (whole
+        runs), ``voxel`` (or ``x y z``), and ``repeat`` where repeats are stored separately.
+    runs : str, optional
+        Responses per volume in one file per subject: TSV with one row per run in the order of the file, columns
+        ``run`` and ``volumes``, and optionally ``start`` (seconds from the zero of the onsets to the first volume).
+    time_blocks : float, optional
+        Length in seconds. Folds over blocks of time: every movie is divided into blocks of this length, which
+        take the place of movies in cross-validation and early stopping. A movie may then have training and test
+        clips, at least 10 s apart. Default: whole movies.
     frames : str, optional
-        File of ready frames, with ``{split}`` or ``{segment}`` where each has one.
+        File of ready frames, with ``{split}`` or ``{segment}`` where each has its own.
     frame_axes : str
-        Order of the frames' axes: ``clip``, ``frame``, ``height``, ``width``, ``channel``.
+        Order of the axes of the frames: ``clip``, ``frame``, ``height``, ``width``, ``channel``.
     captions : str, optional
-        File of captions in the order of the responses, with ``{split}`` or ``{segment}`` where each has one.
+        File of captions in the order of the responses, with ``{split}`` or ``{segment}`` where each has its own.
     stimuli : str
-        Folder of the films that the table names.
+        Folder of the movies that the table names.
     areas : str, optional
         TSV with columns ``voxel`` (index) and ``area``; ``{subject}`` where they differ.
     space : str
-        ``fs_LR_32k`` where voxels are the 59,412 cortical vertices, else ``none``.
+        ``fs_LR_32k`` if the voxels are the 59,412 cortical vertices, else ``none``.
     tr : float
-        Repetition time, seconds; for figures only, since the responses are aligned already.
+        Repetition time, seconds. With one row per clip it is used for figures only.
     """
 
     preset: Literal["neuroclips", "mind_animator"] | None = None
     clips: str | None = None
-    responses: str = "sub-{subject}.npy"
+    responses: str | tuple[str, ...] = "sub-{subject}.npy"
     axes: str = "clip voxel"
+    runs: str | None = None
+    time_blocks: float | None = Field(None, gt=0)
     frames: str | None = None
     frame_axes: str = "clip frame height width channel"
     captions: str | None = None
@@ -115,7 +133,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Arrays(Dataset):
-    """The adapter; see the module's text for the table of clips."""
+    """The adapter; the module's docstring describes the table of clips."""
 
     name = "arrays"
     Options: ClassVar[type[Strict]] = ArraysOptions
@@ -126,30 +144,38 @@ class Arrays(Dataset):
         self.areas_of = self.options.space
         self.has_areas = self.options.areas is not None or self.areas_of != "none"
         preset = PRESETS.get(self.options.preset, {})
-        self._responses = preset.get("responses", self.options.responses)
+        responses = preset.get("responses", self.options.responses)
+        self._responses = (responses,) if isinstance(responses, str) else tuple(responses)
         self._axes = preset.get("axes", self.options.axes)
         self._frames = preset.get("frames", self.options.frames)
         self._frame_axes = preset.get("frame_axes", self.options.frame_axes)
         self._captions = preset.get("captions", self.options.captions)
         self._stimuli = self.root / preset.get("stimuli", self.options.stimuli)
-        self._rows = _preset_rows(preset) if preset else self._read_table()
         self._check_axes()
+        self._rows = _preset_rows(preset) if preset else self._read_table()
         self.has_stimuli = self._frames is not None or "file" in self._rows[0]
         self.has_captions = self._captions is not None or "caption" in self._rows[0]
-        if not (self.has_stimuli or self.has_captions):
-            raise InputError("Expected any of films, frames or captions (dataset.options), got none of them.")
+        self._runs = self._read_runs() if self.applies_lag else {}
+        self._cleaned: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
         self._segments, self._clips_of = _pack(self._rows)
+
+    @property
+    def applies_lag(self) -> bool:
+        """Whether responses come per volume, so that ``fmri.lag`` and detrending apply."""
+        return isinstance(self._axes, str) and "volume" in self._axes.split()
 
     def _subjects(self) -> tuple[str, ...]:
         preset = PRESETS.get(self.options.preset)
         known = preset["subjects"] if preset else None
         for subject in self.config.subjects:
             if known and subject not in known:
-                raise InputError(f"Expected dataset.subjects to be of {list(known)}, got '{subject}'.")
+                raise InputError(f"Expected dataset.subjects to be among {list(known)}, got '{subject}'.")
             if not subject.isalnum():
                 raise InputError(f"Expected dataset.subjects of letters and digits, got '{subject}'.")
         if not self.config.subjects and not known:
-            raise InputError("Expected dataset.subjects to name the subjects (arrays do not tell), got none.")
+            raise InputError(
+                "Expected dataset.subjects to name the subjects (arrays have no names), got none."
+            )
         return self.config.subjects or known
 
     @property
@@ -169,18 +195,25 @@ class Arrays(Dataset):
 
         described = next(known for known in self.segments if known.id == segment)
         rows = self._of(segment)
-        films = [str(self._stimuli / row["file"]) if "file" in row else "" for row in rows]
+        movies = [str(self._stimuli / row["file"]) if "file" in row else "" for row in rows]
         return pd.DataFrame(
             {
                 "clip": described.clips,
                 "segment": segment,
                 "movie": [row["movie"] for row in rows],
-                "file": films,
-                "onset": [float(row.get("onset", 0.0)) for row in rows],
-                "duration": [float(row.get("duration", self.tr)) for row in rows],
+                "file": movies,
+                "onset": [float(row.get("onset") or 0.0) for row in rows],
+                "duration": [float(row.get("duration") or self.tr) for row in rows],
                 "split": described.split,
             }
         )
+
+    def clips_of_table(self) -> list[str]:
+        """Clips in the order of the table (`segments` has the training clips first)."""
+        named = {
+            id(row): clip for s in self.segments for row, clip in zip(self._of(s.id), s.clips, strict=True)
+        }
+        return [named[id(row)] for row in self._rows]
 
     def frames(self, segment: str) -> "np.ndarray | None":
         if self._frames is None:
@@ -218,7 +251,7 @@ class Arrays(Dataset):
         for segment in self.segments:
             rows = self._of(segment.id)
             if self._captions is None:
-                texts += [row["caption"] for row in rows]
+                texts += [row["caption"] or "" for row in rows]
                 continue
             path = self._place(self._captions, segment.id, named=True)
             here = read_foreign(path)
@@ -230,32 +263,66 @@ class Arrays(Dataset):
         return pd.DataFrame({"clip": clips, "caption": texts})
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        return [self._place(self._responses, segment, subject=subject)]
+        runs = dict.fromkeys(row.get("run") or "" for row in self._of(segment))
+        places = [self._place(p, segment, subject=subject, run=run) for p in self._responses for run in runs]
+        return list(dict.fromkeys(places))
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
         return (run.values for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
-        """One run a showing. Used as they come: ``fmri.lag`` and detrending do not apply."""
+        """One `Run` per repeat.
+
+        Rows per clip are used as they are. Of responses per volume, each run is detrended and z-scored, and a
+        clip is the mean of the volumes acquired between ``onset + lag`` and ``onset + lag + duration``, each
+        weighted by the part of that time that it covers; a clip of which less than half is covered is missing.
+        """
+        if self.applies_lag:
+            yield from self._runs_of_volumes(subject, segment, settings)
+            return
         import numpy as np
 
-        path = self._place(self._responses, segment, subject=subject, named=True)
-        names = self._axes_of(segment)
-        array = self._array(path, names, segment, self._responses)
-        order = [names.index(axis) for axis in ("clip", "repeat", "voxel") if axis in names]
-        array = array.transpose(order)
-        array = array[:, None] if array.ndim == 2 else array
-        for repeat in range(array.shape[1]):
-            yield Run(
-                f"{Path(path).name}_{repeat + 1}", _mended(np.array(array[:, repeat], np.float32), path)
+        parts, first = [], self._place(self._responses[0], segment, subject=subject, named=True)
+        for pattern in self._responses:
+            path = self._place(pattern, segment, subject=subject, named=True)
+            parts.append(self._clip_repeats(path, segment, pattern))
+        if len({part.shape[:2] for part in parts}) > 1:
+            raise InputError(
+                f"Expected files of the same repeats to join along the voxels, got {[p.shape for p in parts]} "
+                f"(dataset.options.responses, subject {subject})."
             )
+        joined = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        for repeat in range(joined.shape[1]):
+            yield Run(f"{Path(first).name}_{repeat + 1}", _without_gaps(joined[:, repeat], first))
+
+    def volumes(self, subject: str, run: str, settings: "FmriConfig") -> "list[tuple[str, np.ndarray]]":
+        """Detrended and z-scored repeats of a run, (name, (volume, voxel) float32); NaN where a volume is missing."""
+        if (subject, run) not in self._cleaned:
+            self._cleaned.clear()  # only the last run is kept
+            self._cleaned[subject, run] = self._clean(subject, run, settings)
+        return self._cleaned[subject, run]
+
+    def run_table(self) -> dict[str, dict[str, Any]]:
+        """Of responses per volume: ``start`` of each run (s) and its clips, ``(clip, onset in s, duration in s)``."""
+        shown: dict[str, dict[str, Any]] = {
+            run: {"start": found["start"], "clips": []} for run, found in self._runs.items()
+        }
+        for segment in self.segments:
+            for clip, row in zip(segment.clips, self._of(segment.id), strict=True):
+                shown[row["run"]]["clips"].append((clip, _run_onset(row), float(row["duration"])))
+        return shown
 
     def area_names(self, subject: str) -> "list[str] | None":
         if self.options.areas is not None:
             from mind_animator.artefacts.tables import read_table
 
-            table = read_table(self.root / self.options.areas.format(subject=subject), ("voxel", "area"))
-            return table.sort_values("voxel")["area"].astype(str).tolist()
+            path = self.root / self.options.areas.format(subject=subject)
+            table = read_table(path, ("voxel", "area")).sort_values("voxel")
+            if table["voxel"].tolist() != list(range(len(table))):
+                raise InputError(
+                    f"Expected each voxel from 0 to {len(table) - 1} once in column 'voxel' of {path}."
+                )
+            return table["area"].astype(str).tolist()
         if self.options.space == "fs_LR_32k":
             from mind_animator.artefacts.cortex import area_names
 
@@ -269,6 +336,27 @@ class Arrays(Dataset):
         files = [str(path.relative_to(self.root)) for path in self.sources()]
         return tuple(archive(preset["source"], "file", path=file) for file in files)
 
+    def fault(self, path: Path, facts: dict[str, float]) -> str | None:
+        """A file of responses whose shape does not fit the table, from its header; transposed arrays by name."""
+        from mind_animator.artefacts.foreign import foreign_shape
+
+        for subject in self.subjects:
+            for segment in self.segments:
+                for row in {row.get("run") or "": row for row in self._of(segment.id)}.values():
+                    for pattern in self._responses:
+                        place = self._place(
+                            pattern, segment.id, named=True, subject=subject, run=row.get("run") or ""
+                        )
+                        if Path(str(place).partition("::")[0]) != path or "*" in str(place):
+                            continue
+                        try:
+                            shape = foreign_shape(place)
+                            if shape is not None:
+                                self._check_shape(place, shape, segment.id, pattern, row)
+                        except InputError as error:
+                            return str(error)
+        return None
+
     # --- the table of clips ---
 
     def _read_table(self) -> list[dict[str, str]]:
@@ -278,40 +366,110 @@ class Arrays(Dataset):
                 "Expected dataset.options.clips to name a table of clips, or a preset, got neither."
             )
         path = self.root / self.options.clips
-        if not path.is_file():
-            raise InputError(f"Expected the table of clips at {path}, found none (dataset.options.clips).")
-        rows = read_text_rows(path)
-        if not rows:
-            raise InputError(f"Expected clips in {path}, got none.")
-        for column in ("split", "movie", *(("onset", "duration") if "file" in rows[0] else ())):
+        rows = _read_tsv(path, "the table of clips", "dataset.options.clips")
+        timed = "file" in rows[0] or self.applies_lag or self.options.time_blocks is not None
+        for column in (
+            "split",
+            "movie",
+            *(("onset", "duration") if timed else ()),
+            *(("run",) if self.applies_lag else ()),
+        ):
             if column not in rows[0]:
                 raise InputError(f"Expected column '{column}' in {path}, got {list(rows[0])}.")
+        if self.applies_lag and "file" in rows[0] and "run_onset" not in rows[0]:
+            raise InputError(
+                f"Expected column 'run_onset' (seconds since the first volume of the run) in {path}: 'onset' is the "
+                f"time in the movie where there is a column 'file'; got {list(rows[0])}."
+            )
         for number, row in enumerate(rows, 2):
+            where = f"in line {number} of {path}"
             if row["split"] not in ("train", "test"):
-                raise InputError(
-                    f"Expected split 'train' or 'test' in line {number} of {path}, got '{row['split']}'."
-                )
-            if "file" in row:
+                raise InputError(f"Expected split 'train' or 'test' {where}, got '{row['split']}'.")
+            for column in (
+                ("onset", "duration", *(["run_onset"] if "run_onset" in row else [])) if timed else ()
+            ):
                 try:
-                    wrong = not (float(row["onset"]) >= 0 and float(row["duration"]) > 0)
+                    seconds = float(row[column])
+                    # a clip may begin before the first volume, but not before the movie
+                    low = float("-inf") if column == "run_onset" or "file" not in row else 0.0
+                    wrong = not (seconds > 0 if column == "duration" else low <= seconds < float("inf"))
                 except (TypeError, ValueError):
                     wrong = True
                 if wrong:
-                    got = f"onset '{row['onset']}', duration '{row['duration']}'"
-                    raise InputError(f"Expected seconds in line {number} of {path}, got {got}.")
-        sides: dict[str, str] = {}
+                    raise InputError(f"Expected seconds in column '{column}' {where}, got '{row[column]}'.")
+            if "trials" in row and not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", row["trials"] or ""):
+                raise InputError(
+                    f"Expected row numbers like '12,57' in column 'trials' {where}, got '{row['trials']}'."
+                )
+        if self.options.time_blocks is not None:
+            self._divide_movies(rows, path)
+        splits: dict[str, str] = {}
         for row in rows:
-            if sides.setdefault(row["movie"], row["split"]) != row["split"]:
+            if splits.setdefault(row["movie"], row["split"]) != row["split"]:
                 raise InputError(f"Expected movie '{row['movie']}' in one split, got it in both ({path}).")
-        if len(set(sides.values())) != 2:
+        if len(set(splits.values())) != 2:
             raise InputError(
-                f"Expected clips of both splits in {path}, got {sorted(set(sides.values()))} alone."
+                f"Expected clips of both splits in {path}, got only {sorted(set(splits.values()))}."
             )
         return rows
 
+    def _divide_movies(self, rows: list[dict[str, str]], path: Path) -> None:
+        """Give every block of time its own name in column ``movie``."""
+        spans: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+        for number, row in enumerate(rows, 2):
+            begin = float(row["onset"])
+            spans.setdefault((row["movie"], row["split"]), []).append(
+                (begin, begin + float(row["duration"]), number)
+            )
+            row["movie"] = f"{row['movie']}_{row['split']}_{int(begin // self.options.time_blocks):04d}"
+        for (movie, split), test in spans.items():
+            for begin, end, number in test if split == "test" else ():
+                for other_begin, other_end, other in spans.get((movie, "train"), ()):
+                    gap = max(begin - other_end, other_begin - end)
+                    if gap < _GAP_SECONDS:
+                        raise InputError(
+                            f"Expected test clips at least {_GAP_SECONDS:g} s from training clips of the same movie, "
+                            f"got {max(gap, 0):g} s between lines {number} and {other} of {path} "
+                            "(dataset.options.time_blocks)."
+                        )
+
+    def _read_runs(self) -> dict[str, dict[str, float]]:
+        """First row, volumes and start of each run; a run in a file of its own has as many volumes as the file."""
+        names = list(dict.fromkeys(row["run"] for row in self._rows))
+        if all("{run}" in pattern for pattern in self._responses):
+            if self.options.runs is None:
+                return {name: {"start": 0.0} for name in names}
+        elif self.options.runs is None:
+            raise InputError(
+                "Expected dataset.options.runs (a table of 'run' and 'volumes', in the order of the file) or "
+                "'{run}' in dataset.options.responses, got neither: the borders of the runs are unknown."
+            )
+        path = self.root / self.options.runs
+        rows = _read_tsv(path, "the table of runs", "dataset.options.runs")
+        found: dict[str, dict[str, float]] = {}
+        first = 0
+        for number, row in enumerate(rows, 2):
+            try:
+                volumes, start = int(row["volumes"]), float(row.get("start") or 0.0)
+                if volumes < 1:
+                    raise ValueError
+            except (KeyError, TypeError, ValueError):
+                raise InputError(
+                    f"Expected 'run', 'volumes' (a number) and perhaps 'start' (s) in line {number} of {path}, "
+                    f"got {row}."
+                ) from None
+            found[row["run"]] = {"first": first, "volumes": volumes, "start": start}
+            first += volumes
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise InputError(
+                f"Expected run '{missing[0]}' of the table of clips in {path}, got {list(found)}."
+            )
+        return found
+
     def _of(self, segment: str) -> list[dict[str, Any]]:
         if segment not in self._clips_of:
-            raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
+            raise InputError(f"Expected a segment among {[s.id for s in self.segments]}, got '{segment}'.")
         return self._clips_of[segment]
 
     # --- arrays ---
@@ -319,10 +477,17 @@ class Arrays(Dataset):
     def _check_axes(self) -> None:
         for split in ("train", "test"):
             axes = self._axes if isinstance(self._axes, str) else self._axes[split]
-            names = axes.split()
-            if not {"clip", "voxel"} <= set(names) <= _RESPONSE_AXES or len(set(names)) != len(names):
+            names = set(axes.split())
+            space = names & {"voxel", *_SPACE}
+            if (
+                len(names) != len(axes.split())
+                or len(names & {"clip", "volume"}) != 1
+                or space not in ({"voxel"}, set(_SPACE))
+                or names - space - {"clip", "volume", "repeat"}
+            ):
                 raise InputError(
-                    f"Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got '{axes}'."
+                    "Expected dataset.options.axes of 'clip' or 'volume', 'voxel' (or 'x y z') and perhaps 'repeat', "
+                    f"got '{axes}'."
                 )
         if sorted(self._frame_axes.split()) != sorted(_FRAME_AXES):
             raise InputError(
@@ -333,16 +498,176 @@ class Arrays(Dataset):
         split = self._of(segment)[0]["split"]
         return (self._axes if isinstance(self._axes, str) else self._axes[split]).split()
 
-    def _place(self, pattern: str, segment: str, *, named: bool = False, subject: str = "") -> Path:
+    def _place(
+        self, pattern: str, segment: str, *, named: bool = False, subject: str = "", run: str = ""
+    ) -> Path:
         split = self._of(segment)[0]["split"]
+        given = {"subject": subject, "split": split, "segment": segment}
         try:
-            place = pattern.format(subject=subject, split=split, segment=segment)
+            place = pattern.format(**given, **({"run": run} if self.applies_lag else {}))
         except (KeyError, IndexError):
-            raise InputError(
-                f"Expected only {{subject}}, {{split}} and {{segment}} in braces, got '{pattern}' "
-                "(dataset.options)."
-            ) from None
+            known = "{subject}, {split}, {segment}" + (" and {run}" if self.applies_lag else "")
+            raise InputError(f"Expected only {known} in braces, got '{pattern}' (dataset.options).") from None
         return self.root / (place if named else place.partition("::")[0])
+
+    def _ordered(self, path: Path, segment: str) -> "np.ndarray":
+        """A file of responses with its axes in the order clip or volume, repeat, voxel or x, y, z."""
+        from mind_animator.artefacts.foreign import read_foreign
+
+        names, array = self._axes_of(segment), read_foreign(path)
+        if isinstance(array, list) or array.ndim != len(names):
+            found = "texts" if isinstance(array, list) else f"shape {array.shape}"
+            raise InputError(f"Expected axes '{' '.join(names)}' in {path}, got {found} (dataset.options).")
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"Expected real numbers in {path}, got values of type {array.dtype}.")
+        wanted = ("clip", "volume", "repeat", "voxel", *_SPACE)
+        array = array.transpose([names.index(axis) for axis in wanted if axis in names])
+        return array if "repeat" in names else array[:, None]
+
+    def _clip_repeats(self, path: Path, segment: str, pattern: str) -> "np.ndarray":
+        """Rows of the segment's clips, (clip, repeat, voxel) float32; NaN where a clip has fewer trials."""
+        import numpy as np
+
+        array, rows = self._ordered(path, segment), self._of(segment)
+        if "trials" not in rows[0]:
+            shape = np.shape(self._unordered(array, segment))
+            self._check_shape(path, shape, segment, pattern, rows[0])
+            taken = np.array(array[[self._row(row, pattern) for row in rows]], np.float32)
+            return taken.reshape(*taken.shape[:2], -1)
+        trials = [[int(number) for number in row["trials"].split(",")] for row in rows]
+        last = max(max(own) for own in trials)
+        if array.shape[1] != 1 or last >= len(array):
+            raise InputError(
+                f"Expected one repeat and at least {last + 1} trials (column 'trials') in {path}, got {array.shape[1]} "
+                f"and {len(array)}."
+            )
+        longest = max(len(own) for row in self._rows for own in [row["trials"].split(",")])
+        values = np.full((len(rows), longest, int(np.prod(array.shape[2:]))), np.nan, np.float32)
+        for row, own in enumerate(trials):
+            values[row, : len(own)] = array[own].reshape(len(own), -1)
+        return values
+
+    def _unordered(self, array: "np.ndarray", segment: str) -> "np.ndarray":
+        """An array of `_ordered` with its axes as the file has them (for its shape)."""
+        names = self._axes_of(segment)
+        wanted = [axis for axis in ("clip", "volume", "repeat", "voxel", *_SPACE) if axis in names]
+        array = array if "repeat" in names else array[:, 0]
+        return array.transpose([wanted.index(axis) for axis in names])
+
+    def _runs_of_volumes(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
+        import numpy as np
+
+        from mind_animator.datasets.bids import mean_over_spans
+
+        rows = self._of(segment)
+        by_run: dict[str, list[int]] = {}
+        for number, row in enumerate(rows):
+            by_run.setdefault(row["run"], []).append(number)
+        values: list[np.ndarray] = []
+        names: list[list[str]] = []
+        for run, own in by_run.items():
+            for repeat, (name, series) in enumerate(self.volumes(subject, run, settings)):
+                if repeat == len(values):
+                    values.append(np.full((len(rows), series.shape[1]), np.nan, np.float32))
+                    names.append([])
+                if series.shape[1] != values[0].shape[1]:
+                    raise InputError(
+                        f"Expected {values[0].shape[1]} voxels in run '{run}' (subject {subject}), "
+                        f"got {series.shape[1]}."
+                    )
+                begins = (
+                    np.array([_run_onset(rows[n]) for n in own]) + settings.lag - self._runs[run]["start"]
+                )
+                lengths = np.array([float(rows[n]["duration"]) for n in own])
+                for length in np.unique(lengths):
+                    same = lengths == length
+                    spans = mean_over_spans(series, self.tr, begins[same], float(length))
+                    values[repeat][np.array(own)[same]] = spans
+                names[repeat].append(name)
+        for name, found in zip(names, values, strict=True):
+            yield Run(name[0] if len(name) == 1 else f"{name[0]} and {len(name) - 1} more", found)
+
+    def _clean(self, subject: str, run: str, settings: "FmriConfig") -> "list[tuple[str, np.ndarray]]":
+        import numpy as np
+
+        from mind_animator.artefacts.foreign import foreign_names
+        from mind_animator.fmri.clean import clean_run
+
+        segment, row = next((s.id, row) for s in self.segments for row in self._of(s.id) if row["run"] == run)
+        parts: list[list[tuple[str, np.ndarray]]] = []
+        for pattern in self._responses:
+            place = self._place(pattern, segment, named=True, subject=subject, run=run)
+            file, _, name = str(place).partition("::")
+            places = [place]
+            if "*" in name:
+                places = [
+                    Path(f"{file}::{key}") for key in sorted(foreign_names(file)) if fnmatchcase(key, name)
+                ]
+                if not places:
+                    raise InputError(
+                        f"Expected an array '{name}' in {file}, got {foreign_names(file)[:6]} ..."
+                    )
+            series = []
+            for one in places:
+                array = self._ordered(one, segment)
+                if "*" not in name:
+                    shape = np.shape(self._unordered(array, segment))
+                    self._check_shape(one, shape, segment, pattern, row)
+                if "{run}" not in pattern:
+                    border = self._runs[run]
+                    array = array[border["first"] : border["first"] + border["volumes"]]
+                array = np.array(array, np.float32).reshape(*array.shape[:2], -1)
+                series += [(f"{one.name}_{run}_{k + 1}", array[:, k]) for k in range(array.shape[1])]
+            parts.append(series)
+        if len({len(part) for part in parts}) > 1 or any(
+            len({len(part[k][1]) for part in parts}) > 1 for k in range(len(parts[0]))
+        ):
+            raise InputError(
+                f"Expected files of the same repeats and volumes to join along the voxels, got "
+                f"{[[array.shape for _, array in part] for part in parts]} (run '{run}', subject {subject})."
+            )
+        cleaned = []
+        for k, (name, _) in enumerate(parts[0]):
+            joined = _without_gaps(np.concatenate([part[k][1] for part in parts], axis=1), Path(name))
+            try:
+                cleaned.append((name, clean_run(joined, settings.detrend_order, settings.ddof)[0]))
+            except ValueError as error:
+                raise InputError(f"{error} (run '{run}', subject {subject})") from None
+        return cleaned
+
+    def _check_shape(
+        self, path: Path, shape: tuple[int, ...], segment: str, pattern: str, row: dict[str, Any]
+    ) -> None:
+        """`InputError` where the clips (or volumes) of a file of responses do not fit the table."""
+        names = self._axes_of(segment)
+        if len(shape) != len(names):
+            raise InputError(
+                f"Expected axes '{' '.join(names)}' in {path}, got shape {shape} (dataset.options)."
+            )
+        lead = "clip" if "clip" in names else "volume"
+        if lead == "clip" and "trials" in row:
+            return
+        found, exact = shape[names.index(lead)], True
+        if lead == "clip":
+            expected = self._expected(segment, pattern)
+        elif "{run}" in pattern and self.options.runs is None:
+            rows = [other for other in self._rows if other["run"] == row["run"]]
+            start = self._runs[row["run"]]["start"]
+            expected, exact = int((max(_run_onset(other) for other in rows) - start) // self.tr) + 1, False
+        else:
+            runs = [self._runs[row["run"]]] if "{run}" in pattern else self._runs.values()
+            expected = sum(int(run["volumes"]) for run in runs)
+        if found == expected or (not exact and found >= expected):
+            return
+        most = "" if exact else "at least "
+        what = f"{expected} clips (the table's)" if lead == "clip" else f"{most}{expected} volumes"
+        others = [axis for axis, size in zip(names, shape, strict=True) if axis != lead and axis != "repeat" and (
+            size == expected or (not exact and size >= expected))]  # fmt: skip
+        hint = ""
+        if others:
+            swapped = [{lead: others[0], others[0]: lead}.get(axis, axis) for axis in names]
+            hint = f" The array seems to be transposed: set dataset.options.axes to '{' '.join(swapped)}'."
+        raise InputError(f"Expected {what} in {path}, got {found} (shape {shape}).{hint}")
 
     def _array(self, path: Path, names: list[str], segment: str, pattern: str) -> "np.ndarray":
         """The segment's clips of an array."""
@@ -350,27 +675,45 @@ class Arrays(Dataset):
 
         array = read_foreign(path)
         if isinstance(array, list) or array.ndim != len(names):
-            told = "texts" if isinstance(array, list) else f"shape {array.shape}"
-            raise InputError(f"Expected axes '{' '.join(names)}' in {path}, got {told} (dataset.options).")
+            found = "texts" if isinstance(array, list) else f"shape {array.shape}"
+            raise InputError(f"Expected axes '{' '.join(names)}' in {path}, got {found} (dataset.options).")
         axis = names.index("clip")
         self._check_count(path, array.shape[axis], segment, pattern)
         return array.take([self._row(row, pattern) for row in self._of(segment)], axis=axis)
 
     def _row(self, row: dict[str, Any], pattern: str) -> int:
-        """Where a clip lies in a file: by its rank in the table, in its split, or in its segment."""
+        """Row of a clip in a file: its rank in the table, in its split, or in its segment."""
         return row[
             "in_segment" if "{segment}" in pattern else "in_split" if "{split}" in pattern else "in_table"
         ]
 
-    def _check_count(self, path: Path, count: int, segment: str, pattern: str) -> None:
+    def _expected(self, segment: str, pattern: str) -> int:
+        """Number of clips that a file must have."""
         split = self._of(segment)[0]["split"]
-        expected = len(self._rows)
         if "{segment}" in pattern:
-            expected = len(self._of(segment))
-        elif "{split}" in pattern:
-            expected = sum(row["split"] == split for row in self._rows)
+            return len(self._of(segment))
+        if "{split}" in pattern:
+            return sum(row["split"] == split for row in self._rows)
+        return len(self._rows)
+
+    def _check_count(self, path: Path, count: int, segment: str, pattern: str) -> None:
+        expected = self._expected(segment, pattern)
         if count != expected:
             raise InputError(f"Expected {expected} clips (the table's) in {path}, got {count}.")
+
+
+def _run_onset(row: dict[str, Any]) -> float:
+    """Seconds since the zero of the run's clock."""
+    return float(row["run_onset"] if "run_onset" in row else row["onset"])
+
+
+def _read_tsv(path: Path, what: str, option: str) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"Expected {what} at {path}, found none ({option}).")
+    rows = read_text_rows(path)
+    if not rows:
+        raise InputError(f"Expected rows in {path}, got none.")
+    return rows
 
 
 def _preset_rows(preset: dict[str, Any]) -> list[dict[str, str]]:
@@ -419,8 +762,9 @@ def _pack(rows: list[dict[str, Any]]) -> tuple[tuple[Segment, ...], dict[str, li
     return tuple(Segment(name, mine[0]["split"], len(mine)) for name, mine in clips_of.items()), clips_of
 
 
-def _mended(values: "np.ndarray", path: Path) -> "np.ndarray":
-    """Clips without any value stay NaN; voxels that lack some become constant, and are told of."""
+def _without_gaps(values: "np.ndarray", path: Path) -> "np.ndarray":
+    """Rows without any finite value are kept as NaN. Voxels with missing values in other rows are set to zero and
+    reported."""
     import sys
 
     import numpy as np

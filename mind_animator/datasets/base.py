@@ -97,6 +97,8 @@ class Dataset(ABC):
         ``none``.
     has_areas : bool
         Whether voxels have names of areas.
+    applies_lag : bool
+        Whether ``fmri.lag`` is applied; False where the responses are aligned to the clips already.
     n_voxels : int
         Voxels of a subject, or a number that is hardly ever exceeded: memory is asked for by it.
     """
@@ -111,6 +113,7 @@ class Dataset(ABC):
     areas_of: str = "fs_LR_32k"
     has_areas: bool = True
     n_voxels: int = 59_412
+    applies_lag: bool = True
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
@@ -161,6 +164,10 @@ class Dataset(ABC):
         ``onset`` and ``duration`` in seconds of the file; ``movie`` is the unit of splits (never divided
         between training, validation and test).
         """
+
+    def clips_of_table(self) -> list[str]:
+        """Clips in the order in which a user's files list them; by default that of `segments`."""
+        return [clip for segment in self.segments for clip in segment.clips]
 
     @abstractmethod
     def response_files(self, subject: str, segment: str) -> list[Path]:

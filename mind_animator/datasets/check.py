@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from mind_animator.config import Config
+
 NEIGHBOURS = 10.0  # seconds: a response outlasts its film by about so much
 SAME, TEXTURE, IN_A_ROW = 2.0, 8.0, 3
 
@@ -54,6 +56,21 @@ def plan_downloads(dataset: Dataset) -> Plan:
         else:
             files.append(archive)
     return Plan(tuple(files), zips, tuple(missing.values()))
+
+
+def check_config(dataset: Dataset, config: "Config") -> None:
+    """Raise `InputError` where the config needs something that the data set cannot give. Needs no data."""
+    if "lag" in config.fmri.model_fields_set and config.fmri.lag and not dataset.applies_lag:
+        raise InputError(
+            f"config.fmri.lag = {config.fmri.lag:g}: must be 0 or left out, since the responses of data set "
+            f"{dataset.name} are aligned to the clips already (arrays: responses per volume, axes 'volume voxel', "
+            "can be shifted)."
+        )
+    if not (dataset.has_stimuli or dataset.has_captions or config.features.ready.embeddings):
+        raise InputError(
+            "Expected movies, frames, captions (dataset.options) or embeddings (features.ready), got none of them: "
+            "there is nothing to decode."
+        )
 
 
 def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:

@@ -11,9 +11,11 @@ import torch
 from safetensors.numpy import save_file
 
 from mind_animator.artefacts.foreign import read_foreign
+from mind_animator.config import load_config
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
+from mind_animator.datasets.check import check_config
 from mind_animator.errors import InputError
 from workflow_scripts import preprocess_subject
 
@@ -179,8 +181,10 @@ def test_what_is_missing_is_left_out_and_said_so(lab):
     with pytest.raises(InputError, match="Expected captions to come with data set arrays"):
         dataset.captions()
     films.drop(columns=["file", "onset", "duration"]).to_csv(root / "clips.tsv", sep="\t", index=False)
-    with pytest.raises(InputError, match="Expected any of films, frames or captions"):
-        opened(root)
+    config = {"results": "r", "seed": 1, "dataset": {"name": "arrays", "data_root": "."}, "methods": {}}
+    check_config(opened(root), load_config(config | {"features": {"ready": {"text": "text.npy"}}}))
+    with pytest.raises(InputError, match=r"Expected movies, frames, captions .* or embeddings"):
+        check_config(opened(root), load_config(config))
 
 
 @pytest.mark.parametrize("kind", ["uint8", "unit", "float255"])
@@ -253,7 +257,7 @@ def test_a_torch_file_with_code_is_refused(lab):
     with pytest.raises(InputError, match=r"Expected arrays in .*sub-01\.pt, got UnpicklingError"):
         next(opened(root, responses="sub-{subject}.pt").responses("01", "train000", FmriConfig()))
     np.save(root / "sub-01.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="Python objects in dtype"):
+    with pytest.raises(InputError, match="was saved with Python objects"):
         next(opened(root).responses("01", "train000", FmriConfig()))
 
 
@@ -274,14 +278,14 @@ def test_a_test_movie_in_training_is_told(lab):
         ({"clips": "none.tsv"}, r"Expected the table of clips at .*none\.tsv, found none"),
         (
             {"axes": "clip time"},
-            "Expected dataset.options.axes of 'clip', 'voxel' and 'repeat', got 'clip time'",
+            "Expected dataset.options.axes of 'clip' or 'volume', .* got 'clip time'",
         ),
         (
             {"responses": "{run}.npy"},
-            r"Expected only \{subject\}, \{split\} and \{segment\} in braces, got '\{run\}\.npy'",
+            r"Expected only \{subject\}, \{split\}, \{segment\} in braces, got '\{run\}\.npy'",
         ),
         ({"responses": "absent.npy"}, r"Expected an array at .*absent\.npy, found none"),
-        ({"responses": "a.csv"}, r"Expected a file of \.npy, \.npz, .*, got .*a\.csv"),
+        ({"responses": "a.csv"}, r"Expected a file of type \.npy, \.npz, .*, got .*a\.csv"),
         (
             {"responses": "two.npz"},
             r"Expected one array in .*two\.npz, got \['a', 'b'\]: write two\.npz::name",
