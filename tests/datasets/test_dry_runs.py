@@ -40,7 +40,7 @@ def test_dry_run(name, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}"],
+        (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}", "fmri={}"],
          "Expected methods that need no training on a data set of test clips alone, got '"),
         (["dataset={name: hcp, data_root: data, options: {variant: 59k}}", "fmri={voxels: {areas: [V1]}}"],
          "Expected a data set whose voxels have named areas (fmri.voxels.areas), got hcp"),
