@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.null_pairings import null_pairings
@@ -30,14 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError(
                 f"Expected clips of the split '{split}' in {given.clips[0]} and its fellows, got none."
             )
-        names = own["clip"].tolist()
-        parts.append(
-            (
-                read_arrays(given.responses, ["responses"], names)[1]["responses"],
-                read_arrays(given.features, ["clip_text"], names)[1]["clip_text"],
-                own["segment"].tolist(),
-            )
-        )
+        _, responses, present = read_responses(given.responses, own["clip"].tolist())
+        own = own[present]
+        aims = read_arrays(given.features, ["clip_text"], own["clip"].tolist())[1]["clip_text"]
+        parts.append((responses[present], aims, own["segment"].tolist()))
     (train, aims, movies), (test, truths, films) = parts
     p = null_pairings(
         train, test, aims, truths, movies, films,

@@ -7,7 +7,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mind_animator.artefacts.reconstructions import check_shapes, read_shard, write_reconstructions
+from mind_animator.artefacts.reconstructions import (
+    check_shapes,
+    problems_of,
+    read_shard,
+    write_reconstructions,
+)
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.models.latents import decode_latents
@@ -37,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     title = f"Decoding shard {given.shard:05d}"
     for latents in tqdm(arrays["latents"], desc=title, unit="clip", mininterval=5, file=sys.stderr):
         frames.append(decode_latents(vae, torch.from_numpy(latents)[None], batch=len(latents))[0].numpy())
-    write_reconstructions(given.frames, given.video, clips, np.stack(frames), given.rate)
+    problems = problems_of(given.predictions, clips)
+    write_reconstructions(given.frames, given.video, clips, np.stack(frames), given.rate, problems)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import LagCurve, lag_curve
@@ -34,8 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
         [read_table(path, ("clip", "segment", "movie", "onset", "duration")) for path in given.clips],
         ignore_index=True,
     )
+    _, values, present = read_responses(given.responses, clips["clip"].tolist())
+    clips, values = clips[present].reset_index(drop=True), values[present]
     measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
-    _, arrays = read_arrays(given.responses, ["responses"], clips["clip"].tolist())
     pieces = _unbroken(clips)
     if min(map(len, pieces)) < SHORTEST:
         note = f"clips do not follow each other for {SHORTEST} in a row: no lag can be seen"
@@ -46,11 +47,13 @@ def main(arguments: list[str] | None = None) -> None:
         draw({}, given.lag, given.subject, given.figure)
         return
     seconds = _spacing(clips, pieces)
-    responses = [arrays["responses"][piece] for piece in pieces]
+    responses = [values[piece] for piece in pieces]
     rows, curves = [], {}
     for name in FEATURES:
-        values = measured[name].to_numpy()
-        curve = lag_curve(responses, [values[piece] for piece in pieces], lag=given.lag, clip_seconds=seconds)
+        feature = measured[name].to_numpy()
+        curve = lag_curve(
+            responses, [feature[piece] for piece in pieces], lag=given.lag, clip_seconds=seconds
+        )
         curves[name] = curve
         note = judge(curve, given.lag, seconds)
         if note.startswith("warning"):

@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mind_animator.artefacts.arrays import read_arrays, read_whole, write_arrays
+from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
@@ -45,9 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     device = use_device(given.device)
     weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
     index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
-    tables = [read_table(path, ("clip", "segment")) for path in given.clips]
-    clips = [clip for table in tables for clip in table["clip"]]
-    segments = [segment for table in tables for segment in table["segment"]]
+    table = pd.concat([read_table(path, ("clip", "segment")) for path in given.clips], ignore_index=True)
+    table = table[read_responses(given.responses, table["clip"].tolist())[2]]
+    clips, segments = table["clip"].tolist(), table["segment"].tolist()
     blocks = aligned_blocks(segments, given.block)
     if len(blocks) < 2:
         raise InputError(

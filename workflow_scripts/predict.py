@@ -1,12 +1,14 @@
 """Predict what the generator needs from responses: of the test clips, or of any new response vector."""
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.files import read_json
+from mind_animator.artefacts.responses import NO_RESPONSE, read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
@@ -43,11 +45,15 @@ def main(arguments: list[str] | None = None) -> None:
     if len(weights) not in (1, len(DECODERS)):
         raise InputError(f"Expected weights of {DECODERS} or of semantic alone, got {tuple(weights)}.")
     index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
-    clips, responses = read_responses(given.responses, given.clips)
-    out = kind.predict(given.settings, Using(weights, index, given.seed, device), responses)
-    write_arrays(
-        given.predictions, {n: a.astype(np.float32) for n, a in out.items()}, clips, {"kind": given.kind}
-    )
+    clips, responses, present = read_new(given.responses, given.clips)
+    out = kind.predict(given.settings, Using(weights, index, given.seed, device), responses[present])
+    missing = [clip for clip, kept in zip(clips, present, strict=True) if not kept]
+    arrays = {}
+    for name, array in out.items():
+        arrays[name] = np.full((len(clips), *array.shape[1:]), np.nan, np.float32)
+        arrays[name][present] = array
+    attrs = {"kind": given.kind, "problems": json.dumps(dict.fromkeys(missing, NO_RESPONSE))}
+    write_arrays(given.predictions, arrays, clips, attrs)
 
 
 def subject_index(path: Path, subject: str) -> int:
@@ -60,33 +66,38 @@ def subject_index(path: Path, subject: str) -> int:
     return trained.index(subject)
 
 
-def read_responses(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray]:
-    """Clip names and responses (clip, voxel) of the tables' test clips, or of all clips where no table is
-    given.
+def read_new(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Clips, responses (clip, voxel) and which are present: the tables' test clips, or all without a table.
 
     Raises
     ------
     InputError
-        If there are no clips, or a value is not finite.
+        If there is no clip, none of them is present, or a value is not finite.
     """
     if path.suffix == ".npy":
         if not path.is_file():
             raise InputError(f"Expected an array at {path}, found none.")
         responses = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
         clips = [f"new-{row:05d}" for row in range(len(responses))]
-    else:
-        wanted: list[str] | None = None
-        if tables:
-            split = [read_table(table, ("clip", "split")) for table in tables]
-            wanted = [clip for table in split for clip in table.loc[table["split"] == "test", "clip"]]
-            if not wanted:
-                raise InputError(f"Expected test clips in {tables[0]} and its fellows, found none.")
-        clips, arrays = read_arrays(path, ["responses"], wanted)
-        responses = arrays["responses"]
-    bad = np.flatnonzero(~np.isfinite(responses).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(responses).all(axis=1))
+        if len(bad):
+            raise InputError(f"Expected finite responses in {path}, got others at clip {clips[bad[0]]}.")
+        return clips, responses, np.ones(len(clips), bool)
+    wanted: list[str] | None = None
+    if tables:
+        split = [read_table(table, ("clip", "split")) for table in tables]
+        wanted = [clip for table in split for clip in table.loc[table["split"] == "test", "clip"]]
+        if not wanted:
+            raise InputError(
+                f"Expected test clips in {tables[0]} and {len(tables) - 1} more tables, found none."
+            )
+    clips, responses, present = read_responses(path, wanted)
+    bad = np.flatnonzero(present & ~np.isfinite(responses).all(axis=1))
     if len(bad):
         raise InputError(f"Expected finite responses in {path}, got others at clip {clips[bad[0]]}.")
-    return clips, responses
+    if not present.any():
+        raise InputError(f"Expected responses to test clips in {path}, got none.")
+    return clips, responses, present
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from mind_animator.artefacts.files import sole_writer
 from mind_animator.artefacts.reconstructions import (
     check_shapes,
     has_array,
+    problems_of,
     read_finite,
     read_shard,
     write_reconstructions,
@@ -101,7 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
         finished = FinishedBatches(given.state, stamp)
         title = f"Reconstructing shard {given.shard:05d}"
         results = process_shard(clips, given.shard, settings.clips_per_batch, work, finished, title=title)
-        write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate)
+        problems = problems_of(given.predictions, clips)
+        write_reconstructions(given.frames, given.video, clips, results["frames"], given.rate, problems)
         finished.remove()
 
 

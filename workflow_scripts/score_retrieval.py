@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.arrays import read_arrays
-from mind_animator.artefacts.reconstructions import has_array
+from mind_animator.artefacts.reconstructions import has_array, problems_of
 from mind_animator.artefacts.streams import write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     needed = ["clip", "segment", "movie", "scene_cut"]
     clips = pd.concat([read_table(table, tuple(needed)) for table in given.tables], ignore_index=True)[needed]
+    problems = problems_of(given.predictions, clips["clip"].tolist())
+    absent = clips[clips["clip"].isin(problems)]
+    clips = clips[~clips["clip"].isin(problems)].reset_index(drop=True)
     names = clips["clip"].tolist()
     held = [n for n in ("semantic", "condition", "structure", "latents") if has_array(given.predictions, n)]
     if "semantic" not in held:
@@ -59,6 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
         block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
     )  # fmt: skip
     write_pairs(given.pairs, pairs)
+    for metric in rows["metric"].unique() if len(absent) else ():
+        about = {"dataset": given.dataset, "method": given.method, "subject": given.subject, "metric": metric}
+        without = absent.assign(**about, value=np.nan, weight=1.0, status=absent["clip"].map(problems))
+        rows = pd.concat([rows, without[list(rows.columns)]], ignore_index=True)
     rows = rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
     write_table(given.scores, with_units(rows))
 

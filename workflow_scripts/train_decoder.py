@@ -10,6 +10,7 @@ import numpy as np
 
 from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_json
+from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
@@ -74,6 +75,8 @@ def read_training_data(
 ) -> TrainingData:
     """Responses and targets of the clips whose split is ``train``; nothing else is read from the files.
 
+    Clips that a subject has no response to are left out.
+
     ``wanted`` names the arrays of targets and the kind of feature file of each.
 
     Raises
@@ -92,7 +95,19 @@ def read_training_data(
         movies += table["movie"].tolist()
     if not clips:
         raise InputError(f"Expected training clips in {tables[0]} and its fellows, found none.")
-    own = [read_arrays(path, ["responses"], clips)[1]["responses"] for path in responses]
+    read = [read_responses(path, clips) for path in responses]
+    # clips that a subject has no response to train nothing; pooled subjects are trained on the clips of all
+    present = np.logical_and.reduce([present for _, _, present in read])
+    if not present.all():
+        print(
+            f"{int((~present).sum())} of {len(clips)} training clips have no response and are left out",
+            file=sys.stderr,
+        )
+        clips = [clip for clip, kept in zip(clips, present, strict=True) if kept]
+        movies = [movie for movie, kept in zip(movies, present, strict=True) if kept]
+        if not clips:
+            raise InputError(f"Expected training clips that {subjects} have responses to, got none.")
+    own = [values[present] for _, values, _ in read]
     targets: dict[str, np.ndarray] = {}
     for suffix in sorted(set(wanted.values()), reverse=True):  # text, then image
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]

@@ -1,11 +1,12 @@
 """Predictions as a generator takes them, and reconstructed frames as scores and people take them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_clip_names, write_arrays
+from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_attrs, read_clip_names, write_arrays
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError
 
@@ -16,7 +17,13 @@ SHOWN_SIZE = 256
 def read_shard(
     path: Path | str, first: int, size: int, names: Sequence[str]
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Clips ``first .. first + size - 1`` (as far as there are any) of a file, and their arrays, all finite.
+    """Clips ``first .. first + size - 1`` (as far as there are any) of a file, and their arrays.
+
+    Returns
+    -------
+    clips : list of str
+    arrays : dict of name to ndarray (clip, ...) float32
+        Finite; 0 for clips that could not be predicted (`problems_of`).
 
     Raises
     ------
@@ -29,10 +36,21 @@ def read_shard(
     return clips, read_finite(path, names, clips)
 
 
+def problems_of(path: Path | str, clips: Sequence[str]) -> dict[str, str]:
+    """Which of some clips a file has no prediction for, and why."""
+    problems = json.loads(read_attrs(path).get("problems", "{}"))
+    return {clip: problems[clip] for clip in clips if clip in problems}
+
+
 def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of the named clips, float32; `InputError` names the first clip that is not finite."""
+    """Arrays of the named clips, float32; `InputError` names the first clip that is not finite.
+
+    Clips without a prediction (`problems_of`) are 0, so that shards and batches keep their shape.
+    """
     _, arrays = read_arrays(path, names, clips)
+    missing = problems_of(path, clips)
     for name, array in arrays.items():
+        array[[row for row, clip in enumerate(clips) if clip in missing]] = 0
         bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
         if bad.any():
             raise InputError(
@@ -66,7 +84,12 @@ def has_array(path: Path | str, name: str) -> bool:
 
 
 def write_reconstructions(
-    path: Path | str, video: Path | str, clips: Sequence[str], frames: np.ndarray, rate: float
+    path: Path | str,
+    video: Path | str,
+    clips: Sequence[str],
+    frames: np.ndarray,
+    rate: float,
+    problems: Mapping[str, str] | None = None,
 ) -> None:
     """Write lossless frames for scores, and one mp4 of the clips one after another for people.
 
@@ -77,8 +100,14 @@ def write_reconstructions(
     clips : sequence of str
     frames : array of shape (clip, frame, height, width, 3), uint8
     rate : float
-        Frames a second of the video.
+        Frames per second of the video.
+    problems : mapping of clip to str, optional
+        Clips without a prediction, and why: their frames become black, and scores give the reason instead.
     """
+    missing = [row for row, clip in enumerate(clips) if clip in (problems or {})]
+    if missing:
+        frames = frames.copy()
+        frames[missing] = 0
     height, width = frames.shape[2:4]
     factor = max(1, -(-SHOWN_SIZE // min(height, width)))
 
@@ -89,4 +118,6 @@ def write_reconstructions(
                 yield large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]
 
     write_mp4(video, shown(), rate)
-    write_arrays(path, {"frames": frames}, clips, {"rate": rate})
+    write_arrays(
+        path, {"frames": frames}, clips, {"rate": rate, "problems": json.dumps(dict(problems or {}))}
+    )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class SegmentAverage:
     """The mean of a segment's repeats, and how good they are.
 
+    A segment that the subject has no run of has 0 repeats, no arrays, and no reliability.
+
     Attributes
     ----------
     segment : Segment
@@ -37,7 +39,7 @@ class SegmentAverage:
         reliability says the same.
     tsnr : ndarray (voxel,) float32, optional
     runs : list of dict
-        One row of facts a run.
+        One row of facts per run.
     n_repeats, n_missing : int
     """
 
@@ -91,6 +93,8 @@ def average_segment(
     """
     names: list[str] = []
     tsnr: list[np.ndarray | None] = []
+    if not dataset.response_files(subject, segment.id):
+        return SegmentAverage(segment, {}, None, np.empty(0, np.float32), None, None, [], 0, segment.n_clips)
     runs = dataset.runs(subject, segment.id, settings)
     first = list(islice(runs, 1))
     if not means and first and isinstance(first[0].values, CleanedRun):
@@ -103,8 +107,8 @@ def average_segment(
                     f"Expected {segment.n_clips} clips in {run.name} (subject {subject}), "
                     f"got {run.values.shape[0]}."
                 )
-            yield run.values
             names.append(run.name)
+            yield run.values
             tsnr.append(run.tsnr)
 
     try:
@@ -113,7 +117,7 @@ def average_segment(
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{error} (subject {subject}, {segment.id})") from None
+        raise InputError(f"{error} (subject {subject}, {segment.id}, {_names(names)})") from None
     facts = zip(names, average.missing, average.constant, tsnr, strict=True)
     known = [ratio for ratio in tsnr if ratio is not None]
     return SegmentAverage(
@@ -131,6 +135,11 @@ def average_segment(
         average.n_repeats,
         average.n_missing,
     )
+
+
+def _names(names: list[str]) -> str:
+    """Names of the runs that were read, for an error."""
+    return "repeats " + ", ".join(names[:10])
 
 
 def with_means(

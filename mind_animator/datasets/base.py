@@ -5,7 +5,7 @@ of an adapter's module, may import torch or read more than small tables.
 """
 
 import importlib
-import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -244,10 +244,15 @@ class Dataset(ABC):
 
 
 def available() -> list[str]:
-    """Names of the data sets that have an adapter."""
-    package = importlib.import_module("mind_animator.datasets")
-    skip = {"base", "download", "archives", "averages", "simulate", "check"}
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in skip)
+    """Names of the data sets that have an adapter: the modules in this folder that assign ``ADAPTER``.
+
+    The modules are read, not imported, so that modules beside an adapter (helpers, unfinished work) are no
+    adapters and cannot fail here.
+    """
+    folder = Path(__file__).parent
+    modules = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
+    adapters = [path for path in modules if re.search(r"^ADAPTER\b", path.read_text(encoding="utf-8"), re.M)]
+    return sorted(path.parent.name if path.name == "__init__.py" else path.stem for path in adapters)
 
 
 def open_dataset(config: DatasetConfig) -> Dataset:

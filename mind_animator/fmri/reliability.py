@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 
 import numpy as np
@@ -19,8 +20,9 @@ class Average:
     Attributes
     ----------
     mean, half_1, half_2 : ndarray (clip, vertex) float32
-        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; the halves are None where
-        they were not asked for or there is one repeat only. Time is fastest in memory, as in a run.
+        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; NaN in every vertex of a
+        clip that all of these repeats lack. The halves are None if they were not requested or if there is
+        only one repeat. Time is fastest in memory, as in a run.
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
     agreement : ndarray (repeat, vertex) float32, optional
@@ -28,7 +30,7 @@ class Average:
         their reliability does, nor of arrays whose every vertex is wanted.
     n_repeats : int
     n_missing : int
-        Clips that every repeat lacks; they are 0, the mean of a run.
+        Clips without a volume in any repeat; every mean of them is NaN.
     missing, constant : tuple of int
         Of each repeat: clips without a volume, voxels without variance.
     """
@@ -68,13 +70,13 @@ def average_repeats(
     Raises
     ------
     ValueError
-        If there is no run, or their shapes differ.
+        If there is no run, if their shapes differ, or if two of them contain the same values.
     """
     runs = iter(runs)
     first = next(runs, None)
     if first is None:
         raise ValueError("Expected at least one run, got none.")
-    tally = _Tally([], [])
+    tally = _Tally([], [], {})
     if isinstance(first, CleanedRun):
         parts = _side_by_side([first, *runs], halves, voxels, tally)
     else:
@@ -89,7 +91,7 @@ def average_repeats(
             present = np.array(tally.present)
             n_repeats = len(present)
             kinds = [present, present[::2], present[1::2]][: 3 if halves and n_repeats > 1 else 1]
-            numbers = [np.maximum(kind.sum(axis=0), 1).astype(np.float32) for kind in kinds]
+            numbers = [np.where(n > 0, n, np.nan).astype(np.float32) for n in (k.sum(axis=0) for k in kinds)]
             means = [np.empty((len(kept), n_clips), np.float32) for _ in numbers]
         reliability[where] = sums.reliability(n_repeats)
         rows, inside = _those_of(where, voxels)
@@ -146,6 +148,22 @@ class _Tally:
 
     present: list[np.ndarray]
     constant: list[int]
+    digests: dict[tuple[int, bytes], int]
+
+    def refuse_copy(self, number: int, where: slice, values: np.ndarray) -> None:
+        """Raise if another repeat has the same values in its first block of vertices that vary.
+
+        Two measurements never agree in every digit: equal values mean that one presentation was counted
+        twice, because a row was logged twice or a file was copied.
+        """
+        if number in self.digests.values() or not values.any():
+            return
+        key = where.start, sha256(np.ascontiguousarray(values)).digest()
+        if (first := self.digests.setdefault(key, number)) != number:
+            raise ValueError(
+                f"Expected repeats that differ, got the same values in repeats {first + 1} and {number + 1}: "
+                "is one presentation listed twice, or was one file copied?"
+            )
 
 
 @dataclass(frozen=True)
@@ -255,6 +273,7 @@ def _side_by_side(
                 rest, square = block, np.where(run.constant[where], 0, run.square)
             else:
                 rest, square = _less_mean(block, run.present)
+            tally.refuse_copy(number, where, rest)
             sums.add(block, square, number, rest)
             if len(runs) > 2:
                 repeats.append(rest[inside].copy())
@@ -283,6 +302,7 @@ def _one_after_another(
         for where in pieces:
             block = np.where(present, series[where], 0)
             rest, square = _less_mean(block, present)
+            tally.refuse_copy(number, where, rest if n_clips > 1 else block)
             whole.of(where).add(block, square, number, rest)
             constant += int((square == 0).sum())
         tally.constant.append(constant)
@@ -361,19 +381,44 @@ def in_areas(names: Sequence[str], areas: Sequence[str]) -> np.ndarray:
 
 
 def in_mask(mask: np.ndarray, n_voxels: int) -> np.ndarray:
-    """Indices that a mask of booleans (one a voxel) or a list of indices picks, ascending."""
+    """Indices, ascending, of the voxels that a mask or a list of indices selects.
+
+    Parameters
+    ----------
+    mask : ndarray (n,)
+        A mask has one value per voxel, booleans or numbers that are all 0 or 1. A list has whole numbers
+        from 0 to ``n_voxels - 1``, each at most once.
+    n_voxels : int
+        Number of voxels.
+
+    Raises
+    ------
+    ValueError
+        If the array is neither, or could be both, or if it selects no voxel.
+    """
     if mask.ndim != 1:
         raise ValueError(f"Expected a mask of one dimension, got shape {mask.shape}.")
-    if mask.dtype == bool:
-        if len(mask) != n_voxels:
-            raise ValueError(f"Expected a mask of {n_voxels} booleans, got {len(mask)}.")
+    if mask.dtype.kind not in "buif":
+        raise ValueError(f"Expected booleans or numbers in the mask, got {mask.dtype}.")
+    binary = mask.dtype == bool or bool(np.isin(mask, (0, 1)).all())
+    repeated = len(mask) - len(np.unique(mask))
+    if binary and len(mask) == n_voxels and (mask.dtype == bool or repeated):
         chosen = np.flatnonzero(mask)
-    elif mask.dtype.kind in "ui":
-        chosen = np.unique(mask).astype(np.int64)
+    elif mask.dtype == bool or (binary and repeated):
+        raise ValueError(f"Expected a mask of {n_voxels} values, one per voxel, got {len(mask)}.")
+    elif binary and len(mask) == n_voxels:
+        raise ValueError(
+            f"Expected a mask or a list of indices, got {mask.tolist()} for {n_voxels} voxels, which could be "
+            "both: save the mask as booleans."
+        )
+    elif repeated:
+        raise ValueError(f"Expected each index once, got {repeated} repeated values among {len(mask)}.")
+    elif not np.array_equal(mask, np.floor(mask)):
+        raise ValueError(f"Expected 0 and 1, or whole numbers that are indices, got {mask.dtype} values.")
+    else:
+        chosen = np.sort(mask).astype(np.int64)
         if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < n_voxels:
             raise ValueError(f"Expected indices 0..{n_voxels - 1}, got {chosen[0]}..{chosen[-1]}.")
-    else:
-        raise ValueError(f"Expected booleans or indices, got {mask.dtype}.")
     if not len(chosen):
-        raise ValueError("Expected a mask that picks at least one voxel, got an empty one.")
+        raise ValueError("Expected a mask that selects at least one voxel, got an empty one.")
     return chosen

@@ -1,10 +1,23 @@
-"""Scaling of responses to mean 0 and deviation 1 a voxel."""
+"""Scaling of responses to mean 0 and standard deviation 1 per voxel."""
 
 import numpy as np
 
 
 def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (ddof 0; 1 where constant) of every voxel over clips, (voxel,) float64."""
+    """Mean and standard deviation (ddof 0; 1 where constant) of every voxel over the clips that it has.
+
+    Parameters
+    ----------
+    responses : ndarray (clip, voxel)
+        A clip that is NaN in every voxel is missing and has no influence.
+
+    Returns
+    -------
+    mean, deviation : ndarray (voxel,) float64
+    """
+    present = ~np.isnan(responses[:, 0]) if responses.shape[1] else np.ones(len(responses), bool)
+    if not present.all():
+        responses = responses[present]
     count, mean = len(responses), responses.mean(axis=0, dtype=np.float64)
     square = np.zeros_like(mean)
     for rows in _rows(count):
@@ -15,7 +28,7 @@ def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def apply_scale(responses: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """``(responses - mean) / deviation`` as float32."""
+    """``(responses - mean) / deviation`` as float32; missing clips stay NaN."""
     scaled = np.empty(responses.shape, np.float32)
     for rows in _rows(len(responses)):
         scaled[rows] = (responses[rows] - mean) / deviation
@@ -35,6 +48,7 @@ def scale_splits(
     Parameters
     ----------
     responses : ndarray (clip, voxel)
+        A clip that is NaN in every voxel is missing: it has no influence and stays NaN.
     is_train : ndarray (clip,) bool
     scaling : str
         ``train``: mean and deviation of the training clips for all clips. ``released_code``: each split by
@@ -51,6 +65,9 @@ def scale_splits(
     if not is_train.any() and scaling == "train":
         raise ValueError("Expected training clips to fit the scale on, got none.")
     own = scaling == "released_code" and not is_train.all()
+    for split, mask in (("training", is_train), ("test", ~is_train)):
+        if mask.any() and np.isnan(responses[mask][:, :1]).all():
+            raise ValueError(f"Expected responses to {split} clips, got none.")
     of_train, of_test = _selection(is_train), _selection(~is_train)
     train = fit_scale(responses[of_train if is_train.any() else of_test])
     test = fit_scale(responses[of_test]) if own else train

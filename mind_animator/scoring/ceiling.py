@@ -32,7 +32,7 @@ from mind_animator.scoring.sources import ArraySource, DonorSource
 from mind_animator.statistics.ceiling import identify_halves
 
 CEILING = "noise_ceiling"
-NO_REPEATS = "not computed: the clip was shown once, a noise ceiling needs two showings"
+NO_REPEATS = "not computed: the clip has responses in fewer than two repeats"
 UNDEFINED = "undefined: the targets of the repeated clips do not differ, or are not finite"
 
 

@@ -72,10 +72,25 @@ def test_a_missing_volume_is_left_out_of_the_mean():
         run[9] = np.nan
     average = average_repeats(given)
     np.testing.assert_allclose(average.mean[5], (given[0][5] + given[2][5]) / 2, atol=1e-6)
-    np.testing.assert_array_equal(average.half_2[5], 0)
-    assert (average.mean[9] == 0).all()
+    assert np.isnan(average.half_2[5]).all()
+    assert np.isnan(average.mean[9]).all()
     assert average.n_missing == 1
     assert average.missing == (1, 2, 1)
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_a_repeat_counted_twice_is_refused(cleaned):
+    """A row logged twice would make noise look perfectly reliable."""
+    rng = np.random.default_rng(3)
+    raw = [rng.normal(100, 5, (60, 900)).astype(np.float32) for _ in range(3)]
+    raw[2] = raw[0].copy()
+    for run in raw:
+        run[:, :600] = 3  # the first block of vertices does not vary
+    given = (CleanedRun(run) for run in raw) if cleaned else (clean_run(run)[0] for run in raw)
+    with pytest.raises(
+        ValueError, match=r"^Expected repeats that differ, got the same values in repeats 1 and 3"
+    ):
+        average_repeats(given)
 
 
 def test_means_of_repeats_make_no_reliability():
@@ -210,15 +225,25 @@ def test_areas_by_name():
         in_areas(names, ["V1", "V7"])
 
 
-def test_masks():
-    assert in_mask(np.array([True, False, True]), 3).tolist() == [0, 2]
-    assert in_mask(np.array([4, 1, 4]), 5).tolist() == [1, 4]
-    for mask, text in (
-        (np.array([True]), "Expected a mask of 3 booleans, got 1"),
+def test_masks_of_any_type_are_told_from_lists_of_indices():
+    """200 of 500 voxels as 0 and 1 are a mask, whatever their type; they are never taken for voxels 0 and 1."""
+    mask = np.zeros(500, bool)
+    mask[100:300] = True
+    for kind in (bool, np.uint8, np.int64, np.float32):
+        assert in_mask(mask.astype(kind), 500).tolist() == list(range(100, 300))
+    assert in_mask(np.array([4, 1]), 5).tolist() == [1, 4]
+    assert in_mask(np.array([4.0, 1.0]), 5).tolist() == [1, 4]
+    for values, text in (
+        (np.array([True]), r"^Expected a mask of 3 values, one per voxel, got 1\.$"),
+        (np.array([0, 1, 1, 0]), r"^Expected a mask of 3 values, one per voxel, got 4\.$"),
+        (np.array([2, 2, 1]), r"^Expected each index once, got 1 repeated values among 3\.$"),
         (np.array([0, 3]), "Expected indices 0..2, got 0..3"),
-        (np.array([0.5]), "Expected booleans or indices, got float64"),
-        (np.zeros(3, bool), "Expected a mask that picks at least one voxel"),
+        (np.array([0.5]), "Expected 0 and 1, or whole numbers that are indices, got float64"),
+        (np.zeros(3, np.uint8), "Expected a mask that selects at least one voxel"),
         (np.zeros((2, 2), bool), "Expected a mask of one dimension"),
+        (np.array(["a"]), "Expected booleans or numbers"),
     ):
         with pytest.raises(ValueError, match=text):
-            in_mask(mask, 3)
+            in_mask(values, 3)
+    with pytest.raises(ValueError, match="which could be both: save the mask as booleans"):
+        in_mask(np.array([1, 0]), 2)
