@@ -16,7 +16,7 @@ onstart:
 
 
 include: "rules/common.smk"
-include: "rules/world.smk"
+include: "rules/synthetic.smk"
 include: "rules/download.smk"
 include: "rules/models.smk"
 include: "rules/stimuli.smk"

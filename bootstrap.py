@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set up a private environment beside this file and run in it: needs only Python 3.11 and pip.
 
-python3 bootstrap.py demo              the embedded world, end to end: results/demo/report/index.html
+python3 bootstrap.py demo              the synthetic data set, end to end: results/demo/report/index.html
 python3 bootstrap.py test              every test
 python3 bootstrap.py snakemake ARGS    any target, e.g. ``snakemake --cores 8 all``
 python3 bootstrap.py COMMAND ARGS      any command of the environment, e.g. ``mind-animator score --help``

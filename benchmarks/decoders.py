@@ -20,12 +20,18 @@ from mind_animator.decoders.train import train_decoder
 from mind_animator.provenance import package_versions
 
 SIZES = {
-    "demo": {"clips": 1920, "voxels": 2000, "embedding": 64, "condition": (19, 64), "latent": (8, 4, 8, 8)},
+    "demo": {
+        "clips": 1920,
+        "voxels": 2000,
+        "embedding": 64,
+        "prompt_embedding": (19, 64),
+        "latent": (8, 4, 8, 8),
+    },
     "full": {
         "clips": 4320,
         "voxels": 4500,
         "embedding": 512,
-        "condition": (19, 768),
+        "prompt_embedding": (19, 768),
         "latent": (8, 4, 64, 64),
     },
 }
@@ -56,11 +62,11 @@ def main() -> None:
     movies = np.repeat([f"movie{m}" for m in range(18)], -(-clips // 18))[:clips]
     responses = draw.standard_normal((clips, size["voxels"]), dtype=np.float32)
     shapes = {
-        "clip_text": (size["embedding"],), "clip_image": (size["embedding"],), "condition": size["condition"],
+        "clip_embedding_text": (size["embedding"],), "clip_embedding_image": (size["embedding"],), "prompt_embedding": size["prompt_embedding"],
         "latents": size["latent"],
     }  # fmt: skip
-    shapes |= {f"{name}_copies": (4, *shapes[name]) for name in ("clip_text", "condition")}
-    shapes["clip_image_crops"] = (4, *shapes["clip_image"])
+    shapes |= {f"{name}_copies": (4, *shapes[name]) for name in ("clip_embedding_text", "prompt_embedding")}
+    shapes["clip_embedding_image_crops"] = (4, *shapes["clip_embedding_image"])
     for decoder in given.decoder or CONFIGS:
         plan = {"epochs": given.epochs, "patience": None, "precision": given.precision}
         overrides = json.loads(given.overrides) | {"optimisation": plan}

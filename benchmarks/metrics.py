@@ -1,9 +1,9 @@
 """Pixel and motion metrics against the plain scikit-image / OpenCV loop, side by side on the same files, and
-what keeping a truth's flows and moments saves.
+what keeping a ground truth's flows and moments saves.
 
     python -m benchmarks.metrics --data FOLDER [--clips 5] [--repeats 3]
 
-``FOLDER`` holds gifs of truth and prediction side by side (the preset ``mind_animator``). Ours and the plain
+``FOLDER`` holds gifs of ground truth and prediction side by side (the preset ``mind_animator``). Ours and the plain
 way take turns, clip by clip, in one process and one thread; the least processor time of each counts, so that
 other work on the machine disturbs little.
 """
@@ -24,7 +24,7 @@ from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics import motion, pixel
 from mind_animator.scoring.pairs import describe_pair
-from mind_animator.scoring.score import describe_motion, describe_truth
+from mind_animator.scoring.score import describe_ground_truth, describe_motion
 
 PAIR_SIZE = 64
 
@@ -43,35 +43,41 @@ def main() -> None:
     layouts = PRESETS["mind_animator"]
     files = list(find_clips(options.data, layouts[0]).values())[: options.clips]
     clips = [tuple(read_clip(file, layout).frames for layout in layouts) for file in files]
-    frames = sum(len(truth) for truth, _ in clips)
+    frames = sum(len(ground_truth) for ground_truth, _ in clips)
     print(
         f"{len(clips)} clips, {frames} frames of {clips[0][0].shape[1]} x {clips[0][0].shape[2]}, one thread"
     )
     print("| metric | plain, ms a frame | ours, ms a frame | ratio | largest difference |")
     print("|---|---|---|---|---|")
-    # of the truth: once for all methods
-    kept = {id(truth): motion.flows(truth) for truth, _ in clips}
-    known = {id(truth): describe_truth(truth, {}) for truth, _ in clips}
+    # of the ground truth: once for all methods
+    kept = {id(ground_truth): motion.flows(ground_truth) for ground_truth, _ in clips}
+    known = {id(ground_truth): describe_ground_truth(ground_truth, {}) for ground_truth, _ in clips}
     rows: dict[str, tuple[Callable, Callable]] = {
         "SSIM": (plain_ssim, lambda t, p: pixel.ssim(t, p).mean()),
-        "SSIM, truth's sums kept": (plain_ssim, lambda t, p: pixel.ssim(t, p, known[id(t)].sums).mean()),
+        "SSIM, ground truth's sums kept": (
+            plain_ssim,
+            lambda t, p: pixel.ssim(t, p, known[id(t)].sums).mean(),
+        ),
         "PSNR": (plain_psnr, lambda t, p: pixel.psnr(t, p).mean()),
         "hue (published)": (plain_hue, pixel.hue_cos_published),
         "hue (circular)": (plain_circular_hue, lambda t, p: pixel.hue_circular_corr(t, p).mean()),
-        "hue (circular), truth's patterns kept": (
+        "hue (circular), ground truth's patterns kept": (
             plain_circular_hue,
             lambda t, p: pixel.hue_circular_corr(t, p, known[id(t)].patterns).mean(),
         ),
         "EPE, two flows": (plain_epe, motion.epe),
-        "EPE, truth's flow kept": (plain_epe, lambda t, p: motion.epe_of_flows(kept[id(t)], motion.flows(p))),
+        "EPE, ground truth's flow kept": (
+            plain_epe,
+            lambda t, p: motion.epe_of_flows(kept[id(t)], motion.flows(p)),
+        ),
     }
     for name, (plain, ours) in rows.items():
         seconds, difference = {plain: 0.0, ours: 0.0}, 0.0
-        for truth, prediction in clips:
+        for ground_truth, prediction in clips:
             value = {}
             for way in (plain, ours):
                 seconds[way] += min(
-                    timed(way, truth, prediction, value=value) for _ in range(options.repeats)
+                    timed(way, ground_truth, prediction, value=value) for _ in range(options.repeats)
                 )
             difference = max(difference, abs(float(value[plain]) - float(value[ours])))
         before, after = (1000 * seconds[way] / frames for way in (plain, ours))
@@ -79,37 +85,39 @@ def main() -> None:
             f"| {name} | {before:.1f} | {after:.1f} | {before / after:.1f} | {difference:.1e} |", flush=True
         )
     print()
-    print("| kept of a true clip | computed, ms | read from the truth's file, ms | MB a clip |")
+    print("| kept of a true clip | computed, ms | read from the ground truth's file, ms | MB a clip |")
     print("|---|---|---|---|")
     for name, made, arrays in (
         (
             "SSIM's window sums, full size",
             pixel.window_sums,
             # as floats, which the file does not compress
-            lambda truth: {"sums": pixel.window_sums(truth).astype(np.float32)},
+            lambda ground_truth: {"sums": pixel.window_sums(ground_truth).astype(np.float32)},
         ),
         ("both flows, full size", describe_motion, describe_motion),
         (
             "side of the pairs, 64 px (moments, hue, flow)",
-            lambda truth: describe_pair(truth, PAIR_SIZE),
-            lambda truth: describe_pair(truth, PAIR_SIZE).arrays,
+            lambda ground_truth: describe_pair(ground_truth, PAIR_SIZE),
+            lambda ground_truth: describe_pair(ground_truth, PAIR_SIZE).arrays,
         ),
     ):
-        computed, read, size = keeping([truth for truth, _ in clips], made, arrays, options.repeats)
+        computed, read, size = keeping(
+            [ground_truth for ground_truth, _ in clips], made, arrays, options.repeats
+        )
         print(f"| {name} | {computed:.1f} | {read:.1f} | {size:.1f} |")
 
 
 def keeping(
-    truths: list[np.ndarray], make: Callable, arrays: Callable, repeats: int
+    ground_truths: list[np.ndarray], make: Callable, arrays: Callable, repeats: int
 ) -> tuple[float, float, float]:
-    """Milliseconds a clip of computing something, and of reading it back from a file such as the truth's; MB a clip."""
+    """Milliseconds a clip of computing something, and of reading it back from a file such as the ground truth's; MB a clip."""
     seconds = {"made": 0.0, "read": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        path, names = Path(folder) / "truth.h5", [str(index) for index in range(len(truths))]
+        path, names = Path(folder) / "ground_truth.h5", [str(index) for index in range(len(ground_truths))]
         with write_stream(path, names) as stream:
-            for row, truth in enumerate(truths):
-                seconds["made"] += min(timed(make, truth, value={}) for _ in range(repeats))
-                made = arrays(truth)
+            for row, ground_truth in enumerate(ground_truths):
+                seconds["made"] += min(timed(make, ground_truth, value={}) for _ in range(repeats))
+                made = arrays(ground_truth)
                 stream.write(row, made)
         reader = ClipReader([path])
 
@@ -120,7 +128,7 @@ def keeping(
             seconds["read"] += min(timed(read, name, value={}) for _ in range(repeats))
         reader.close()
     size = sum(np.asarray(array).nbytes for array in made.values()) / 1e6
-    return 1000 * seconds["made"] / len(truths), 1000 * seconds["read"] / len(truths), size
+    return 1000 * seconds["made"] / len(ground_truths), 1000 * seconds["read"] / len(ground_truths), size
 
 
 def timed(way: Callable, *given: object, value: dict) -> float:
@@ -130,34 +138,34 @@ def timed(way: Callable, *given: object, value: dict) -> float:
     return time.process_time() - start
 
 
-def plain_ssim(truth: np.ndarray, prediction: np.ndarray) -> float:
+def plain_ssim(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
     return np.mean(
         [
             structural_similarity(t, p, channel_axis=-1, data_range=255)
-            for t, p in zip(truth, prediction, strict=True)
+            for t, p in zip(ground_truth, prediction, strict=True)
         ]
     )
 
 
-def plain_psnr(truth: np.ndarray, prediction: np.ndarray) -> float:
+def plain_psnr(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
     values = []
-    for t, p in zip(truth, prediction, strict=True):
+    for t, p in zip(ground_truth, prediction, strict=True):
         error = np.mean((t.astype(float) - p.astype(float)) ** 2)
         values.append(min(100.0, 20 * np.log10(255 / np.sqrt(error))) if error else 100.0)
     return np.mean(values)
 
 
-def plain_hue(truth: np.ndarray, prediction: np.ndarray) -> float:
+def plain_hue(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
     values = []
-    for t, p in zip(truth[:6], prediction[:6], strict=True):
+    for t, p in zip(ground_truth[:6], prediction[:6], strict=True):
         hues = [cv2.cvtColor(f, cv2.COLOR_BGR2HSV)[..., 0].astype(float).ravel() for f in (t, p)]
         values.append(hues[0] @ hues[1] / np.linalg.norm(hues[0]) / np.linalg.norm(hues[1]))
     return np.mean(values)
 
 
-def plain_circular_hue(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def plain_circular_hue(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     values = []
-    for t, p in zip(truth, prediction, strict=True):
+    for t, p in zip(ground_truth, prediction, strict=True):
         z = []
         for frame in (t, p):
             hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV).reshape(-1, 3).astype(float)
@@ -166,11 +174,11 @@ def plain_circular_hue(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.mean(values)
 
 
-def plain_epe(truth: np.ndarray, prediction: np.ndarray) -> float:
+def plain_epe(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
     errors = []
-    for k in range(len(truth) - 1):
+    for k in range(len(ground_truth) - 1):
         flows = []
-        for clip in (truth, prediction):
+        for clip in (ground_truth, prediction):
             greys = [cv2.cvtColor(clip[i], cv2.COLOR_RGB2GRAY) for i in (k, k + 1)]
             flows.append(cv2.calcOpticalFlowFarneback(*greys, None, 0.5, 3, 15, 3, 5, 1.2, 0))
         errors.append(np.mean(np.linalg.norm(flows[0] - flows[1], axis=-1)))

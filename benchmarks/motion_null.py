@@ -1,4 +1,4 @@
-"""Does content tell direction in the embedded world? The null of the `motion_pairing` row, over many worlds.
+"""Does content tell direction in the synthetic data set? The null of the `motion_pairing` row, over many worlds.
 
     python -m benchmarks.motion_null [--worlds 100] [--signal no_motion]
 
@@ -19,8 +19,8 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import moving_clips
 from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import motion_pairing
-from mind_animator.world import brains, truth
-from mind_animator.world.movies import movie_shots
+from mind_animator.synthetic import brains, ground_truth
+from mind_animator.synthetic.movies import movie_shots
 
 TRAIN, TEST = [f"seg{number}" for number in range(1, 9)], "test2"
 CLIPS, FRAMES, LAG = 240, 8, 4.0
@@ -57,14 +57,14 @@ def judge(seed: int, signal: str) -> tuple[float, float]:
     seen, velocity = (
         np.concatenate(part) for part in zip(*(clips(m, seed, signal) for m in TRAIN), strict=True)
     )
-    test, truths = clips(TEST, seed, signal)
+    test, ground_truths = clips(TEST, seed, signal)
     mean, deviation = seen.mean(0), seen.std(0)
     deviation = np.maximum(deviation, 0.05 * deviation.max())
     seen, test = (seen - mean) / deviation, (test - mean) / deviation
     weights = np.linalg.solve(seen @ seen.T + PENALTY * np.eye(len(seen)), velocity - velocity.mean(0))
     result, score = motion_pairing(
-        truths, test @ seen.T @ weights + velocity.mean(0), aligned_blocks([TEST] * CLIPS, 10),
-        moving=moving_clips(truths, 0.5), n_permutations=1999, generator=np.random.default_rng(seed),
+        ground_truths, test @ seen.T @ weights + velocity.mean(0), aligned_blocks([TEST] * CLIPS, 10),
+        moving=moving_clips(ground_truths, 0.5), n_permutations=1999, generator=np.random.default_rng(seed),
     )  # fmt: skip
     return score, result.p
 
@@ -78,7 +78,7 @@ def clips(movie: str, seed: int, signal: str) -> tuple[np.ndarray, np.ndarray]:
     convolved = brains.haemodynamics(times, features, volumes)
     clip_volumes = slice(first := round((LAG - RECORDING_START[beyond]) / brains.TR), first + CLIPS)
     seen = [convolved["structure"], 3 * convolved["semantics"], 3 * convolved["motion"]]
-    shown = truth.layout(shots, (np.arange(CLIPS * FRAMES) + 0.5) * 2.0 / FRAMES)
+    shown = ground_truth.layout(shots, (np.arange(CLIPS * FRAMES) + 0.5) * 2.0 / FRAMES)
     velocity = np.stack([shown["velocity_x"], shown["velocity_y"]], axis=1).reshape(CLIPS, FRAMES, 2)
     return np.concatenate(seen, axis=1)[clip_volumes], velocity.mean(axis=1)
 

@@ -34,10 +34,10 @@ def main() -> None:
         raise InputError(f"Expected 1 <= sampled frames <= frames and trials >= 1, got {vars(options)}.")
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    truth = torch.randn(options.frames, N_CLASSES, generator=generator)
-    prediction = 0.5 * truth + torch.randn(options.frames, N_CLASSES, generator=generator)
+    ground_truth = torch.randn(options.frames, N_CLASSES, generator=generator)
+    prediction = 0.5 * ground_truth + torch.randn(options.frames, N_CLASSES, generator=generator)
     part = slice(0, options.sampled_frames)
-    sampled, targets = prediction[part].numpy(), top_classes(truth[part]).numpy()
+    sampled, targets = prediction[part].numpy(), top_classes(ground_truth[part]).numpy()
     share = options.frames / options.sampled_frames
     print(f"{options.frames} frames, {N_CLASSES} classes, {options.trials} trials, one thread")
     print(
@@ -46,7 +46,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for n_way in (2, 50):
         _hit_probability.cache_clear()
-        exact, closed = timed(partial(nway_image, n_way=n_way), truth[:, None], prediction[:, None])
+        exact, closed = timed(partial(nway_image, n_way=n_way), ground_truth[:, None], prediction[:, None])
         loop, looped = timed(published_loop, sampled, targets, n_way, options.trials)
         draws, drawn = timed(vectorised, sampled, targets, n_way, options.trials)
         error = np.sqrt(np.mean((np.array(loop) - exact[part].numpy()) ** 2))

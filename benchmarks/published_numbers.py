@@ -80,9 +80,9 @@ def main() -> int:
 
 @cache
 def read_set(data: Path, name: str, size: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Names, truths and predictions (clip, frame, size, size, 3) of a published set.
+    """Names, ground truths and predictions (clip, frame, size, size, 3) of a published set.
 
-    8 frames for ``mind_animator``; 6, the truth's number, for ``neuroclips``.
+    8 frames for ``mind_animator``; 6, the ground truth's number, for ``neuroclips``.
     """
     folder = data / "reconstructions" / name
     sides, names = [], ()
@@ -97,17 +97,17 @@ def read_set(data: Path, name: str, size: int) -> tuple[tuple[str, ...], np.ndar
 
 @cache
 def reference_values(data: Path) -> dict[str, list[float]]:
-    """Values of each clip at its own size: six metrics, and the truth's mean speed."""
-    names, truths, predictions = read_set(data, "mind_animator", 512)
+    """Values of each clip at its own size: six metrics, and the ground truth's mean speed."""
+    names, ground_truths, predictions = read_set(data, "mind_animator", 512)
     rows = {}
-    for name, truth, prediction in zip(names, truths, predictions, strict=True):
-        flow = motion.flows(truth), motion.flows(prediction)
+    for name, ground_truth, prediction in zip(names, ground_truths, predictions, strict=True):
+        flow = motion.flows(ground_truth), motion.flows(prediction)
         values = (
-            pixel.ssim(truth, prediction).mean(),
-            pixel.psnr(truth, prediction).mean(),
-            pixel.hue_cos_published(truth, prediction),
-            pixel.hue_circular_corr(truth, prediction).mean(),
-            motion.epe_published(truth, prediction),
+            pixel.ssim(ground_truth, prediction).mean(),
+            pixel.psnr(ground_truth, prediction).mean(),
+            pixel.hue_cos_published(ground_truth, prediction),
+            pixel.hue_circular_corr(ground_truth, prediction).mean(),
+            motion.epe_published(ground_truth, prediction),
             motion.epe_of_flows(*flow),
             motion.mean_speed(flow[0]),
         )
@@ -127,17 +127,17 @@ def reference(data: Path) -> str:
     return "\n".join(lines)
 
 
-def floors(name: str) -> Callable[[Path], str]:
-    """Table of a set's scores beside its floors."""
+def baselines(name: str) -> Callable[[Path], str]:
+    """Table of a set's scores beside its baselines."""
 
     def table(data: Path) -> str:
-        _, truths, predictions = read_set(data, name, 256)
+        _, ground_truths, predictions = read_set(data, name, 256)
         sides = {
-            "reconstruction": score(truths, predictions),
-            "flat_mean": score(truths, flat_mean(truths)),
-            "frozen": score(truths, np.repeat(predictions[:, :1], predictions.shape[1], axis=1)),
-            "mismatched": mismatched(truths, predictions),
-            "shuffled_frames": shuffled(truths, predictions),
+            "reconstruction": score(ground_truths, predictions),
+            "flat_mean": score(ground_truths, flat_mean(ground_truths)),
+            "frozen": score(ground_truths, np.repeat(predictions[:, :1], predictions.shape[1], axis=1)),
+            "mismatched": mismatched(ground_truths, predictions),
+            "shuffled_frames": shuffled(ground_truths, predictions),
         }
         lines = [
             f"| metric | better | reconstruction | {' | '.join(list(sides)[1:])} |",
@@ -153,26 +153,26 @@ def floors(name: str) -> Callable[[Path], str]:
     return table
 
 
-def flat_mean(truths: np.ndarray) -> np.ndarray:
-    """Clips of the mean colour of these truths (a training set has not been published with the pictures)."""
-    colour = truths.mean(axis=(0, 1, 2, 3)).round().astype(np.uint8)
-    return np.broadcast_to(colour, truths.shape)
+def flat_mean(ground_truths: np.ndarray) -> np.ndarray:
+    """Clips of the mean colour of these ground truths (a training set has not been published with the images)."""
+    colour = ground_truths.mean(axis=(0, 1, 2, 3)).round().astype(np.uint8)
+    return np.broadcast_to(colour, ground_truths.shape)
 
 
-def score(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+def score(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Mean over clips of every metric that needs no model hub."""
     rows = []
-    for truth, prediction in zip(truths, predictions, strict=True):
+    for ground_truth, prediction in zip(ground_truths, predictions, strict=True):
         flows = {
-            grey: (true_flow(truth, grey), motion.flows(prediction, grey=grey))
+            grey: (true_flow(ground_truth, grey), motion.flows(prediction, grey=grey))
             for grey in ("rgb", "published")
         }
         rows.append(
             [
-                pixel.ssim(truth, prediction).mean(),
-                pixel.psnr(truth, prediction).mean(),
-                pixel.hue_cos_published(truth, prediction),
-                pixel.hue_circular_corr(truth, prediction).mean(),
+                pixel.ssim(ground_truth, prediction).mean(),
+                pixel.psnr(ground_truth, prediction).mean(),
+                pixel.hue_cos_published(ground_truth, prediction),
+                pixel.hue_circular_corr(ground_truth, prediction).mean(),
                 motion.epe_of_flows(*flows["published"]),
                 motion.epe_of_flows(*flows["rgb"]),
                 motion.mean_speed(flows["rgb"][0]),
@@ -193,7 +193,7 @@ def score(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     values["epe_relative"] = float(motion.epe_relative(values["epe"], values.pop("speed")))
     values["flow_cosine"] = values.pop("cosine")
     for n_way in (2, 50):
-        value = nway_image(logits(truths), logits(predictions), n_way=n_way).mean().item()
+        value = nway_image(logits(ground_truths), logits(predictions), n_way=n_way).mean().item()
         values[f"image_{n_way}way_efficientnet_lite0"] = value
     return values
 
@@ -203,7 +203,7 @@ _logits: dict[bytes, torch.Tensor] = {}
 
 
 def true_flow(clip: np.ndarray, grey: motion.Grey) -> np.ndarray:
-    """Flow of a clip, computed once for all floors."""
+    """Flow of a clip, computed once for all baselines."""
     key = (sha256(clip.tobytes()).digest(), grey)
     if key not in _flows:
         _flows[key] = motion.flows(clip, grey=grey)
@@ -225,28 +225,30 @@ def network() -> torch.nn.Module:
     return load_efficientnet_lite0()
 
 
-def mismatched(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Mean over all pairs of a truth with another clip's prediction."""
-    n = len(truths)
+def mismatched(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Mean over all pairs of a ground truth with another clip's prediction."""
+    n = len(ground_truths)
     pairs = [(t, p) for t in range(n) for p in range(n) if t != p]
     values: dict[str, float] = {}
     for name, metric in SINGLE.items():
-        values[name] = float(np.mean([metric(truths[t], predictions[p]).mean() for t, p in pairs]))
-    patterns = [np.stack([hue_patterns(clip).ravel() for clip in side]) for side in (truths, predictions)]
-    correlation = patterns[0] @ patterns[1].T / truths.shape[1]
+        values[name] = float(np.mean([metric(ground_truths[t], predictions[p]).mean() for t, p in pairs]))
+    patterns = [
+        np.stack([hue_patterns(clip).ravel() for clip in side]) for side in (ground_truths, predictions)
+    ]
+    correlation = patterns[0] @ patterns[1].T / ground_truths.shape[1]
     values["hue_circular_corr"] = float(np.mean([correlation[pair] for pair in pairs]))
     for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
         predicted = [true_flow(prediction, grey) for prediction in predictions]
-        errors = [motion.epe_of_flows(true_flow(truths[t], grey), predicted[p]) for t, p in pairs]
+        errors = [motion.epe_of_flows(true_flow(ground_truths[t], grey), predicted[p]) for t, p in pairs]
         values[name] = float(np.mean(errors))
-    speeds = [motion.mean_speed(true_flow(truth, "rgb")) for truth in truths]
+    speeds = [motion.mean_speed(true_flow(ground_truth, "rgb")) for ground_truth in ground_truths]
     values["epe_relative"] = float(motion.epe_relative(values["epe"], np.mean(speeds)))
     means = [
         np.array([motion.mean_flow(true_flow(clip, "rgb")) for clip in side])
-        for side in (truths, predictions)
+        for side in (ground_truths, predictions)
     ]
     values["flow_cosine"] = float(np.mean([motion.flow_cosine(means[0][t], means[1][p]) for t, p in pairs]))
-    true, predicted = logits(truths), logits(predictions)
+    true, predicted = logits(ground_truths), logits(predictions)
     for n_way in (2, 50):
         turned = [nway_image(true, predicted.roll(k, 0), n_way=n_way).mean().item() for k in range(1, n)]
         values[f"image_{n_way}way_efficientnet_lite0"] = float(np.mean(turned))
@@ -258,43 +260,43 @@ def hue_patterns(clip: np.ndarray) -> np.ndarray:
     return np.stack([pixel.hue_pattern(frame) for frame in clip])
 
 
-def shuffled(truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+def shuffled(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Expectation over all orders of the predicted frames but the true one (f! - 1 of them)."""
-    frames = truths.shape[1]
+    frames = ground_truths.shape[1]
     every = np.array(list(permutations(range(frames))))[1:]
     total = len(every) + 1.0
     values: dict[str, list[float]] = {}
-    for truth, prediction in zip(truths, predictions, strict=True):
+    for ground_truth, prediction in zip(ground_truths, predictions, strict=True):
         steps = prediction[:, None]  # clips of one frame
         tables = {
             name: np.stack(
-                [metric(np.repeat(frame[None, None], frames, 0), steps).ravel() for frame in truth]
+                [metric(np.repeat(frame[None, None], frames, 0), steps).ravel() for frame in ground_truth]
             )
             for name, metric in SINGLE.items()
         }
         tables["hue_cos_published"] = tables["hue_cos_published"][: pixel.HUE_FRAMES]
-        tables["hue_circular_corr"] = hue_patterns(truth) @ hue_patterns(prediction).T
+        tables["hue_circular_corr"] = hue_patterns(ground_truth) @ hue_patterns(prediction).T
         for n_way in (2, 50):
-            true, predicted = logits(truth), logits(steps)
+            true, predicted = logits(ground_truth), logits(steps)
             tables[f"image_{n_way}way_efficientnet_lite0"] = np.stack(
                 [
                     nway_image(row.expand(frames, 1, -1), predicted, n_way=n_way).numpy().ravel()
                     for row in true
                 ]
             )
-        for name, table in tables.items():  # truth's frame t against predicted frame p
+        for name, table in tables.items():  # ground truth's frame t against predicted frame p
             own = np.trace(table) / len(table)
             values.setdefault(name, []).append((table.mean() * total - own) / (total - 1))
         for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
-            table = motion.shuffle_epe_table(true_flow(truth, grey), prediction, grey=grey)
+            table = motion.shuffle_epe_table(true_flow(ground_truth, grey), prediction, grey=grey)
             values.setdefault(name, []).append(motion.shuffled_epe(table, every).mean())
-        values.setdefault("speed", []).append(motion.mean_speed(true_flow(truth, "rgb")))
+        values.setdefault("speed", []).append(motion.mean_speed(true_flow(ground_truth, "rgb")))
         flows = np.array(
             [[motion.mean_flow(motion.flows(np.stack([i, j]))) for j in prediction] for i in prediction]
         )
         under = flows[every[:, :-1], every[:, 1:]].mean(axis=1)
         values.setdefault("flow_cosine", []).append(
-            motion.flow_cosine(motion.mean_flow(true_flow(truth, "rgb")), under).mean()
+            motion.flow_cosine(motion.mean_flow(true_flow(ground_truth, "rgb")), under).mean()
         )
     means = {name: float(np.mean(value)) for name, value in values.items()}
     return means | {"epe_relative": float(motion.epe_relative(means["epe"], means["speed"]))}
@@ -308,14 +310,14 @@ SINGLE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def scores(name: str) -> Callable[[Path], str]:
-    """What `mind-animator score` says of a set at its own size: the reconstruction with its interval, its floors."""
+    """What `mind-animator score` says of a set at its own size: the reconstruction with its interval, its baselines."""
 
     def table(data: Path) -> str:
         folder = str(data / "reconstructions" / name)
         with tempfile.TemporaryDirectory() as out:
             with contextlib.redirect_stdout(sys.stderr):
                 score_command(
-                    ["score", "--truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset", name,
+                    ["score", "--ground-truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset", name,
                      "--no-models", "--efficientnet", "--videos", "0", "--out", out]
                 )  # fmt: skip
             summary = read_table(
@@ -341,8 +343,8 @@ def scores(name: str) -> Callable[[Path], str]:
 
 def pitfalls(data: Path) -> str:
     """What other definitions make of the same files."""
-    _, truths, predictions = read_set(data, "mind_animator", 512)
-    first = list(zip(truths[:, 0], predictions[:, 0], strict=True))
+    _, ground_truths, predictions = read_set(data, "mind_animator", 512)
+    first = list(zip(ground_truths[:, 0], predictions[:, 0], strict=True))
     rows = [
         (
             "SSIM, 7 x 7 window, RGB (the published one), first frames",
@@ -365,16 +367,16 @@ def pitfalls(data: Path) -> str:
     }  # fmt: skip
     rows += [(name, np.mean([metric(t, p) for t, p in first])) for name, metric in variants.items()]
     noise = np.random.default_rng(0).integers(0, 256, size=(2, 6, 256, 256, 3), dtype=np.uint8)
-    grey = np.repeat(truths[..., :1], 3, axis=-1)
+    grey = np.repeat(ground_truths[..., :1], 3, axis=-1)
     rows += [
         ("`hue_cos_published` of two clips of independent noise", pixel.hue_cos_published(*noise)),
         ("`hue_circular_corr` of the same", pixel.hue_circular_corr(*noise).mean()),
         (
-            "`hue_cos_published` of the truths against clips of one grey-green hue (60 of 180)",
-            np.mean([pixel.hue_cos_published(t, one_hue(t.shape)) for t in truths]),
+            "`hue_cos_published` of the ground truths against clips of one grey-green hue (60 of 180)",
+            np.mean([pixel.hue_cos_published(t, one_hue(t.shape)) for t in ground_truths]),
         ),
-        ("`hue_circular_corr` of the truths against their own grey versions", np.mean([
-            pixel.hue_circular_corr(t, g).mean() for t, g in zip(truths, grey, strict=True)])),
+        ("`hue_circular_corr` of the ground truths against their own grey versions", np.mean([
+            pixel.hue_circular_corr(t, g).mean() for t, g in zip(ground_truths, grey, strict=True)])),
     ]  # fmt: skip
     chance = torch.randn(2, 20_000, 1000, generator=torch.Generator().manual_seed(0))
     rows.append(
@@ -400,16 +402,19 @@ def epe_sizes(data: Path) -> str:
     ]
     rows = [values[-2:] for name, values in reference_values(data).items() if name != "mean"]
     lines.append(f"| 512 px, 8 | {_relative_errors(*np.transpose(rows))} |")
-    _, truths, predictions = read_set(data, "mind_animator", 256)
+    _, ground_truths, predictions = read_set(data, "mind_animator", 256)
     for size, step in ((256, 1), (128, 1), (64, 1), (256, 2)):
         rows = []
-        for truth, prediction in zip(truths, predictions, strict=True):
+        for ground_truth, prediction in zip(ground_truths, predictions, strict=True):
             clips = [
-                conform(clip[::step], size=size, count=len(clip[::step])) for clip in (truth, prediction)
+                conform(clip[::step], size=size, count=len(clip[::step]))
+                for clip in (ground_truth, prediction)
             ]
             flows = [motion.flows(clip) for clip in clips]
             rows.append([motion.epe_of_flows(*flows), motion.mean_speed(flows[0])])
-        lines.append(f"| {size} px, {truths.shape[1] // step} | {_relative_errors(*np.transpose(rows))} |")
+        lines.append(
+            f"| {size} px, {ground_truths.shape[1] // step} | {_relative_errors(*np.transpose(rows))} |"
+        )
     return "\n".join(lines)
 
 
@@ -431,34 +436,34 @@ def _relative_errors(errors: np.ndarray, speeds: np.ndarray) -> str:
 
 
 def shuffles(data: Path) -> str:
-    """The frame-shuffle test on simulated clips that hold nothing of the truth's motion."""
+    """The frame-shuffle test on simulated clips that hold nothing of the ground truth's motion."""
     generator = np.random.default_rng(0)
     n_clips, frames, size = 24, 8, 64
     kinds = {
-        "the truth itself": "truth", "a random direction": "random", "one global drift": "drift",
+        "the ground truth itself": "ground_truth", "a random direction": "random", "one global drift": "drift",
         "a growing blur": "blur", "independent noise in every frame": "noise", "a frozen clip": "frozen",
     }  # fmt: skip
     own = {kind: [] for kind in kinds}
     under = {kind: [] for kind in kinds}
     for _ in range(n_clips):
         angle = generator.uniform(0, 2 * np.pi)
-        truth = drifting(generator, 2 * np.array([np.cos(angle), np.sin(angle)]), frames, size)
-        flow = motion.flows(truth)
+        ground_truth = drifting(generator, 2 * np.array([np.cos(angle), np.sin(angle)]), frames, size)
+        flow = motion.flows(ground_truth)
         orders = np.concatenate([np.arange(frames)[None], frame_orders(frames, 100, generator)])
         other = generator.uniform(0, 2 * np.pi)
         predictions = {
-            "the truth itself": truth,
+            "the ground truth itself": ground_truth,
             "a random direction": drifting(
                 generator, 2 * np.array([np.cos(other), np.sin(other)]), frames, size
             ),
             "one global drift": drifting(generator, np.array([2.0, 0.0]), frames, size),
             "a growing blur": np.stack(
-                [cv2.GaussianBlur(truth[0], (0, 0), 0.5 + 0.6 * t) for t in range(frames)]
+                [cv2.GaussianBlur(ground_truth[0], (0, 0), 0.5 + 0.6 * t) for t in range(frames)]
             ),
             "independent noise in every frame": np.stack(
                 [drifting(generator, np.zeros(2), 1, size)[0] for _ in range(frames)]
             ),
-            "a frozen clip": np.repeat(truth[:1], frames, axis=0),
+            "a frozen clip": np.repeat(ground_truth[:1], frames, axis=0),
         }
         for kind, prediction in predictions.items():
             scores = motion.shuffled_epe(motion.shuffle_epe_table(flow, prediction), orders)
@@ -511,8 +516,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "false_alarms": false_alarms,
     "shuffles": shuffles,
     "reference": reference,
-    "floors_mind_animator": floors("mind_animator"),
-    "floors_neuroclips": floors("neuroclips"),
+    "baselines_mind_animator": baselines("mind_animator"),
+    "baselines_neuroclips": baselines("neuroclips"),
     "scores_neuroclips": scores("neuroclips"),
     "scores_mind_animator": scores("mind_animator"),
     "pitfalls": pitfalls,

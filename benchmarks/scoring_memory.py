@@ -4,7 +4,7 @@
 
 Noise clips of 8 frames, read from disk (12 different ones in turn), are scored as the workflow scores them
 (`mind_animator.scoring.judge.judge`: every clip by every metric, and every pair of aligned clips) against a
-truth's file of black clips of the full size, without the neural models, each number of clips in a process of
+ground truth's file of black clips of the full size, without the neural models, each number of clips in a process of
 its own whose peak resident memory and processor time are read from the kernel.
 """
 
@@ -69,8 +69,8 @@ def _score(count: int, size: int, folder: Path) -> dict[str, float]:
     cv2.setNumThreads(1)
     clips = [f"t-{index:05d}" for index in range(count)]
     settings = ScoringConfig(size=size, frames=FRAMES, shuffles=0)
-    prediction, path = _Noise(1, size, folder), folder / f"truth-{count}.h5"
-    _dark_truth(path, clips, size, settings.pair_size)
+    prediction, path = _Noise(1, size, folder), folder / f"ground_truth-{count}.h5"
+    _dark_ground_truth(path, clips, size, settings.pair_size)
     rows, pairs = judge(
         pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False}),
         path, prediction, Networks(), settings,
@@ -99,8 +99,8 @@ class _Noise:
         return np.load(self.paths[int(clip[2:]) % STORED])
 
 
-def _dark_truth(path: Path, clips: list[str], size: int, pair_size: int) -> None:
-    """A truth's file of black clips: its arrays have their full shape, are read like any, and take no room on disk."""
+def _dark_ground_truth(path: Path, clips: list[str], size: int, pair_size: int) -> None:
+    """A ground truth's file of black clips: its arrays have their full shape, are read like any, and take no room on disk."""
     import h5py
 
     black = np.zeros((FRAMES, size, size, 3), np.uint8)

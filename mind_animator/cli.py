@@ -32,7 +32,7 @@ def main() -> None:
 def _main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="mind-animator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_score(commands.add_parser("score", help="score folders of videos against a folder of truths"))
+    _add_score(commands.add_parser("score", help="score folders of videos against a folder of ground truths"))
     _add_ratings(
         commands.add_parser("ratings", help="pages for human ratings, and the scoring of their answers")
     )
@@ -42,11 +42,11 @@ def _main(given: list[str] | None = None) -> None:
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Score folders of reconstructions (gif, mp4, avi, webm, folders of png) against a folder of truths: "
+        "Score folders of reconstructions (gif, mp4, avi, webm, folders of png) against a folder of ground truths: "
         "eight published metrics under their right names and ours beside them, intervals and paired tests. "
-        "Truth and prediction are resampled to one size and number of frames, the truth's own unless stated."
+        "Ground truth and prediction are resampled to one size and number of frames, the ground truth's own unless stated."
     )
-    parser.add_argument("--truth", type=Path, required=True, help="folder of true videos")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="folder of true videos")
     parser.add_argument(
         "--pred",
         action="append",
@@ -55,7 +55,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="folder of predictions; repeatable",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="a published layout of both sides")
-    parser.add_argument("--truth-layout", help='a preset, or JSON, e.g. {"name": "gt_{number}", "first": 0}')
+    parser.add_argument(
+        "--ground-truth-layout", help='a preset, or JSON, e.g. {"name": "gt_{number}", "first": 0}'
+    )
     parser.add_argument(
         "--pred-layout",
         action="append",
@@ -66,7 +68,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="height and width of the comparison, pixels")
     parser.add_argument("--frames", type=int, help="frames a clip of the comparison")
     parser.add_argument(
-        "--duration", type=float, help="seconds a clip lasts (default: the truth's files say)"
+        "--duration", type=float, help="seconds a clip lasts (default: the ground truth's files say)"
     )
     parser.add_argument(
         "--clock", action="store_true", help="files' own clocks count; default: a file covers its clip"
@@ -87,7 +89,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-models", action="store_true", help="pixel and motion metrics only")
     parser.add_argument(
-        "--no-floors", action="store_true", help="without frozen, shuffled, mismatched, flat_mean"
+        "--no-baselines", action="store_true", help="without frozen, shuffled, mismatched, flat_mean"
     )
     parser.add_argument(
         "--videos", type=int, default=4, help="clips shown of each method on the page; 0 for none"
@@ -119,7 +121,7 @@ def _score(arguments: argparse.Namespace) -> None:
     true_layout, predictions = _sides(arguments)
     models = parse_settings(ModelsConfig, arguments.models, "--models")
     standard = standard_of(
-        arguments.truth,
+        arguments.ground_truth,
         true_layout,
         size=arguments.size,
         frames=arguments.frames,
@@ -129,11 +131,9 @@ def _score(arguments: argparse.Namespace) -> None:
         f"Comparing {standard.frames} frames of {standard.size} x {standard.size} at {standard.rate:.4g} Hz.",
         file=sys.stderr,
     )
-    files = find_clips(arguments.truth, true_layout)
+    files = find_clips(arguments.ground_truth, true_layout)
     if arguments.duration is None and true_layout.rate is None and any(p.is_dir() for p in files.values()):
-        print(
-            "Folders of pictures have no clock: one frame a second is assumed (--duration).", file=sys.stderr
-        )
+        print("Folders of images have no clock: one frame a second is assumed (--duration).", file=sys.stderr)
     block = arguments.block
     if block is None:
         block = BLOCK if len(files) >= MANY else 1
@@ -142,7 +142,9 @@ def _score(arguments: argparse.Namespace) -> None:
         permutations=arguments.permutations,
     )  # fmt: skip
     if arguments.no_models:
-        absent = dict.fromkeys(("image_logits", "video_logits", "clip_image", "vifi"), "--no-models")
+        absent = dict.fromkeys(
+            ("image_logits", "video_logits", "clip_embedding_image", "vifi"), "--no-models"
+        )
         networks = Networks(absent=absent)
         if arguments.efficientnet:
             from mind_animator.scoring.networks import open_efficientnet
@@ -163,8 +165,8 @@ def _score(arguments: argparse.Namespace) -> None:
             f"Expected a folder that can be made at {arguments.out} (--out), got: {error}."
         ) from None
     results = score_folders(
-        (arguments.truth, true_layout), predictions, standard, networks, settings, arguments.out,
-        dataset=arguments.dataset, clock=arguments.clock, floors=not arguments.no_floors,
+        (arguments.ground_truth, true_layout), predictions, standard, networks, settings, arguments.out,
+        dataset=arguments.dataset, clock=arguments.clock, baselines=not arguments.no_baselines,
         scene_cuts=_scene_cuts(arguments.scene_cuts), seed=arguments.seed, workers=arguments.workers,
     )  # fmt: skip
     rows = pd.concat([table for table, *_ in results.values()], ignore_index=True)
@@ -197,17 +199,17 @@ def _score(arguments: argparse.Namespace) -> None:
         {"size": standard.size, "frames": standard.frames, "rate": standard.rate, "seed": arguments.seed,
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
-    floors = [method for method in results if method not in predictions]
-    floors_of = {
-        floor: max((name for name in predictions if floor.startswith(f"{name}_")), key=len)
-        for floor in floors
-        if floor != "flat_mean"  # everyone's, whatever the predictions' names
+    baselines = [method for method in results if method not in predictions]
+    baselines_of = {
+        baseline: max((name for name in predictions if baseline.startswith(f"{name}_")), key=len)
+        for baseline in baselines
+        if baseline != "flat_mean"  # everyone's, whatever the predictions' names
     }
     videos = _videos(arguments, predictions, standard)
     page = build_leaderboard(
-        summary, floors=floors, floors_of=floors_of, videos=videos, title=f"Scores of {', '.join(predictions)}",
+        summary, baselines=baselines, baselines_of=baselines_of, videos=videos, title=f"Scores of {', '.join(predictions)}",
         subtitle=f"{standard.frames} frames of {standard.size} x {standard.size} px, {standard.rate:.4g} Hz. "
-        "Floors: flat_mean is the mean colour of these truths; frozen, shuffled and mismatched are made of "
+        "Baselines: flat_mean is the mean colour of these ground truths; frozen, shuffled and mismatched are made of "
         "the predictions.",
     )  # fmt: skip
     with atomic(arguments.out / "index.html") as temporary:
@@ -216,9 +218,9 @@ def _score(arguments: argparse.Namespace) -> None:
         summary,
         {
             name: {
-                floor: floor.removeprefix(f"{name}_") if floor in floors_of else floor
-                for floor in floors
-                if floors_of.get(floor, name) == name
+                baseline: baseline.removeprefix(f"{name}_") if baseline in baselines_of else baseline
+                for baseline in baselines
+                if baselines_of.get(baseline, name) == name
             }
             for name in predictions
         },
@@ -227,27 +229,27 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _videos(arguments: argparse.Namespace, predictions: dict, standard: "Standard") -> list:
-    """Truth and prediction side by side, of clips at even distances."""
+    """Ground truth and prediction side by side, of clips at even distances."""
     import numpy as np
 
     from mind_animator.artefacts.clipfolder import find_clips
     from mind_animator.report.leaderboard import ClipVideo, side_by_side
     from mind_animator.scoring.sources import ArraySource, FolderSource
 
-    path = arguments.out / "truth.h5"
+    path = arguments.out / "ground_truth.h5"
     shape = {"size": standard.size, "count": standard.frames}
-    truth, rate = ArraySource([path], **shape), standard.rate
+    ground_truth, rate = ArraySource([path], **shape), standard.rate
     duration = standard.frames / rate if arguments.clock else None
     videos = []
     for method, (folder, layout) in predictions.items():
         source = FolderSource(find_clips(folder, layout), layout, **shape, duration=duration)
-        good = [clip for clip in source.clips if clip not in truth.problems]
+        good = [clip for clip in source.clips if clip not in ground_truth.problems]
         places = (
             np.unique(np.linspace(0, len(good) - 1, arguments.videos).astype(int)) if arguments.videos else []
         )
         for clip in (good[place] for place in places):
             try:
-                uri = side_by_side(truth.read(clip), source.read(clip), rate)
+                uri = side_by_side(ground_truth.read(clip), source.read(clip), rate)
             except InputError:
                 continue  # its row says why
             videos.append(ClipVideo(arguments.dataset, method, "all", clip, uri))
@@ -268,14 +270,16 @@ def _add_ratings(parser: argparse.ArgumentParser) -> None:
     make = steps.add_parser(
         "make", help="write a page that raters open in a browser, and the key to its answers"
     )
-    make.add_argument("--truth", type=Path, required=True, help="folder of true videos")
+    make.add_argument("--ground-truth", type=Path, required=True, help="folder of true videos")
     make.add_argument("--pred", action="append", required=True, metavar="[NAME=]FOLDER", help="repeatable")
     make.add_argument("--preset", choices=sorted(PRESETS))
-    make.add_argument("--truth-layout", help="as for score")
+    make.add_argument("--ground-truth-layout", help="as for score")
     make.add_argument("--pred-layout", action="append", default=[], help="as for score")
     make.add_argument("--clips", type=int, default=20, help="clips rated of each method")
     make.add_argument("--checks", type=int, default=5, help="attention checks")
-    make.add_argument("--block", type=int, default=10, help="a rival truth is at least this many clips away")
+    make.add_argument(
+        "--block", type=int, default=10, help="a rival ground truth is at least this many clips away"
+    )
     make.add_argument("--size", type=int, default=256, help="height of the videos, pixels")
     make.add_argument("--frames", type=int, default=8)
     make.add_argument("--rate", type=float, default=4.0, help="frames a second")
@@ -306,7 +310,7 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
 
     true_layout, predictions = _sides(arguments)
     shape = {"size": arguments.size, "count": arguments.frames}
-    truth = FolderSource(find_clips(arguments.truth, true_layout), true_layout, **shape)
+    ground_truth = FolderSource(find_clips(arguments.ground_truth, true_layout), true_layout, **shape)
     sources = {
         name: FolderSource(find_clips(folder, layout), layout, **shape)
         for name, (folder, layout) in predictions.items()
@@ -322,26 +326,26 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
             return ""
 
     for name, source in sources.items():
-        for clip in truth.clips:
+        for clip in ground_truth.clips:
             if clip not in source.files:
                 video(name, source, clip)
-    truths, shown, complete = {}, {}, False
+    ground_truths, shown, complete = {}, {}, False
     while not complete:  # only what is drawn is read; where a clip cannot be, all are drawn again without it
-        clips = [clip for clip in truth.clips if clip not in lost]
+        clips = [clip for clip in ground_truth.clips if clip not in lost]
         questions = draw_questions(
             clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
             checks=arguments.checks, block=arguments.block, generator=np.random.default_rng(arguments.seed),
         )  # fmt: skip
         for question in questions:
             for clip in (question.first, question.second):
-                if clip not in truths:
-                    truths[clip] = video("truth", truth, clip)
+                if clip not in ground_truths:
+                    ground_truths[clip] = video("ground_truth", ground_truth, clip)
             own = (question.method, question.subject, question.clip)
             if question.method != "attention" and own not in shown:
                 shown[own] = video(question.method, sources[question.method], question.clip)
         complete = lost.isdisjoint(clips)
     with atomic(arguments.page) as temporary:
-        temporary.write_text(build_rating_page(questions, truths, shown, page=arguments.page.stem))
+        temporary.write_text(build_rating_page(questions, ground_truths, shown, page=arguments.page.stem))
     write_json(arguments.key, key_of(questions, arguments.page.stem))
     print(f"{len(questions)} questions in {arguments.page}; the key is {arguments.key}.")
 
@@ -366,10 +370,10 @@ def _score_ratings(arguments: argparse.Namespace) -> None:
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple[Path, LayoutConfig]]]:
-    """Layout of the truth; folder and layout of each prediction by name."""
+    """Layout of the ground truth; folder and layout of each prediction by name."""
     true_layout, layout = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
-    if arguments.truth_layout is not None:
-        true_layout = _layout(arguments.truth_layout, "--truth-layout", side=0)
+    if arguments.ground_truth_layout is not None:
+        true_layout = _layout(arguments.ground_truth_layout, "--ground-truth-layout", side=0)
     own: dict[str, LayoutConfig] = {}
     for text in arguments.pred_layout:
         name, equals, rest = text.partition("=")
@@ -396,7 +400,7 @@ def _sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple
 
 
 def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
-    """A side (0: truth, 1: prediction) of the preset of that name, or what the JSON says."""
+    """A side (0: ground truth, 1: prediction) of the preset of that name, or what the JSON says."""
     if text in PRESETS:
         return PRESETS[text][side]
     if not text.lstrip().startswith("{"):
@@ -404,13 +408,13 @@ def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
     return parse_settings(LayoutConfig, text, option)
 
 
-def _show(summary: pd.DataFrame, floors: Mapping[str, Mapping[str, str]]) -> None:
-    """A table for each method: its scores with their intervals, its floors beside them, what is missing below.
+def _show(summary: pd.DataFrame, baselines: Mapping[str, Mapping[str, str]]) -> None:
+    """A table for each method: its scores with their intervals, its baselines beside them, what is missing below.
 
-    Each method's floors bring the titles of their columns.
+    Each method's baselines bring the titles of their columns.
     """
     every = summary[summary["clips"] == "all"].set_index(["method", "metric"])
-    for method, beside in floors.items():
+    for method, beside in baselines.items():
         own = every.loc[method]
         scored = own[own["n_clips"] > 0]
         print(f"\n{method}")

@@ -19,7 +19,7 @@ class Constant:
     Attributes
     ----------
     source : str
-        ``measured`` (on the card or files that ``note`` names), ``computed`` (from shapes) or ``yours`` (a
+        ``measured`` (on the GPU or files that ``note`` names), ``computed`` (from shapes) or ``yours`` (a
         setting of the user, with a stated default).
     """
 
@@ -57,10 +57,10 @@ CONSTANTS: dict[str, Constant] = {
         "2 n m: ViT-B/16, ViFi-CLIP B/16 (35 GFLOP) and CLIP B/32 (9 GFLOP) on 8 frames, VideoMAE-B (360 GFLOP)",
     ),
     "packed": Constant(
-        0.6, "share of raw bytes", "yours", "default for film; the demo's drawn films take .24"
+        0.6, "share of raw bytes", "yours", "default for movie; the demo's drawn movies take .24"
     ),
-    "card": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
-    "efficiency": Constant(0.3, "share of the card", "yours", "default; measure yours with measure_card"),
+    "gpu": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
+    "efficiency": Constant(0.3, "share of the GPU", "yours", "default; measure yours with measure_gpu"),
     "load": Constant(60.0, "s/job", "yours", "start of a job: imports and one model load"),
 }
 
@@ -114,13 +114,13 @@ def cost_table(
         Jobs of each rule in the DAG that a dry run shows.
     scale : Scale
     constants : mapping
-        `CONSTANTS`, or with the user's own card and efficiency in their place.
+        `CONSTANTS`, or with the user's own GPU and efficiency in their place.
     fetched : mapping of rule name to bytes, optional
         What is fetched is kept beside what is made, archives as the files in them (taken as large as the archive).
 
     Notes
     -----
-    Compute time = work / (card x efficiency) + start-up of each job, for rules that use a GPU. The work of frames
+    Compute time = work / (GPU x efficiency) + start-up of each job, for rules that use a GPU. The work of frames
     scales with their area: (size / 512)^2; rules with little work (predictions, maps) cost their start-up.
     """
     area = (scale.size / 512) ** 2
@@ -137,7 +137,7 @@ def cost_table(
         "predict": 0.0,
         "explain_decoder": 0.0,
         "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
-        "encode_truth": scale.test_clips * constants["score"].value,
+        "encode_ground_truth": scale.test_clips * constants["score"].value,
         "score_method": scale.test_clips * scale.subjects * scale.methods * constants["score"].value,
         "invert_latents": test * area * scale.inversion_steps * unet * scale.generators,
         "reconstruct_clips": test
@@ -152,10 +152,14 @@ def cost_table(
         "preprocess_subject": scale.subjects * scale.clips * scale.voxels * 4,
         "reconstruct_clips": test * scale.size**2 * 3 * packed * scale.generators,
         "decode_latents": test * scale.size**2 * 3 * packed * scale.vaes,
-        "derive_floor": test * scale.size**2 * 3 * packed * (scale.methods - scale.generators - scale.vaes),
+        "derive_baseline": test
+        * scale.size**2
+        * 3
+        * packed
+        * (scale.methods - scale.generators - scale.vaes),
         "invert_latents": test * latents * scale.generators,
     }
-    speed = constants["card"].value * constants["efficiency"].value
+    speed = constants["gpu"].value * constants["efficiency"].value
     fetched = fetched or {}
     rows = []
     for rule, count in sorted(jobs.items()):

@@ -1,4 +1,4 @@
-"""Which accelerator a job computes on: checked before any work, and one card a job on a shared workstation."""
+"""Which accelerator a job computes on: checked before any work, and one GPU a job on a shared workstation."""
 
 import atexit
 import contextlib
@@ -24,8 +24,8 @@ _claims: list[IO[str]] = []
 def use_device(name: str) -> str:
     """The device of this process, ``cpu`` or ``cuda``; call it before anything else.
 
-    Outside a cluster's job (which is given its cards) a free card is claimed and made the only visible
-    one, so that jobs that run side by side each compute on a card of their own.
+    Outside a cluster's job (which is given its GPUs) a free GPU is claimed and made the only visible
+    one, so that jobs that run side by side each compute on a GPU of their own.
 
     Raises
     ------
@@ -38,47 +38,47 @@ def use_device(name: str) -> str:
         raise InputError(f"Expected device 'cpu' or 'cuda', got '{name}'.")
     import torch
 
-    # asked of NVML: CUDA reads CUDA_VISIBLE_DEVICES once, when it starts, so it must not start before a card is chosen
+    # asked of NVML: CUDA reads CUDA_VISIBLE_DEVICES once, when it starts, so it must not start before a GPU is chosen
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if not torch.cuda.is_available():
         raise InputError(NO_CUDA)
     if "SLURM_JOB_ID" not in os.environ:
-        take_card(_visible_cards())
-    _watch_card()
+        take_gpu(_visible_gpus())
+    _watch_gpu()
     return name
 
 
-def take_card(cards: list[str], folder: Path | None = None, patience: float = 90) -> None:
-    """Claim a card and make it the only visible one (``CUDA_VISIBLE_DEVICES``).
+def take_gpu(gpus: list[str], folder: Path | None = None, patience: float = 90) -> None:
+    """Claim a GPU and make it the only visible one (``CUDA_VISIBLE_DEVICES``).
 
-    Where none is free, wait: an interrupted training holds its card until its state is stored.
+    Where none is free, wait: an interrupted training holds its GPU until its state is stored.
 
     Raises
     ------
     InputError
         If none is free after ``patience`` seconds.
     """
-    card, until = claim_card(cards, folder), time.monotonic() + patience
-    if card is None:
-        print(f"Waiting up to {patience:.0f} s for one of the cards {cards}.", file=sys.stderr)
-    while card is None:
+    gpu, until = claim_gpu(gpus, folder), time.monotonic() + patience
+    if gpu is None:
+        print(f"Waiting up to {patience:.0f} s for one of the GPUs {gpus}.", file=sys.stderr)
+    while gpu is None:
         if time.monotonic() > until:
             raise InputError(
-                f"Expected a free card among {cards}, got none; --resources gpu={len(cards)} caps jobs."
+                f"Expected a free GPU among {gpus}, got none; --resources gpu={len(gpus)} caps jobs."
             )
         time.sleep(0.5)
-        card = claim_card(cards, folder)
-    os.environ["CUDA_VISIBLE_DEVICES"] = card
+        gpu = claim_gpu(gpus, folder)
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
-def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
-    """Claim the first card that no other living process has claimed; None where all are taken.
+def claim_gpu(gpus: list[str], folder: Path | None = None) -> str | None:
+    """Claim the first GPU that no other living process has claimed; None where all are taken.
 
     The claim is a lock on a file, so the system frees it however the process ends.
     """
     folder = folder or Path(tempfile.gettempdir())
-    for card in cards:
-        path = folder / f"mind_animator-card-{card}.lock"
+    for gpu in gpus:
+        path = folder / f"mind_animator-gpu-{gpu}.lock"
         with contextlib.suppress(FileExistsError):
             path.touch(exist_ok=False)
             path.chmod(0o666)  # not by the umask: every user locks it, and NFS locks only for writers
@@ -92,17 +92,17 @@ def claim_card(cards: list[str], folder: Path | None = None) -> str | None:
             lock.close()
             continue
         _claims.append(lock)
-        return card
+        return gpu
     return None
 
 
-# What a log's last line says of the card; `read_use` finds it there.
-_USE = "card: {name}, {memory:.0f} MB at most, {busy} % busy"
-_USE_PATTERN = re.compile(r"^card: (.+), (\d+) MB at most, (\d+|\?) % busy$", re.MULTILINE)
+# What a log's last line says of the GPU; `read_use` finds it there.
+_USE = "GPU: {name}, {memory:.0f} MB at most, {busy} % busy"
+_USE_PATTERN = re.compile(r"^GPU: (.+), (\d+) MB at most, (\d+|\?) % busy$", re.MULTILINE)
 
 
 def read_use(log: str) -> tuple[str, float, float] | None:
-    """Card, most memory (MB) and mean use (%, NaN where NVML did not answer) that a log tells of; None without."""
+    """GPU, most memory (MB) and mean use (%, NaN where NVML did not answer) that a log tells of; None without."""
     found = _USE_PATTERN.findall(log)
     if not found:
         return None
@@ -110,8 +110,8 @@ def read_use(log: str) -> tuple[str, float, float] | None:
     return name, float(memory), float(busy) if busy != "?" else float("nan")
 
 
-def _watch_card() -> None:
-    """Print at the end of the process what it took of its card: memory by torch, use by NVML every 2 s."""
+def _watch_gpu() -> None:
+    """Print at the end of the process what it took of its GPU: memory by torch, use by NVML every 2 s."""
     import torch
 
     samples = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read when the process ends)
@@ -140,8 +140,8 @@ def _watch_card() -> None:
     atexit.register(tell)
 
 
-def _visible_cards() -> list[str]:
-    """Cards that this process may use; counted in a way that does not start CUDA before one is chosen."""
+def _visible_gpus() -> list[str]:
+    """GPUs that this process may use; counted in a way that does not start CUDA before one is chosen."""
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return given.split(",")
     import torch

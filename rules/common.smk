@@ -48,11 +48,11 @@ if all(segment.split == "test" for segment in DATASET.segments):
         if method.trains or method.frames_from == "training":
             raise WorkflowError(
                 f"Expected methods that need no training on a data set of test clips alone, got '{name}':"
-                " use kind folder, and floors made of it."
+                " use kind folder, and baselines made of it."
             )
-if CONFIG.fmri.voxels.areas and not DATASET.has_areas:
+if CONFIG.fmri.voxels.rois and not DATASET.has_rois:
     raise WorkflowError(
-        f"Expected a data set whose voxels have named areas (fmri.voxels.areas), got {DATASET.name} with"
+        f"Expected a data set whose voxels have named areas (fmri.voxels.rois), got {DATASET.name} with"
         f" options {CONFIG.dataset.options}: choose by count, threshold or mask."
     )
 
@@ -67,7 +67,7 @@ TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.
 DECODED = DECODERS if DATASET.has_stimuli else ("semantic",)
 if not DATASET.has_stimuli:
     logger.info(
-        "The data set has captions but no films and no frames: left out are the structure and motion decoders,"
+        "The data set has captions but no movies and no frames: left out are the structure and motion decoders,"
         " reconstruction, scores of videos, the figure of the lag and the report; retrieval is told in"
         f" {R}/scores/retrieval.tsv."
     )
@@ -350,7 +350,7 @@ FEATURE_SCORED = [*PREDICTING, CEILING] if DATASET.has_stimuli else PREDICTING
 
 
 def frames_derived_from(wildcards):
-    """What the frames of a floor, or of anyone's method, are made of."""
+    """What the frames of a baseline, or of anyone's method, are made of."""
     method = METHODS[wildcards.method]
     if method.frames_from == "training":
         return [f"{R}/stimuli/{segment}.h5" for segment in TRAIN_SEGMENTS]
@@ -389,7 +389,7 @@ def further_candidates(kind):
 
 
 def scoring_settings(settings, method=None):
-    """What the scores of one method depend on; frame shuffles of floors say nothing."""
+    """What the scores of one method depend on; frame shuffles of baselines say nothing."""
     names = {
         "size",
         "n_ways",
@@ -415,7 +415,7 @@ def swaps():
 
 
 def everything():
-    """What a whole run ends in: the report, or what there is without films and frames."""
+    """What a whole run ends in: the report, or what there is without movies and frames."""
     if DATASET.has_stimuli:
         return [f"{R}/report/index.html"]
     quality = expand(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS)
@@ -440,7 +440,7 @@ def pattern_of(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-# Methods that are shown with videos: all but the floors, which are derived from others' frames.
+# Methods that are shown with videos: all but the baselines, which are derived from others' frames.
 REPORTED = [
     name
     for name, method in METHODS.items()
@@ -469,7 +469,7 @@ def explained():
     return [
         name
         for name in REPORTED
-        if METHODS[name].kind == "mind_animator" and DATASET.areas_of == "fs_LR_32k"
+        if METHODS[name].kind == "mind_animator" and DATASET.rois_of == "fs_LR_32k"
     ]
 
 

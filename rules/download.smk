@@ -142,7 +142,7 @@ rule check_splits:
     params:
         code=code_digest("workflow_scripts/check_splits.py"),
     message:
-        "Making sure that no test film is trained on"
+        "Making sure that no test movie is trained on"
     shell:
         "python -m workflow_scripts.check_splits"
         " --tables {input.tables}"

@@ -63,7 +63,7 @@ rule draw_maps:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_maps.py"),
-        cortex="--cortex" if DATASET.areas_of == "fs_LR_32k" else "",
+        cortex="--cortex" if DATASET.rois_of == "fs_LR_32k" else "",
     message:
         "Drawing what the decoders of {wildcards.method} read, subject {wildcards.subject}"
     shell:

@@ -54,7 +54,7 @@ rule record_provenance:
 
 rule draw_contact_sheet:
     input:
-        truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
+        ground_truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         tables=TEST_TABLES,
         reconstructions=lambda wildcards: reconstructions_of(
             next(iter(METHODS)), wildcards.subject
@@ -74,7 +74,7 @@ rule draw_contact_sheet:
         "Drawing the contact sheet of subject {wildcards.subject}"
     shell:
         "python -m workflow_scripts.draw_contact_sheet"
-        " --truth {input.truth}"
+        " --ground-truth {input.ground_truth}"
         " --tables {input.tables}"
         " --reconstructions {input.reconstructions}"
         " --figure {output.figure}"
@@ -83,7 +83,7 @@ rule draw_contact_sheet:
 
 rule make_report:
     input:
-        truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
+        ground_truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         videos=[entry.partition("=")[2] for entry in shown_videos()],
         captions=[
             f"{R}/captions/clips-{shard}.tsv"
@@ -136,7 +136,7 @@ rule make_report:
     shell:
         "python -m workflow_scripts.make_report"
         " --title {params.title:q}"
-        " --truth {input.truth}"
+        " --ground-truth {input.ground_truth}"
         " --captions {input.captions}"
         " --rate {params.rate}"
         " --videos {params.videos}"
@@ -155,16 +155,16 @@ rule make_report:
         " > {log} 2>&1"
 
 
-# What `measure_card` says of your GPU; the plan takes it where it is.
-CARD = Path("card.json")
+# What `measure_gpu` says of your GPU; the plan takes it where it is.
+GPU = Path("gpu.json")
 
 
-rule measure_card:
+rule measure_gpu:
     """Your GPU's speed, for the plan: run it where a job would run (on a cluster: with the profile)."""
     output:
-        card=str(CARD),
+        gpu=str(GPU),
     log:
-        f"{R}/logs/measure_card.log",
+        f"{R}/logs/measure_gpu.log",
     conda:
         "../envs/gpu.yaml"
     threads: 1
@@ -175,9 +175,9 @@ rule measure_card:
     params:
         device=lambda wildcards, resources: CONFIG.device,
     message:
-        "Measuring the card"
+        "Measuring the GPU"
     shell:
-        "python -m workflow_scripts.measure_card --device {params.device} --output {output.card}"
+        "python -m workflow_scripts.measure_gpu --device {params.device} --output {output.gpu}"
         " > {log} 2>&1"
 
 
@@ -197,10 +197,10 @@ rule plan:
                 "fetch_archive": stated_bytes(DOWNLOADS.zips),
             }
         ),
-        card=f"--card {CARD}" if CARD.exists() else "",
+        gpu=f"--gpu {GPU}" if GPU.exists() else "",
     message:
         "Planning"
     shell:
         "python -m workflow_scripts.plan_run --config {params.config:q} --scale {params.scale:q}"
-        " --fetched {params.fetched:q} {params.card}"
+        " --fetched {params.fetched:q} {params.gpu}"
         " 2>&1 | tee {log}"

@@ -1,7 +1,7 @@
-"""Videos -> numbers, each beside its floor, with intervals and tests."""
+"""Videos -> numbers, each beside its baseline, with intervals and tests."""
 
 
-rule derive_floor:
+rule derive_baseline:
     input:
         files=frames_derived_from,
         tables=TEST_TABLES,
@@ -18,7 +18,7 @@ rule derive_floor:
             allow_missing=True,
         ),
     log:
-        f"{R}/logs/derive_floor/{{method}}/sub-{{subject}}.log",
+        f"{R}/logs/derive_baseline/{{method}}/sub-{{subject}}.log",
     wildcard_constraints:
         method=methods_by("frames"),
     conda:
@@ -29,7 +29,7 @@ rule derive_floor:
         runtime=per_attempt(60),
     params:
         code=lambda wildcards: code_digest(
-            "workflow_scripts/derive_floor.py", METHODS[wildcards.method].module
+            "workflow_scripts/derive_baseline.py", METHODS[wildcards.method].module
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
         settings=lambda wildcards: METHODS[wildcards.method].reconstruction_settings(),
@@ -39,7 +39,7 @@ rule derive_floor:
     message:
         "Deriving {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "python -m workflow_scripts.derive_floor"
+        "python -m workflow_scripts.derive_baseline"
         " --kind {params.kind}"
         " --settings {params.settings:q}"
         " --tables {input.tables}"
@@ -52,7 +52,7 @@ rule derive_floor:
         " > {log} 2>&1"
 
 
-rule encode_truth:
+rule encode_ground_truth:
     input:
         stimuli=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         tables=TEST_TABLES,
@@ -61,11 +61,11 @@ rule encode_truth:
         clip=local_model("clip"),
         vificlip=local_model("vificlip"),
     output:
-        truth=f"{R}/scores/truth.h5",
+        ground_truth=f"{R}/scores/ground_truth.h5",
     log:
-        f"{R}/logs/encode_truth.log",
+        f"{R}/logs/encode_ground_truth.log",
     benchmark:
-        f"{R}/benchmarks/encode_truth.tsv"
+        f"{R}/benchmarks/encode_ground_truth.tsv"
     conda:
         "../envs/gpu.yaml"
     threads: NETWORK_THREADS
@@ -74,7 +74,7 @@ rule encode_truth:
         mem_mb=per_attempt(6_000),
         runtime=per_attempt(120),
     params:
-        code=code_digest("workflow_scripts/encode_truth.py"),
+        code=code_digest("workflow_scripts/encode_ground_truth.py"),
         models=CONFIG.models.model_dump_json(
             include={"vit", "videomae", "clip", "vificlip", "lock"}
         ),
@@ -90,9 +90,9 @@ rule encode_truth:
         # not tracked: derived from resources
         device=lambda wildcards, resources: CONFIG.device,
     message:
-        "Encoding the truth for all scores"
+        "Encoding the ground truth for all scores"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_truth"
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_ground_truth"
         " --stimuli {input.stimuli}"
         " --tables {input.tables}"
         " --size {params.size}"
@@ -104,13 +104,13 @@ rule encode_truth:
         " {params.efficientnet}"
         " --device {params.device}"
         " --threads {threads}"
-        " --truth {output.truth}"
+        " --ground-truth {output.ground_truth}"
         " > {log} 2>&1"
 
 
 rule score_method:
     input:
-        truth=f"{R}/scores/truth.h5",
+        ground_truth=f"{R}/scores/ground_truth.h5",
         tables=TEST_TABLES,
         reconstructions=lambda wildcards: reconstructions_of(
             wildcards.method, wildcards.subject
@@ -149,7 +149,7 @@ rule score_method:
         "Scoring {wildcards.method}, subject {wildcards.subject}"
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_method"
-        " --truth {input.truth}"
+        " --ground-truth {input.ground_truth}"
         " --tables {input.tables}"
         " --reconstructions {input.reconstructions}"
         " --dataset {params.name}"
@@ -218,7 +218,7 @@ rule score_retrieval:
 
 rule score_ceiling:
     input:
-        truth=f"{R}/scores/truth.h5",
+        ground_truth=f"{R}/scores/ground_truth.h5",
         tables=TEST_TABLES,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
         text=test_features("text"),
@@ -257,7 +257,7 @@ rule score_ceiling:
         "Scoring the noise ceiling of subject {wildcards.subject}"
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_ceiling"
-        " --truth {input.truth}"
+        " --ground-truth {input.ground_truth}"
         " --tables {input.tables}"
         " --responses {input.responses}"
         " --text {input.text}"
@@ -335,7 +335,7 @@ rule score:
 rule build_leaderboard:
     input:
         summary=f"{R}/scores/summary.tsv",
-        truth=f"{R}/scores/truth.h5",
+        ground_truth=f"{R}/scores/ground_truth.h5",
         videos=lambda wildcards: [
             shard
             for method in METHODS
@@ -357,7 +357,7 @@ rule build_leaderboard:
         code=code_digest("workflow_scripts/build_leaderboard.py"),
         name=CONFIG.dataset.name,
         ceiling=CEILING,
-        floors=[
+        baselines=[
             f"{name}={method.source}" if method.source else name
             for name, method in METHODS.items()
             if method.frames_from in ("training", "method")
@@ -373,9 +373,9 @@ rule build_leaderboard:
     shell:
         "python -m workflow_scripts.build_leaderboard"
         " --summaries {input.summary} {input.others}"
-        " --floors {params.floors}"
+        " --baselines {params.baselines}"
         " --ceilings {params.ceiling}"
-        " --truth {input.truth}"
+        " --ground-truth {input.ground_truth}"
         " --dataset {params.name}"
         " --videos {params.videos}"
         " --page {output.page}"

@@ -4,7 +4,7 @@
 python3 slurm/local_cluster.py up FOLDER      start; the state, keys, sockets and logs all live in FOLDER
 python3 slurm/local_cluster.py down FOLDER    stop everything that was started there
 
-Node n1 has the feature `small_card`, n2 `large_card`.
+Node n1 has the feature `small_gpu`, n2 `large_gpu`.
 
 Needs Debian's slurm-wlm, slurmdbd, munge and mariadb-server, and root: slurmd starts jobs as their owners, and device
 nodes for the fake GPUs can only be made by root. No systemd. Nothing outside FOLDER is touched but the links
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-NODES = {"n1": "small_card", "n2": "large_card"}  # and their features
+NODES = {"n1": "small_gpu", "n2": "large_gpu"}  # and their features
 GPUS_PER_NODE = 2
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sinfo")
 LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")

@@ -1,4 +1,4 @@
-"""Headless Chromium on a local file: the page after its scripts ran, its picture at any width, a visitor's hands."""
+"""Headless Chromium on a local file: the page after its scripts ran, its image at any width, a visitor's hands."""
 
 import json
 import os
@@ -67,16 +67,14 @@ def act(page: Path, script: str, width: int = 1200) -> object:
         return evaluate(HANDS % script)
 
 
-def screenshot(page: Path, picture: Path, width: int, height: int = 1400, fragment: str = "") -> None:
-    """A picture of the page in a frame ``width`` pixels wide (a window cannot be as narrow as a phone)."""
+def screenshot(page: Path, image: Path, width: int, height: int = 1400, fragment: str = "") -> None:
+    """An image of the page in a frame ``width`` pixels wide (a window cannot be as narrow as a phone)."""
     frame = page.parent / f"frame-{width}.html"
     frame.write_text(
         f'<body style="margin:0"><iframe src="{page.name}{fragment}" '
         f'style="border:0;width:{width}px;height:{height}px">'
     )
-    _run(
-        page.parent, f"--window-size={max(width, 500)},{height}", f"--screenshot={picture}", f"file://{frame}"
-    )
+    _run(page.parent, f"--window-size={max(width, 500)},{height}", f"--screenshot={image}", f"file://{frame}")
 
 
 @contextmanager

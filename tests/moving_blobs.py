@@ -18,13 +18,17 @@ class Blobs:
     split: np.ndarray
     velocity: np.ndarray
     latents: np.ndarray
-    clip_text: np.ndarray
-    clip_image: np.ndarray
-    condition: np.ndarray
+    clip_embedding_text: np.ndarray
+    clip_embedding_image: np.ndarray
+    prompt_embedding: np.ndarray
     responses: np.ndarray
 
     def targets(self, decoder: str, rows: np.ndarray) -> dict[str, np.ndarray]:
-        names = ("clip_text", "clip_image", "condition") if decoder == "semantic" else ("latents",)
+        names = (
+            ("clip_embedding_text", "clip_embedding_image", "prompt_embedding")
+            if decoder == "semantic"
+            else ("latents",)
+        )
         return {name: getattr(self, name)[rows] for name in names}
 
 
@@ -57,9 +61,9 @@ def make_blobs(
     shape = np.exp(-distance / 3)
     latents = shape[:, :, None] * colour[:, None, :, None, None]
     embedding = draw.normal(size=(6, 16))[category]
-    clip_text = embedding
-    clip_image = embedding + 0.3 * draw.normal(size=embedding.shape)
-    condition = np.tanh(embedding @ draw.normal(size=(16, 5 * 12))).reshape(count, 5, 12)
+    clip_embedding_text = embedding
+    clip_embedding_image = embedding + 0.3 * draw.normal(size=embedding.shape)
+    prompt_embedding = np.tanh(embedding @ draw.normal(size=(16, 5 * 12))).reshape(count, 5, 12)
     patterns = shape.mean(1).reshape(count, -1)
     direction = velocity if motion else np.zeros_like(velocity)
     causes = [patterns * 6, colour * 2, np.eye(6)[category] * 2, direction * 3]
@@ -68,5 +72,5 @@ def make_blobs(
     train = split == "train"
     responses = (responses - responses[train].mean(0)) / responses[train].std(0)
     names = [f"{name}-{index % clips:05d}" for index, name in enumerate(movie)]
-    arrays = (latents, clip_text, clip_image, condition, responses)
+    arrays = (latents, clip_embedding_text, clip_embedding_image, prompt_embedding, responses)
     return Blobs(names, movie, split, velocity, *(array.astype(np.float32) for array in arrays))

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
 from mind_animator.models.vificlip import PREFIX, ViFiClipImageEncoder
-from mind_animator.world import models as world
+from mind_animator.synthetic import models as world
 
 
 def save_random_models(folder: Path, seed: int = 0) -> Path:

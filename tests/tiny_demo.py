@@ -1,4 +1,4 @@
-"""The smallest whole run of the embedded world through the real command, in a folder of its own."""
+"""The smallest whole run of the synthetic data set through the real command, in a folder of its own."""
 
 import subprocess
 import sys

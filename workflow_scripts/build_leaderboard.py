@@ -20,15 +20,15 @@ def main(arguments: list[str] | None = None) -> None:
         "--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set"
     )
     parser.add_argument(
-        "--floors",
+        "--baselines",
         nargs="*",
         default=[],
-        metavar="FLOOR[=METHOD]",
-        help="methods that are floors, and whose frames they are made of",
+        metavar="BASELINE[=METHOD]",
+        help="methods that are baselines, and whose frames they are made of",
     )
     parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
-    parser.add_argument("--truth", type=Path, help="truth's file, for videos")
-    parser.add_argument("--dataset", help="data set of the truth's file")
+    parser.add_argument("--ground-truth", type=Path, help="ground truth's file, for videos")
+    parser.add_argument("--dataset", help="data set of the ground truth's file")
     parser.add_argument(
         "--videos",
         nargs="*",
@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, required=True, help="output, HTML")
     given = parser.parse_args(arguments)
 
-    if given.videos and not (given.truth and given.dataset):
-        raise InputError("Expected --truth and --dataset with --videos, got none.")
+    if given.videos and not (given.ground_truth and given.dataset):
+        raise InputError("Expected --ground-truth and --dataset with --videos, got none.")
     summary = pd.concat(
         [read_table(path, (*SCORES, *METRICS)) for path in given.summaries], ignore_index=True
     )
@@ -55,23 +55,25 @@ def main(arguments: list[str] | None = None) -> None:
         shards.setdefault((method, subject), []).append(path)
     videos = []
     for (method, subject), paths in shards.items():
-        shape = _shape(given.truth)
-        truth = ArraySource([given.truth], **shape)
+        shape = _shape(given.ground_truth)
+        ground_truth = ArraySource([given.ground_truth], **shape)
         source = ArraySource(paths, **shape)
-        rate = float(read_attrs(given.truth)["rate"])
-        good = [clip for clip in truth.clips if clip in set(source.clips) and clip not in source.problems]
+        rate = float(read_attrs(given.ground_truth)["rate"])
+        good = [
+            clip for clip in ground_truth.clips if clip in set(source.clips) and clip not in source.problems
+        ]
         for place in np.unique(np.linspace(0, len(good) - 1, given.clips).astype(int)) if good else []:
             clip = good[place]
-            uri = side_by_side(truth.read(clip), source.read(clip), rate)
+            uri = side_by_side(ground_truth.read(clip), source.read(clip), rate)
             videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
     subtitle = (
         "Every method on the same clips, at one size and frame rate, from lossless frames, "
-        "beside floors that know nothing and the ceiling that the responses' noise allows."
+        "beside baselines that know nothing and the ceiling that the responses' noise allows."
     )
     page = build_leaderboard(
         summary,
-        floors=[text.partition("=")[0] for text in given.floors],
-        floors_of=dict(text.split("=", 1) for text in given.floors if "=" in text),
+        baselines=[text.partition("=")[0] for text in given.baselines],
+        baselines_of=dict(text.split("=", 1) for text in given.baselines if "=" in text),
         ceilings=given.ceilings,
         videos=videos,
         title=given.title,
@@ -81,10 +83,10 @@ def main(arguments: list[str] | None = None) -> None:
         temporary.write_text(page)
 
 
-def _shape(truth: Path) -> dict[str, int]:
+def _shape(ground_truth: Path) -> dict[str, int]:
     from mind_animator.artefacts.arrays import open_arrays
 
-    with open_arrays(truth) as file:
+    with open_arrays(ground_truth) as file:
         _, count, size = file["frames"].shape[:3]
     return {"size": size, "count": count}
 

@@ -33,11 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
             )
         _, responses, present = read_responses(given.responses, own["clip"].tolist())
         own = own[present]
-        aims = read_arrays(given.features, ["clip_text"], own["clip"].tolist())[1]["clip_text"]
+        aims = read_arrays(given.features, ["clip_embedding_text"], own["clip"].tolist())[1][
+            "clip_embedding_text"
+        ]
         parts.append((responses[present], aims, own["segment"].tolist()))
-    (train, aims, movies), (test, truths, films) = parts
+    (train, aims, movies), (test, ground_truths, test_movies) = parts
     p = null_pairings(
-        train, test, aims, truths, movies, films,
+        train, test, aims, ground_truths, movies, test_movies,
         draws=given.draws, block=given.block, permutations=given.permutations, seed=given.seed,
     )  # fmt: skip
     write_table(given.p_values, pd.DataFrame({"test": "ridge_on_dealt_pairs", "p": p}))

@@ -1,4 +1,4 @@
-"""Make sure that no test film was trained on: by its name, its file's content and what the clips show."""
+"""Make sure that no test movie was trained on: by its name, its file's content and what the clips show."""
 
 import argparse
 import json

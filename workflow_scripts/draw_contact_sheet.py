@@ -1,4 +1,4 @@
-"""Truth above reconstruction for evenly spaced test clips: noun, scene and direction at a glance."""
+"""Ground truth above reconstruction for evenly spaced test clips: noun, scene and direction at a glance."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,9 @@ HEIGHT = 96
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", type=Path, nargs="+", required=True, help="frames of the test segments")
+    parser.add_argument(
+        "--ground-truth", type=Path, nargs="+", required=True, help="frames of the test segments"
+    )
     parser.add_argument(
         "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
     )
@@ -32,19 +34,19 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"Expected a test clip without a scene cut in {given.tables[0]}, found none.")
     rows = np.linspace(0, len(whole) - 1, min(COLUMNS * ROWS, len(whole))).round().astype(int)
     clips = [whole[row] for row in rows]
-    truth = read_arrays(given.truth, ["frames"], clips)[1]["frames"]
+    ground_truth = read_arrays(given.ground_truth, ["frames"], clips)[1]["frames"]
     made = read_arrays(given.reconstructions, ["frames"], clips)[1]["frames"]
-    tiles = [_strip(truth[i], made[i]) for i in range(len(clips))]
+    tiles = [_strip(ground_truth[i], made[i]) for i in range(len(clips))]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
     sheet = np.vstack([np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)])
     with atomic(given.figure) as temporary:
         Image.fromarray(sheet).save(temporary)
 
 
-def _strip(truth: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Four frames of the truth above the same four of the reconstruction, with a margin."""
-    chosen = np.linspace(0, len(truth) - 1, 4).round().astype(int)
-    pair = np.vstack([np.hstack(list(enlarge(frames[chosen], HEIGHT))) for frames in (truth, made)])
+def _strip(ground_truth: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Four frames of the ground truth above the same four of the reconstruction, with a margin."""
+    chosen = np.linspace(0, len(ground_truth) - 1, 4).round().astype(int)
+    pair = np.vstack([np.hstack(list(enlarge(frames[chosen], HEIGHT))) for frames in (ground_truth, made)])
     return np.pad(pair, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
 
 

@@ -132,7 +132,7 @@ def _unbroken(clips: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _spacing(clips: pd.DataFrame, pieces: list[np.ndarray]) -> float:
-    """Seconds between clips; clips in films of their own follow each other by their length."""
+    """Seconds between clips; clips in movies of their own follow each other by their length."""
     onsets = clips["onset"].to_numpy()
     seconds = float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
     return seconds if seconds > 0 else float(clips["duration"].median())

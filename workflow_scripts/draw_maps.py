@@ -12,7 +12,7 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.errors import run_command
 from mind_animator.methods.base import DECODERS
 
-AREAS = 16
+ROIS = 16
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     import matplotlib.pyplot as plt
 
     names = [n for decoder in DECODERS for n in (decoder, f"{decoder}_permuted")]
-    maps = read_whole(given.maps, [*names, "voxel_index", "area"])
-    areas = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in maps["area"]])
+    maps = read_whole(given.maps, [*names, "voxel_index", "roi"])
+    rois = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in maps["roi"]])
     figure, panels = plt.subplots(
         3, 2, figsize=(12, 10), width_ratios=(2.2, 1), layout="constrained", squeeze=False
     )
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
                 0.5, 0.5, "no surface is known for this data set", ha="center", transform=left.transAxes
             )
         left.axis("off")
-        _draw_areas(right, values, maps[f"{decoder}_permuted"], areas)
+        _draw_rois(right, values, maps[f"{decoder}_permuted"], rois)
     with atomic(given.figure) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
@@ -61,19 +61,19 @@ def _draw_flat(figure, panel, values: np.ndarray, voxel_index: np.ndarray) -> No
     inside = raster >= 0
     depth = np.where(inside, sulcal_depth()[raster], np.nan)
     panel.imshow(depth, cmap="gray", vmin=-25, vmax=12, alpha=0.35)
-    picture = np.where(inside, whole[raster], np.nan)
-    shown = panel.imshow(picture, cmap="inferno", vmin=0, vmax=float(np.quantile(values, 0.995)) or 1.0)
+    image = np.where(inside, whole[raster], np.nan)
+    shown = panel.imshow(image, cmap="inferno", vmin=0, vmax=float(np.quantile(values, 0.995)) or 1.0)
     figure.colorbar(shown, ax=panel, shrink=0.7)
 
 
-def _draw_areas(panel, values: np.ndarray, permuted: np.ndarray, areas: np.ndarray) -> None:
+def _draw_rois(panel, values: np.ndarray, permuted: np.ndarray, rois: np.ndarray) -> None:
     """Mean by area, strongest first, over the 95 % interval of block-permuted patterns."""
-    names, counts = np.unique(areas, return_counts=True)
+    names, counts = np.unique(rois, return_counts=True)
     kept = [name for name, count in zip(names, counts, strict=True) if name and count >= 5]
-    means = {name: values[areas == name].mean() for name in kept}
-    best = sorted(kept, key=lambda name: means[name], reverse=True)[:AREAS]
+    means = {name: values[rois == name].mean() for name in kept}
+    best = sorted(kept, key=lambda name: means[name], reverse=True)[:ROIS]
     for row, name in enumerate(best):
-        low, high = np.quantile(permuted[:, areas == name].mean(axis=1), (0.025, 0.975))
+        low, high = np.quantile(permuted[:, rois == name].mean(axis=1), (0.025, 0.975))
         panel.plot([low, high], [row, row], color="0.75", linewidth=5, solid_capstyle="butt")
         panel.plot(means[name], row, "o", color="#1b6ca8", markersize=4)
     panel.set_yticks(range(len(best)), best, fontsize=7)

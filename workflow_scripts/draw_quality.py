@@ -20,7 +20,7 @@ TITLES = {
     "tsnr": "temporal SNR",
     "selected": "chosen voxels",
 }
-AREAS = 24
+ROIS = 24
 AGREEMENT = (
     ("reliability_selected", "agreement with the other repeats", "#588157"),
     ("noise_ceiling_selected", "noise ceiling of a run", "#a26769"),
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     import matplotlib.pyplot as plt
 
     maps = read_whole(given.maps, list(TITLES))
-    table = read_table(given.voxels, ("area", "voxels", "selected"))
+    table = read_table(given.voxels, ("roi", "voxels", "selected"))
     figure, panels = plt.subplot_mosaic(
         "aabb;ccdd;eeee;ffff", figsize=(11, 11), height_ratios=(1, 1, 1, 0.9), layout="constrained"
     )
@@ -57,19 +57,19 @@ def main(arguments: list[str] | None = None) -> None:
             panel.axis("off")
         elif len(values) == N_CORTEX:
             raster = flat_raster()
-            picture = np.where(raster < 0, np.nan, values[raster])
+            image = np.where(raster < 0, np.nan, values[raster])
             bottom, top = min(0, float(np.quantile(known, 0.005))), float(np.quantile(known, 0.999))
-            shown = panel.imshow(picture, cmap="viridis", vmin=bottom, vmax=top)
+            shown = panel.imshow(image, cmap="viridis", vmin=bottom, vmax=top)
             panel.axis("off")
             if name != "selected":
                 figure.colorbar(shown, ax=panel, shrink=0.7)
         else:
             panel.hist(known, bins=60, color="#1b6ca8")
             panel.set_ylabel("voxels")
-    most = table[table["selected"] > 0].nlargest(AREAS, "selected")
+    most = table[table["selected"] > 0].nlargest(ROIS, "selected")
     panel = panels["e"]
-    panel.bar(most["area"], most["voxels"], color="0.85", label="all")
-    panel.bar(most["area"], most["selected"], color="#1b6ca8", label="chosen")
+    panel.bar(most["roi"], most["voxels"], color="0.85", label="all")
+    panel.bar(most["roi"], most["selected"], color="#1b6ca8", label="chosen")
     panel.set_title("voxels by area", fontsize=10)
     panel.tick_params(axis="x", rotation=90, labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)

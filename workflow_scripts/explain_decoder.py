@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     blocks = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int))]
     names = [clips[row] for row in blocks.ravel()]
     responses = read_arrays(given.responses, ["responses"], names)[1]["responses"]
-    places = read_whole(given.responses, ["voxel_index", "area"])
+    places = read_whole(given.responses, ["voxel_index", "roi"])
     blocks = np.arange(len(names)).reshape(len(blocks), given.block)
     outputs = kind.readout(given.settings, Using(weights, index, given.seed, device), responses)
     maps: dict[str, np.ndarray] = {}
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         maps[f"{decoder}_resampled"] = resampled_patterns(responses, leading, blocks, given.draws, generator)
     attrs = {"subject": given.subject, "clips": len(names), "block": given.block, "draws": given.draws}
     values = {name: values.astype(np.float32) for name, values in maps.items()}
-    others = {**values, "voxel_index": places["voxel_index"], "area": places["area"].tolist()}
+    others = {**values, "voxel_index": places["voxel_index"], "roi": places["roi"].tolist()}
     write_arrays(given.maps, {}, None, attrs, others)
 
 

@@ -1,4 +1,4 @@
-"""Hold maps of what decoders read against where the embedded world planted it: AUC over areas, by decoder."""
+"""Hold maps of what decoders read against where the synthetic data set planted it: AUC over areas, by decoder."""
 
 import argparse
 from pathlib import Path
@@ -9,8 +9,8 @@ import pandas as pd
 from mind_animator.artefacts.arrays import read_attrs, read_whole
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import run_command
-from mind_animator.explain.patterns import area_auc
-from mind_animator.world.brains import PLANTED
+from mind_animator.explain.patterns import roi_auc
+from mind_animator.synthetic.brains import PLANTED
 
 # The decoder that should read each planted signal.
 READS = {"structure": "structure", "motion": "motion", "semantic": "semantics"}
@@ -27,14 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
     for path in given.maps:
         subject = read_attrs(path)["subject"]
         for decoder, signal in READS.items():
-            held = read_whole(path, [decoder, f"{decoder}_permuted", "area"])
-            of_voxel = np.asarray(held["area"]).astype(str)
-            areas, names = _mean_by_area(of_voxel)
+            held = read_whole(path, [decoder, f"{decoder}_permuted", "roi"])
+            of_voxel = np.asarray(held["roi"]).astype(str)
+            rois, names = _mean_by_roi(of_voxel)
             planted = PLANTED[signal]
-            foreign = {area for other, group in PLANTED.items() if other != signal for area in group}
+            foreign = {roi for other, group in PLANTED.items() if other != signal for roi in group}
             others = sorted(foreign - set(planted))
-            auc = area_auc(held[decoder] @ areas, names, planted, others)
-            null = area_auc(held[f"{decoder}_permuted"] @ areas, names, planted, others)
+            auc = roi_auc(held[decoder] @ rois, names, planted, others)
+            null = roi_auc(held[f"{decoder}_permuted"] @ rois, names, planted, others)
             low, high = np.percentile(null, [tail, 100 - tail])
             voxels = np.isin(np.strings.slice(of_voxel, 2, None), sorted(set(planted) - foreign)).sum()
             rows.append((subject, decoder, float(auc), low, high, voxels))
@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     write_table(given.table, pd.DataFrame(rows, columns=columns))
 
 
-def _mean_by_area(areas: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _mean_by_roi(rois: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Matrix (voxel, area) that averages voxels, and the areas' names (hemispheres apart)."""
-    names, place = np.unique(areas, return_inverse=True)
+    names, place = np.unique(rois, return_inverse=True)
     member = (place[:, None] == np.arange(len(names))).astype(np.float64)
     return member / member.sum(axis=0), names.tolist()
 

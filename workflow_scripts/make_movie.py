@@ -1,11 +1,11 @@
-"""Draw one movie of the embedded world, and write its truth beside it."""
+"""Draw one movie of the synthetic data set, and write its ground truth beside it."""
 
 import argparse
 from pathlib import Path
 
 from mind_animator.errors import InputError, run_command
-from mind_animator.world.movies import MOVIE_SECONDS, VIDEO_SIZE, movie_shots, write_movie
-from mind_animator.world.truth import write_truth
+from mind_animator.synthetic.ground_truth import write_ground_truth
+from mind_animator.synthetic.movies import MOVIE_SECONDS, VIDEO_SIZE, movie_shots, write_movie
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -17,14 +17,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--size", type=int, default=VIDEO_SIZE, help="height and width in pixels")
     parser.add_argument("--movie", type=Path, required=True, help="output, mp4")
-    parser.add_argument("--truth", type=Path, required=True, help="output, json")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="output, json")
     given = parser.parse_args(arguments)
     try:
         shots = movie_shots(given.name, given.seed, given.duration)
         frames = write_movie(given.movie, shots, given.size)
     except ValueError as error:
         raise InputError(str(error)) from error
-    write_truth(given.truth, shots)
+    write_ground_truth(given.ground_truth, shots)
     print(f"{given.movie.name}: {frames} frames, {len(shots)} shots")
 
 

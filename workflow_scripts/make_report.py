@@ -37,24 +37,24 @@ VIDEO_HEIGHT = 192
 FAMILIES = {
     ("image_classifier", "video_classifier", "vifi"): (
         "What is seen",
-        "N-way: how often a classifier of pictures (I) or videos (V) prefers the clip's own class to n - 1 others.",
+        "N-way: how often a classifier of images (I) or videos (V) prefers the clip's own class to n - 1 others.",
     ),
     ("pixel",): ("Pixels and colours", "Frame against frame, at the same moment."),
     ("motion",): (
         "Motion",
         "Optical flow: distance of its end points (EPE), and whether it points the same way.",
     ),
-    ("clip",): ("Over time", "Neighbouring frames' similarity: a frozen picture is at its best here."),
-    ("target",): ("Decoders", "Decoded features against their own targets, before any picture is drawn."),
+    ("clip",): ("Over time", "Neighbouring frames' similarity: a frozen image is at its best here."),
+    ("target",): ("Decoders", "Decoded features against their own targets, before any image is drawn."),
 }
 # At a glance, the first method: metric -> what it says in words.
 GLANCE = {
-    "image_2way": "2-way, picture classifier: the right one of two classes",
+    "image_2way": "2-way, image classifier: the right one of two classes",
     "video_2way": "2-way, video classifier: the right one of two classes",
     "retrieval_image_top10": "retrieval: the right clip among the ten nearest",
-    "ssim": "SSIM: structural similarity to the truth",
-    "hue_circular_corr": "hue: circular correlation with the truth's",
-    "flow_cosine": "motion: cosine of mean flow with the truth's",
+    "ssim": "SSIM: structural similarity to the ground truth",
+    "hue_circular_corr": "hue: circular correlation with the ground truth's",
+    "flow_cosine": "motion: cosine of mean flow with the ground truth's",
 }
 TESTS = {
     "motion_pairing": "Motion pairing: does the flow fit its own clip best?",
@@ -67,7 +67,9 @@ TESTS = {
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--title", required=True)
-    parser.add_argument("--truth", type=Path, nargs="+", required=True, help="frames of the test segments")
+    parser.add_argument(
+        "--ground-truth", type=Path, nargs="+", required=True, help="frames of the test segments"
+    )
     parser.add_argument("--captions", type=Path, nargs="*", default=[], help="tables of captions")
     parser.add_argument("--rate", type=float, required=True, help="frames a second")
     parser.add_argument("--videos", nargs="+", required=True, metavar="METHOD/SUBJECT=FILE", help="shards")
@@ -102,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
         sections = [
             _glance(summary, tests, retrieval, own),
             *(
-                _videos(subject, given.truth, shards, captions, given.rate, place)
+                _videos(subject, given.ground_truth, shards, captions, given.rate, place)
                 for subject in dict.fromkeys(key.split("/")[1] for key in shards)
             ),
             _scores(summary, own, given.ceilings),
@@ -113,13 +115,13 @@ def main(arguments: list[str] | None = None) -> None:
                      "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
                      given.maps, "Decoders of {0}, subject {1}.", wide=True),
             _training(given.histories, place),
-            _figures("lag", "Haemodynamic lag", "Lag", "How strongly the chosen voxels follow the film, by the lag of "
+            _figures("lag", "Haemodynamic lag", "Lag", "How strongly the chosen voxels follow the movie, by the lag of "
                      "the volume behind its clip. The curves peak at the grey line where the lag is set right.",
                      given.lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
             _figures("quality", "Quality of the data", "Data", "How reproducible each voxel is, how well its response "
                      "could be predicted at best, its signal-to-noise ratio, and which voxels were chosen: on training "
                      "runs only.", given.quality, "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "Every rule behind this page, from films and brains at the top to the "
+            Section("workflow", "The workflow", "Every rule behind this page, from movies and brains at the top to the "
                     "page at the bottom; a line leads from a rule to one that uses its files.", nav="Workflow",
                     svg=given.dag.read_text()),
             _costs(given.benchmarks, place),
@@ -127,8 +129,8 @@ def main(arguments: list[str] | None = None) -> None:
         ]  # fmt: skip
         page = build_page(
             given.title,
-            "What a person watched, decoded from brain activity: truth and reconstruction side by side, and every "
-            "score beside the floor that it must beat.",
+            "What a person watched, decoded from brain activity: ground truth and reconstruction side by side, and every "
+            "score beside the baseline that it must beat.",
             [section for section in sections if section is not None],
         )
     with atomic(given.page) as temporary:
@@ -149,7 +151,7 @@ def _grouped(entries: list[str]) -> dict[str, list[Path]]:
 def _glance(
     summary: pd.DataFrame, tests: pd.DataFrame, retrieval: pd.DataFrame, own: list[str]
 ) -> Section | None:
-    """A few scores of the first method over all subjects, each beside what it scores against other clips' truths."""
+    """A few scores of the first method over all subjects, each beside what it scores against other clips' ground truths."""
     every = summary[(summary["clips"] == "all") & np.isfinite(summary["mean"].astype(float))]
     subject = "pooled" if "pooled" in set(every["subject"]) else every["subject"].iloc[0]
     every = every[(every["subject"] == subject) & (every["method"] == own[0])].set_index("metric")
@@ -172,7 +174,7 @@ def _glance(
         "glance",
         "At a glance",
         f"{own[0]}, {who}, {int(every['n_clips'].max())} test clips. Below each score its "
-        f"{every['level'].max():.0%} interval, and what the same videos score against the truths of other clips: "
+        f"{every['level'].max():.0%} interval, and what the same videos score against the ground truths of other clips: "
         "the distance between the two is what came from the brain.",
         tiles=tiles,
     )
@@ -180,17 +182,17 @@ def _glance(
 
 def _videos(
     subject: str,
-    truth: list[Path],
+    ground_truth: list[Path],
     shards: dict[str, list[Path]],
     captions: pd.Series,
     rate: float,
     place: Path,
 ) -> Section:
-    """Truth and every method's video of evenly spaced clips: chosen by position, never by score."""
+    """Ground truth and every method's video of evenly spaced clips: chosen by position, never by score."""
     methods = [key.split("/")[0] for key in shards if key.split("/")[1] == subject]
-    names, _ = read_arrays(truth, [])
+    names, _ = read_arrays(ground_truth, [])
     chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(SHOWN, len(names))).round().astype(int)]
-    columns = {"truth": read_arrays(truth, ["frames"], chosen)[1]["frames"]}
+    columns = {"ground_truth": read_arrays(ground_truth, ["frames"], chosen)[1]["frames"]}
     for method in methods:
         columns[method] = read_arrays(shards[f"{method}/{subject}"], ["frames"], chosen)[1]["frames"]
     rows = []
@@ -201,9 +203,9 @@ def _videos(
         rows.append(VideoRow(clip, str(captions.get(clip, "")), data_uri(path)))
     return Section(
         f"subject-{subject}",
-        f"Truth and reconstruction: subject {subject}",
-        f"{len(chosen)} of {len(names)} test clips, evenly spaced through the test films, not chosen by score. "
-        + ("Below each, what the captioner says of the true film." if len(captions) else ""),
+        f"Ground truth and reconstruction: subject {subject}",
+        f"{len(chosen)} of {len(names)} test clips, evenly spaced through the test movies, not chosen by score. "
+        + ("Below each, what the captioner says of the true movie." if len(captions) else ""),
         nav=f"Subject {subject}",
         rows=rows,
         columns=list(columns),
@@ -211,7 +213,7 @@ def _videos(
 
 
 def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Section:
-    """Mean and interval of each metric, methods as columns, so that every score stands beside its floors."""
+    """Mean and interval of each metric, methods as columns, so that every score stands beside its baselines."""
     every = summary[summary["clips"] == "all"]
     others = [name for name in dict.fromkeys(every["method"]) if name not in own]
     methods = [*own, *sorted(others, key=lambda name: name in ceilings)]
@@ -232,13 +234,13 @@ def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Secti
         tables.append(Table(["", *methods], groups, title, faint=1 + len(own), folded=subject != subjects[0]))
     return Section(
         "scores",
-        "Scores beside their floors",
-        f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within films. "
-        "Arrows say which way is better; the best of a row is bold. The grey columns are floors: flat_mean shows the "
-        "training films' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
+        "Scores beside their baselines",
+        f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within movies. "
+        "Arrows say which way is better; the best of a row is bold. The grey columns are baselines: flat_mean shows the "
+        "training movies' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
         "shuffled_frames its own in a random order. "
         + (
-            "noise_ceiling is what noise alone costs: the true video of the clip whose second half of showings "
+            "noise_ceiling is what noise alone costs: the true video of the clip whose second half of repeats "
             "the first half resembles most."
             if ceilings
             else ""
@@ -295,13 +297,13 @@ def _retrieval(table: pd.DataFrame, place: Path) -> Section:
 
 
 def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
-    """Permutation tests: above chance, motion, and the decoders against each other; the floors' tests as controls."""
+    """Permutation tests: above chance, motion, and the decoders against each other; the baselines' tests as controls."""
     tests = tests.assign(subject=tests["subject"].astype(str))
-    floors = [name for name in dict.fromkeys(tests["method"]) if name not in own]
+    baselines = [name for name in dict.fromkeys(tests["method"]) if name not in own]
     tables = []
     for title, methods in (
         ("Brain against chance", own),
-        ("The same tests on the floors, as controls", floors),
+        ("The same tests on the baselines, as controls", baselines),
     ):
         part = tests[tests["method"].isin(methods) & tests["test"].isin(["above_chance", *TESTS])]
         pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
@@ -311,7 +313,7 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
         known = [name for name in dict.fromkeys(chance["metric"]) if name not in left_out]
         rows = [_test_row(_label(name), chance[chance["metric"] == name], pairs) for name in known]
         if rows:
-            groups.append(Group(rows, "Above chance", "The clip's own truth against other clips' truths: the mean "
+            groups.append(Group(rows, "Above chance", "The clip's own ground truth against other clips' ground truths: the mean "
                                 "difference, and p of a permutation of whole blocks of clips."))  # fmt: skip
         moves = {
             text: part[part["test"] == name] for name, text in TESTS.items() if (part["test"] == name).any()
@@ -324,7 +326,7 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
             )
         if groups:
             head = ["", *(f"{method}, subject {subject}" for method, subject in pairs)]
-            tables.append(Table(head, groups, title, folded=methods is floors))
+            tables.append(Table(head, groups, title, folded=methods is baselines))
     paired = tests[
         (tests["test"] == "paired") & tests["metric"].str.startswith("target_") & (tests["method"] == own[0])
     ]
@@ -379,7 +381,7 @@ def _training(histories: list[str], place: Path) -> Section | None:
     return Section(
         "training",
         "Training",
-        "Loss on held-out training films (strong) and on the films that are fitted (faint). Training stops early; the "
+        "Loss on held-out training movies (strong) and on the movies that are fitted (faint). Training stops early; the "
         "ringed epoch is kept. Epoch 0 is the start, of which a decoder that finds nothing better keeps the weights.",
         figures=[
             Figure(data_uri(path), "Loss by epoch of each decoder that is trained in steps.", wide=True)
@@ -462,7 +464,7 @@ def _provenance(record: dict) -> Section:
             ("Configuration", "config"),
             ("Digests of the code of every stage", "code"),
             ("Models: sha256 of their weights", "models"),
-            ("Data: digests by film and subject", "data"),
+            ("Data: digests by movie and subject", "data"),
         )
     ]
     return Section(

@@ -12,7 +12,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import clip_features
 
-PIXELS = 64  # sides are thinned to about this many: means over a picture need no more
+PIXELS = 64  # sides are thinned to about this many: means over an image need no more
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,18 +24,18 @@ def main() -> None:
         default="{}",
         help="rule: [bytes that each rule fetches, archives of unstated size], JSON",
     )
-    parser.add_argument("--card", type=Path, help="what measure_card wrote on your GPU")
-    parser.add_argument("--efficiency", type=float, help="share of the card that your jobs reach")
+    parser.add_argument("--gpu", type=Path, help="what measure_gpu wrote on your GPU")
+    parser.add_argument("--efficiency", type=float, help="share of the GPU that your jobs reach")
     parser.add_argument("--target", default="all")
     arguments = parser.parse_args()
     constants = dict(CONSTANTS)
-    if arguments.card:
-        card = read_json(arguments.card)
-        constants["card"] = Constant(card["tflops"], "TFLOP/s", "measured", f"your {card['device']}")
+    if arguments.gpu:
+        gpu = read_json(arguments.gpu)
+        constants["gpu"] = Constant(gpu["tflops"], "TFLOP/s", "measured", f"your {gpu['device']}")
     if arguments.efficiency is not None:
         if not 0 < arguments.efficiency <= 1:
             raise InputError(f"Expected --efficiency in (0, 1], got {arguments.efficiency}.")
-        constants["efficiency"] = Constant(arguments.efficiency, "share of the card", "yours", "given")
+        constants["efficiency"] = Constant(arguments.efficiency, "share of the GPU", "yours", "given")
     fetched = json.loads(arguments.fetched)
     table = cost_table(
         count_jobs(arguments.config, arguments.target),

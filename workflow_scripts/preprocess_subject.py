@@ -10,7 +10,7 @@ from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.averages import read_average
-from mind_animator.datasets.preprocess import describe_areas, preprocess_subject
+from mind_animator.datasets.preprocess import describe_rois, preprocess_subject
 from mind_animator.errors import run_command
 
 
@@ -46,10 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
         | {name: LastClips(half) for name, half in made.halves.items()},
         made.clips,
         subject | {"settings": settings.model_dump_json(), "constant_voxels": made.constant_voxels},
-        {"voxel_index": made.chosen, "area": made.area[made.chosen].tolist(), **by_voxel},
+        {"voxel_index": made.chosen, "roi": made.roi[made.chosen].tolist(), **by_voxel},
     )
-    write_arrays(given.maps, {}, None, subject, {**made.maps, "area": made.area.tolist()})
-    write_rows(given.voxels, [row | subject for row in describe_areas(made.area, made.maps)])
+    write_arrays(given.maps, {}, None, subject, {**made.maps, "roi": made.roi.tolist()})
+    write_rows(given.voxels, [row | subject for row in describe_rois(made.roi, made.maps)])
     write_rows(given.quality, made.quality)
 
 

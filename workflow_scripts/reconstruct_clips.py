@@ -24,7 +24,7 @@ from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
-from mind_animator.video.warp import move_picture
+from mind_animator.video.warp import move_image
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
             f"Expected --inversions just where inversion_steps > 0, got {given.inversions} "
             f"with inversion_steps {settings.inversion_steps}."
         )
-    has_text = has_array(given.predictions, "condition")
+    has_text = has_array(given.predictions, "prompt_embedding")
     has_flow = settings.motion == "warped" and has_array(given.predictions, "flow")
-    names = ["latents", *(["condition"] if has_text else []), *(["flow"] if has_flow else [])]
+    names = ["latents", *(["prompt_embedding"] if has_text else []), *(["flow"] if has_flow else [])]
     clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
     if given.inversions:
         arrays |= read_finite(given.inversions, ["noise"], clips)
@@ -73,12 +73,14 @@ def main(arguments: list[str] | None = None) -> None:
         seed=given.seed,
     )
     vae = load_vae(given.model, given.lock, device=device)
-    check_inputs(generator, arrays["latents"].shape, arrays["condition"].shape[-1] if has_text else None)
+    check_inputs(
+        generator, arrays["latents"].shape, arrays["prompt_embedding"].shape[-1] if has_text else None
+    )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if not has_text:
         # A method without semantics says nothing: the empty prompt does.
         empty = generator.encode_text("", given.tokens)[:, 1:].cpu()
-        tensors["condition"] = empty.expand(len(clips), -1, -1)
+        tensors["prompt_embedding"] = empty.expand(len(clips), -1, -1)
 
     def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
         batch = {name: tensor[list(rows)] for name, tensor in tensors.items()}
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
             generator,
             batch["latents"],
             batch.get("noise"),
-            batch["condition"],
+            batch["prompt_embedding"],
             [clips[row] for row in rows],
             settings,
             seed=given.seed,
@@ -95,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         shown = decode_latents(vae, latents, batch=latents.shape[1])
         if settings.motion == "warped":
             flow = batch.get("flow", torch.zeros(len(batch["latents"]), 2, *batch["latents"].shape[-2:]))
-            shown = move_picture(shown[:, 0], settings.motion_gain * flow, frames)
+            shown = move_image(shown[:, 0], settings.motion_gain * flow, frames)
         return {"frames": shown.numpy()}
 
     with sole_writer(given.state):

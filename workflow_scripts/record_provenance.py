@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _data(dataset: Dataset) -> dict[str, Any]:
-    """Digests (names, sizes, ends) of the films and of each subject's responses that lie here, and a summary."""
+    """Digests (names, sizes, ends) of the movies and of each subject's responses that lie here, and a summary."""
     segments = [segment.id for segment in dataset.segments]
     groups = {
         "stimuli": [path for segment in segments for path in dataset.stimulus_files(segment)],

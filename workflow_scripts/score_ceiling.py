@@ -19,7 +19,7 @@ from mind_animator.scoring.decoded import read_features
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", type=Path, required=True, help="the truth's file, HDF5")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="the ground truth's file, HDF5")
     parser.add_argument(
         "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
     )
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         names, text=given.text, image=given.image, extra_text=given.extra_text, extra_image=given.extra_image
     )
     rows, pairs, decoded = score_ceiling(
-        clips, given.truth, halves["half_1"], halves["half_2"], features, extra, settings,
+        clips, given.ground_truth, halves["half_1"], halves["half_2"], features, extra, settings,
         count=given.frames, dataset=given.dataset, subject=given.subject, seed=given.seed,
         workers=given.workers,
     )  # fmt: skip

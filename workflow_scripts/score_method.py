@@ -21,7 +21,7 @@ from mind_animator.scoring.sources import ArraySource
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", type=Path, required=True, help="the truth's file, HDF5")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="the ground truth's file, HDF5")
     parser.add_argument(
         "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
     )
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     source = ArraySource(given.reconstructions, size=settings.size, count=given.frames)
     rows, pairs = judge(
         clips[list(needed)],
-        given.truth,
+        given.ground_truth,
         source,
         open_networks(
             parse_settings(ModelsConfig, given.models, "--models"),

@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     absent = clips[clips["clip"].isin(problems)]
     clips = clips[~clips["clip"].isin(problems)].reset_index(drop=True)
     names = clips["clip"].tolist()
-    held = [n for n in ("semantic", "condition", "structure", "latents") if has_array(given.predictions, n)]
+    held = [
+        n for n in ("semantic", "prompt_embedding", "structure", "latents") if has_array(given.predictions, n)
+    ]
     if "semantic" not in held:
         raise InputError(f"Expected an array 'semantic' in {given.predictions}, got {held}.")
     _, predictions = read_arrays(given.predictions, held, names)

@@ -1,4 +1,4 @@
-"""Simulate all runs of one subject and one movie of the embedded world, as CIFTI files."""
+"""Simulate all runs of one subject and one movie of the synthetic data set, as CIFTI files."""
 
 import argparse
 import re
@@ -12,7 +12,7 @@ from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
 from mind_animator.datasets.cc2017 import CLIP_SECONDS, DELAYED_RUN, N_CLIPS, RECORDING_START, n_volumes
 from mind_animator.errors import InputError, run_command
-from mind_animator.world.brains import (
+from mind_animator.synthetic.brains import (
     SIGNALS,
     TR,
     drive,
@@ -22,7 +22,7 @@ from mind_animator.world.brains import (
     simulate_run,
     volume_times,
 )
-from mind_animator.world.movies import movie_shots
+from mind_animator.synthetic.movies import movie_shots
 
 DELAY = 10.0  # seconds by which CC2017's delayed run lags behind the others
 

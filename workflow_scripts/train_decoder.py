@@ -111,10 +111,13 @@ def read_training_data(
     targets: dict[str, np.ndarray] = {}
     for suffix in sorted(set(wanted.values()), reverse=True):  # text, then image
         paths = [path for path in features if path.name.endswith(f".{suffix}.h5")]
-        if not paths and suffix == "image" and "clip_text" in targets:
-            print("no frames: the captions' embeddings stand for the pictures'", file=sys.stderr)
-            text = targets["clip_text"]
-            others = {"clip_image": text, "clip_image_crops": targets.get("clip_text_copies", text[:, None])}
+        if not paths and suffix == "image" and "clip_embedding_text" in targets:
+            print("no frames: the captions' embeddings stand for the images'", file=sys.stderr)
+            text = targets["clip_embedding_text"]
+            others = {
+                "clip_embedding_image": text,
+                "clip_embedding_image_crops": targets.get("clip_embedding_text_copies", text[:, None]),
+            }
             targets |= {name: others[name] for name, where in wanted.items() if where == suffix}
             continue
         if not paths:

@@ -1,4 +1,4 @@
-"""Rebuild, or measure, one small model of the embedded world.
+"""Rebuild, or measure, one small model of the synthetic data set.
 
 A model that begins from others (clip, blip2 and videomae from vit; vificlip from clip; sd from vae and
 clip) finds them under --models. A killed training resumes from its state beside the output.
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from mind_animator.errors import InputError, run_command
-from mind_animator.world.measure_models import NAMES, measure
-from mind_animator.world.rebuild_models import rebuild
+from mind_animator.synthetic.measure_models import NAMES, measure
+from mind_animator.synthetic.rebuild_models import rebuild
 
 
 def main(arguments: list[str] | None = None) -> None:

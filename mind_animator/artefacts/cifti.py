@@ -119,7 +119,7 @@ class MappedRows:
         return rows
 
 
-def read_areas(labels: Path | str, series: Path | str) -> list[str]:
+def read_rois(labels: Path | str, series: Path | str) -> list[str]:
     """Area of every cortical row of a dense time series, by the vertices that a label file names.
 
     Parameters
@@ -152,7 +152,7 @@ def read_areas(labels: Path | str, series: Path | str) -> list[str]:
             if not hasattr(table, "label"):
                 raise InputError(f"Expected labels in {path}, got an axis of {type(table).__name__}.")
             keys, name_of = np.asarray(image.dataobj)[0].astype(int), table.label[0]
-    areas: list[str] = []
+    rois: list[str] = []
     for side in ("LEFT", "RIGHT"):
         structure = f"CIFTI_STRUCTURE_CORTEX_{side}"
         meshes = [axis.nvertices.get(structure) for axis in axes]
@@ -168,8 +168,8 @@ def read_areas(labels: Path | str, series: Path | str) -> list[str]:
             name = "none" if name in ("", "???") else name.removesuffix("_ROI")
             if name.startswith(("L_", "R_")) and name[0] != side[0]:
                 raise InputError(f"Expected areas of the {side.lower()} in {labels}, got '{name}' there.")
-            areas.append(name if name.startswith(("L_", "R_")) else f"{side[0]}_{name}")
-    return areas
+            rois.append(name if name.startswith(("L_", "R_")) else f"{side[0]}_{name}")
+    return rois
 
 
 def write_series(

@@ -1,4 +1,4 @@
-"""Folders of videos that anyone made: gif, mp4, avi, webm, pictures; grids, numbering, odd channels.
+"""Folders of videos that anyone made: gif, mp4, avi, webm, images; grids, numbering, odd channels.
 
 Whatever cannot be read is an `InputError` that names the file, so that a scorer can give that clip a row
 with the reason and go on with the rest.
@@ -17,7 +17,7 @@ from mind_animator.config.clipfolder import GridConfig, LayoutConfig
 from mind_animator.errors import InputError
 
 VIDEOS = (".gif", ".mp4", ".avi", ".webm", ".mkv", ".mov")
-PICTURES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+IMAGES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def place_in_list(
 
 
 def read_clip(path: Path | str, layout: LayoutConfig) -> Video:
-    """Frames of one file or folder of pictures, as the layout says.
+    """Frames of one file or folder of images, as the layout says.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def read_clip(path: Path | str, layout: LayoutConfig) -> Video:
     """
     path = Path(path)
     if path.is_dir():
-        frames, times, notes = _read_pictures(path)
+        frames, times, notes = _read_images(path)
     elif path.suffix.lower() == ".gif":
         frames, times, notes = _read_gif(path)
     else:
@@ -147,8 +147,8 @@ def _read_gif(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     durations: list[float] = []
     notes: set[str] = set()
     try:
-        with Image.open(path) as picture:
-            for frame in ImageSequence.Iterator(picture):
+        with Image.open(path) as image:
+            for frame in ImageSequence.Iterator(image):
                 frames.append(_rgb(frame, notes))
                 durations.append(frame.info.get("duration", 0) / 1000)
         whole = path.read_bytes().rstrip(b"\0").endswith(b";")  # the trailer; some writers pad it with zeros
@@ -166,36 +166,36 @@ def _read_gif(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     return np.stack(frames), np.concatenate([[0.0], np.cumsum(lengths)]), tuple(sorted(notes))
 
 
-def _read_pictures(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     files = sorted(
-        (p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=lambda p: natural_order(p.name)
+        (p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=lambda p: natural_order(p.name)
     )
     if not files:
-        raise InputError(f"Expected pictures ({', '.join(PICTURES)}) in {folder}, found none.")
+        raise InputError(f"Expected images ({', '.join(IMAGES)}) in {folder}, found none.")
     frames: list[np.ndarray] = []
     notes: set[str] = set()
     for file in files:
         try:
-            with Image.open(file) as picture:
-                frames.append(_rgb(picture, notes))
+            with Image.open(file) as image:
+                frames.append(_rgb(image, notes))
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise InputError(f"Expected a whole picture at {file}, got: {error}.") from None
+            raise InputError(f"Expected a whole image at {file}, got: {error}.") from None
         if frames[-1].shape != frames[0].shape:
             raise InputError(
-                f"Expected pictures of {frames[0].shape[:2]} in {folder}, got {frames[-1].shape[:2]}."
+                f"Expected images of {frames[0].shape[:2]} in {folder}, got {frames[-1].shape[:2]}."
             )
     return np.stack(frames), np.arange(len(frames) + 1, dtype=float), tuple(sorted(notes))
 
 
-def _rgb(picture: Image.Image, notes: set[str]) -> np.ndarray:
-    """8-bit RGB of a picture of any mode; transparency is laid on black."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        raise ValueError(f"pixels of mode {picture.mode}, where 8-bit grey, RGB or RGBA were expected")
-    if picture.mode in ("L", "1", "LA"):
+def _rgb(image: Image.Image, notes: set[str]) -> np.ndarray:
+    """8-bit RGB of an image of any mode; transparency is laid on black."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise ValueError(f"pixels of mode {image.mode}, where 8-bit grey, RGB or RGBA were expected")
+    if image.mode in ("L", "1", "LA"):
         notes.add("grey repeated in three channels")
-    if picture.mode in ("RGB", "L", "1"):
-        return np.asarray(picture.convert("RGB"))
-    rgba = np.asarray(picture.convert("RGBA"))
+    if image.mode in ("RGB", "L", "1"):
+        return np.asarray(image.convert("RGB"))
+    rgba = np.asarray(image.convert("RGBA"))
     alpha = rgba[..., 3:]
     if (alpha == 255).all():
         return rgba[..., :3].copy()
@@ -204,13 +204,13 @@ def _rgb(picture: Image.Image, notes: set[str]) -> np.ndarray:
 
 
 def _cell(frames: np.ndarray, grid: GridConfig, path: Path) -> np.ndarray:
-    """One picture of a padded row; `InputError` where the frame cannot be such a row."""
+    """One image of a padded row; `InputError` where the frame cannot be such a row."""
     height, width = frames.shape[1:3]
     pad = grid.padding
     inner, spare = divmod(width - (grid.columns + 1) * pad, grid.columns)
     if spare or inner <= 0 or height - 2 * pad <= 0:
         raise InputError(
-            f"Expected a row of {grid.columns} pictures with {pad} pixels of padding in {path}, "
+            f"Expected a row of {grid.columns} images with {pad} pixels of padding in {path}, "
             f"got frames of {width} x {height}."
         )
     between = np.ones((height, width), dtype=bool)
@@ -221,7 +221,7 @@ def _cell(frames: np.ndarray, grid: GridConfig, path: Path) -> np.ndarray:
     # 256-colour palettes move padding by up to 26 grey levels in published files.
     if border.size and np.abs(border.astype(int) - np.median(border)).max() > 48:
         raise InputError(
-            f"Expected even padding of {pad} pixels in {path}, got picture there: is the layout right?"
+            f"Expected even padding of {pad} pixels in {path}, got image there: is the layout right?"
         )
     left = pad + grid.column * (inner + pad)
     return frames[:, pad : height - pad, left : left + inner]

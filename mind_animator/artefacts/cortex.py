@@ -47,7 +47,7 @@ _SUBCORTICAL = {
 
 
 @cache
-def area_names() -> np.ndarray:
+def roi_names() -> np.ndarray:
     """HCP-MMP1 area of every cortical grayordinate, e.g. ``L_V1``.
 
     Returns
@@ -111,12 +111,12 @@ def flat_coordinates() -> np.ndarray:
 
 @cache
 def flat_raster(width: int = 900) -> np.ndarray:
-    """Both flat maps side by side as a picture of cortical grayordinates, to draw values of vertices with.
+    """Both flat maps side by side as an image of cortical grayordinates, to draw values of vertices with.
 
     Parameters
     ----------
     width : int
-        Width of the picture, pixels.
+        Width of the image, pixels.
 
     Returns
     -------

@@ -70,10 +70,10 @@ def check_shapes(
     wanted = (latents[0], latents[1] if drawn is None else drawn, *latents[2:])
     if "noise" in arrays and arrays["noise"].shape != wanted:
         raise InputError(f"Expected noise {wanted} for the latents of {path}, got {arrays['noise'].shape}.")
-    if "condition" in arrays and arrays["condition"].shape[1:-1] != (tokens - 1,):
+    if "prompt_embedding" in arrays and arrays["prompt_embedding"].shape[1:-1] != (tokens - 1,):
         raise InputError(
             f"Expected a condition (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "
-            f"got {arrays['condition'].shape}."
+            f"got {arrays['prompt_embedding'].shape}."
         )
 
 

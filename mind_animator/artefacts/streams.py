@@ -142,7 +142,7 @@ def read_problems(paths: Iterable[Path | str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of predictions against the aligned truths of other clips, and what the motion tests need.
+    """Scores of predictions against the aligned ground truths of other clips, and what the motion tests need.
 
     Attributes
     ----------
@@ -151,9 +151,9 @@ class PairScores:
     rows : array of shape (block, offset), int64
         Which of them stand in the pairs: clip (b, o) is ``clips[rows[b, o]]``.
     pairs : dict of metric to array of shape (block, block, offset), float64
-        ``[b, c, o]``: prediction of clip (b, o) against the truth of clip (c, o); nan where there is none.
+        ``[b, c, o]``: prediction of clip (b, o) against the ground truth of clip (c, o); nan where there is none.
     by_clip : dict of name to array, first axis = clips
-        ``mean_flow_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, shuffle).
+        ``mean_flow_ground_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, shuffle).
     """
 
     clips: list[str]

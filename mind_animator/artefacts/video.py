@@ -59,9 +59,9 @@ def write_mp4(
                 shape = frame.shape
                 stream.height, stream.width = shape[:2]
             _check_frame(frame, shape, even=False)
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts, picture.time_base = written, 1 / rate
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.pts, image.time_base = written, 1 / rate
+            container.mux(stream.encode(image))
             written += 1
         if not written:
             raise ValueError(f"Expected at least one frame for {path}, got none.")
@@ -102,16 +102,16 @@ def iterate_video(path: Path | str) -> Iterator[tuple[np.ndarray, float]]:
             # A damaged frame is an error, never a guess.
             stream.codec_context.options = {"err_detect": "explode"}
             declared = stream.frames  # 0 where the container does not say
-            for picture in container.decode(stream):
-                if picture.is_corrupt:
+            for image in container.decode(stream):
+                if image.is_corrupt:
                     raise InputError(f"Expected whole frames in {path}, frame {count} is corrupt.")
-                frame = picture.to_ndarray(format="rgb24")
-                start = picture.time if start is None else start
+                frame = image.to_ndarray(format="rgb24")
+                start = image.time if start is None else start
                 shape = frame.shape if shape is None else shape
                 if frame.shape != shape:
                     raise InputError(f"Expected frames of {shape} in {path}, got {frame.shape} at {count}.")
                 count += 1
-                yield frame, float(picture.time - start)
+                yield frame, float(image.time - start)
     except av.FFmpegError as error:
         raise InputError(f"Expected a whole video at {path}, got: {error} (after {count} frames).") from None
     if not count or count < declared:

@@ -1,4 +1,4 @@
-"""Captions of pictures by BLIP-2."""
+"""Captions of images by BLIP-2."""
 
 from typing import Any
 
@@ -7,32 +7,32 @@ import torch
 from torch import Tensor
 
 from mind_animator.errors import InputError
+from mind_animator.models.images import prepare_images
 from mind_animator.models.load import Blip2
-from mind_animator.models.pictures import prepare_pictures
 
 
 @torch.inference_mode()
-def describe_pictures(
+def describe_images(
     blip2: Blip2, frames: Tensor | np.ndarray, *, prompt: str, max_new_tokens: int, batch: int
 ) -> list[str]:
-    """Ask BLIP-2 about every picture; the answer is the most likely next word after word (greedy).
+    """Ask BLIP-2 about every image; the answer is the most likely next word after word (greedy).
 
     Parameters
     ----------
     blip2 : Blip2
-    frames : Tensor or array of shape (picture, height, width, 3), uint8
+    frames : Tensor or array of shape (image, height, width, 3), uint8
     prompt : str
         The question, e.g. ``Question: What does this image describe? Answer:``.
     max_new_tokens : int
         Longest answer in tokens.
     batch : int
-        Pictures a forward; the last batch is padded to it, so that an answer does not depend on its
+        Images a forward; the last batch is padded to it, so that an answer does not depend on its
         neighbours.
 
     Returns
     -------
     list of str
-        One line a picture, runs of white space replaced by one blank.
+        One line an image, runs of white space replaced by one blank.
     """
     frames = torch.as_tensor(frames)
     model = blip2.model
@@ -41,9 +41,9 @@ def describe_pictures(
     for start in range(0, len(frames), batch):
         part = frames[start : start + batch]
         padded = torch.cat([part, part[-1:].expand(batch - len(part), *part.shape[1:])])
-        pictures = prepare_pictures(padded.to(model.device), blip2.recipe).to(model.dtype)
+        images = prepare_images(padded.to(model.device), blip2.recipe).to(model.dtype)
         tokens = model.generate(
-            pictures,
+            images,
             question,
             torch.ones_like(question),
             do_sample=False,
@@ -58,7 +58,7 @@ def describe_pictures(
 
 
 def _question_tokens(blip2: Blip2, prompt: str) -> list[int]:
-    """The places that the picture's queries take, then the question, as the published processor does."""
+    """The places that the image's queries take, then the question, as the published processor does."""
     config: Any = blip2.model.config
     if config.image_token_id is None:
         where = config.name_or_path

@@ -1,11 +1,11 @@
-"""Captions of whole clips: two pictures described, their captions compared with the middle frame."""
+"""Captions of whole clips: two images described, their captions compared with the middle frame."""
 
 import numpy as np
 
-from mind_animator.captions.blip2 import describe_pictures
+from mind_animator.captions.blip2 import describe_images
 from mind_animator.captions.joining import cosine, join_captions
 from mind_animator.config.captions import CaptionsConfig
-from mind_animator.models.embed import embed_pictures, embed_texts
+from mind_animator.models.embed import embed_images, embed_texts
 from mind_animator.models.load import Blip2, Clip
 
 COLUMNS = ("clip", "caption", "first", "last", "similarity_first", "similarity_last", "joined")
@@ -37,11 +37,11 @@ def caption_group(
     """
     n_clips, group = len(names), clips_per_group(settings)
     outer = np.concatenate([frames[:, 0], frames[:, 2]])
-    captions = describe_pictures(
+    captions = describe_images(
         blip2, outer, prompt=settings.prompt, max_new_tokens=settings.max_new_tokens, batch=2 * group
     )
     first, last = captions[:n_clips], captions[n_clips:]
-    middle = embed_pictures(clip, frames[:, 1], group).numpy()
+    middle = embed_images(clip, frames[:, 1], group).numpy()
     texts = embed_texts(clip, captions, 2 * group).numpy()
     similarity_first = cosine(middle, texts[:n_clips])
     similarity_last = cosine(middle, texts[n_clips:])

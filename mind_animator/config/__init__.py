@@ -37,7 +37,7 @@ class Config(Strict):
     device : str
         ``cpu`` or ``cuda``: one word switches every job.
     demo_models_seconds : float, optional
-        Training time of each small model of the embedded world in ``demo_models``; as shipped by default.
+        Training time of each small model of the synthetic data set in ``demo_models``; as shipped by default.
     """
 
     results: str

@@ -66,10 +66,11 @@ def explain(error: ValidationError, where: str = "config") -> str:
             for name, value in first.get("ctx", {}).items()
         },
     )
-    if kind in CONSTRAINTS:
-        constraint = CONSTRAINTS[kind].format(**context)
-    else:
-        constraint = re.sub(r"^[\w ]*?should ", "must ", first["msg"])
+    constraint = (
+        CONSTRAINTS[kind].format(**context)
+        if kind in CONSTRAINTS
+        else re.sub(r"^[\w ]*?should ", "must ", first["msg"])
+    )
     key = ".".join([where, *(str(part) for part in first["loc"] if part != "[key]")])
     if kind not in ("missing", "extra_forbidden") and not isinstance(first["input"], (dict, BaseModel)):
         key += f" = {_literal(first['input'])}"

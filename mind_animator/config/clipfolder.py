@@ -8,12 +8,12 @@ from mind_animator.config.base import Strict
 
 
 class GridConfig(Strict):
-    """A row of pictures in every frame of a file, with constant padding around and between them.
+    """A row of images in every frame of a file, with constant padding around and between them.
 
     Attributes
     ----------
     columns : int
-        Pictures in the row.
+        Images in the row.
     column : int
         The one wanted, counted from 0 on the left.
     padding : int
@@ -32,18 +32,18 @@ class GridConfig(Strict):
 
 
 class LayoutConfig(Strict):
-    """One side (truth or prediction) of a folder of clips.
+    """One side (ground truth or prediction) of a folder of clips.
 
     Attributes
     ----------
     name : str
-        File name without its suffix, or name of a folder of pictures. ``{number}`` stands for digits
+        File name without its suffix, or name of a folder of images. ``{number}`` stands for digits
         (``gt_{number}``), ``{clip}`` for any text; exactly one of them. ``*`` stands for text that does not
         matter.
     first : int
         Number of the first clip, 0 or 1; keys are counted from 0 whatever it is.
     grid : GridConfig, optional
-        Where the frame is one picture of several.
+        Where the frame is one image of several.
     channels : str
         ``bgr`` where red and blue are swapped in the files (some published AVI files are).
     rate : float, optional
@@ -65,7 +65,7 @@ class LayoutConfig(Strict):
 
 
 PRESETS: dict[str, tuple[LayoutConfig, LayoutConfig]] = {
-    # truth, prediction
+    # ground truth, prediction
     "neuroclips": (LayoutConfig(name="gt_{number}"), LayoutConfig(name="{number}")),
     "mind_video": (
         LayoutConfig(name="test{number}", first=1, grid=GridConfig(column=0)),

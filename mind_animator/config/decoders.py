@@ -154,7 +154,7 @@ class SemanticConfig(DecoderConfig):
     ----------
     head : tuple of int
         Hidden widths between the embedding and the text condition.
-    contrast, condition : float
+    contrast, prompt_embedding : float
         Weights of the two further terms.
     temperature : float
         Of InfoNCE at the start; learnt.
@@ -168,7 +168,7 @@ class SemanticConfig(DecoderConfig):
 
     head: tuple[int, ...] = (2048, 4096)
     contrast: float = Field(0.01, ge=0)
-    condition: float = Field(0.5, ge=0)
+    prompt_embedding: float = Field(0.5, ge=0)
     temperature: float = Field(0.07, gt=0)
     standardise: bool = False
     augmented_captions: bool = False
@@ -217,7 +217,7 @@ class MotionConfig(DecoderConfig):
     cells : int
         The linear path also predicts the velocity of what moves, on a grid of cells x cells, and where it is.
         Latents are moved by it as far as that lowers their squared error; besides it is handed on as ``flow``,
-        by which `ReconstructionConfig` can move a whole picture.
+        by which `ReconstructionConfig` can move a whole image.
     full_speed : bool
         Ridge regression shrinks the decoded velocity towards zero, the more the noisier the brain. False: it is
         handed on so. True: scaled to the mean square of the training clips' own, which shows the direction at its
@@ -352,7 +352,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 # Arrays of the feature files that a decoder aims at, and the kind of file (text, image) that holds them.
 TARGETS: dict[str, dict[str, str]] = {
-    "semantic": {"clip_text": "text", "condition": "text", "clip_image": "image"},
+    "semantic": {"clip_embedding_text": "text", "prompt_embedding": "text", "clip_embedding_image": "image"},
     "structure": {"latents": "image"},
     "motion": {"latents": "image"},
 }
@@ -362,9 +362,9 @@ def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
     """Arrays that the training of a decoder reads -> the kind of feature file (text, image) that holds them."""
     needed = dict(TARGETS[decoder])
     if isinstance(settings, SemanticConfig) and settings.augmented_captions:
-        needed |= {"clip_text_copies": "text", "condition_copies": "text"}
+        needed |= {"clip_embedding_text_copies": "text", "prompt_embedding_copies": "text"}
     if isinstance(settings, SemanticConfig) and settings.cropped_images:
-        needed["clip_image_crops"] = "image"
+        needed["clip_embedding_image_crops"] = "image"
     return needed
 
 

@@ -19,7 +19,7 @@ class ReadyConfig(Strict):
     text, image : str, optional
         Embeddings (clip, dim) of any width; the same width and the same space for both. Where only one is given,
         the other is left out, because the embedding of ``models.clip`` lies in another space.
-    condition : str, optional
+    prompt_embedding : str, optional
         Prompt embeddings (clip, token, width), with or without BOS; else computed from captions.
     latents : str, optional
         VAE latents of the frames (clip, frame, channel, h, w); else computed from frames.
@@ -27,7 +27,7 @@ class ReadyConfig(Strict):
 
     text: str | None = None
     image: str | None = None
-    condition: str | None = None
+    prompt_embedding: str | None = None
     latents: str | None = None
 
     @property
@@ -75,7 +75,11 @@ class FeaturesConfig(Strict):
 
     @model_validator(mode="after")
     def _no_copies_of_ready(self) -> "FeaturesConfig":
-        for key, name in (("caption_copies", "text"), ("caption_copies", "condition"), ("crops", "image")):
+        for key, name in (
+            ("caption_copies", "text"),
+            ("caption_copies", "prompt_embedding"),
+            ("crops", "image"),
+        ):
             if getattr(self, key) and getattr(self.ready, name):
                 raise ValueError(
                     f"expected {key} = 0 with ready.{name}: augmented copies of features computed elsewhere "

@@ -17,7 +17,7 @@ class VoxelsConfig(Strict):
         repeats.
     threshold : float, optional
         All voxels whose Bonferroni-corrected one-sided p is below this.
-    areas : tuple of str, optional
+    rois : tuple of str, optional
         Names of atlas areas, both hemispheres, e.g. ``[V1, MT]``.
     mask : str, optional
         A ``.npy`` file of booleans or indices.
@@ -27,13 +27,13 @@ class VoxelsConfig(Strict):
 
     count: int | None = None
     threshold: float | None = None
-    areas: tuple[str, ...] | None = None
+    rois: tuple[str, ...] | None = None
     mask: str | None = None
     all: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "VoxelsConfig":
-        ways = ("count", "threshold", "areas", "mask", "all")
+        ways = ("count", "threshold", "rois", "mask", "all")
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"expected exactly one of {', '.join(ways)}, got {given or 'none'}")

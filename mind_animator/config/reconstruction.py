@@ -39,17 +39,17 @@ class ReconstructionConfig(Strict):
         the same (the paper names 50 steps of both; starting at t = 200 would leave 10).
     noise_into : str
         ``inverted``: all of the inverted latent, as published; ``noise_part``: only its noise, which leaves
-        the picture that a chain of less than the whole depth still holds at full strength.
+        the image that a chain of less than the whole depth still holds at full strength.
     noise_frames : str
         ``independent`` noise for every frame, or one draw ``shared`` by a clip's frames: no flicker.
     noise : str
         ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
     motion : str
         ``sampled``: every frame is drawn by the inflated generator, as published. ``warped``: the generator
-        draws one picture of the clip's mean latents, which is moved along motion_gain x the flow that the
-        motion decoder reads from the brain, the picture itself the middle of the clip. For small generators,
-        whose latents do not shift with the picture; a clip costs one frame, and a method that decodes no flow
-        shows a still picture.
+        draws one image of the clip's mean latents, which is moved along motion_gain x the flow that the
+        motion decoder reads from the brain, the image itself the middle of the clip. For small generators,
+        whose latents do not shift with the image; a clip costs one frame, and a method that decodes no flow
+        shows a still image.
     motion_gain : float
         Of ``warped`` motion: decoders trained on squared error shrink what they are unsure of.
     group_norm : str

@@ -1,4 +1,4 @@
-"""Metrics, floors and statistics."""
+"""Metrics, baselines and statistics."""
 
 from pydantic import Field, field_validator
 
@@ -11,9 +11,9 @@ class ScoringConfig(Strict):
     Attributes
     ----------
     size : int
-        Height and width to which truth and prediction are resampled for every metric, pixels.
+        Height and width to which ground truth and prediction are resampled for every metric, pixels.
     frames : int, optional
-        Frames to which both are resampled; the truth's own number by default.
+        Frames to which both are resampled; the ground truth's own number by default.
     n_ways : tuple of int
         Candidates of the n-way accuracies.
     efficientnet : bool
@@ -25,10 +25,10 @@ class ScoringConfig(Strict):
     block : int
         Neighbouring clips that every permutation and bootstrap keeps together.
     pair_size : int
-        Height and width at which predictions meet other clips' truths (SSIM and hue of the block tests);
+        Height and width at which predictions meet other clips' ground truths (SSIM and hue of the block tests);
         ``size`` where that is smaller.
     moving : float
-        Share of the truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
+        Share of the ground truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
     candidates_from : tuple of str
         Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's
         large set.

@@ -1,8 +1,8 @@
-"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one a showing.
+"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one a repeat.
 
 Facts of the published files that this module answers for:
 
-- 1,000 videos have responses (three showings); those of the last 102 are withheld. The devkit trains on the
+- 1,000 videos have responses (three repeats); those of the last 102 are withheld. The devkit trains on the
   first 900 and validates on the last 100: they are the test set here.
 - The level ``mini_track`` / ``full_track`` is missing in some unpackings.
 - Responses are pickles of Python 2, and a pickle is code: only arrays are read from them.
@@ -10,7 +10,7 @@ Facts of the published files that this module answers for:
 - Videos last 3 s: with 8 frames at 8/3 Hz the whole of one is sampled (the published code took its first
   .27 s).
 - **BOLD Moments** (``release: bold_moments``) has the same videos and subjects without a form for the
-  responses, on the 32k cortex, with ten showings of the 102 test videos.
+  responses, on the 32k cortex, with ten repeats of the 102 test videos.
 
 References
 ----------
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 N_VIDEOS, N_TRAIN, N_SHOWN, PACK = 1102, 900, 1000, 100
 SECONDS = 3.0
-AREAS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 VIDEOS = "AlgonautsVideos268_All_30fpsmax"
 _MOMENTS = "derivatives/versionB/fsLR32k/GLM"
 
@@ -81,11 +81,11 @@ class Algonauts2021(Dataset):
         return self.config.subjects or self.known_subjects
 
     @property
-    def areas_of(self) -> str:
+    def rois_of(self) -> str:
         return "fs_LR_32k" if self._moments else "none"
 
     @property
-    def has_areas(self) -> bool:
+    def has_rois(self) -> bool:
         return self._moments or self.options.track == "mini"
 
     def memory_mb(self, every_voxel: bool) -> int:
@@ -128,7 +128,7 @@ class Algonauts2021(Dataset):
         if self._moments:
             return [self.root / _betas(subject, "test" if self._place(segment)[0] >= N_SHOWN else "train")]
         folder = f"{self.options.track}_track/sub{subject}"
-        names = ["WB"] if self.options.track == "full" else list(AREAS)
+        names = ["WB"] if self.options.track == "full" else list(ROIS)
         return [self._pickle(folder, f"{name}.pkl") for name in names]
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
@@ -137,20 +137,18 @@ class Algonauts2021(Dataset):
         betas = np.concatenate(
             [self._read(path, segment) for path in self.response_files(subject, segment)], axis=2
         )
-        for showing in range(betas.shape[1]):
-            yield np.ascontiguousarray(betas[:, showing], np.float32)
+        for repeat in range(betas.shape[1]):
+            yield np.ascontiguousarray(betas[:, repeat], np.float32)
 
-    def area_names(self, subject: str) -> "list[str] | None":
+    def roi_names(self, subject: str) -> "list[str] | None":
         if self._moments:
-            from mind_animator.artefacts.cortex import area_names
+            from mind_animator.artefacts.cortex import roi_names
 
-            return area_names().tolist()
+            return roi_names().tolist()
         if self.options.track == "full":
             return None
         files = self.response_files(subject, self.segments[0].id)
-        return [
-            area for area, path in zip(AREAS, files, strict=True) for _ in range(_betas_in(path).shape[2])
-        ]
+        return [roi for roi, path in zip(ROIS, files, strict=True) for _ in range(_betas_in(path).shape[2])]
 
     def archives(self) -> tuple[Archive, ...]:
         if self._moments:

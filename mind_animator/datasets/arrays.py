@@ -78,8 +78,8 @@ class ArraysOptions(Strict):
         File of captions in the order of the responses, with ``{split}`` or ``{segment}`` where each has its own.
     stimuli : str
         Folder of the movies that the table names.
-    areas : str, optional
-        TSV with columns ``voxel`` (index) and ``area``; ``{subject}`` where they differ.
+    rois : str, optional
+        TSV with columns ``voxel`` (index) and ``roi``; ``{subject}`` where they differ.
     space : str
         ``fs_LR_32k`` if the voxels are the 59,412 cortical vertices, else ``none``.
     tr : float
@@ -96,14 +96,14 @@ class ArraysOptions(Strict):
     frame_axes: str = "clip frame height width channel"
     captions: str | None = None
     stimuli: str = "stimuli"
-    areas: str | None = None
+    rois: str | None = None
     space: Literal["fs_LR_32k", "none"] = "none"
     tr: float = Field(2.0, gt=0)
 
 
 _OSF = "Testset_of_Preprocessed_datasets/CC2017"
 PRESETS: dict[str, dict[str, Any]] = {
-    # test responses keep ten showings on axis 1; 3 frames a second of 2-s clips
+    # test responses keep ten repeats on axis 1; 3 frames a second of 2-s clips
     "neuroclips": {
         "responses": "subj0{subject}_{split}_fmri.pt",
         "axes": {"train": "clip voxel", "test": "clip repeat voxel"},
@@ -117,14 +117,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
         "source": "neuroclips",
     },
-    # responses are averaged over showings and scaled by the test clips' own mean and deviation
+    # responses are averaged over repeats and scaled by the test clips' own mean and deviation
     "mind_animator": {
         "responses": f"{_OSF}/fMRI_data/sub{{subject}}/Test/masked4500_test_data.npy",
         "axes": "clip voxel",
         "frames": None,
         "captions": None,
         "stimuli": f"{_OSF}/stimuli_clips/Test",
-        "films": "{movie}_{number}.mp4",
+        "movie_files": "{movie}_{number}.mp4",
         "subjects": ("1", "2", "3"),
         "movies": tuple((f"test{n}", "test") for n in range(1, 6)),
         "source": "mind_animator",
@@ -141,8 +141,8 @@ class Arrays(Dataset):
     def __init__(self, config) -> None:
         super().__init__(config)
         self.tr = self.options.tr
-        self.areas_of = self.options.space
-        self.has_areas = self.options.areas is not None or self.areas_of != "none"
+        self.rois_of = self.options.space
+        self.has_rois = self.options.rois is not None or self.rois_of != "none"
         preset = PRESETS.get(self.options.preset, {})
         responses = preset.get("responses", self.options.responses)
         self._responses = (responses,) if isinstance(responses, str) else tuple(responses)
@@ -312,21 +312,21 @@ class Arrays(Dataset):
                 shown[row["run"]]["clips"].append((clip, _run_onset(row), float(row["duration"])))
         return shown
 
-    def area_names(self, subject: str) -> "list[str] | None":
-        if self.options.areas is not None:
+    def roi_names(self, subject: str) -> "list[str] | None":
+        if self.options.rois is not None:
             from mind_animator.artefacts.tables import read_table
 
-            path = self.root / self.options.areas.format(subject=subject)
-            table = read_table(path, ("voxel", "area")).sort_values("voxel")
+            path = self.root / self.options.rois.format(subject=subject)
+            table = read_table(path, ("voxel", "roi")).sort_values("voxel")
             if table["voxel"].tolist() != list(range(len(table))):
                 raise InputError(
                     f"Expected each voxel from 0 to {len(table) - 1} once in column 'voxel' of {path}."
                 )
-            return table["area"].astype(str).tolist()
+            return table["roi"].astype(str).tolist()
         if self.options.space == "fs_LR_32k":
-            from mind_animator.artefacts.cortex import area_names
+            from mind_animator.artefacts.cortex import roi_names
 
-            return area_names().tolist()
+            return roi_names().tolist()
         return None
 
     def archives(self) -> tuple[Archive, ...]:
@@ -721,9 +721,9 @@ def _preset_rows(preset: dict[str, Any]) -> list[dict[str, str]]:
     for movie, split in preset["movies"]:
         for number in range(1, PACK + 1):
             row = {"split": split, "movie": movie, "segment": movie}
-            if "films" in preset:
-                film = preset["films"].format(movie=movie, number=number)
-                row |= {"file": film, "onset": "0", "duration": "2"}
+            if "movie_files" in preset:
+                movie_file = preset["movie_files"].format(movie=movie, number=number)
+                row |= {"file": movie_file, "onset": "0", "duration": "2"}
             rows.append(row)
     return rows
 

@@ -92,10 +92,10 @@ class Dataset(ABC):
         Whether rules make the data set's files: then there is nothing to download.
     has_stimuli, has_captions : bool
         Whether frames can be cut, and whether captions come ready with the data (no captioner is run then).
-    areas_of : str
+    rois_of : str
         Atlas space of the voxels: ``fs_LR_32k`` (59,412 cortical vertices, area names of HCP-MMP1) or
         ``none``.
-    has_areas : bool
+    has_rois : bool
         Whether voxels have names of areas.
     applies_lag : bool
         Whether ``fmri.lag`` is applied; False where the responses are aligned to the clips already.
@@ -110,8 +110,8 @@ class Dataset(ABC):
     simulated: ClassVar[bool] = False
     has_stimuli: bool = True
     has_captions: bool = False
-    areas_of: str = "fs_LR_32k"
-    has_areas: bool = True
+    rois_of: str = "fs_LR_32k"
+    has_rois: bool = True
     n_voxels: int = 59_412
     applies_lag: bool = True
 
@@ -147,10 +147,13 @@ class Dataset(ABC):
         clips = {"train": 0, "test": 0}
         for segment in self.segments:
             clips[segment.split] += segment.n_clips
-        if every_voxel:
-            values = 2 * clips["train"] + 4 * clips["test"]
-        else:
-            values = 0 if self.cleans_while_reading else clips["train"]
+        values = (
+            2 * clips["train"] + 4 * clips["test"]
+            if every_voxel
+            else 0
+            if self.cleans_while_reading
+            else clips["train"]
+        )
         return 1_500 + 4 * values * self.n_voxels // 10**6
 
     @abstractmethod
@@ -183,7 +186,7 @@ class Dataset(ABC):
         for number, values in enumerate(self.responses(subject, segment, settings), start=1):
             yield Run(f"{segment}_{number}", values)
 
-    def area_names(self, subject: str) -> "list[str] | None":
+    def roi_names(self, subject: str) -> "list[str] | None":
         """Area of every voxel (hemisphere prefix ``L_`` / ``R_``), or None where none is known."""
         return None
 

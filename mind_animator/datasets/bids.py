@@ -1,16 +1,16 @@
-"""A lab's own study: fMRIPrep's derivatives, events with the films' onsets, a folder of films.
+"""A lab's own study: fMRIPrep's derivatives, events with the movies' onsets, a folder of movies.
 
 What this module reads of the study:
 
-- ``sub-*/[ses-*/]func/*_task-<task>_*_events.tsv``: a row with a ``stim_file`` is a showing of that film,
+- ``sub-*/[ses-*/]func/*_task-<task>_*_events.tsv``: a row with a ``stim_file`` is a repeat of that movie,
   from ``onset`` on for ``duration`` seconds. They are small and are read at every start: they say which
-  films, runs and repeats there are.
+  movies, runs and repeats there are.
 - ``derivatives/fmriprep/...``: the run of each events file in the space asked for, its sidecar and its
   confounds.
-- ``stimuli/``: the films, where ``stim_file`` says.
+- ``stimuli/``: the movies, where ``stim_file`` says.
 
 A clip's response is the mean of the volumes that lie in its time, ``fmri.lag`` seconds later, each with the
-share of the clip that it covers: with a repetition time as long as a clip, and films that start with a
+share of the clip that it covers: with a repetition time as long as a clip, and movies that start with a
 volume, that is the choice of one volume. Polynomial trends and confounds are regressed out together.
 """
 
@@ -50,7 +50,7 @@ class BidsOptions(Strict):
     clip_seconds : float
         Length of a clip, seconds.
     test : tuple of str
-        Films (names of their files) that are tested on and never trained on.
+        Movies (names of their files) that are tested on and never trained on.
     confounds : tuple of str
         Strategies of nilearn's ``load_confounds``; empty for none.
     derivatives, stimuli : str
@@ -77,7 +77,7 @@ class BidsOptions(Strict):
 
 
 @dataclass(frozen=True)
-class Showing:
+class Repeat:
     """One showing: stem of its run (``sub-01/func/sub-01_task-movie_run-1``), onset, length (seconds)."""
 
     stem: str
@@ -94,10 +94,10 @@ class Bids(Dataset):
     def __init__(self, config) -> None:
         super().__init__(config)
         self.tr = self.options.tr
-        self.areas_of = "fs_LR_32k" if self.options.space == "fsLR" else "none"
-        self.has_areas = self.areas_of != "none"
+        self.rois_of = "fs_LR_32k" if self.options.space == "fsLR" else "none"
+        self.has_rois = self.rois_of != "none"
         self.n_voxels = 59_412 if self.options.space == "fsLR" else 330_000  # fsaverage has 327,684
-        self._segments = self._cut_films()
+        self._segments = self._cut_movies()
 
     def _subjects(self) -> tuple[str, ...]:
         known = sorted({stem.split("/")[0].removeprefix("sub-") for stem in self._events})
@@ -118,18 +118,18 @@ class Bids(Dataset):
         return self._segments
 
     def stimulus_files(self, segment: str) -> list[Path]:
-        return [self.root / self.options.stimuli / self._film(segment)]
+        return [self.root / self.options.stimuli / self._movie(segment)]
 
     def clip_table(self, segment: str) -> "pd.DataFrame":
         import pandas as pd
 
-        film = self._film(segment)
+        movie = self._movie(segment)
         described = next(known for known in self.segments if known.id == segment)
         return pd.DataFrame(
             {
                 "clip": described.clips,
                 "segment": segment,
-                "movie": film,
+                "movie": movie,
                 "file": str(self.stimulus_files(segment)[0]),
                 "onset": [self.options.clip_seconds * index for index in range(described.n_clips)],
                 "duration": self.options.clip_seconds,
@@ -138,7 +138,7 @@ class Bids(Dataset):
         )
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        stems = dict.fromkeys(showing.stem for showing in self._showings(subject, self._film(segment)))
+        stems = dict.fromkeys(repeat.stem for repeat in self._repeats(subject, self._movie(segment)))
         files = [file for stem in stems for file in (*self._bold(stem), *self._masks(stem))]
         if self.options.confounds:
             files += [self._derived(f"{stem}_desc-confounds_timeseries.tsv") for stem in stems]
@@ -154,97 +154,97 @@ class Bids(Dataset):
 
         described = next(known for known in self.segments if known.id == segment)
         onsets = self.options.clip_seconds * np.arange(described.n_clips)
-        for showing in self._showings(subject, self._film(segment)):
-            files = self._bold(showing.stem)
+        for repeat in self._repeats(subject, self._movie(segment)):
+            files = self._bold(repeat.stem)
             self._check_tr(files[0])
-            series = self._read(subject, showing.stem)
+            series = self._read(subject, repeat.stem)
             series = self._without_confounds(series, files, settings.detrend_order)
             values, tsnr = clean_run(series, settings.detrend_order, settings.ddof)
-            begins = showing.onset + settings.lag + onsets
+            begins = repeat.onset + settings.lag + onsets
             middles = begins + self.options.clip_seconds / 2
             outside = int(((middles < 0) | (middles > self.tr * len(series))).sum())
             if outside > described.n_clips / 10:
                 raise InputError(
-                    f"Expected volumes for the {described.n_clips} clips of '{self._film(segment)}' in "
+                    f"Expected volumes for the {described.n_clips} clips of '{self._movie(segment)}' in "
                     f"{files[0]}, "
                     f"but {outside} have none: the run has {len(series)} volumes of {self.tr:g} s, "
-                    "the film starts at "
-                    f"{showing.onset:g} s and fmri.lag is {settings.lag:g} s."
+                    "the movie starts at "
+                    f"{repeat.onset:g} s and fmri.lag is {settings.lag:g} s."
                 )
             clips = mean_over_spans(values, self.tr, begins, self.options.clip_seconds)
-            yield Run(f"{Path(showing.stem).name} at {showing.onset:g} s", clips, tsnr)
+            yield Run(f"{Path(repeat.stem).name} at {repeat.onset:g} s", clips, tsnr)
 
-    def area_names(self, subject: str) -> "list[str] | None":
-        from mind_animator.artefacts.cortex import area_names
+    def roi_names(self, subject: str) -> "list[str] | None":
+        from mind_animator.artefacts.cortex import roi_names
 
-        return area_names().tolist() if self.options.space == "fsLR" else None
+        return roi_names().tolist() if self.options.space == "fsLR" else None
 
     # --- events ---
 
     @cached_property
-    def _events(self) -> dict[str, list[tuple[str, Showing]]]:
-        """Showings of every run, as its events file tells: stem -> (film, showing)."""
+    def _events(self) -> dict[str, list[tuple[str, Repeat]]]:
+        """Repeats of every run, as its events file tells: stem -> (movie, showing)."""
         found = {}
         pattern = f"_task-{self.options.task}(_[^/]*)?_events.tsv"
         files = [*self.root.glob("sub-*/func/*_events.tsv"), *self.root.glob("sub-*/ses-*/func/*_events.tsv")]
         for path in sorted(files, key=lambda path: _natural(path.name)):
             if re.search(pattern + "$", path.name):
                 stem = path.relative_to(self.root).as_posix().removesuffix("_events.tsv")
-                found[stem] = [(film, Showing(stem, *when)) for film, *when in _read_events(path)]
+                found[stem] = [(movie, Repeat(stem, *when)) for movie, *when in _read_events(path)]
         return found
 
-    def _showings(self, subject: str, film: str) -> list[Showing]:
+    def _repeats(self, subject: str, movie: str) -> list[Repeat]:
         return [
-            showing
+            repeat
             for stem, shown in self._events.items()
             if stem.startswith(f"sub-{subject}/")
-            for name, showing in shown
-            if name == film
+            for name, repeat in shown
+            if name == movie
         ]
 
-    def _cut_films(self) -> tuple[Segment, ...]:
-        """One segment a film, training first, each in natural order of names."""
+    def _cut_movies(self) -> tuple[Segment, ...]:
+        """One segment a movie, training first, each in natural order of names."""
         lengths: dict[str, int] = {}
         for stem, shown in self._events.items():
-            for film, showing in shown:
-                count = int(showing.duration / self.options.clip_seconds + 1e-6)
-                if lengths.setdefault(film, count) != count:
+            for movie, repeat in shown:
+                count = int(repeat.duration / self.options.clip_seconds + 1e-6)
+                if lengths.setdefault(movie, count) != count:
                     raise InputError(
-                        f"Expected '{film}' to last equally long in all runs, got {lengths[film]} and "
+                        f"Expected '{movie}' to last equally long in all runs, got {lengths[movie]} and "
                         f"{count} clips "
                         f"({stem}_events.tsv)."
                     )
                 if not count:
                     raise InputError(
-                        f"Expected '{film}' to last at least one clip of {self.options.clip_seconds:g} s, "
-                        f"got {showing.duration:g} s ({stem}_events.tsv)."
+                        f"Expected '{movie}' to last at least one clip of {self.options.clip_seconds:g} s, "
+                        f"got {repeat.duration:g} s ({stem}_events.tsv)."
                     )
-        for film in self.options.test:
-            if film not in lengths:
+        for movie in self.options.test:
+            if movie not in lengths:
                 raise InputError(
-                    f"Expected dataset.options.test to name films of {sorted(lengths)}, got '{film}'."
+                    f"Expected dataset.options.test to name movies of {sorted(lengths)}, got '{movie}'."
                 )
         for subject in self.subjects:
-            for film in lengths:
-                if not self._showings(subject, film):
+            for movie in lengths:
+                if not self._repeats(subject, movie):
                     raise InputError(
-                        f"Expected every subject to have seen '{film}', but sub-{subject} has not."
+                        f"Expected every subject to have seen '{movie}', but sub-{subject} has not."
                     )
-        films = sorted(lengths, key=lambda film: (film in self.options.test, _natural(film)))
-        if films[0] in self.options.test:
-            raise InputError(f"Expected films to train on beside {list(self.options.test)}, got none.")
-        self._film_of = {re.sub(r"[^A-Za-z0-9]+", "_", Path(film).stem): film for film in films}
-        if len(self._film_of) != len(films):
-            raise InputError(f"Expected films whose names differ in letters and digits, got {films}.")
+        movies = sorted(lengths, key=lambda movie: (movie in self.options.test, _natural(movie)))
+        if movies[0] in self.options.test:
+            raise InputError(f"Expected movies to train on beside {list(self.options.test)}, got none.")
+        self._movie_of = {re.sub(r"[^A-Za-z0-9]+", "_", Path(movie).stem): movie for movie in movies}
+        if len(self._movie_of) != len(movies):
+            raise InputError(f"Expected movies whose names differ in letters and digits, got {movies}.")
         return tuple(
-            Segment(name, "test" if film in self.options.test else "train", lengths[film])
-            for name, film in self._film_of.items()
+            Segment(name, "test" if movie in self.options.test else "train", lengths[movie])
+            for name, movie in self._movie_of.items()
         )
 
-    def _film(self, segment: str) -> str:
-        if segment not in self._film_of:
-            raise InputError(f"Expected a segment of {list(self._film_of)}, got '{segment}'.")
-        return self._film_of[segment]
+    def _movie(self, segment: str) -> str:
+        if segment not in self._movie_of:
+            raise InputError(f"Expected a segment of {list(self._movie_of)}, got '{segment}'.")
+        return self._movie_of[segment]
 
     # --- derivatives ---
 
@@ -437,7 +437,7 @@ def mean_over_spans(
 
 
 def _read_events(path: Path) -> list[tuple[str, float, float]]:
-    """Showings of an events file: film, onset, duration."""
+    """Repeats of an events file: movie, onset, duration."""
     shown = []
     for number, row in enumerate(read_text_rows(path, ("onset", "duration", "stim_file")), 2):
         if row["stim_file"] in ("", "n/a"):

@@ -193,10 +193,10 @@ class CC2017(Dataset):
             raise InputError(f"{error} ({file}; fmri.lag)") from None
         return slice(int(volumes[0]), int(volumes[-1]) + 1)
 
-    def area_names(self, subject: str) -> "list[str] | None":
-        from mind_animator.artefacts.cortex import area_names
+    def roi_names(self, subject: str) -> "list[str] | None":
+        from mind_animator.artefacts.cortex import roi_names
 
-        return area_names().tolist()
+        return roi_names().tolist()
 
     def archives(self) -> tuple[Archive, ...]:
         def inside(paths: list[Path]) -> tuple[str, ...]:

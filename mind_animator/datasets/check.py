@@ -1,4 +1,4 @@
-"""Before any work: what is here, what is missing or wrong; and whether a test film was ever trained on."""
+"""Before any work: what is here, what is missing or wrong; and whether a test movie was ever trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mind_animator.config import Config
 
-NEIGHBOURS = 10.0  # seconds: a response outlasts its film by about so much
+NEIGHBOURS = 10.0  # seconds: a response outlasts its movie by about so much
 SAME, TEXTURE, IN_A_ROW = 2.0, 8.0, 3
 
 
@@ -141,7 +141,7 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
     Returns
     -------
     facts : dict
-        ``volumes`` and ``rows`` of a time series; ``seconds`` and ``fps`` of a film.
+        ``volumes`` and ``rows`` of a time series; ``seconds`` and ``fps`` of a movie.
     fault : str or None
     """
     if path.is_dir():
@@ -151,7 +151,7 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
     if path.name.endswith((".nii", ".nii.gz")):
         return _look_at_image(path)
     if path.suffix in (".mp4", ".avi", ".mov", ".mkv", ".m4v"):
-        return _look_at_film(path)
+        return _look_at_movie(path)
     return {}, None
 
 
@@ -172,7 +172,7 @@ def _look_at_image(path: Path) -> tuple[dict[str, float], str | None]:
     return ({"volumes": image.shape[3]} if image.ndim == 4 else {}), None
 
 
-def _look_at_film(path: Path) -> tuple[dict[str, float], str | None]:
+def _look_at_movie(path: Path) -> tuple[dict[str, float], str | None]:
     import av
 
     try:
@@ -183,7 +183,7 @@ def _look_at_film(path: Path) -> tuple[dict[str, float], str | None]:
             )
             return {"seconds": seconds, "fps": float(stream.average_rate)}, None
     except (av.FFmpegError, IndexError, TypeError) as error:
-        return {}, f"no readable film: {error}"
+        return {}, f"no readable movie: {error}"
 
 
 def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
@@ -218,7 +218,7 @@ def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
 
 
 def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> None:
-    """Make sure that no test film, nor what surrounds it, is trained on.
+    """Make sure that no test movie, nor what surrounds it, is trained on.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> 
         if gaps.min() < NEIGHBOURS:
             here, there = np.unravel_index(np.argmin(gaps), gaps.shape)
             raise InputError(
-                f"Expected test clips at least {NEIGHBOURS:g} s from training clips of the same film, got "
+                f"Expected test clips at least {NEIGHBOURS:g} s from training clips of the same movie, got "
                 f"'{test['clip'].iloc[here]}' and '{train['clip'].iloc[there]}' "
                 f"{max(gaps.min(), 0):g} s apart "
                 f"({test['file'].iloc[here]} and {train['file'].iloc[there]})."
@@ -296,14 +296,14 @@ def thumbnails(frames: "np.ndarray") -> "np.ndarray":
 
 
 def check_same_clips(pairs: list[tuple[int, int]], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
-    """Raise `InputError` if a film is on both sides: three clips in a row, or a film of one clip."""
+    """Raise `InputError` if a movie is on both sides: three clips in a row, or a movie of one clip."""
     found = set(pairs)
     singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
     for row, other in pairs:
         in_a_row = all((row + step, other + step) in found for step in range(IN_A_ROW))
         if in_a_row or test["movie"].iloc[row] in singles:
             raise InputError(
-                "Expected films to be in training or test, got the same pictures in "
+                "Expected movies to be in training or test, got the same images in "
                 f"'{test['clip'].iloc[row]}' "
                 f"(test, {test['movie'].iloc[row]}) and '{train['clip'].iloc[other]}' "
                 f"(training, {train['movie'].iloc[other]})."

@@ -1,11 +1,11 @@
-"""The embedded world's data set: simulated brains under CC2017's published names, sizes and timing.
+"""The synthetic data set's data set: simulated brains under CC2017's published names, sizes and timing.
 
 Everything is read by CC2017's own adapter. The movies lie in ``<data_root>/video_fmri_dataset/stimuli`` and
 are shared by the brains that watch them; the brains lie in
 ``<data_root>/<signal>/video_fmri_dataset/subject<n>``.
 
 A subject is a number, whose brain holds what ``options.signal`` says, or a number with the name of a signal
-(``1full``, ``1nomotion``, ``1none``): the brains that `demo_truth` compares share all else in one DAG.
+(``1full``, ``1nomotion``, ``1none``): the brains that `demo_controls` compares share all else in one DAG.
 """
 
 import re
@@ -25,7 +25,7 @@ _SUBJECT = re.compile(rf"([1-3])({'|'.join(BRAINS)})?")
 
 
 class DemoOptions(Strict):
-    """Settings of the embedded world.
+    """Settings of the synthetic data set.
 
     Attributes
     ----------
@@ -112,9 +112,9 @@ class Demo(CC2017):
         self._check_segment(segment)
         return [self.root / "video_fmri_dataset" / "stimuli" / f"{segment}.mp4"]
 
-    def truth_file(self, movie: str) -> Path:
+    def ground_truth_file(self, movie: str) -> Path:
         """What a movie holds, told by whoever drew it: for scoring and tests only."""
-        return self.root / "video_fmri_dataset" / "truth" / f"{movie}.json"
+        return self.root / "video_fmri_dataset" / "ground_truth" / f"{movie}.json"
 
     def run_pattern(self, repeat: int) -> str:
         """Path of a run with the wildcards ``{signal}``, ``{number}`` and ``{segment}``."""

@@ -1,12 +1,12 @@
-"""HCP 7T movie watching: 176 complete subjects, four runs of film clips with rests, TR 1 s.
+"""HCP 7T movie watching: 176 complete subjects, four runs of movie clips with rests, TR 1 s.
 
 Facts of the published files that this module answers for:
 
 - Runs are scanned AP, PA, PA, AP; their folders are named for it.
-- Film clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
-- **The last 76 s of every run are the same film.** It is a segment of its own here (``retest``), never in
-  training, and its four showings are the repeats of the test set.
-- Runs are held out whole; what is left of the others is training, each film in a run a movie of its own.
+- Movie clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
+- **The last 76 s of every run are the same movie.** It is a segment of its own here (``retest``), never in
+  training, and its four repeats are the repeats of the test set.
+- Runs are held out whole; what is left of the others is training, each movie in a run a movie of its own.
 - Responses come in three variants; the 59k one lies on another mesh: its areas have names where a parcellation
   on that mesh is given.
 - Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from mind_animator.config.fmri import FmriConfig
 
-# Films of each run as (start, stop), seconds since the run's start; the last is the retest film.
-FILMS = {
+# Movies of each run as (start, stop), seconds since the run's start; the last is the retest movie.
+EXCERPTS = {
     1: ((26, 231), (289, 505), (531, 705), (740, 797), (824, 900)),
     2: ((26, 246), (272, 525), (551, 794), (821, 897)),
     3: ((26, 199), (227, 403), (431, 615), (655, 791), (818, 894)),
@@ -63,7 +63,7 @@ class HCPOptions(Strict):
     variant : str
         ``msmsulc`` (32k, not cleaned: what Mind-Animator read), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
     held_out_run : int
-        The run whose films are tested on, beside the retest film.
+        The run whose movies are tested on, beside the retest movie.
     parcellation : str, optional
         For the 59k variant: a ``.dlabel.nii`` on the same mesh, whose labels name the areas (with or without
         medial wall). Without it no area of that variant has a name.
@@ -95,11 +95,11 @@ class HCP(Dataset):
         return self.config.subjects or PAPER_SUBJECTS
 
     @property
-    def areas_of(self) -> str:
+    def rois_of(self) -> str:
         return "none" if self.options.variant == "59k" else "fs_LR_32k"
 
     @property
-    def has_areas(self) -> bool:
+    def has_rois(self) -> bool:
         return self.options.variant != "59k" or self.options.parcellation is not None
 
     @property
@@ -109,7 +109,7 @@ class HCP(Dataset):
     @property
     def segments(self) -> tuple[Segment, ...]:
         held_out = self.options.held_out_run
-        order = [run for run in FILMS if run != held_out] + [held_out]
+        order = [run for run in EXCERPTS if run != held_out] + [held_out]
         return (
             *(
                 Segment(f"run{run}", "test" if run == held_out else "train", len(_seconds(run)))
@@ -128,11 +128,11 @@ class HCP(Dataset):
         run = self._runs_of(segment)[0]
         described = next(known for known in self.segments if known.id == segment)
         if segment == RETEST:
-            rows = [(second, RETEST) for second in range(*FILMS[run][-1])]
+            rows = [(second, RETEST) for second in range(*EXCERPTS[run][-1])]
         else:
             rows = [
-                (s, f"run{run}_film{film}")
-                for film, span in enumerate(FILMS[run][:-1], 1)
+                (s, f"run{run}_excerpt{excerpt}")
+                for excerpt, span in enumerate(EXCERPTS[run][:-1], 1)
                 for s in range(*span)
             ]
         return pd.DataFrame(
@@ -162,7 +162,7 @@ class HCP(Dataset):
         for number in self._runs_of(segment):
             file = self._run_file(subject, number)
             series = self._read(file)
-            seconds = range(*FILMS[number][-1]) if segment == RETEST else _seconds(number)
+            seconds = range(*EXCERPTS[number][-1]) if segment == RETEST else _seconds(number)
             try:
                 volumes = volumes_of_clips(
                     np.array(seconds, float),
@@ -177,46 +177,49 @@ class HCP(Dataset):
                 file.name, CleanedRun(series, settings.detrend_order, settings.ddof, volumes, where=file)
             )
 
-    def area_names(self, subject: str) -> "list[str] | None":
-        from mind_animator.artefacts.cortex import area_names
+    def roi_names(self, subject: str) -> "list[str] | None":
+        from mind_animator.artefacts.cortex import roi_names
 
         if self.options.variant != "59k":
-            return area_names().tolist()
+            return roi_names().tolist()
         if self.options.parcellation is None:
             return None
-        from mind_animator.artefacts.cifti import read_areas
+        from mind_animator.artefacts.cifti import read_rois
 
-        return read_areas(self.options.parcellation, self._run_file(subject, 1))
+        return read_rois(self.options.parcellation, self._run_file(subject, 1))
 
     def caption_order(self) -> dict[str, list[str]]:
-        """The 3,040 published captions: all films of run 1, run 2, ..., the retest film in each."""
+        """The 3,040 published captions: all movies of run 1, run 2, ..., the retest movie in each."""
         clips_of = {segment.id: segment.clips for segment in self.segments}
         return {
-            "train": [clip for run in FILMS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])],
+            "train": [clip for run in EXCERPTS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])],
             "test": [],
         }
 
     def archives(self) -> tuple[Archive, ...]:
         variant = VARIANTS[self.options.variant]
-        stimuli = [archive(self.name, "stimuli", movie=MOVIES[run]) for run in FILMS]
+        stimuli = [archive(self.name, "stimuli", movie=MOVIES[run]) for run in EXCERPTS]
         answers = [
             archive(self.name, "responses", subject=subject, run=RUNS[run], variant=variant)
             for subject in self.subjects
-            for run in FILMS
+            for run in EXCERPTS
         ]
         return (*stimuli, *answers)
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
         runs = [run for run, name in RUNS.items() if name in path.name]
-        if runs and facts.get("volumes", 0) < FILMS[runs[0]][-1][1]:
-            return f"expected at least {FILMS[runs[0]][-1][1]} volumes, got {facts.get('volumes', 0):g}"
+        if runs and facts.get("volumes", 0) < EXCERPTS[runs[0]][-1][1]:
+            return f"expected at least {EXCERPTS[runs[0]][-1][1]} volumes, got {facts.get('volumes', 0):g}"
         return None
 
     def check_before_work(self) -> None:
         import boto3
 
         absent = [
-            path for sub in self.subjects for run in FILMS if not (path := self._run_file(sub, run)).exists()
+            path
+            for sub in self.subjects
+            for run in EXCERPTS
+            if not (path := self._run_file(sub, run)).exists()
         ]
         if absent and boto3.Session().get_credentials() is None:
             described = describe(self.name)
@@ -228,10 +231,10 @@ class HCP(Dataset):
             )
 
     def _runs_of(self, segment: str) -> list[int]:
-        """Runs in which a segment was shown; for the retest film all four, in order."""
+        """Runs in which a segment was shown; for the retest movie all four, in order."""
         if segment == RETEST:
-            return list(FILMS)
-        if segment not in {f"run{run}" for run in FILMS}:
+            return list(EXCERPTS)
+        if segment not in {f"run{run}" for run in EXCERPTS}:
             raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
         return [int(segment.removeprefix("run"))]
 
@@ -261,8 +264,8 @@ def _cortex_59k(file: Path) -> int:
 
 
 def _seconds(run: int) -> list[int]:
-    """Seconds of a run's films, the retest film left out."""
-    return [second for span in FILMS[run][:-1] for second in range(*span)]
+    """Seconds of a run's movies, the retest movie left out."""
+    return [second for span in EXCERPTS[run][:-1] for second in range(*span)]
 
 
 ADAPTER = HCP

@@ -12,7 +12,7 @@ from mind_animator.datasets.averages import SegmentAverage, average_segment, wit
 from mind_animator.datasets.base import Dataset
 from mind_animator.errors import InputError
 from mind_animator.fmri.quality import noise_ceiling
-from mind_animator.fmri.reliability import in_areas, in_mask, most_reliable, segment_t, significant
+from mind_animator.fmri.reliability import in_mask, in_rois, most_reliable, segment_t, significant
 from mind_animator.fmri.scale import apply_scale, scale_splits
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SubjectResponses:
         Indices of the chosen voxels among all voxels, ascending.
     constant_voxels : int
         Chosen voxels without variance over the training clips.
-    area : ndarray (any voxel,) of str
+    roi : ndarray (any voxel,) of str
         Area of every voxel; empty text where none is known.
     maps : dict of name to ndarray (any voxel,)
         ``t, reliability, noise_ceiling, tsnr`` and ``selected`` of every voxel.
@@ -53,7 +53,7 @@ class SubjectResponses:
     halves: dict[str, np.ndarray]
     chosen: np.ndarray
     constant_voxels: int
-    area: np.ndarray
+    roi: np.ndarray
     maps: dict[str, np.ndarray]
     quality: list[dict[str, object]]
 
@@ -91,8 +91,8 @@ class _Passes:
         self, dataset: Dataset, subject: str, settings: "FmriConfig", kept: Mapping[str, SegmentAverage]
     ) -> None:
         self.dataset, self.subject, self.settings, self.kept = dataset, subject, settings, kept
-        self.areas = dataset.area_names(subject)
-        self.n_voxels = len(self.areas) if self.areas is not None else None
+        self.rois = dataset.roi_names(subject)
+        self.n_voxels = len(self.rois) if self.rois is not None else None
         self.facts: dict[str, SegmentAverage] = {}
 
     def average_training(self) -> deque[SegmentAverage]:
@@ -114,7 +114,7 @@ class _Passes:
         assert self.n_voxels is not None
         repeated = np.array([average.reliability for average in train if average.n_repeats > 1])
         t = segment_t(repeated) if len(repeated) > 1 else np.full(self.n_voxels, np.nan)
-        chosen = choose_voxels(t, len(repeated), self.areas, self.settings.voxels, self.subject)
+        chosen = choose_voxels(t, len(repeated), self.rois, self.settings.voxels, self.subject)
         return chosen, t, repeated
 
     def collect(
@@ -172,7 +172,7 @@ class _Passes:
             halves={name: apply_scale(half, *used_on_test) for name, half in halves.items()},
             chosen=chosen,
             constant_voxels=constant,
-            area=np.array(self.areas if self.areas is not None else [""] * self.n_voxels),
+            roi=np.array(self.rois if self.rois is not None else [""] * self.n_voxels),
             maps=maps,
             quality=[row for fact in facts for row in self._quality(fact, chosen)],
         )
@@ -216,7 +216,7 @@ def _drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:
 
 
 def choose_voxels(
-    t: np.ndarray, n_segments: int, areas: list[str] | None, settings: "VoxelsConfig", subject: str
+    t: np.ndarray, n_segments: int, rois: list[str] | None, settings: "VoxelsConfig", subject: str
 ) -> np.ndarray:
     """Indices of the voxels that ``fmri.voxels`` selects, ascending; `InputError` if it selects none."""
     where = f"(subject {subject}; fmri.voxels)"
@@ -225,14 +225,14 @@ def choose_voxels(
             return in_mask(read_mask(settings.mask), len(t))
         if settings.all:
             return np.arange(len(t))
-        if settings.areas is not None:
-            if areas is None:
+        if settings.rois is not None:
+            if rois is None:
                 raise InputError(f"Expected a data set with named areas, got one without {where}.")
-            return in_areas(areas, settings.areas)
+            return in_rois(rois, settings.rois)
         if n_segments < 2:
             raise InputError(
                 f"Expected at least 2 training segments with repeats to choose voxels by their reliability, "
-                f"got {n_segments}: use fmri.voxels.areas, .mask or .all {where}."
+                f"got {n_segments}: use fmri.voxels.rois, .mask or .all {where}."
             )
         if settings.count is not None:
             return most_reliable(t, settings.count)
@@ -251,21 +251,21 @@ def read_mask(path: str) -> np.ndarray:
         raise InputError(f"Expected a .npy file at {path}, got: {error} (fmri.voxels.mask).") from None
 
 
-def describe_areas(area: np.ndarray, maps: dict[str, np.ndarray]) -> list[dict[str, object]]:
+def describe_rois(roi: np.ndarray, maps: dict[str, np.ndarray]) -> list[dict[str, object]]:
     """One row per area: number of voxels, number of chosen voxels, and means of maps over finite values."""
-    names, of_voxel = np.unique(area, return_inverse=True)
+    names, of_voxel = np.unique(roi, return_inverse=True)
 
     def count(weights: np.ndarray) -> np.ndarray:
         return np.bincount(of_voxel, weights, len(names))
 
-    sizes, selected = (count(weights).astype(int) for weights in (np.ones(len(area)), maps["selected"]))
+    sizes, selected = (count(weights).astype(int) for weights in (np.ones(len(roi)), maps["selected"]))
     means = {}
     for name in ("reliability", "noise_ceiling", "tsnr"):
         known = np.isfinite(maps[name])
         with np.errstate(invalid="ignore"):
             means[name] = count(np.where(known, maps[name], 0)) / count(known)
     return [
-        {"area": str(name), "voxels": sizes[row], "selected": selected[row]}
+        {"roi": str(name), "voxels": sizes[row], "selected": selected[row]}
         | {key: mean[row] for key, mean in means.items()}
         for row, name in enumerate(names)
     ]

@@ -1,6 +1,6 @@
-"""Small files in the layout of every data set, with its traps, known films and a lag that was planted.
+"""Small files in the layout of every data set, with its traps, known movies and a lag that was planted.
 
-What a subject sees is a handful of numbers (``features``) a clip: the film shows them as grey tiles, and the
+What a subject sees is a handful of numbers (``features``) a clip: the movie shows them as grey tiles, and the
 responses are mixtures of them, ``lag`` seconds later, over a drift and noise. So an adapter can be judged
 without a byte of the real data: it must give the features back, at the planted lag and at no other.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.cifti import write_series
-from mind_animator.artefacts.cortex import area_names, grayordinate_axis
+from mind_animator.artefacts.cortex import grayordinate_axis, roi_names
 from mind_animator.artefacts.files import write_json
 from mind_animator.artefacts.tables import write_table
 from mind_animator.artefacts.video import write_mp4
@@ -33,10 +33,10 @@ def draw_features(n_clips: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((n_clips, N_FEATURES)).astype(np.float32)
 
 
-def write_film(
+def write_movie(
     path: Path, features: np.ndarray, onsets: Sequence[float], seconds: float, fps: float, size: int = 32
 ) -> None:
-    """A film whose grey tiles show the features of the clip at hand, and mid grey between clips.
+    """A movie whose grey tiles show the features of the clip at hand, and mid grey between clips.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def write_film(
     onsets : sequence of float
         Rising; a clip is shown until the next one begins, but no longer than the shortest step.
     seconds : float
-        Length of the film.
+        Length of the movie.
     fps : float
         Frames a second.
     """
@@ -100,10 +100,10 @@ def respond(
     return (1000 + 10 * signal).astype(np.float32)
 
 
-def voxels_of(areas: Sequence[str], count: int) -> np.ndarray:
+def voxels_of(rois: Sequence[str], count: int) -> np.ndarray:
     """The first ``count`` cortical vertices of each of some areas, e.g. ``L_V1``, ascending."""
-    names = area_names()
-    return np.sort(np.concatenate([np.flatnonzero(names == area)[:count] for area in areas]))
+    names = roi_names()
+    return np.sort(np.concatenate([np.flatnonzero(names == roi)[:count] for roi in rois]))
 
 
 def simulate_cc2017(
@@ -140,7 +140,7 @@ def simulate_cc2017(
         features[segment] = draw_features(N_CLIPS, rng)
         movie = folder / f"video_fmri_dataset/stimuli/{segment}.mp4"
         if not movie.exists():
-            write_film(movie, features[segment], onsets, 480, fps)
+            write_movie(movie, features[segment], onsets, 480, fps)
         for repeat in range(1, count + 1):
             delayed = traps and (subject, segment, repeat) == ("3", "test2", 9)
             volumes = n_volumes(segment)
@@ -200,10 +200,10 @@ def simulate_hcp(
     variant: str = "msmsulc",
     noise: float = 1.0,
     fps: float = 4,
-    films: bool = True,
+    movies: bool = True,
     mesh: tuple["BrainModelAxis", np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Movies and runs of HCP at their true size (sparse files); every run ends in the same film.
+    """Movies and runs of HCP at their true size (sparse files); every run ends in the same movie.
 
     Parameters
     ----------
@@ -214,19 +214,19 @@ def simulate_hcp(
     -------
     dict of segment (``run1`` .. ``run4``, ``retest``) to features (clip, feature)
     """
-    from mind_animator.datasets.hcp import FILMS, MOVIES, RETEST, RETEST_SECONDS, RUNS, VARIANTS
+    from mind_animator.datasets.hcp import EXCERPTS, MOVIES, RETEST, RETEST_SECONDS, RUNS, VARIANTS
 
     axis, rows = mesh or (grayordinate_axis(), voxels_of(("L_V1", "R_V1", "L_TPOJ1", "R_TPOJ1"), 50))
     features = {RETEST: draw_features(RETEST_SECONDS, rng)}
     lengths = {1: 921, 2: 918, 3: 915, 4: 901}
     weights = {subject: rng.standard_normal((N_FEATURES, len(rows))) for subject in subjects}
-    for run, spans in FILMS.items():
+    for run, spans in EXCERPTS.items():
         seconds = [second for span in spans[:-1] for second in range(*span)]
         features[f"run{run}"] = draw_features(len(seconds), rng)
         shown = np.concatenate([features[f"run{run}"], features[RETEST]])
         onsets = [*seconds, *range(*spans[-1])]
-        if films:
-            write_film(folder / "stimuli" / MOVIES[run], shown, onsets, lengths[run], fps)
+        if movies:
+            write_movie(folder / "stimuli" / MOVIES[run], shown, onsets, lengths[run], fps)
         for subject in subjects:
             series = respond(
                 shown,
@@ -254,9 +254,9 @@ def simulate_algonauts(
     voxels: int = 20,
     noise: float = 1.0,
     level: bool = True,
-    films: int = 0,
+    movies: int = 0,
 ) -> np.ndarray:
-    """Pickles of both tracks as Python 2 wrote them, and films under names that only sort into order.
+    """Pickles of both tracks as Python 2 wrote them, and movies under names that only sort into order.
 
     Parameters
     ----------
@@ -264,25 +264,25 @@ def simulate_algonauts(
         Voxels of each area.
     level : bool
         With the folders ``mini_track`` and ``full_track``, or without (then of the mini track alone).
-    films : int
+    movies : int
         How many of the 1,102 videos hold frames; the others are empty files.
 
     Returns
     -------
     ndarray (video, feature) float32
     """
-    from mind_animator.datasets.algonauts2021 import AREAS, N_SHOWN, N_VIDEOS, SECONDS, VIDEOS
+    from mind_animator.datasets.algonauts2021 import N_SHOWN, N_VIDEOS, ROIS, SECONDS, VIDEOS
 
     features = draw_features(N_VIDEOS, rng)
     (folder / VIDEOS).mkdir(parents=True, exist_ok=True)
     for number in range(N_VIDEOS):
         path = folder / VIDEOS / f"{number + 1:04d}_0-0-{(number * 7919) % 104_729:06d}.mp4"
-        if number < films:
-            write_film(path, features[number : number + 1], [0.0], SECONDS, 15)
+        if number < movies:
+            write_movie(path, features[number : number + 1], [0.0], SECONDS, 15)
         else:
             path.write_bytes(b"")
     for subject in subjects:
-        tracks = {"mini_track": AREAS, "full_track": ("WB",)} if level else {".": AREAS}
+        tracks = {"mini_track": ROIS, "full_track": ("WB",)} if level else {".": ROIS}
         for track, names in tracks.items():
             for name in names:
                 mixed = features[:N_SHOWN] @ rng.standard_normal((N_FEATURES, voxels))
@@ -305,8 +305,8 @@ def simulate_fmriprep(
     lag: float,
     repetition_time: float,
     clip_seconds: float,
-    films: Mapping[str, float],
-    showings: Sequence[Sequence[tuple[str, float]]],
+    movies: Mapping[str, float],
+    repeats: Sequence[Sequence[tuple[str, float]]],
     rng: np.random.Generator,
     noise: float = 1.0,
     fps: float = 4,
@@ -320,26 +320,26 @@ def simulate_fmriprep(
     ----------
     space : str
         ``fsLR``, ``fsaverage5`` or ``MNI152NLin2009cAsym``.
-    films : mapping of film name (``movie1.mp4``) to its length in seconds
-    showings : sequence of runs, each a sequence of (film, onset in seconds)
+    movies : mapping of movie name (``movie1.mp4``) to its length in seconds
+    repeats : sequence of runs, each a sequence of (movie, onset in seconds)
     motion : float
         How strongly the responses follow the six motion parameters, which the confounds file holds.
 
     Returns
     -------
-    dict of film name to features (clip, feature)
+    dict of movie name to features (clip, feature)
     """
     import nibabel as nib
 
-    features = {name: draw_features(int(length // clip_seconds), rng) for name, length in films.items()}
-    for name, length in films.items():
+    features = {name: draw_features(int(length // clip_seconds), rng) for name, length in movies.items()}
+    for name, length in movies.items():
         clips = clip_seconds * np.arange(len(features[name]))
-        write_film(folder / "stimuli" / name, features[name], clips, length, fps)
+        write_movie(folder / "stimuli" / name, features[name], clips, length, fps)
     write_json(folder / "dataset_description.json", {"Name": "simulated", "BIDSVersion": "1.8.0"})
     n_voxels = 120
     for subject in subjects:
         weights = rng.standard_normal((N_FEATURES, n_voxels))
-        for number, shown in enumerate(showings, 1):
+        for number, shown in enumerate(repeats, 1):
             entities = [
                 f"sub-{subject}",
                 *([f"ses-{session}"] if session else []),
@@ -349,18 +349,18 @@ def simulate_fmriprep(
             inside = "/".join([p for p in entities if p.startswith(("sub-", "ses-"))] + ["func"])
             stem = f"{inside}/{'_'.join(entities)}"
             events = pd.DataFrame(shown, columns=["stim_file", "onset"])
-            events["duration"] = events["stim_file"].map(films)
-            events["trial_type"] = "film"
+            events["duration"] = events["stim_file"].map(movies)
+            events["trial_type"] = "movie"
             rest = {"stim_file": "n/a", "onset": 0.0, "duration": 2.0, "trial_type": "rest"}
             events = pd.concat([pd.DataFrame([rest]), events])[
                 ["onset", "duration", "trial_type", "stim_file"]
             ]
             write_table(folder / f"{stem}_events.tsv", events)
-            onsets = [onset + clip_seconds * k for film, onset in shown for k in range(len(features[film]))]
-            end = max(onset + films[film] for film, onset in shown)
+            onsets = [onset + clip_seconds * k for movie, onset in shown for k in range(len(features[movie]))]
+            end = max(onset + movies[movie] for movie, onset in shown)
             n_volumes = int(np.ceil((end + 16) / repetition_time))
             series = respond(
-                np.concatenate([features[film] for film, _ in shown]),
+                np.concatenate([features[movie] for movie, _ in shown]),
                 onsets,
                 clip_seconds,
                 n_volumes=n_volumes,

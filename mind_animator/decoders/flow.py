@@ -129,7 +129,7 @@ def choose_gains(
     first, flow, change : Tensors
         As in `linear_clip`, decoded with each clip's movie left out.
     latents : Tensor of shape (clip, frame, channel, h, w)
-        The truth.
+        The ground truth.
 
     Returns
     -------

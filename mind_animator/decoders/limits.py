@@ -30,9 +30,9 @@ def seconds_at_the_limit(
     dtype = autocast["dtype"] if autocast["enabled"] else torch.float32
     speed, bandwidth = machine_limits(device, dtype)
     trained = [p for p in network.parameters() if p.requires_grad]
-    cards = range(torch.cuda.device_count()) if device != "cpu" else ()
+    gpus = range(torch.cuda.device_count()) if device != "cpu" else ()
     counter = FlopCounterMode(display=False)
-    with torch.random.fork_rng(devices=cards), counter, torch.autocast(**autocast):
+    with torch.random.fork_rng(devices=gpus), counter, torch.autocast(**autocast):
         torch.autograd.grad(forward(), trained, allow_unused=True)
     count = sum(p.numel() for p in trained)
     return counter.get_total_flops() / speed + count * ADAM_BYTES / bandwidth

@@ -315,7 +315,7 @@ class MotionDecoder(Decoder):
         return flow, self.path.target(inputs, "change").unflatten(1, (frames - 1, *shape))
 
     def decoded_flow(self, inputs: Tensor) -> Tensor:
-        """The flow by which a picture of the clip is to be moved: the linear path's velocity in the part that moves.
+        """The flow by which an image of the clip is to be moved: the linear path's velocity in the part that moves.
 
         ``speed x velocity(p) x part(p)``; the decoded part is stretched so that the range of `part_range` becomes
         [0, 1], and clipped.

@@ -19,10 +19,10 @@ class SemanticDecoder(Decoder):
     ----------
     settings : SemanticConfig
     voxels : sequence of int, one a subject
-    embedding, condition : int
+    embedding, prompt_embedding : int
         Width of f, and of the flattened condition (tokens * width).
     sizes : mapping, optional
-        Components and width of the linear path's targets ``text, image, condition``.
+        Components and width of the linear path's targets ``text, image, prompt_embedding``.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class SemanticDecoder(Decoder):
         settings: SemanticConfig,
         voxels: Sequence[int],
         embedding: int,
-        condition: int,
+        prompt_embedding: int,
         sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(settings, voxels, sizes)
@@ -50,7 +50,7 @@ class SemanticDecoder(Decoder):
             self.correction = nn.Linear(width, len(self.path.scale))
         else:
             self.embed = nn.Identity() if width == embedding else nn.Linear(width, embedding)
-            widths = (embedding, *settings.head, condition)
+            widths = (embedding, *settings.head, prompt_embedding)
             self.head = nn.Sequential(
                 *(
                     layer
@@ -69,7 +69,7 @@ class SemanticDecoder(Decoder):
         hidden = self.body(self.hidden(inputs))
         if self.path:
             scores = inputs + self.path.scale * self.correction(hidden)
-            return self.path.target(scores, "text"), self.path.target(scores, "condition")
+            return self.path.target(scores, "text"), self.path.target(scores, "prompt_embedding")
         embedding = self.embed(hidden)
         return embedding, self.head(embedding)
 
@@ -85,34 +85,48 @@ class SemanticDecoder(Decoder):
         Parameters
         ----------
         batch : mapping
-            Inputs, and ``clip_text, clip_image`` (clip, embedding), ``condition`` (clip, condition); in training
-            with augmented captions also ``clip_text_copies`` and ``condition_copies`` (clip, copy, ...), with
-            cropped images ``clip_image_crops`` (clip, crop, embedding).
+            Inputs, and ``clip_embedding_text, clip_embedding_image`` (clip, embedding), ``prompt_embedding`` (clip, condition); in training
+            with augmented captions also ``clip_embedding_text_copies`` and ``prompt_embedding_copies`` (clip, copy, ...), with
+            cropped images ``clip_embedding_image_crops`` (clip, crop, embedding).
         variances : mapping
-            What each squared error is divided by: ``clip_text``, ``condition``.
+            What each squared error is divided by: ``clip_embedding_text``, ``prompt_embedding``.
         """
         settings = self.settings
         inputs = self.batch_inputs(batch, draw, epoch)
-        embedding, condition = self(inputs)
+        embedding, prompt_embedding = self(inputs)
         targets = self.targets(batch, draw)
-        text, wanted = (repeat_subjects(targets[name], inputs) for name in ("clip_text", "condition"))
-        loss = functional.mse_loss(embedding, text) / variances["clip_text"]
+        text, wanted = (
+            repeat_subjects(targets[name], inputs) for name in ("clip_embedding_text", "prompt_embedding")
+        )
+        loss = functional.mse_loss(embedding, text) / variances["clip_embedding_text"]
         if settings.contrast:
-            same = torch.arange(len(targets["clip_text"]), device=inputs.device)
-            for target in (targets["clip_text"], targets["clip_image"]):
+            same = torch.arange(len(targets["clip_embedding_text"]), device=inputs.device)
+            for target in (targets["clip_embedding_text"], targets["clip_embedding_image"]):
                 for own in embedding.split(len(target)):  # clips of one subject are each other's negatives
                     share = len(target) / len(embedding)
                     loss = loss + settings.contrast / 2 * share * info_nce(own, target, self.log_scale, same)
-        return loss + settings.condition * functional.mse_loss(condition, wanted) / variances["condition"]
+        return (
+            loss
+            + settings.prompt_embedding
+            * functional.mse_loss(prompt_embedding, wanted)
+            / variances["prompt_embedding"]
+        )
 
     def targets(self, batch: Mapping[str, Tensor], draw: torch.Generator | None) -> dict[str, Tensor]:
         """What a batch is aimed at: in training, where settings ask for it, clips' own or augmented copies."""
-        targets = {name: batch[name] for name in ("clip_text", "clip_image", "condition")}
+        targets = {
+            name: batch[name] for name in ("clip_embedding_text", "clip_embedding_image", "prompt_embedding")
+        }
         groups = []  # targets of one augmented copy go together
         if self.settings.augmented_captions:
-            groups.append({"clip_text": "clip_text_copies", "condition": "condition_copies"})
+            groups.append(
+                {
+                    "clip_embedding_text": "clip_embedding_text_copies",
+                    "prompt_embedding": "prompt_embedding_copies",
+                }
+            )
         if self.settings.cropped_images:
-            groups.append({"clip_image": "clip_image_crops"})
+            groups.append({"clip_embedding_image": "clip_embedding_image_crops"})
         for group in groups if draw is not None else ():
             clips, copies = batch[next(iter(group.values()))].shape[:2]
             choice = torch.randint(copies + 1, (clips,), generator=draw, device=draw.device)

@@ -58,12 +58,12 @@ def build(decoder: str, settings: DecoderConfig, shapes: Mapping[str, Any]) -> D
     decoder : {'semantic', 'structure', 'motion'}
     settings : DecoderConfig of that decoder
     shapes : mapping
-        ``voxels`` (one count a subject), ``condition`` (tokens, width) and ``embedding``, or ``latent``
+        ``voxels`` (one count a subject), ``prompt_embedding`` (tokens, width) and ``embedding``, or ``latent``
         (frame, channel, h, w), and ``sizes`` of the linear path or None.
     """
     sizes = shapes.get("sizes")
     if decoder == "semantic":
-        flat = int(np.prod(shapes["condition"]))
+        flat = int(np.prod(shapes["prompt_embedding"]))
         return SemanticDecoder(settings, shapes["voxels"], shapes["embedding"], flat, sizes)
     if decoder == "structure":
         return StructureDecoder(settings, shapes["voxels"], int(np.prod(shapes["latent"][1:])), sizes)
@@ -92,7 +92,7 @@ def train_decoder(
     responses : sequence of ndarray of shape (clip, voxel), float32
         One a subject, over the same clips.
     targets : mapping of name to ndarray, first axis = clip
-        Those of `needed_targets`: ``clip_text, clip_image`` (clip, embedding) and ``condition`` (clip, token,
+        Those of `needed_targets`: ``clip_embedding_text, clip_embedding_image`` (clip, embedding) and ``prompt_embedding`` (clip, token,
         width), with augmentation their copies (clip, copy, ...); or ``latents`` (clip, frame, channel, h, w).
     movies : sequence of str of length clip
     seed, device, logs
@@ -132,11 +132,15 @@ def _train(
     data: dict[str, Tensor] = {}
     if decoder == "semantic":
         shapes |= {
-            "embedding": wanted["clip_text"].shape[1],
-            "condition": list(wanted["condition"].shape[1:]),
+            "embedding": wanted["clip_embedding_text"].shape[1],
+            "prompt_embedding": list(wanted["prompt_embedding"].shape[1:]),
         }
         data |= {n: w.flatten(2 if n.endswith(("_copies", "_crops")) else 1) for n, w in wanted.items()}
-        linear = {"text": "clip_text", "image": "clip_image", "condition": "condition"}
+        linear = {
+            "text": "clip_embedding_text",
+            "image": "clip_embedding_image",
+            "prompt_embedding": "prompt_embedding",
+        }
         linear = {name: data[array] for name, array in linear.items()}
     else:
         latents = wanted["latents"]
@@ -317,7 +321,7 @@ def _loss(settings: DecoderConfig, data: Mapping[str, Tensor], rows: np.ndarray)
         return lambda network, batch, draw, epoch: network.loss(batch, draw, epoch)
     variances = {
         name: float(data[name][rows].var(0).mean()) if settings.standardise else 1.0
-        for name in ("clip_text", "condition")
+        for name in ("clip_embedding_text", "prompt_embedding")
     }
     return lambda network, batch, draw, epoch: network.loss(batch, draw, epoch, variances)
 

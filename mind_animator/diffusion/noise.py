@@ -51,7 +51,7 @@ def mix_noise(
 
         x = sqrt(a) inverted + sqrt(1 - a) noise
 
-    This shrinks what is left of the picture in ``inverted`` as well. Given the ``clean`` latents z and the
+    This shrinks what is left of the image in ``inverted`` as well. Given the ``clean`` latents z and the
     noise ``level`` b of the inverted ones, only their noise part is mixed::
 
         e = (inverted - sqrt(b) z) / sqrt(1 - b)
@@ -67,5 +67,5 @@ def mix_noise(
     """
     if clean is None:
         return amount**0.5 * inverted + (1 - amount) ** 0.5 * noise
-    picture = level**0.5 * clean
-    return picture + amount**0.5 * (inverted - picture) + ((1 - amount) * (1 - level)) ** 0.5 * noise
+    image = level**0.5 * clean
+    return image + amount**0.5 * (inverted - image) + ((1 - amount) * (1 - level)) ** 0.5 * noise

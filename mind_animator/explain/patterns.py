@@ -108,8 +108,8 @@ def resampled_patterns(
     return np.stack([activation_pattern(responses[rows], outputs[rows]) for rows in picks])
 
 
-def area_auc(
-    values: np.ndarray, areas: Sequence[str], planted: Sequence[str], others: Sequence[str]
+def roi_auc(
+    values: np.ndarray, rois: Sequence[str], planted: Sequence[str], others: Sequence[str]
 ) -> np.ndarray:
     """Probability that a voxel of the planted areas has a higher value than one of the other areas (ties
     half).
@@ -117,7 +117,7 @@ def area_auc(
     Parameters
     ----------
     values : ndarray of shape (..., voxel)
-    areas : sequence of str of length voxel
+    rois : sequence of str of length voxel
         With or without the prefix ``L_`` or ``R_``.
     planted, others : sequences of str
         Names of areas without prefix; an area in both belongs to ``planted``.
@@ -131,7 +131,7 @@ def area_auc(
     ValueError
         If either side has no voxel.
     """
-    names = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in areas])
+    names = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in rois])
     inside = np.isin(names, list(planted))
     outside = np.isin(names, list(others)) & ~inside
     n_in, n_out = int(inside.sum()), int(outside.sum())

@@ -8,7 +8,7 @@ import torch
 
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.features.augment import augment_caption, random_crop, read_synonyms
-from mind_animator.models.embed import embed_pictures, embed_texts, encode_prompts
+from mind_animator.models.embed import embed_images, embed_texts, encode_prompts
 from mind_animator.models.latents import encode_latents
 from mind_animator.models.load import Clip, TextEncoder
 
@@ -32,16 +32,16 @@ def text_targets(
     Returns
     -------
     dict
-        ``clip_text`` (clip, dim): CLIP's text embedding, not normalised. ``condition`` (clip, tokens - 1,
-        width): the text condition less BOS. With ``caption_copies`` also ``clip_text_copies`` (clip, copy,
-        dim) and ``condition_copies`` (clip, copy, tokens - 1, width) of augmented captions. float32.
+        ``clip_embedding_text`` (clip, dim): CLIP's text embedding, not normalised. ``prompt_embedding`` (clip, tokens - 1,
+        width): the text condition less BOS. With ``caption_copies`` also ``clip_embedding_text_copies`` (clip, copy,
+        dim) and ``prompt_embedding_copies`` (clip, copy, tokens - 1, width) of augmented captions. float32.
     """
 
     def embed(texts: Sequence[str]) -> dict[str, np.ndarray]:
-        condition = encode_prompts(encoder, texts, settings.tokens, settings.batch)
+        prompt_embedding = encode_prompts(encoder, texts, settings.tokens, settings.batch)
         return {
-            "clip_text": embed_texts(clip, texts, settings.batch).numpy(),
-            "condition": condition[:, 1:].numpy(),
+            "clip_embedding_text": embed_texts(clip, texts, settings.batch).numpy(),
+            "prompt_embedding": prompt_embedding[:, 1:].numpy(),
         }
 
     targets = embed(list(captions.values()))
@@ -65,7 +65,7 @@ def image_targets(
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Targets that frames give, a batch of clips at a time.
 
-    ``clip_image`` is the CLIP image embedding (not normalised) of the clip's middle sampled frame, index n
+    ``clip_embedding_image`` is the CLIP image embedding (not normalised) of the clip's middle sampled frame, index n
     // 2, the frame that captions are compared with; with ``image: first`` of its first frame, with ``image:
     mean`` the mean over all frames of their normalised embeddings.
 
@@ -80,7 +80,7 @@ def image_targets(
     ------
     name : str
     targets : dict
-        ``clip_image`` (dim,), ``latents`` (frame, channel, h, w); with ``crops`` also ``clip_image_crops``
+        ``clip_embedding_image`` (dim,), ``latents`` (frame, channel, h, w); with ``crops`` also ``clip_embedding_image_crops``
         (crop, dim) of random crops of the clip's frame (the middle one with ``image: mean``). float32.
     """
     group: list[tuple[str, np.ndarray]] = []
@@ -106,7 +106,7 @@ def _group_targets(
     frames = np.stack([frames for _, frames in group])
     generators = [clip_generator(seed, name) for name in names] if settings.latents == "sample" else None
     latents = encode_latents(vae, frames, settings.batch, generators).numpy()
-    targets = {"clip_image": _image_embeddings(clip, frames, settings), "latents": latents}
+    targets = {"clip_embedding_image": _image_embeddings(clip, frames, settings), "latents": latents}
     if settings.crops:
         shown = frames[:, _image_frame(settings, frames.shape[1])]
         draws = [_own_generator(seed, name, "crops") for name in names]
@@ -115,8 +115,8 @@ def _group_targets(
             for frame, draw in zip(shown, draws, strict=True)
             for _ in range(settings.crops)
         ]
-        found = embed_pictures(clip, np.stack(crops), settings.batch).unflatten(0, (len(names), -1))
-        targets["clip_image_crops"] = found.numpy()
+        found = embed_images(clip, np.stack(crops), settings.batch).unflatten(0, (len(names), -1))
+        targets["clip_embedding_image_crops"] = found.numpy()
     for row, name in enumerate(names):
         yield name, {target: array[row] for target, array in targets.items()}
 
@@ -124,11 +124,11 @@ def _group_targets(
 def _image_embeddings(clip: Clip, frames: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
     n_clips, n_frames = frames.shape[:2]
     if settings.image == "mean":
-        every = embed_pictures(clip, frames.reshape(-1, *frames.shape[2:]), settings.batch)
+        every = embed_images(clip, frames.reshape(-1, *frames.shape[2:]), settings.batch)
         every = torch.nn.functional.normalize(every, dim=1).unflatten(0, (n_clips, n_frames))
         return every.mean(dim=1).numpy()
     chosen = frames[:, _image_frame(settings, n_frames)]
-    return embed_pictures(clip, chosen, max(1, settings.batch // n_frames)).numpy()
+    return embed_images(clip, chosen, max(1, settings.batch // n_frames)).numpy()
 
 
 def _image_frame(settings: FeaturesConfig, frames: int) -> int:

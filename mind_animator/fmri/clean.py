@@ -124,10 +124,11 @@ class CleanedRun:
     def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
         """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout
         where a vertex is constant. What is given may lie in `scratch_for` this run."""
-        if self._rows is None:
-            block = self._run[:, where].T
-        else:
-            block = self._rows(where, scratch[2 * _BLOCK * len(self._there) :].view(np.uint8))
+        block = (
+            self._run[:, where].T
+            if self._rows is None
+            else self._rows(where, scratch[2 * _BLOCK * len(self._there) :].view(np.uint8))
+        )
         if not self._whole:
             block = block[:, self._there]
         if block.dtype.kind != "f":  # whose differences may not fit their type

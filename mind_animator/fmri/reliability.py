@@ -370,14 +370,14 @@ def significant(t: np.ndarray, n_segments: int, threshold: float) -> np.ndarray:
     return chosen
 
 
-def in_areas(names: Sequence[str], areas: Sequence[str]) -> np.ndarray:
+def in_rois(names: Sequence[str], rois: Sequence[str]) -> np.ndarray:
     """Indices of vertices in areas given by name, e.g. ``V1`` (both hemispheres) or ``L_V1`` (one)."""
     names = np.asarray(names)
     bare = np.strings.replace(np.strings.replace(names, "L_", "", 1), "R_", "", 1)
-    unknown = [area for area in areas if area not in set(bare) | set(names)]
+    unknown = [roi for roi in rois if roi not in set(bare) | set(names)]
     if unknown:
         raise ValueError(f"Expected names of areas (e.g. {sorted(set(bare))[:3]}), got {unknown}.")
-    return np.flatnonzero(np.isin(bare, list(areas)) | np.isin(names, list(areas)))
+    return np.flatnonzero(np.isin(bare, list(rois)) | np.isin(names, list(rois)))
 
 
 def in_mask(mask: np.ndarray, n_voxels: int) -> np.ndarray:

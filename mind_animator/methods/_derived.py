@@ -1,4 +1,4 @@
-"""Methods made of another method's reconstructions, clip by clip: what floors have in common."""
+"""Methods made of another method's reconstructions, clip by clip: what baselines have in common."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -40,7 +40,7 @@ class Derived(Method):
 
     @staticmethod
     def change(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """One clip's frames (frame, height, width, 3) uint8 as this floor shows them."""
+        """One clip's frames (frame, height, width, 3) uint8 as this baseline shows them."""
         return frames
 
     @staticmethod

@@ -161,7 +161,7 @@ class Method(ABC):
 
     @property
     def source(self) -> str | None:
-        """The method whose reconstructions this one is made of (floors), or None."""
+        """The method whose reconstructions this one is made of (baselines), or None."""
         return None
 
     @property
@@ -237,9 +237,9 @@ class Method(ABC):
 
 # Augmented targets -> how many of them the features must hold.
 _AUGMENTED = {
-    "clip_text_copies": "caption_copies",
-    "condition_copies": "caption_copies",
-    "clip_image_crops": "crops",
+    "clip_embedding_text_copies": "caption_copies",
+    "prompt_embedding_copies": "caption_copies",
+    "clip_embedding_image_crops": "crops",
 }
 
 

@@ -1,4 +1,4 @@
-"""The floor that knows nothing: every frame is the mean colour of the training frames."""
+"""The baseline that knows nothing: every frame is the mean colour of the training frames."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ class Options(Strict):
 
 
 class FlatMean(Method):
-    """A still, flat picture: what a score gives to no information at all."""
+    """A still, flat image: what a score gives to no information at all."""
 
     kind = "flat_mean"
     Options = Options

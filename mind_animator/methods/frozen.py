@@ -1,4 +1,4 @@
-"""The floor without motion: the first frame of another method's reconstruction, repeated."""
+"""The baseline without motion: the first frame of another method's reconstruction, repeated."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mind_animator.methods._derived import Derived
 
 
 class Frozen(Derived):
-    """What a still picture scores: it beats published methods on end-point error."""
+    """What a still image scores: it beats published methods on end-point error."""
 
     kind = "frozen"
 

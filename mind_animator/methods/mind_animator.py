@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Mean targets of the training clips, kept beside the weights: what is left where a decoder is left out.
-_MEANS = {"semantic": ("clip_text", "condition"), "structure": ("latents",), "motion": ()}
+_MEANS = {"semantic": ("clip_embedding_text", "prompt_embedding"), "structure": ("latents",), "motion": ()}
 # First frames that a motion decoder without a linear path is made to move for its map.
 PROBES = 4
 
@@ -200,10 +200,12 @@ class MindAnimator(Method):
         out = {}
         if "semantic" in chosen.without:
             # no condition: an empty prompt stands for it; the mean embedding tells nothing of a clip
-            out["semantic"] = np.repeat(means["semantic"]["clip_text"][None], clips, axis=0)
+            out["semantic"] = np.repeat(means["semantic"]["clip_embedding_text"][None], clips, axis=0)
         else:
-            out["semantic"], condition = run("semantic")
-            out["condition"] = condition.reshape(clips, *means["semantic"]["condition"].shape)
+            out["semantic"], prompt_embedding = run("semantic")
+            out["prompt_embedding"] = prompt_embedding.reshape(
+                clips, *means["semantic"]["prompt_embedding"].shape
+            )
         if "structure" not in using.weights:  # captions alone
             return out
         latent = means["structure"]["latents"].shape[1:]

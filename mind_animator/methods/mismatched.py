@@ -1,4 +1,4 @@
-"""The floor of the wrong clip: another test clip's reconstruction, blocks of neighbours permuted."""
+"""The baseline of the wrong clip: another test clip's reconstruction, blocks of neighbours permuted."""
 
 import json
 from collections.abc import Mapping, Sequence

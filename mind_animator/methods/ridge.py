@@ -1,4 +1,4 @@
-"""Ridge regression (himalaya) from voxels to every target: the floor that each decoder must beat.
+"""Ridge regression (himalaya) from voxels to every target: the baseline that each decoder must beat.
 
 The videos are the decoded latents through the VAE's decoder alone. At the real size (8 latents of 16,384) the
 solver runs over batches of targets; the weights of one subject then take 2.4 GB.
@@ -77,7 +77,9 @@ class Ridge(Method):
         responses, movies = data.responses[0][rows], np.asarray(data.movies)[rows]
         latents = data.targets["latents"][rows] if decoder != "semantic" else None
         goals = {
-            "semantic": lambda: {name: data.targets[name][rows] for name in ("clip_text", "condition")},
+            "semantic": lambda: {
+                name: data.targets[name][rows] for name in ("clip_embedding_text", "prompt_embedding")
+            },
             "structure": lambda: {"first": latents[:, 0]},
             "motion": lambda: {"later": latents[:, 1:]},
         }[decoder]()
@@ -123,7 +125,7 @@ class Ridge(Method):
                     )
                 flat = responses @ slope + arrays[f"{name}.intercept"]
                 out[name] = flat.reshape(len(responses), *shape)
-        named = {"semantic": out["clip_text"], "condition": out["condition"]}
+        named = {"semantic": out["clip_embedding_text"], "prompt_embedding": out["prompt_embedding"]}
         if "structure" not in using.weights:  # captions alone
             return named
         latents = np.concatenate([out["first"][:, None], out["later"]], axis=1)

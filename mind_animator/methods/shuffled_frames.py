@@ -1,4 +1,4 @@
-"""The floor of the wrong order: a reconstruction's own frames, permuted."""
+"""The baseline of the wrong order: a reconstruction's own frames, permuted."""
 
 import numpy as np
 

@@ -28,7 +28,7 @@ class Metric:
     published : bool
         Whether this is the definition of the published evaluation code.
     weighted : bool
-        Whether the score of a set is the mean of its clips weighted by the truth's speed, else a plain mean.
+        Whether the score of a set is the mean of its clips weighted by the ground truth's speed, else a plain mean.
     """
 
     name: str
@@ -102,10 +102,21 @@ _FIXED = {
         Metric("hue_circular_corr", "hue, circular correlation", "1", -1, 1, True, "pixel", False),
         Metric("clip_consistency_gated", "CLIP-pcc (gated)", "1", -1, 1, True, "clip", True),
         Metric("clip_consistency_ungated", "CLIP-pcc (ungated)", "1", -1, 1, True, "clip", False),
-        Metric("clip_consistency_to_truth", "CLIP similarity to the truth", "1", -1, 1, True, "clip", False),
+        Metric(
+            "clip_consistency_to_ground_truth",
+            "CLIP similarity to the ground truth",
+            "1",
+            -1,
+            1,
+            True,
+            "clip",
+            False,
+        ),
         Metric("epe_published", "EPE (published)", "pixel/frame", 0, None, False, "motion", True),
         Metric("epe", "EPE", "pixel/frame", 0, None, False, "motion", False),
-        Metric("epe_relative", "EPE / truth's speed", "1", 0, None, False, "motion", False, weighted=True),
+        Metric(
+            "epe_relative", "EPE / ground truth's speed", "1", 0, None, False, "motion", False, weighted=True
+        ),
         Metric("flow_cosine", "cosine of mean flows", "1", -1, 1, True, "motion", False),
     )
 }

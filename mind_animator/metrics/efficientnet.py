@@ -77,13 +77,13 @@ def efficientnet_logits(network: nn.Module, frames: np.ndarray) -> Tensor:
 
 
 def two_way_image_efficientnet_lite0(
-    truth: np.ndarray, prediction: np.ndarray, network: nn.Module, *, n_way: int = 2, top_k: int = 1
+    ground_truth: np.ndarray, prediction: np.ndarray, network: nn.Module, *, n_way: int = 2, top_k: int = 1
 ) -> np.ndarray:
     """`nway_image` with this classifier; never to be compared with the published 2-way-I.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
     network : Module
         From `load_efficientnet_lite0`.
     n_way, top_k : int
@@ -93,6 +93,6 @@ def two_way_image_efficientnet_lite0(
     ndarray of shape (...,), float64
         In [0, 1], higher is better.
     """
-    check_pair(truth, prediction)
-    scores = [efficientnet_logits(network, frames) for frames in (truth, prediction)]
+    check_pair(ground_truth, prediction)
+    scores = [efficientnet_logits(network, frames) for frames in (ground_truth, prediction)]
     return nway_image(*scores, n_way=n_way, top_k=top_k).numpy()

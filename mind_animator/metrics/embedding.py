@@ -11,32 +11,32 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first * second).sum(axis=-1)
 
 
-def vifi_score(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def vifi_score(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Similarity of two clips to ViFi-CLIP: cosine of the means over frames of unit image embeddings.
 
     ``cos(mean_k t_k / |t_k|, mean_k p_k / |p_k|)``.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, dim)
+    ground_truth, prediction : ndarray of shape (..., frame, dim)
         Image embeddings of the frames, of any length; the two may differ in their number of frames.
 
     Returns
     -------
     ndarray of shape (...,), float64
-        In [-1, 1], higher is better. Not centred: another clip's truth scores far above 0.
+        In [-1, 1], higher is better. Not centred: another clip's ground truth scores far above 0.
 
     References
     ----------
     Rasheed, Khattak, Maaz, Khan & Khan (2023), "Fine-tuned CLIP models are efficient video learners", CVPR.
     """
-    return cosine(_unit(truth).mean(axis=-2), _unit(prediction).mean(axis=-2))
+    return cosine(_unit(ground_truth).mean(axis=-2), _unit(prediction).mean(axis=-2))
 
 
 def clip_consistency_ungated(prediction: np.ndarray) -> np.ndarray:
     """Mean cosine of the CLIP embeddings of neighbouring predicted frames ("CLIP-pcc" without its gate).
 
-    ``mean_k cos(p_k, p_{k+1})``. It asks nothing of the truth: a frozen clip scores 1.
+    ``mean_k cos(p_k, p_{k+1})``. It asks nothing of the ground truth: a frozen clip scores 1.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ def clip_consistency_gated(prediction: np.ndarray, vifi: np.ndarray) -> np.ndarr
     return np.where(vifi > VIFI_GATE, value, 0.0)
 
 
-def clip_consistency_to_truth(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Mean cosine of the CLIP embeddings of truth and prediction, frame by frame: ``mean_k cos(t_k, p_k)``.
+def clip_consistency_to_ground_truth(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Mean cosine of the CLIP embeddings of ground truth and prediction, frame by frame: ``mean_k cos(t_k, p_k)``.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, dim)
+    ground_truth, prediction : ndarray of shape (..., frame, dim)
 
     Returns
     -------
@@ -100,11 +100,11 @@ def clip_consistency_to_truth(truth: np.ndarray, prediction: np.ndarray) -> np.n
     ----------
     This project's own: what the published score leaves out.
     """
-    if np.shape(truth) != np.shape(prediction):
+    if np.shape(ground_truth) != np.shape(prediction):
         raise ValueError(
-            f"Expected embeddings of one shape, got {np.shape(truth)} and {np.shape(prediction)}."
+            f"Expected embeddings of one shape, got {np.shape(ground_truth)} and {np.shape(prediction)}."
         )
-    return cosine(truth, prediction).mean(axis=-1)
+    return cosine(ground_truth, prediction).mean(axis=-1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -19,11 +19,11 @@ def check_frames(frames: np.ndarray, least: int = 1) -> None:
         )
 
 
-def check_pair(truth: np.ndarray, prediction: np.ndarray, least: int = 1) -> None:
+def check_pair(ground_truth: np.ndarray, prediction: np.ndarray, least: int = 1) -> None:
     """Refuse a pair of frame arrays that are not both sound and of one shape."""
-    check_frames(truth, least)
+    check_frames(ground_truth, least)
     check_frames(prediction, least)
-    if truth.shape != prediction.shape:
+    if ground_truth.shape != prediction.shape:
         raise ValueError(
-            f"Expected truth and prediction of one shape, got {truth.shape} and {prediction.shape}."
+            f"Expected ground truth and prediction of one shape, got {ground_truth.shape} and {prediction.shape}."
         )

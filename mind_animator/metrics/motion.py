@@ -56,32 +56,37 @@ def _flow(first: np.ndarray, second: np.ndarray, grey: Grey) -> np.ndarray:
     return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
-def epe_of_flows(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def epe_of_flows(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """End-point error of two flows: ``mean over steps and pixels of |flow_t - flow_p|``.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame - 1, height, width, 2)
-        From `flows`; the truth's is worth keeping, since every method meets it.
+    ground_truth, prediction : ndarray of shape (..., frame - 1, height, width, 2)
+        From `flows`; the ground truth's is worth keeping, since every method meets it.
 
     Returns
     -------
     ndarray of shape (...,), float64
         Pixels a frame, >= 0, lower is better.
     """
-    if truth.shape != prediction.shape or truth.ndim < 4 or truth.shape[-1] != 2 or 0 in truth.shape:
+    if (
+        ground_truth.shape != prediction.shape
+        or ground_truth.ndim < 4
+        or ground_truth.shape[-1] != 2
+        or 0 in ground_truth.shape
+    ):
         raise ValueError(
-            f"Expected two flows (..., frame - 1, height, width, 2) of one shape, got {truth.shape} and "
+            f"Expected two flows (..., frame - 1, height, width, 2) of one shape, got {ground_truth.shape} and "
             f"{prediction.shape}."
         )
-    return _magnitude(truth - prediction).mean(axis=(-3, -2, -1), dtype=np.float64)
+    return _magnitude(ground_truth - prediction).mean(axis=(-3, -2, -1), dtype=np.float64)
 
 
 def _magnitude(flow: np.ndarray) -> np.ndarray:
     return np.sqrt(flow[..., 0] ** 2 + flow[..., 1] ** 2)
 
 
-def epe_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def epe_published(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """End-point error as published: `epe_of_flows` on greys that take red for blue.
 
     Parameters and range as `epe`. It depends on the frame's size and rate, and a frozen clip beats most
@@ -92,29 +97,29 @@ def epe_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
     Activity", ICLR.
     """
-    check_pair(truth, prediction, least=2)
-    return epe_of_flows(flows(truth, grey="published"), flows(prediction, grey="published"))
+    check_pair(ground_truth, prediction, least=2)
+    return epe_of_flows(flows(ground_truth, grey="published"), flows(prediction, grey="published"))
 
 
-def epe(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def epe(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """End-point error of the flows of two clips (grey made of RGB as RGB).
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
 
     Returns
     -------
     ndarray of shape (...,), float64
-        Pixels a frame, >= 0, lower is better. A frozen prediction scores the truth's own mean speed.
+        Pixels a frame, >= 0, lower is better. A frozen prediction scores the ground truth's own mean speed.
 
     References
     ----------
     Baker et al. (2011), "A database and evaluation methodology for optical flow", International Journal of
     Computer Vision 92.
     """
-    check_pair(truth, prediction, least=2)
-    return epe_of_flows(flows(truth), flows(prediction))
+    check_pair(ground_truth, prediction, least=2)
+    return epe_of_flows(flows(ground_truth), flows(prediction))
 
 
 def mean_speed(flow: np.ndarray) -> np.ndarray:
@@ -123,10 +128,10 @@ def mean_speed(flow: np.ndarray) -> np.ndarray:
 
 
 def epe_relative(error: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """End-point error as a multiple of the truth's own motion: ``error / speed``.
+    """End-point error as a multiple of the ground truth's own motion: ``error / speed``.
 
     Free of the frame's size and rate. A frozen prediction scores 1; below 1 the prediction's motion
-    helps, above 1 it does harm. The score of a set weighs every clip by its truth's speed, which makes it a
+    helps, above 1 it does harm. The score of a set weighs every clip by its ground truth's speed, which makes it a
     ratio of means::
 
         sum speed epe_relative / sum speed = sum error / sum speed
@@ -136,12 +141,12 @@ def epe_relative(error: np.ndarray, speed: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     error, speed : ndarray of shape (...,)
-        From `epe_of_flows`, and `mean_speed` of the truth's flow, pixels a frame.
+        From `epe_of_flows`, and `mean_speed` of the ground truth's flow, pixels a frame.
 
     Returns
     -------
     ndarray of shape (...,), float64
-        >= 0, lower is better, nan where the truth does not move at all.
+        >= 0, lower is better, nan where the ground truth does not move at all.
 
     References
     ----------
@@ -166,12 +171,12 @@ def mean_flow(flow: np.ndarray) -> np.ndarray:
     return flow.mean(axis=(-4, -3, -2), dtype=np.float64)
 
 
-def flow_cosine(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def flow_cosine(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Cosine of the angle between two mean flows, ``t . p / (|t| |p|)``, broadcast over leading axes.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., 2)
+    ground_truth, prediction : ndarray of shape (..., 2)
         From `mean_flow`.
 
     Returns
@@ -183,41 +188,43 @@ def flow_cosine(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     ----------
     This project's own.
     """
-    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
-    norm = np.linalg.norm(truth, axis=-1) * np.linalg.norm(prediction, axis=-1)
-    dot = (truth * prediction).sum(axis=-1)
+    ground_truth, prediction = np.asarray(ground_truth, np.float64), np.asarray(prediction, np.float64)
+    norm = np.linalg.norm(ground_truth, axis=-1) * np.linalg.norm(prediction, axis=-1)
+    dot = (ground_truth * prediction).sum(axis=-1)
     return np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
 
 
-def shuffle_epe_table(truth_flow: np.ndarray, prediction: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:
-    """End-point errors of every ordered pair of predicted frames against every step of the truth.
+def shuffle_epe_table(
+    ground_truth_flow: np.ndarray, prediction: np.ndarray, *, grey: Grey = "rgb"
+) -> np.ndarray:
+    """End-point errors of every ordered pair of predicted frames against every step of the ground truth.
 
     With it the score of any order of the frames is a look-up (`shuffled_epe`): each flow is computed once.
 
     Parameters
     ----------
-    truth_flow : ndarray of shape (frame - 1, height, width, 2)
+    ground_truth_flow : ndarray of shape (frame - 1, height, width, 2)
     prediction : ndarray of shape (frame, height, width, 3), uint8
 
     Returns
     -------
     ndarray of shape (frame - 1, frame, frame), float64
-        ``table[t, i, j]``: error of the flow from predicted frame i to j against the truth's step t; the
+        ``table[t, i, j]``: error of the flow from predicted frame i to j against the ground truth's step t; the
         diagonal, a frame against itself, holds the flow from a frame to itself.
     """
     check_frames(prediction, least=2)
-    if truth_flow.shape != (len(prediction) - 1, *prediction.shape[1:3], 2):
+    if ground_truth_flow.shape != (len(prediction) - 1, *prediction.shape[1:3], 2):
         raise ValueError(
-            f"Expected the truth's flow {(len(prediction) - 1, *prediction.shape[1:3], 2)}, "
-            f"got {truth_flow.shape}."
+            f"Expected the ground truth's flow {(len(prediction) - 1, *prediction.shape[1:3], 2)}, "
+            f"got {ground_truth_flow.shape}."
         )
     code = _conversion(grey)
     greys = [cv2.cvtColor(frame, code) for frame in prediction]
-    table = np.empty((len(truth_flow), len(greys), len(greys)))
+    table = np.empty((len(ground_truth_flow), len(greys), len(greys)))
     for i, first in enumerate(greys):
         for j, second in enumerate(greys):
             flow = _flow(first, second, grey)
-            table[:, i, j] = [_magnitude(step - flow).mean(dtype=np.float64) for step in truth_flow]
+            table[:, i, j] = [_magnitude(step - flow).mean(dtype=np.float64) for step in ground_truth_flow]
     return table
 
 

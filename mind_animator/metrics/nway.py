@@ -86,45 +86,55 @@ def _hit_probability(population: int, draws: int, top_k: int) -> Tensor:
 
 
 def top_classes(scores: Tensor, n_targets: int = N_TARGETS) -> Tensor:
-    """Classes that the truth's scores rank highest, (..., n_targets) int64: the published targets."""
+    """Classes that the ground truth's scores rank highest, (..., n_targets) int64: the published targets."""
     if not 1 <= n_targets < scores.shape[-1]:
         raise ValueError(f"Expected 1 to {scores.shape[-1] - 1} targets, got {n_targets}.")
     return scores.topk(n_targets, dim=-1).indices
 
 
 def nway_image(
-    truth_scores: Tensor, prediction_scores: Tensor, *, n_way: int, top_k: int = 1, n_targets: int = N_TARGETS
+    ground_truth_scores: Tensor,
+    prediction_scores: Tensor,
+    *,
+    n_way: int,
+    top_k: int = 1,
+    n_targets: int = N_TARGETS,
 ) -> Tensor:
     """N-way accuracy of a clip, frame by frame ("2-way-I"): targets are the top classes of each true frame.
 
     Parameters
     ----------
-    truth_scores, prediction_scores : Tensor of shape (..., frame, n_classes)
+    ground_truth_scores, prediction_scores : Tensor of shape (..., frame, n_classes)
         Logits of an image classifier.
 
     Returns
     -------
     Tensor of shape (...,), float64
         Mean over frames, in [0, 1], higher is better. With three targets of which any one counts, chance is
-        above top_k / n_way (3/4 for two candidates where scores are independent): read it beside its floor.
+        above top_k / n_way (3/4 for two candidates where scores are independent): read it beside its baseline.
 
     References
     ----------
     As `nway_accuracy`, which holds the formula.
     """
-    _check_scores(truth_scores, prediction_scores)
-    target = top_classes(truth_scores, n_targets)
+    _check_scores(ground_truth_scores, prediction_scores)
+    target = top_classes(ground_truth_scores, n_targets)
     return nway_accuracy(prediction_scores, target, n_way=n_way, top_k=top_k).mean(-1)
 
 
 def nway_video(
-    truth_scores: Tensor, prediction_scores: Tensor, *, n_way: int, top_k: int = 1, n_targets: int = N_TARGETS
+    ground_truth_scores: Tensor,
+    prediction_scores: Tensor,
+    *,
+    n_way: int,
+    top_k: int = 1,
+    n_targets: int = N_TARGETS,
 ) -> Tensor:
     """N-way accuracy of a clip as a whole ("2-way-V"), from one row of logits a clip.
 
     Parameters
     ----------
-    truth_scores, prediction_scores : Tensor of shape (..., n_classes)
+    ground_truth_scores, prediction_scores : Tensor of shape (..., n_classes)
         Logits of a video classifier.
 
     Returns
@@ -136,15 +146,15 @@ def nway_video(
     ----------
     As `nway_accuracy`, which holds the formula.
     """
-    _check_scores(truth_scores, prediction_scores)
-    target = top_classes(truth_scores, n_targets)
+    _check_scores(ground_truth_scores, prediction_scores)
+    target = top_classes(ground_truth_scores, n_targets)
     return nway_accuracy(prediction_scores, target, n_way=n_way, top_k=top_k)
 
 
-def _check_scores(truth: Tensor, prediction: Tensor) -> None:
-    if truth.shape != prediction.shape:
+def _check_scores(ground_truth: Tensor, prediction: Tensor) -> None:
+    if ground_truth.shape != prediction.shape:
         raise ValueError(
-            f"Expected scores of one shape, got {tuple(truth.shape)} (truth) and {tuple(prediction.shape)}."
+            f"Expected scores of one shape, got {tuple(ground_truth.shape)} (ground truth) and {tuple(prediction.shape)}."
         )
-    if not torch.isfinite(truth).all():
-        raise ValueError("Expected finite truth scores, got NaN or infinity.")
+    if not torch.isfinite(ground_truth).all():
+        raise ValueError("Expected finite ground truth scores, got NaN or infinity.")

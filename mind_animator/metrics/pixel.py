@@ -13,7 +13,7 @@ _LUMINANCE = (0.01 * 255) ** 2
 _CONTRAST = (0.03 * 255) ** 2
 
 
-def ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray | None = None) -> np.ndarray:
+def ssim(ground_truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray | None = None) -> np.ndarray:
     r"""Structural similarity of each frame, equal to scikit-image's (7 x 7 window, RGB, data range 255).
 
     With means :math:`\mu` and sample (n - 1) variances over each whole window inside the frame::
@@ -25,10 +25,10 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray | None = No
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
         RGB, at least 7 x 7 pixels.
     sums : ndarray, optional
-        `window_sums` of the truth, where it meets several predictions; the same values, to the last bit.
+        `window_sums` of the ground truth, where it meets several predictions; the same values, to the last bit.
 
     Returns
     -------
@@ -40,23 +40,23 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray | None = No
     Wang, Bovik, Sheikh & Simoncelli (2004), "Image quality assessment: from error visibility to structural
     similarity", IEEE Transactions on Image Processing 13.
     """
-    check_pair(truth, prediction)
-    shape = truth.shape[-3:]
-    frames = truth.reshape(-1, *shape)
+    check_pair(ground_truth, prediction)
+    shape = ground_truth.shape[-3:]
+    frames = ground_truth.reshape(-1, *shape)
     kept = (window_sums(frame[None])[0] for frame in frames)
     if sums is not None:
         inner = _inner(shape)
-        if sums.shape != (*truth.shape[:-3], *inner) or sums.dtype != np.int32:
+        if sums.shape != (*ground_truth.shape[:-3], *inner) or sums.dtype != np.int32:
             raise ValueError(
-                f"Expected sums {(*truth.shape[:-3], *inner)} int32, got {sums.shape} {sums.dtype}."
+                f"Expected sums {(*ground_truth.shape[:-3], *inner)} int32, got {sums.shape} {sums.dtype}."
             )
         kept = sums.reshape(-1, *inner)
     values = [_ssim(t, p, s) for t, p, s in zip(frames, prediction.reshape(-1, *shape), kept, strict=True)]
-    return np.reshape(values, truth.shape[:-3])
+    return np.reshape(values, ground_truth.shape[:-3])
 
 
 def window_sums(frames: np.ndarray) -> np.ndarray:
-    """Sums over every 7 x 7 window inside a frame: all that SSIM asks of the truth alone.
+    """Sums over every 7 x 7 window inside a frame: all that SSIM asks of the ground truth alone.
 
     Parameters
     ----------
@@ -89,19 +89,19 @@ def _rows(shape: tuple[int, ...]) -> int:
     return max(8, _STRIP // shape[1])  # a strip's sums stay in the cache
 
 
-def _ssim(truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray) -> float:
-    rows, total = _rows(truth.shape), 0.0
+def _ssim(ground_truth: np.ndarray, prediction: np.ndarray, sums: np.ndarray) -> float:
+    rows, total = _rows(ground_truth.shape), 0.0
     for top in range(0, len(sums), rows):
         strip = slice(top, top + rows + WINDOW - 1)
-        total += _ssim_sum(truth[strip], prediction[strip], sums[top : top + rows])
+        total += _ssim_sum(ground_truth[strip], prediction[strip], sums[top : top + rows])
     return total / sums.size
 
 
-def _ssim_sum(truth: np.ndarray, prediction: np.ndarray, t: np.ndarray) -> float:
+def _ssim_sum(ground_truth: np.ndarray, prediction: np.ndarray, t: np.ndarray) -> float:
     n = WINDOW * WINDOW
-    difference = cv2.absdiff(truth, prediction)
+    difference = cv2.absdiff(ground_truth, prediction)
     p = _window_sum(prediction)
-    product = _window_sum(cv2.multiply(truth, prediction, dtype=cv2.CV_16U))
+    product = _window_sum(cv2.multiply(ground_truth, prediction, dtype=cv2.CV_16U))
     squares = _window_sum(cv2.multiply(difference, difference, dtype=cv2.CV_16U))
     # int32 throughout: no term below exceeds 2 * 49^2 * 255^2 = 3.2e8
     means = t * p
@@ -122,12 +122,12 @@ def _window_sum(image: np.ndarray) -> np.ndarray:
     return sums[margin:-margin, margin:-margin]
 
 
-def psnr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def psnr(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio of each frame: 20 log10(255 / sqrt(MSE)), at most 100.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
 
     Returns
     -------
@@ -139,16 +139,16 @@ def psnr(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
     Activity", ICLR (the cap, and the mean over frames).
     """
-    check_pair(truth, prediction)
-    shape = truth.shape[-3:]
-    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    check_pair(ground_truth, prediction)
+    shape = ground_truth.shape[-3:]
+    pairs = zip(ground_truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
     squared = np.array([cv2.norm(t, p, cv2.NORM_L2SQR) for t, p in pairs]) / np.prod(shape)
     with np.errstate(divide="ignore"):
         decibels = 10 * np.log10(255.0**2 / squared)
-    return np.minimum(decibels, PSNR_CAP).reshape(truth.shape[:-3])
+    return np.minimum(decibels, PSNR_CAP).reshape(ground_truth.shape[:-3])
 
 
-def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def hue_cos_published(ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Hue similarity as published ("Hue-pcc"): a cosine, of OpenCV hues that take red for blue.
 
     With h = the 8-bit hue (0..179) that ``BGR2HSV`` makes of an RGB frame, the mean over the first 6 frames::
@@ -160,7 +160,7 @@ def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
         Clips of fewer than 6 frames are used whole.
 
     Returns
@@ -173,24 +173,24 @@ def hue_cos_published(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
     Activity", ICLR.
     """
-    check_pair(truth, prediction)
-    truth, prediction = truth[..., :HUE_FRAMES, :, :, :], prediction[..., :HUE_FRAMES, :, :, :]
-    shape = truth.shape[-3:]
-    pairs = zip(truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
-    return np.reshape([_hue_cos(t, p) for t, p in pairs], truth.shape[:-3]).mean(axis=-1)
+    check_pair(ground_truth, prediction)
+    ground_truth, prediction = ground_truth[..., :HUE_FRAMES, :, :, :], prediction[..., :HUE_FRAMES, :, :, :]
+    shape = ground_truth.shape[-3:]
+    pairs = zip(ground_truth.reshape(-1, *shape), prediction.reshape(-1, *shape), strict=True)
+    return np.reshape([_hue_cos(t, p) for t, p in pairs], ground_truth.shape[:-3]).mean(axis=-1)
 
 
-def _hue_cos(truth: np.ndarray, prediction: np.ndarray) -> float:
+def _hue_cos(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
     hue_t, hue_p = (
         cv2.cvtColor(frame, cv2.COLOR_BGR2HSV)[..., 0].ravel().astype(np.float64)
-        for frame in (truth, prediction)
+        for frame in (ground_truth, prediction)
     )
     norm = np.sqrt(hue_t @ hue_t) * np.sqrt(hue_p @ hue_p)
     return float(hue_t @ hue_p / norm) if norm else 0.0
 
 
 def hue_circular_corr(
-    truth: np.ndarray, prediction: np.ndarray, patterns: np.ndarray | None = None
+    ground_truth: np.ndarray, prediction: np.ndarray, patterns: np.ndarray | None = None
 ) -> np.ndarray:
     """Circular correlation of hue, weighted by saturation, of each frame.
 
@@ -202,13 +202,13 @@ def hue_circular_corr(
 
     so that a pixel counts by s_t s_p cos(h_t - h_p): grey pixels, whose hue is noise, hardly count, and no
     hue is first or last. Turning every hue of one side by an angle a multiplies the score by cos a for a
-    prediction with the truth's layout; turning both sides leaves it as it is.
+    prediction with the ground truth's layout; turning both sides leaves it as it is.
 
     Parameters
     ----------
-    truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
+    ground_truth, prediction : ndarray of shape (..., frame, height, width, 3), uint8
     patterns : ndarray of shape (..., frame, 2 * height * width), optional
-        `hue_pattern` of the truth's frames, where it meets several predictions.
+        `hue_pattern` of the ground truth's frames, where it meets several predictions.
 
     Returns
     -------
@@ -220,16 +220,16 @@ def hue_circular_corr(
     ----------
     This project's own; complex correlation as in Mardia & Jupp (2000), "Directional statistics", Wiley.
     """
-    check_pair(truth, prediction)
-    shape = truth.shape[-3:]
-    kept = map(hue_pattern, truth.reshape(-1, *shape))
+    check_pair(ground_truth, prediction)
+    shape = ground_truth.shape[-3:]
+    kept = map(hue_pattern, ground_truth.reshape(-1, *shape))
     if patterns is not None:
-        expected = (*truth.shape[:-3], 2 * shape[0] * shape[1])
+        expected = (*ground_truth.shape[:-3], 2 * shape[0] * shape[1])
         if patterns.shape != expected:
             raise ValueError(f"Expected patterns {expected}, got {patterns.shape}.")
         kept = patterns.reshape(-1, expected[-1])
     pairs = zip(kept, prediction.reshape(-1, *shape), strict=True)
-    return np.reshape([pattern @ hue_pattern(p) for pattern, p in pairs], truth.shape[:-3])
+    return np.reshape([pattern @ hue_pattern(p) for pattern, p in pairs], ground_truth.shape[:-3])
 
 
 def hue_pattern(frame: np.ndarray) -> np.ndarray:

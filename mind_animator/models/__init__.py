@@ -1,1 +1,1 @@
-"""The frozen models by id: lock file, local folders, one tensor path of pictures, strict loading."""
+"""The frozen models by id: lock file, local folders, one tensor path of images, strict loading."""

@@ -1,4 +1,4 @@
-"""What the frozen encoders say of pictures and texts, in batches of one padded shape.
+"""What the frozen encoders say of images and texts, in batches of one padded shape.
 
 A network's result for one item may differ in the last bits between batch shapes, not between batches of one
 shape: so the last batch is filled up with copies of its last item, and results do not depend on how clips
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mind_animator.models.images import prepare_images
 from mind_animator.models.load import Clip, TextEncoder
-from mind_animator.models.pictures import prepare_pictures
 
 
 @torch.inference_mode()
@@ -44,23 +44,23 @@ def in_batches(network: Callable[[Tensor], Tensor], items: Tensor | np.ndarray, 
     return torch.cat(results)
 
 
-def embed_pictures(clip: Clip, frames: Tensor | np.ndarray, batch: int) -> Tensor:
+def embed_images(clip: Clip, frames: Tensor | np.ndarray, batch: int) -> Tensor:
     """CLIP image embeddings, as the network gives them (not normalised).
 
     Parameters
     ----------
-    frames : Tensor or array of shape (picture, height, width, 3), uint8
+    frames : Tensor or array of shape (image, height, width, 3), uint8
     batch : int
-        Pictures a forward.
+        Images a forward.
 
     Returns
     -------
-    Tensor of shape (picture, dim), float32, on the CPU
+    Tensor of shape (image, dim), float32, on the CPU
     """
 
     def network(part: Tensor) -> Tensor:
-        pictures = prepare_pictures(part.to(clip.model.device), clip.recipe)
-        return clip.model.get_image_features(pictures.to(clip.model.dtype)).pooler_output
+        images = prepare_images(part.to(clip.model.device), clip.recipe)
+        return clip.model.get_image_features(images.to(clip.model.dtype)).pooler_output
 
     return in_batches(network, frames, batch)
 

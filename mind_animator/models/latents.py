@@ -33,8 +33,8 @@ def encode_latents(
     n_clips, n_frames = frames.shape[:2]
 
     def network(part: Tensor) -> Tensor:
-        pictures = part.to(vae.device).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
-        return vae.encode(pictures).latent_dist.parameters
+        images = part.to(vae.device).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
+        return vae.encode(images).latent_dist.parameters
 
     moments = in_batches(network, frames.flatten(0, 1), batch).unflatten(0, (n_clips, n_frames))
     mean, log_variance = moments.chunk(2, dim=2)
@@ -67,5 +67,5 @@ def decode_latents(vae: Any, latents: Tensor, batch: int) -> Tensor:
         scaled = part.to(vae.device, vae.dtype) / vae.config.scaling_factor
         return vae.decode(scaled).sample.float().add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
 
-    pictures = in_batches(network, latents.flatten(0, 1), batch)
-    return pictures.to(torch.uint8).unflatten(0, latents.shape[:2])
+    images = in_batches(network, latents.flatten(0, 1), batch)
+    return images.to(torch.uint8).unflatten(0, latents.shape[:2])

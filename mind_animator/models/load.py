@@ -16,7 +16,7 @@ from torch import nn
 
 from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
-from mind_animator.models.pictures import PictureRecipe, read_recipe
+from mind_animator.models.images import ImageRecipe, read_recipe
 from mind_animator.models.places import Located, locate
 from mind_animator.models.vificlip import ViFiClipImageEncoder, build_encoder, read_checkpoint
 
@@ -26,19 +26,19 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Clip(NamedTuple):
-    """A CLIPModel, its tokenizer and how it wants pictures."""
+    """A CLIPModel, its tokenizer and how it wants images."""
 
     model: Any
     tokenizer: Any
-    recipe: PictureRecipe
+    recipe: ImageRecipe
 
 
 class Blip2(NamedTuple):
-    """A Blip2ForConditionalGeneration, its tokenizer and how it wants pictures."""
+    """A Blip2ForConditionalGeneration, its tokenizer and how it wants images."""
 
     model: Any
     tokenizer: Any
-    recipe: PictureRecipe
+    recipe: ImageRecipe
 
 
 class TextEncoder(NamedTuple):
@@ -56,17 +56,17 @@ class Generator(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A classifier of pictures (ViT) or of clips (VideoMAE) and how it wants pictures."""
+    """A classifier of images (ViT) or of clips (VideoMAE) and how it wants images."""
 
     model: Any
-    recipe: PictureRecipe
+    recipe: ImageRecipe
 
 
 class ViFiClip(NamedTuple):
-    """ViFi-CLIP's image encoder and how it wants pictures."""
+    """ViFi-CLIP's image encoder and how it wants images."""
 
     model: ViFiClipImageEncoder
-    recipe: PictureRecipe
+    recipe: ImageRecipe
 
 
 def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
@@ -139,7 +139,7 @@ def load_videomae(place: Place, lock: Place | None = None, **where: Unpack[Where
 def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> ViFiClip:
     """Load ViFi-CLIP's image encoder from a folder with one weight file, or from the published ``.pth``.
 
-    Pictures go in as CLIP wants them (bicubic, shorter edge to the network's size, centre crop, OpenAI's
+    Images go in as CLIP wants them (bicubic, shorter edge to the network's size, centre crop, OpenAI's
     mean and standard deviation) unless a ``preprocessor_config.json`` beside the weights says otherwise.
     """
     found = locate(place, lock)
@@ -147,7 +147,7 @@ def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where
         raise InputError(f"Expected one weight file in {found.folder}, got {list(found.weights)}.")
     path = found.folder / found.weights[0]
     encoder = build_encoder(read_checkpoint(path), path)
-    recipe = PictureRecipe(encoder.size, encoder.size, shortest_edge=True, crop=(encoder.size, encoder.size))
+    recipe = ImageRecipe(encoder.size, encoder.size, shortest_edge=True, crop=(encoder.size, encoder.size))
     if "preprocessor_config.json" in found.files:
         recipe = read_recipe(found.folder)
     return ViFiClip(

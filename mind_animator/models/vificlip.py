@@ -58,9 +58,9 @@ class ViFiClipImageEncoder(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, dim))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Embed normalised pictures (picture, 3, size, size); returns (picture, dim), not normalised."""
-        tokens = self.conv1(pictures).flatten(2).transpose(1, 2)
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed normalised images (image, 3, size, size); returns (image, dim), not normalised."""
+        tokens = self.conv1(images).flatten(2).transpose(1, 2)
         head = self.class_embedding.expand(len(tokens), 1, -1)
         tokens = self.ln_pre(torch.cat([head, tokens], dim=1) + self.positional_embedding)
         for block in self.transformer.resblocks:

@@ -1,4 +1,4 @@
-"""The rule graph as a picture: Snakemake's dot text in, layered SVG out."""
+"""The rule graph as an image: Snakemake's dot text in, layered SVG out."""
 
 import re
 from collections import defaultdict

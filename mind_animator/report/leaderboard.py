@@ -26,7 +26,7 @@ METRICS = ("metric", "label", "unit", "direction", "definition")
 
 @dataclass(frozen=True)
 class ClipVideo:
-    """A video of one clip: truth on the left, reconstruction on the right.
+    """A video of one clip: ground truth on the left, reconstruction on the right.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class ClipVideo:
 def build_leaderboard(
     summary: pd.DataFrame,
     *,
-    floors: Sequence[str],
-    floors_of: Mapping[str, str] | None = None,
+    baselines: Sequence[str],
+    baselines_of: Mapping[str, str] | None = None,
     ceilings: Sequence[str] = (),
     videos: Sequence[ClipVideo] = (),
     title: str = "Reconstructing video from fMRI: a leaderboard",
@@ -58,10 +58,10 @@ def build_leaderboard(
     ----------
     summary : DataFrame
         ``summary.tsv`` of one or several data sets, one below the other.
-    floors : sequence of str
-        Methods that are floors: marked, and what the others are measured from.
-    floors_of : mapping of floor to method, optional
-        Whose frames a floor is made of: that method is measured from its own floors (and those of nobody),
+    baselines : sequence of str
+        Methods that are baselines: marked, and what the others are measured from.
+    baselines_of : mapping of baseline to method, optional
+        Whose frames a baseline is made of: that method is measured from its own baselines (and those of nobody),
         one without any from all.
     ceilings : sequence of str
         Methods that are noise ceilings: marked, and never the best.
@@ -80,8 +80,8 @@ def build_leaderboard(
     data = {
         "scores": _records(summary[list(SCORES)]),
         "metrics": _records(metrics),
-        "floors": list(floors),
-        "floors_of": dict(floors_of or {}),
+        "baselines": list(baselines),
+        "baselines_of": dict(baselines_of or {}),
         "ceilings": list(ceilings),
         "videos": [asdict(video) for video in videos],
         "published": _records(read_published()),
@@ -102,19 +102,19 @@ def read_published() -> pd.DataFrame:
     return raw[list(columns)].loc[table.index]
 
 
-def side_by_side(truth: np.ndarray, prediction: np.ndarray, rate: float, *, size: int = 128) -> str:
-    """Truth and prediction next to each other as a data URI of an mp4 file.
+def side_by_side(ground_truth: np.ndarray, prediction: np.ndarray, rate: float, *, size: int = 128) -> str:
+    """Ground truth and prediction next to each other as a data URI of an mp4 file.
 
     Parameters
     ----------
-    truth, prediction : array of shape (frame, height, width, 3), uint8
+    ground_truth, prediction : array of shape (frame, height, width, 3), uint8
         One shape, square.
     rate : float
         Frames a second.
     size : int
         Height of the video, about: small frames are enlarged by whole pixels, large ones thinned out.
     """
-    return video_uri(np.concatenate([truth, prediction], axis=2), rate, size=size)
+    return video_uri(np.concatenate([ground_truth, prediction], axis=2), rate, size=size)
 
 
 def video_uri(frames: np.ndarray, rate: float, *, size: int = 128) -> str:

@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as a data URI, with its caption; a ``wide`` one takes the whole row."""
+    """An image as a data URI, with its caption; a ``wide`` one takes the whole row."""
 
     source: str
     caption: str

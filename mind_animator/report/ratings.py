@@ -1,8 +1,8 @@
-"""Human ratings: a two-alternative page (which of two truths is this a reconstruction of?), and its scoring.
+"""Human ratings: a two-alternative page (which of two ground truths is this a reconstruction of?), and its scoring.
 
 The page holds the questions and the videos, but not the answers: those stand in a key file that stays with
-whoever scores. First and second truth are drawn when the page is made; their places and the order of the
-questions are drawn anew for every rater. Attention checks show a truth itself in place of a reconstruction:
+whoever scores. First and second ground truth are drawn when the page is made; their places and the order of the
+questions are drawn anew for every rater. Attention checks show a ground truth itself in place of a reconstruction:
 whoever misses one in five of them is left out.
 """
 
@@ -32,9 +32,9 @@ class Question:
     id : str
         Says nothing about the answer.
     method, subject, clip : str
-        Whose reconstruction of what is shown; method ``attention`` shows the truth itself.
+        Whose reconstruction of what is shown; method ``attention`` shows the ground truth itself.
     first, second : str
-        Clips whose truths are offered.
+        Clips whose ground truths are offered.
     """
 
     id: str
@@ -108,7 +108,7 @@ def draw_questions(
 
 def build_rating_page(
     questions: Sequence[Question],
-    truths: Mapping[str, str],
+    ground_truths: Mapping[str, str],
     reconstructions: Mapping[tuple[str, str, str], str],
     *,
     page: str,
@@ -119,7 +119,7 @@ def build_rating_page(
     Parameters
     ----------
     questions : sequence of Question
-    truths : mapping of clip to data URI
+    ground_truths : mapping of clip to data URI
     reconstructions : mapping of (method, subject, clip) to data URI
     page : str
         Name of the page, kept in the files of answers so that they meet their own key.
@@ -136,13 +136,13 @@ def build_rating_page(
     asked = []
     for question in sorted(questions, key=lambda question: question.id):
         own = (question.method, question.subject, question.clip)
-        source = truths[question.clip] if question.method == "attention" else reconstructions[own]
+        source = ground_truths[question.clip] if question.method == "attention" else reconstructions[own]
         asked.append(
             {
                 "id": question.id,
                 "shown": number(source),
-                "first": number(truths[question.first]),
-                "second": number(truths[question.second]),
+                "first": number(ground_truths[question.first]),
+                "second": number(ground_truths[question.second]),
             }
         )
     text = json.dumps({"page": page, "questions": asked, "videos": videos}).replace("<", "\\u003c")

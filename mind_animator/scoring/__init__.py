@@ -1,1 +1,1 @@
-"""Scoring of whole methods: truth once, clips in streams, pairs for block tests, tables over methods."""
+"""Scoring of whole methods: ground truth once, clips in streams, pairs for block tests, tables over methods."""

@@ -1,6 +1,6 @@
 """The noise ceiling: how a decoder scores that knows every test clip and fails by the responses' noise alone.
 
-Where the test clips were shown more than once, the showings are split into two halves. A clip's first half is
+Where the test clips were shown more than once, the repeats are split into two halves. A clip's first half is
 compared with the second halves of all test clips, and the clip that it resembles most is the decoder's answer:
 its true video is scored against the clip's own, by every metric of videos (with or without a model), and its
 features against the clip's own, as a decoder's are. For retrieval the rank of the own clip's second half is the
@@ -9,8 +9,8 @@ where their embedding is nearer to the answer's than the own clip's is. No metho
 stands beside all of them.
 
 It is an optimistic decoder (it chooses among the test clips, and shows a perfect video) on pessimistic data
-(half of the showings a side). A method that hedges can pass it on a metric that rewards hedging, as a flat
-picture passes most videos on SSIM, PSNR and end-point error.
+(half of the repeats a side). A method that hedges can pass it on a metric that rewards hedging, as a flat
+image passes most videos on SSIM, PSNR and end-point error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ UNDEFINED = "undefined: the targets of the repeated clips do not differ, or are 
 
 def score_ceiling(
     clips: pd.DataFrame,
-    truth: Path | str,
+    ground_truth: Path | str,
     half_1: np.ndarray,
     half_2: np.ndarray,
     features: Mapping[str, np.ndarray],
@@ -57,10 +57,10 @@ def score_ceiling(
     ----------
     clips : DataFrame
         ``clip, segment, movie, scene_cut``, the order of the halves.
-    truth : path
-        From `mind_animator.scoring.truth.encode_truth`.
+    ground_truth : path
+        From `mind_animator.scoring.ground_truth.encode_ground_truth`.
     half_1, half_2 : array of shape (clip, voxel)
-        Mean responses of the two halves of the showings; nan for clips that were shown once.
+        Mean responses of the two halves of the repeats; nan for clips that were shown once.
     features, extra : mappings
         As for `score_decoded`: features of the same clips, further candidates of the large set.
     settings, count, seed, workers
@@ -80,10 +80,10 @@ def score_ceiling(
     if repeated.sum() > 1:
         nearest, ranks = identify_halves(half_1[repeated], half_2[repeated])
         donor = dict(zip(names[repeated].tolist(), names[repeated][nearest].tolist(), strict=True))
-    truths = ArraySource([truth], size=settings.size, count=count)
+    ground_truths = ArraySource([ground_truth], size=settings.size, count=count)
     rows, pairs = judge(
-        clips, truth, DonorSource(truths, donor, NO_REPEATS), _KEPT, settings, count=count, dataset=dataset,
-        method=CEILING, subject=subject, seed=seed, workers=workers, embed=partial(_kept_embeddings, truth, donor),
+        clips, ground_truth, DonorSource(ground_truths, donor, NO_REPEATS), _KEPT, settings, count=count, dataset=dataset,
+        method=CEILING, subject=subject, seed=seed, workers=workers, embed=partial(_kept_embeddings, ground_truth, donor),
     )  # fmt: skip
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     tables = []
@@ -101,18 +101,18 @@ def score_ceiling(
 
 
 def _kept_embeddings(
-    truth: Path | str, donor: Mapping[str, str], clips: Sequence[str]
+    ground_truth: Path | str, donor: Mapping[str, str], clips: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """What the networks said of the donors when the truth's file was made."""
-    with open_arrays(truth) as file:
+    """What the networks said of the donors when the ground truth's file was made."""
+    with open_arrays(ground_truth) as file:
         there = [name for name in NETWORKS if name in file]
-    with closing(ClipReader([truth])) as kept:
+    with closing(ClipReader([ground_truth])) as kept:
         for clip in clips:
             yield clip, {name: kept.read(donor[clip], name) for name in there}
 
 
 def _not_asked(frames: np.ndarray) -> np.ndarray:
-    raise AssertionError("the truth's file holds what the networks said")
+    raise AssertionError("the ground truth's file holds what the networks said")
 
 
 _KEPT = Networks(**dict.fromkeys(NETWORKS, _not_asked))
@@ -128,11 +128,11 @@ def _decoded(
     """Scores of the repeated clips (nan without any) and number of candidates of each metric of features."""
     found: dict[str, tuple[np.ndarray | float, int]] = {}
     for kind in ("text", "image"):
-        if f"clip_{kind}" not in features:
+        if f"clip_embedding_{kind}" not in features:
             continue
         sets = {kind: ranks}
         if kind in extra:
-            own = np.asarray(features[f"clip_{kind}"])[repeated]
+            own = np.asarray(features[f"clip_embedding_{kind}"])[repeated]
             sets[f"{kind}_large"] = ranks and _with_further(ranks, own[nearest], own, extra[kind])
         for name, pool in sets.items():
             if pool is None:

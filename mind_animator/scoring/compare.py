@@ -83,7 +83,7 @@ def metric_table(names: Sequence[str]) -> pd.DataFrame:
     found = [
         (
             e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours",
-            "the truth's speed (weight)" if e.weighted else "",
+            "the ground truth's speed (weight)" if e.weighted else "",
         )
         for e in entries
     ]  # fmt: skip
@@ -230,7 +230,7 @@ def above_chance_tests(
     -------
     list of dict
         Rows of `TESTS`, ``test = above_chance``; ``statistic`` is own minus mean of the others, ``score``
-        the mean with the own truth. Uncorrected: the family is the caller's.
+        the mean with the own ground truth. Uncorrected: the family is the caller's.
     """
     found = []
     for name, values in pairs.items():
@@ -295,13 +295,13 @@ def motion_tests(
         Rows of `TESTS`.
     """
     found = []
-    flow, truth = scores.by_clip["mean_flow"], scores.by_clip["mean_flow_truth"]
-    there = np.isfinite(flow).all(axis=1) & np.isfinite(truth).all(axis=1)
+    flow, ground_truth = scores.by_clip["mean_flow"], scores.by_clip["mean_flow_ground_truth"]
+    there = np.isfinite(flow).all(axis=1) & np.isfinite(ground_truth).all(axis=1)
     whole = there[scores.rows].all(axis=1)
-    rows, moving = scores.rows[whole], moving_clips(truth, settings.moving) & there
+    rows, moving = scores.rows[whole], moving_clips(ground_truth, settings.moving) & there
     if whole.sum() > 1 and moving[rows].any():
         result, score = motion_pairing(
-            np.nan_to_num(truth), np.nan_to_num(flow), rows, moving=moving,
+            np.nan_to_num(ground_truth), np.nan_to_num(flow), rows, moving=moving,
             n_permutations=settings.permutations, generator=np.random.default_rng(seed),
         )  # fmt: skip
         row = _row(
@@ -355,15 +355,17 @@ def swap_test(
     if full.clips != swapped.clips:
         raise ValueError(f"Expected the same clips of '{method}' and '{other}', got others.")
     flows = [scores.by_clip["mean_flow"] for scores in (full, swapped)]
-    truth = full.by_clip["mean_flow_truth"]
+    ground_truth = full.by_clip["mean_flow_ground_truth"]
     there = (
-        np.isfinite(truth).all(axis=1) & np.isfinite(flows[0]).all(axis=1) & np.isfinite(flows[1]).all(axis=1)
+        np.isfinite(ground_truth).all(axis=1)
+        & np.isfinite(flows[0]).all(axis=1)
+        & np.isfinite(flows[1]).all(axis=1)
     )
-    used = moving_clips(truth, settings.moving) & there
+    used = moving_clips(ground_truth, settings.moving) & there
     if not used.any():
         return []
     blocks = block_labels(list(segments), settings.block)[used]
-    values = [_cosines(truth[used], flow[used]) for flow in flows]
+    values = [_cosines(ground_truth[used], flow[used]) for flow in flows]
     result = motion_swap_test(
         *values, blocks, n_permutations=settings.permutations, generator=np.random.default_rng(seed)
     )
@@ -372,9 +374,9 @@ def swap_test(
     return [row]
 
 
-def moving_clips(truth: np.ndarray, share: float) -> np.ndarray:
+def moving_clips(ground_truth: np.ndarray, share: float) -> np.ndarray:
     """The ``share`` of clips whose true mean flow (clip, 2) is greatest, at least one, as a mask (clip,)."""
-    speed = np.where(np.isfinite(truth).all(axis=1), np.linalg.norm(truth, axis=1), -np.inf)
+    speed = np.where(np.isfinite(ground_truth).all(axis=1), np.linalg.norm(ground_truth, axis=1), -np.inf)
     count = max(1, round(share * int(np.isfinite(speed).sum())))
     mask = np.zeros(len(speed), bool)
     mask[np.argsort(-speed, kind="stable")[:count]] = True
@@ -382,18 +384,18 @@ def moving_clips(truth: np.ndarray, share: float) -> np.ndarray:
 
 
 def whole_blocks(values: np.ndarray) -> np.ndarray:
-    """Blocks all of whose clips have prediction and truth, (block,) bool, of pairs (block, block, offset).
+    """Blocks all of whose clips have prediction and ground truth, (block,) bool, of pairs (block, block, offset).
 
-    A missing prediction leaves its row of the pairs nan, a missing truth its column.
+    A missing prediction leaves its row of the pairs nan, a missing ground truth its column.
     """
-    rows = np.isnan(values).all(axis=1).any(axis=1)  # some prediction meets no truth at all
+    rows = np.isnan(values).all(axis=1).any(axis=1)  # some prediction meets no ground truth at all
     columns = np.isnan(values).all(axis=0).any(axis=1)
     return ~(rows | columns)
 
 
-def _cosines(truth: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(truth, axis=1) * np.linalg.norm(flow, axis=1)
-    return np.divide((truth * flow).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0)
+def _cosines(ground_truth: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(ground_truth, axis=1) * np.linalg.norm(flow, axis=1)
+    return np.divide((ground_truth * flow).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0)
 
 
 def _left_out(whole: np.ndarray) -> str:

@@ -17,8 +17,8 @@ from mind_animator.statistics.permutation import pair_scores
 TOP = (1, 10, 50, 100)
 # target -> (array of the predictions, array of the features, frames of it)
 TARGETS = {
-    "semantic": ("semantic", "clip_text", slice(None)),
-    "condition": ("condition", "condition", slice(None)),
+    "semantic": ("semantic", "clip_embedding_text", slice(None)),
+    "prompt_embedding": ("prompt_embedding", "prompt_embedding", slice(None)),
     "structure": ("structure", "latents", 0),
     "motion": ("latents", "latents", slice(1, None)),
 }
@@ -36,13 +36,13 @@ def read_features(
 
     Without shards of images (no frames) there are no image features; without further candidates no large set.
     """
-    _, features = read_arrays(text, ["clip_text", "condition"], list(clips))
+    _, features = read_arrays(text, ["clip_embedding_text", "prompt_embedding"], list(clips))
     if image:
-        features |= read_arrays(image, ["clip_image", "latents"], list(clips))[1]
+        features |= read_arrays(image, ["clip_embedding_image", "latents"], list(clips))[1]
     extra = {}
     for kind, paths in (("text", extra_text), ("image", extra_image)):
         if paths:
-            extra[kind] = read_arrays(paths, [f"clip_{kind}"])[1][f"clip_{kind}"]
+            extra[kind] = read_arrays(paths, [f"clip_embedding_{kind}"])[1][f"clip_embedding_{kind}"]
     return features, extra
 
 
@@ -64,9 +64,9 @@ def score_decoded(
     clips : DataFrame
         ``clip, segment, movie, scene_cut``, the order of all arrays.
     predictions : mapping
-        ``semantic`` (clip, dim), and where there are any ``condition, structure, latents``.
+        ``semantic`` (clip, dim), and where there are any ``prompt_embedding, structure, latents``.
     features : mapping
-        ``clip_text`` (clip, dim) and ``condition``, and with frames ``clip_image``, ``latents``, of the same
+        ``clip_embedding_text`` (clip, dim) and ``prompt_embedding``, and with frames ``clip_embedding_image``, ``latents``, of the same
         clips.
     extra : mapping
         ``text``, ``image`` (candidate, dim): further candidates of the large set; empty for none.
@@ -89,9 +89,9 @@ def score_decoded(
     query = np.asarray(predictions["semantic"])
     own = np.arange(len(query))
     for kind in ("text", "image"):
-        if f"clip_{kind}" not in features:
+        if f"clip_embedding_{kind}" not in features:
             continue
-        small = np.asarray(features[f"clip_{kind}"])
+        small = np.asarray(features[f"clip_embedding_{kind}"])
         sets = {kind: small}
         if kind in extra:
             sets[f"{kind}_large"] = np.concatenate([small, extra[kind]])

@@ -1,4 +1,4 @@
-"""Score folders of videos against a folder of truths: no workflow, no fMRI."""
+"""Score folders of videos against a folder of ground truths: no workflow, no fMRI."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -17,6 +17,7 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.frozen import Frozen
 from mind_animator.methods.shuffled_frames import ShuffledFrames
+from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.judge import judge, shuffled_orders
 from mind_animator.scoring.score import ClipScore, Networks, Source, note_of, score_clips
 from mind_animator.scoring.sources import (
@@ -25,9 +26,8 @@ from mind_animator.scoring.sources import (
     DonorSource,
     FlatSource,
     FolderSource,
-    shape_of_truth,
+    shape_of_ground_truth,
 )
-from mind_animator.scoring.truth import encode_truth
 from mind_animator.statistics.exchange import exchanged
 
 
@@ -50,18 +50,18 @@ class Standard:
 
 
 def standard_of(
-    truth: Path, layout: LayoutConfig, *, size: int | None, frames: int | None, duration: float | None
+    ground_truth: Path, layout: LayoutConfig, *, size: int | None, frames: int | None, duration: float | None
 ) -> Standard:
-    """Size, frames and rate of a comparison: the truth's own where they are not stated.
+    """Size, frames and rate of a comparison: the ground truth's own where they are not stated.
 
     Raises
     ------
     InputError
         If the true clips differ and ``size`` or ``frames`` is not stated.
     """
-    files = find_clips(truth, layout)
+    files = find_clips(ground_truth, layout)
     if size is None or frames is None or duration is None:
-        own_size, own_frames, own_rate = shape_of_truth(
+        own_size, own_frames, own_rate = shape_of_ground_truth(
             list(files.values()), layout, one_shape=size is None or frames is None
         )
         size, frames = size or own_size, frames or own_frames
@@ -70,7 +70,7 @@ def standard_of(
 
 
 def score_folders(
-    truth: tuple[Path, LayoutConfig],
+    ground_truth: tuple[Path, LayoutConfig],
     predictions: Mapping[str, tuple[Path, LayoutConfig]],
     standard: Standard,
     networks: Networks,
@@ -79,35 +79,35 @@ def score_folders(
     *,
     dataset: str,
     clock: bool = False,
-    floors: bool = True,
+    baselines: bool = True,
     scene_cuts: Mapping[str, bool] | None = None,
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, tuple[pd.DataFrame, PairScores, dict[str, str]]]:
-    """Score each folder of predictions; the truth's file (``out/truth.h5``) is made once for all.
+    """Score each folder of predictions; the ground truth's file (``out/ground_truth.h5``) is made once for all.
 
-    Clip by clip all methods and floors meet the truth together, so that what they ask of it is computed once.
+    Clip by clip all methods and baselines meet the ground truth together, so that what they ask of it is computed once.
 
     Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read,
-    with the reason. Predictions without a truth are an error, since they show that the numbering is not the
-    truth's.
+    with the reason. Predictions without a ground truth are an error, since they show that the numbering is not the
+    ground truth's.
 
     Parameters
     ----------
-    truth : (folder, layout)
+    ground_truth : (folder, layout)
     predictions : mapping of method to (folder, layout)
     standard : Standard
     networks : Networks
     settings : ScoringConfig
         ``size`` and ``frames`` are those of ``standard``.
     out : path
-        Folder for the truth's file.
+        Folder for the ground truth's file.
     dataset : str
         Name in the tables.
     clock : bool
         The files' own clocks count; by default a file covers its clip.
-    floors : bool
-        Score the floors too: ``flat_mean`` (mean colour of these truths, since there is no training set)
+    baselines : bool
+        Score the baselines too: ``flat_mean`` (mean colour of these ground truths, since there is no training set)
         and, of each method, ``{method}_frozen``, ``{method}_shuffled_frames`` and ``{method}_mismatched``.
     scene_cuts : mapping of clip to bool, optional
         Clips that span a scene cut.
@@ -115,9 +115,9 @@ def score_folders(
     Returns
     -------
     dict of method to (rows, pairs, notes)
-        ``notes`` by clip: what was done to truth and prediction to make them comparable, where anything was.
+        ``notes`` by clip: what was done to ground truth and prediction to make them comparable, where anything was.
     """
-    folder, layout = truth
+    folder, layout = ground_truth
     true_files = find_clips(folder, layout)
     shape = {"size": standard.size, "count": standard.frames}
     duration = standard.frames / standard.rate if clock else None
@@ -127,14 +127,14 @@ def score_folders(
         strange = [path.name for key, path in files.items() if key not in true_files]
         if strange:
             raise InputError(
-                f"Expected a truth for every prediction, got {strange[0]} without one "
+                f"Expected a ground truth for every prediction, got {strange[0]} without one "
                 f"({len(strange)} of {len(files)}) in {place}: do both sides count from the same number?"
             )
         sources[method] = FolderSource(files, its_layout, **shape, duration=duration)
     names = list(true_files)
     source = FolderSource(true_files, layout, **shape, duration=duration)
-    path = out / "truth.h5"
-    encode_truth(
+    path = out / "ground_truth.h5"
+    encode_ground_truth(
         names, source, networks, path, batch=settings.batch, rate=standard.rate,
         pair_size=settings.pair_size, strict=False,
     )  # fmt: skip
@@ -147,8 +147,8 @@ def score_folders(
             "scene_cut": [bool(cuts.get(name, False)) for name in names],
         }
     )
-    if floors:
-        sources = with_floors(sources, names, mean_colour(path), shape, settings.block, seed)
+    if baselines:
+        sources = with_baselines(sources, names, mean_colour(path), shape, settings.block, seed)
     scores: dict[str, dict[str, ClipScore]] = {method: {} for method in sources}
     with closing(ClipReader([path])) as kept:
         scored = score_clips(
@@ -165,7 +165,8 @@ def score_folders(
             method=method, subject="all", seed=seed, scores=scores[method],
         )  # fmt: skip
         sides = {
-            name: {"truth": note_of(source, name), "prediction": scores[method][name].note} for name in names
+            name: {"ground_truth": note_of(source, name), "prediction": scores[method][name].note}
+            for name in names
         }
         notes = {
             name: "; ".join(f"{side}: {note}" for side, note in found.items() if note)
@@ -175,7 +176,7 @@ def score_folders(
     return results
 
 
-def with_floors(
+def with_baselines(
     sources: Mapping[str, FolderSource],
     clips: list[str],
     colour: np.ndarray,
@@ -183,25 +184,27 @@ def with_floors(
     block: int,
     seed: int,
 ) -> dict[str, Source]:
-    """The sources, each followed by its floors, and ``flat_mean`` at the end."""
+    """The sources, each followed by its baselines, and ``flat_mean`` at the end."""
     found: dict[str, Source] = {}
     for method, source in sources.items():
         for name in (method, f"{method}_frozen", f"{method}_shuffled_frames", f"{method}_mismatched"):
             if name in found or name == "flat_mean" or (name != method and name in sources):
-                raise InputError(f"Expected names of predictions other than those of floors, got '{name}'.")
+                raise InputError(
+                    f"Expected names of predictions other than those of baselines, got '{name}'."
+                )
         found[method] = source
-        for floor in (Frozen, ShuffledFrames):
-            found[f"{method}_{floor.kind}"] = ChangedSource(source, floor.change, clips, seed)
+        for baseline in (Frozen, ShuffledFrames):
+            found[f"{method}_{baseline.kind}"] = ChangedSource(source, baseline.change, clips, seed)
         if len(clips) > 1:
             donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
             found[f"{method}_mismatched"] = DonorSource(source, donor)
     return found | {"flat_mean": FlatSource(colour, **shape)}
 
 
-def mean_colour(truth: Path) -> np.ndarray:
+def mean_colour(ground_truth: Path) -> np.ndarray:
     """Mean colour of the readable true clips, (3,) uint8, one clip in memory at a time."""
-    problems, total, pixels = read_problems([truth]), np.zeros(3), 0
-    for clip, frames in iterate_clips(truth, "frames"):
+    problems, total, pixels = read_problems([ground_truth]), np.zeros(3), 0
+    for clip, frames in iterate_clips(ground_truth, "frames"):
         if clip not in problems:
             total += frames.sum(axis=(0, 1, 2), dtype=np.int64)
             pixels += frames[..., 0].size

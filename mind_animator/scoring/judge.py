@@ -31,7 +31,7 @@ Embed = Callable[[Sequence[str]], Iterator[tuple[str, dict[str, np.ndarray]]]]
 
 def judge(
     clips: pd.DataFrame,
-    truth: Path | str,
+    ground_truth: Path | str,
     prediction: Source,
     networks: Networks,
     settings: ScoringConfig,
@@ -51,12 +51,12 @@ def judge(
     ----------
     clips : DataFrame
         ``clip, segment, movie, scene_cut``: the test clips in order of time within a movie.
-    truth : path
-        From `mind_animator.scoring.truth.encode_truth`.
+    ground_truth : path
+        From `mind_animator.scoring.ground_truth.encode_ground_truth`.
     prediction : Source
         Gives frames of ``settings.size`` and ``count``.
     networks : Networks
-        Only those that the truth's file was made with are asked.
+        Only those that the ground truth's file was made with are asked.
     settings : ScoringConfig
     count : int
         Frames a clip.
@@ -77,12 +77,12 @@ def judge(
     pairs : PairScores
     """
     names = clips["clip"].tolist()
-    kept = ClipReader([truth])
-    truths = ArraySource([truth], size=settings.size, count=count)
-    networks = _as_in_truth(networks, truth)
+    kept = ClipReader([ground_truth])
+    ground_truths = ArraySource([ground_truth], size=settings.size, count=count)
+    networks = _as_in_ground_truth(networks, ground_truth)
     if scores is None:
         orders = shuffled_orders(settings, count, seed)
-        scored = score_clips(names, truths, [prediction], kept=kept, orders=orders, workers=workers)
+        scored = score_clips(names, ground_truths, [prediction], kept=kept, orders=orders, workers=workers)
         bar = tqdm(scored, f"{method} {subject}", len(names), mininterval=5)
         scores = {score.clip: score for (score,) in bar}
 
@@ -117,7 +117,7 @@ def judge(
             values = _nway_pairs(kind, names, kept, logits[f"{kind}_logits"], rows)
             if values is not None:
                 pairs[f"{kind}_2way"] = values
-    by_clip = {"mean_flow_truth": true_flow, "mean_flow": flow}
+    by_clip = {"mean_flow_ground_truth": true_flow, "mean_flow": flow}
     if settings.shuffles:
         nothing = np.full(settings.shuffles, np.nan)
         by_clip["shuffled_epe"] = np.array(
@@ -134,11 +134,11 @@ def shuffled_orders(settings: ScoringConfig, count: int, seed: int) -> np.ndarra
     return frame_orders(count, settings.shuffles, np.random.default_rng(seed))
 
 
-def _as_in_truth(networks: Networks, truth: Path | str) -> Networks:
-    """Without the networks that the truth's file was made without; its reason is the reason."""
+def _as_in_ground_truth(networks: Networks, ground_truth: Path | str) -> Networks:
+    """Without the networks that the ground truth's file was made without; its reason is the reason."""
     absent = {
         key.removeprefix("absent:"): str(why)
-        for key, why in read_attrs(truth).items()
+        for key, why in read_attrs(ground_truth).items()
         if key.startswith("absent:")
     }
     there = {need: None if need in absent else getattr(networks, need) for need in NETWORKS}
@@ -166,5 +166,5 @@ def _nway_pairs(
     if shape[-1] <= N_TARGETS:
         return None
     nothing = np.full(shape, np.nan, np.float32)
-    truths = np.array([kept.read(name, f"{kind}_logits") for name in names])
-    return nway_pairs(truths, np.array([logits.get(name, nothing) for name in names]), rows, n_way=2)
+    ground_truths = np.array([kept.read(name, f"{kind}_logits") for name in names])
+    return nway_pairs(ground_truths, np.array([logits.get(name, nothing) for name in names]), rows, n_way=2)

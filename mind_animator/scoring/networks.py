@@ -23,39 +23,39 @@ def open_networks(models: ModelsConfig, *, device: str = "cpu", efficientnet: bo
     import torch
 
     from mind_animator.models import load
-    from mind_animator.models.pictures import PictureRecipe, prepare_pictures
+    from mind_animator.models.images import ImageRecipe, prepare_images
 
-    def pictures(frames: np.ndarray, recipe: PictureRecipe) -> "Tensor":
-        return prepare_pictures(torch.from_numpy(np.ascontiguousarray(frames)).to(device), recipe)
+    def images(frames: np.ndarray, recipe: ImageRecipe) -> "Tensor":
+        return prepare_images(torch.from_numpy(np.ascontiguousarray(frames)).to(device), recipe)
 
     @torch.inference_mode()
     def image_logits(frames: np.ndarray) -> np.ndarray:
         found = opened["image_logits"]
-        return found.model(pictures(frames, found.recipe)).logits.float().cpu().numpy()
+        return found.model(images(frames, found.recipe)).logits.float().cpu().numpy()
 
     @torch.inference_mode()
     def video_logits(frames: np.ndarray) -> np.ndarray:
         found = opened["video_logits"]
         chosen = frames_for(found.model.config.num_frames, frames.shape[1])
         clips = frames[:, chosen]
-        flat = pictures(clips.reshape(-1, *clips.shape[2:]), found.recipe)
+        flat = images(clips.reshape(-1, *clips.shape[2:]), found.recipe)
         return found.model(flat.reshape(*clips.shape[:2], *flat.shape[1:])).logits.float().cpu().numpy()
 
     @torch.inference_mode()
-    def clip_image(frames: np.ndarray) -> np.ndarray:
-        found = opened["clip_image"]
-        features = found.model.get_image_features(pixel_values=pictures(frames, found.recipe))
+    def clip_embedding_image(frames: np.ndarray) -> np.ndarray:
+        found = opened["clip_embedding_image"]
+        features = found.model.get_image_features(pixel_values=images(frames, found.recipe))
         return getattr(features, "pooler_output", features).float().cpu().numpy()
 
     @torch.inference_mode()
     def vifi(frames: np.ndarray) -> np.ndarray:
         found = opened["vifi"]
-        return found.model(pictures(frames, found.recipe)).float().cpu().numpy()
+        return found.model(images(frames, found.recipe)).float().cpu().numpy()
 
     functions: dict[str, tuple[Callable[..., Any], str, Callable[[np.ndarray], np.ndarray]]] = {
         "image_logits": (load.load_vit, models.vit, image_logits),
         "video_logits": (load.load_videomae, models.videomae, video_logits),
-        "clip_image": (load.load_clip, models.clip, clip_image),
+        "clip_embedding_image": (load.load_clip, models.clip, clip_embedding_image),
         "vifi": (load.load_vificlip, models.vificlip, vifi),
     }
     opened: dict[str, Any] = {}

@@ -56,8 +56,8 @@ def null_pairings(
     decoded = test_responses @ fitted["weights"] + fitted["intercept"]
     p = np.empty(draws)
     for draw, (stream, prediction) in enumerate(zip(streams, np.split(decoded, draws, axis=1), strict=True)):
-        truths = np.zeros_like(test_targets)
-        truths[test.ravel()] = test_targets[test[stream.permutation(len(test))].ravel()]
-        pairs = pair_scores(prediction, truths, test)
+        ground_truths = np.zeros_like(test_targets)
+        ground_truths[test.ravel()] = test_targets[test[stream.permutation(len(test))].ravel()]
+        pairs = pair_scores(prediction, ground_truths, test)
         p[draw] = pairing_test(pairs, n_permutations=permutations, generator=stream).p
     return p

@@ -1,7 +1,7 @@
-"""Every prediction against the truths of other clips, aligned in blocks, so that any re-pairing is a look-up.
+"""Every prediction against the ground truths of other clips, aligned in blocks, so that any re-pairing is a look-up.
 
 ``pairs[b, c, o]`` is the score of the prediction of clip (b, o), the clip at offset o of block b, against
-the truth of clip (c, o), the clip at the same offset of block c. The "other clips" of a clip are thus those
+the ground truth of clip (c, o), the clip at the same offset of block c. The "other clips" of a clip are thus those
 at its own offset in every other block: n_blocks - 1 of them, all at least a block away in time.
 """
 
@@ -17,20 +17,20 @@ from mind_animator.metrics.pixel import WINDOW, hue_pattern
 from mind_animator.scoring.score import Source
 from mind_animator.video.conform import conform
 
-# Predictions held at a time; past each tile every truth of the offset is read once more: memory does not grow.
+# Predictions held at a time; past each tile every ground truth of the offset is read once more: memory does not grow.
 _TILE = 12
 _LUMINANCE = np.float32((0.01 * 255) ** 2)
 _CONTRAST = np.float32((0.03 * 255) ** 2)
 _UNBIASED = np.float32(WINDOW**2 / (WINDOW**2 - 1))
-_PREFIX = "pair_"  # of a side's arrays in the truth's file
+_PREFIX = "pair_"  # of a side's arrays in the ground truth's file
 
 
 def pixel_pairs(
-    rows: np.ndarray, clips: Sequence[str], truth: ClipReader, prediction: Source, *, size: int
+    rows: np.ndarray, clips: Sequence[str], ground_truth: ClipReader, prediction: Source, *, size: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """SSIM, hue correlation and end-point error of aligned pairs, an offset at a time.
 
-    Each prediction is read and described once; each truth was, when its file was made (`PairSide.arrays`).
+    Each prediction is read and described once; each ground truth was, when its file was made (`PairSide.arrays`).
 
     Parameters
     ----------
@@ -38,18 +38,18 @@ def pixel_pairs(
         From `mind_animator.statistics.blocks.aligned_blocks`.
     clips : sequence of str
         What the rows count.
-    truth : ClipReader
-        The truth's file; a clip whose arrays are nan there is unreadable.
+    ground_truth : ClipReader
+        The ground truth's file; a clip whose arrays are nan there is unreadable.
     prediction : Source
     size : int
-        Height and width of the comparison, pixels; the truth's file was made for the same.
+        Height and width of the comparison, pixels; the ground truth's file was made for the same.
 
     Yields
     ------
     offset : int
     pairs : dict
         ``ssim``, ``hue_circular_corr`` and ``epe``, each (block, block), float64; a row of nan for a
-        prediction that cannot be read, a column for a truth.
+        prediction that cannot be read, a column for a ground truth.
     """
     for offset in range(rows.shape[1]):
         names = [clips[row] for row in rows[:, offset]]
@@ -61,12 +61,12 @@ def pixel_pairs(
             if not held:
                 continue
             for column, name in enumerate(names):
-                known = PairSide.kept(truth, name)
+                known = PairSide.kept(ground_truth, name)
                 if known is None:
                     continue
                 if known.shape != held[0].shape:
                     raise InputError(
-                        f"Expected a truth's file made for pairs of {size} pixels, got {known.shape} "
+                        f"Expected a ground truth's file made for pairs of {size} pixels, got {known.shape} "
                         f"(frames, height, width) beside predictions of {held[0].shape}."
                     )
                 for metric, values in known.compare(held).items():
@@ -126,7 +126,7 @@ class PairSide:
         return side
 
     def compare(self, others: Sequence["PairSide"]) -> dict[str, np.ndarray]:
-        """Scores of this truth with each prediction, means over frames.
+        """Scores of this ground truth with each prediction, means over frames.
 
         Returns
         -------
@@ -180,31 +180,33 @@ def _read(source: Source, clip: str, size: int) -> PairSide | None:
 
 
 def nway_pairs(
-    truths: np.ndarray, predictions: np.ndarray, rows: np.ndarray, *, n_way: int, n_targets: int = 3
+    ground_truths: np.ndarray, predictions: np.ndarray, rows: np.ndarray, *, n_way: int, n_targets: int = 3
 ) -> np.ndarray:
-    """N-way accuracy of every prediction for the target classes of every aligned truth.
+    """N-way accuracy of every prediction for the target classes of every aligned ground truth.
 
     Parameters
     ----------
-    truths, predictions : array of shape (clip, ..., classes), float32
+    ground_truths, predictions : array of shape (clip, ..., classes), float32
         Logits; dimensions between are averaged (the frames of 2-way-I).
     rows : integer array of shape (block, offset)
 
     Returns
     -------
     array of shape (block, block, offset), float64
-        nan where a prediction's or a truth's logits are.
+        nan where a prediction's or a ground truth's logits are.
     """
     import torch
 
     from mind_animator.metrics.nway import nway_accuracy, top_classes
 
     n_blocks, n_offsets = rows.shape
-    whole = [np.isfinite(side).all(axis=tuple(range(1, side.ndim)))[rows] for side in (truths, predictions)]
-    truths, predictions = (
-        torch.from_numpy(np.nan_to_num(side))[torch.from_numpy(rows)] for side in (truths, predictions)
+    whole = [
+        np.isfinite(side).all(axis=tuple(range(1, side.ndim)))[rows] for side in (ground_truths, predictions)
+    ]
+    ground_truths, predictions = (
+        torch.from_numpy(np.nan_to_num(side))[torch.from_numpy(rows)] for side in (ground_truths, predictions)
     )
-    targets = top_classes(truths, n_targets)  # (block, offset, ..., targets)
+    targets = top_classes(ground_truths, n_targets)  # (block, offset, ..., targets)
     result = np.empty((n_blocks, n_blocks, n_offsets))
     for column in range(n_blocks):
         target = targets[column].expand(n_blocks, *targets[column].shape)

@@ -1,6 +1,6 @@
 """From two sources of clips to a table of scores: one row a clip and metric, one clip in memory at a time.
 
-Each video is read, and each frame embedded, once; what depends on the truth alone is computed once: flows,
+Each video is read, and each frame embedded, once; what depends on the ground truth alone is computed once: flows,
 logits and embeddings are taken from its file, SSIM's window sums and hue patterns serve all predictions that
 a clip is compared with. A clip that cannot be read gets its rows with the reason, and the rest is scored.
 """
@@ -58,7 +58,7 @@ class Networks:
         frames (n, height, width, 3) uint8 -> (n, classes) float32
     video_logits : callable, optional
         frames (clip, frame, height, width, 3) uint8 -> (clip, classes) float32
-    clip_image, vifi : callable, optional
+    clip_embedding_image, vifi : callable, optional
         frames (n, height, width, 3) uint8 -> (n, dim) float32 image embeddings
     efficientnet : callable, optional
         as ``image_logits``, of the classifier that comes from the package index: scores under a name of
@@ -69,7 +69,7 @@ class Networks:
 
     image_logits: Callable[[np.ndarray], np.ndarray] | None = None
     video_logits: Callable[[np.ndarray], np.ndarray] | None = None
-    clip_image: Callable[[np.ndarray], np.ndarray] | None = None
+    clip_embedding_image: Callable[[np.ndarray], np.ndarray] | None = None
     vifi: Callable[[np.ndarray], np.ndarray] | None = None
     efficientnet: Callable[[np.ndarray], np.ndarray] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ NEEDS = {
     "image_classifier": "image_logits",
     "video_classifier": "video_logits",
     "vifi": "vifi",
-    "clip": "clip_image",
+    "clip": "clip_embedding_image",
 }
 NETWORKS = (*NEEDS.values(), "efficientnet")
 MOTION = ("flow_published", "flow", "mean_flow", "speed")
@@ -130,30 +130,30 @@ class TrueClip:
     motion: Mapping[str, np.ndarray]
 
 
-def describe_truth(frames: np.ndarray, known: Mapping[str, np.ndarray]) -> TrueClip:
+def describe_ground_truth(frames: np.ndarray, known: Mapping[str, np.ndarray]) -> TrueClip:
     """A true clip with its window sums and hue patterns; ``known`` is its motion."""
     patterns = np.stack([pixel.hue_pattern(frame) for frame in frames])
     return TrueClip(frames, pixel.window_sums(frames), patterns, known)
 
 
-def compare_pixels(truth: TrueClip, prediction: np.ndarray) -> dict[str, float]:
+def compare_pixels(ground_truth: TrueClip, prediction: np.ndarray) -> dict[str, float]:
     """Pixel metrics of one clip: means over frames of SSIM, PSNR, hue correlation, and the published hue."""
-    frames = truth.frames
+    frames = ground_truth.frames
     return {
-        "ssim": float(pixel.ssim(frames, prediction, truth.sums).mean()),
+        "ssim": float(pixel.ssim(frames, prediction, ground_truth.sums).mean()),
         "psnr": float(pixel.psnr(frames, prediction).mean()),
         "hue_cos_published": float(pixel.hue_cos_published(frames, prediction)),
-        "hue_circular_corr": float(pixel.hue_circular_corr(frames, prediction, truth.patterns).mean()),
+        "hue_circular_corr": float(pixel.hue_circular_corr(frames, prediction, ground_truth.patterns).mean()),
     }
 
 
-def compare_motion(truth: TrueClip, prediction: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+def compare_motion(ground_truth: TrueClip, prediction: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """Motion metrics of one clip, and the prediction's mean flow (2,).
 
-    A truth without any motion has no `epe_relative` (nan).
+    A ground truth without any motion has no `epe_relative` (nan).
     """
     published = motion.flows(prediction, grey="published")
-    flow, known = motion.flows(prediction), truth.motion
+    flow, known = motion.flows(prediction), ground_truth.motion
     mean_flow = motion.mean_flow(flow)
     error = motion.epe_of_flows(known["flow"], flow)
     values = {
@@ -176,7 +176,7 @@ class ClipScore:
         ``ok``, or why there are no values.
     values : dict of metric to float
     speed : float
-        Mean speed of the truth, pixels a frame; nan where there are no values.
+        Mean speed of the ground truth, pixels a frame; nan where there are no values.
     mean_flow : array of shape (2,)
         Of the prediction, pixels a frame; nan where there is none.
     shuffled_epe : array of shape (shuffles,)
@@ -196,7 +196,7 @@ class ClipScore:
 
 def score_clip(
     clip: str,
-    truth: Source,
+    ground_truth: Source,
     predictions: Sequence[Source],
     kept: ClipReader | None,
     orders: np.ndarray | None,
@@ -206,42 +206,42 @@ def score_clip(
     Parameters
     ----------
     clip : str
-    truth : Source
+    ground_truth : Source
     predictions : sequence of Source
-        All that are compared with this truth: what they ask of it is computed once.
+        All that are compared with this ground truth: what they ask of it is computed once.
     kept : ClipReader, optional
-        File with the truth's motion (see `describe_motion`); computed here where it is None.
+        File with the ground truth's motion (see `describe_motion`); computed here where it is None.
     orders : array of shape (shuffles, frame), optional
         From `mind_animator.statistics.permutation.frame_orders`, for the frame-shuffle test.
     """
     try:
-        frames = truth.read(clip)
+        frames = ground_truth.read(clip)
         moves = {name: kept.read(clip, name) for name in MOTION} if kept else describe_motion(frames)
     except InputError as error:
         return [ClipScore(clip, str(error)) for _ in predictions]
-    known = describe_truth(frames, moves)
+    known = describe_ground_truth(frames, moves)
     return [_compare(clip, known, prediction, orders) for prediction in predictions]
 
 
-def _compare(clip: str, truth: TrueClip, prediction: Source, orders: np.ndarray | None) -> ClipScore:
+def _compare(clip: str, ground_truth: TrueClip, prediction: Source, orders: np.ndarray | None) -> ClipScore:
     try:
         frames = prediction.read(clip)
     except InputError as error:
         return ClipScore(clip, str(error))
-    if truth.frames.shape != frames.shape:
-        return ClipScore(clip, f"Expected frames of shape {truth.frames.shape}, got {frames.shape}.")
-    moving, mean_flow = compare_motion(truth, frames)
+    if ground_truth.frames.shape != frames.shape:
+        return ClipScore(clip, f"Expected frames of shape {ground_truth.frames.shape}, got {frames.shape}.")
+    moving, mean_flow = compare_motion(ground_truth, frames)
     shuffled = np.empty(0)
     if orders is not None:
-        shuffled = motion.shuffled_epe(motion.shuffle_epe_table(truth.motion["flow"], frames), orders)
-    values = compare_pixels(truth, frames) | moving
-    speed, note = float(truth.motion["speed"]), note_of(prediction, clip)
+        shuffled = motion.shuffled_epe(motion.shuffle_epe_table(ground_truth.motion["flow"], frames), orders)
+    values = compare_pixels(ground_truth, frames) | moving
+    speed, note = float(ground_truth.motion["speed"]), note_of(prediction, clip)
     return ClipScore(clip, "ok", values, speed, mean_flow, shuffled, note)
 
 
 def score_clips(
     clips: Sequence[str],
-    truth: Source,
+    ground_truth: Source,
     predictions: Sequence[Source],
     *,
     kept: ClipReader | None = None,
@@ -253,15 +253,15 @@ def score_clips(
     Raises
     ------
     InputError
-        If the truth's file lacks an array of `MOTION`: it is not one clip's fault.
+        If the ground truth's file lacks an array of `MOTION`: it is not one clip's fault.
     """
     if kept is not None:
         kept.require(MOTION)
     if workers == 1:
         for clip in clips:
-            yield score_clip(clip, truth, predictions, kept, orders)
+            yield score_clip(clip, ground_truth, predictions, kept, orders)
         return
-    job = (truth, predictions, kept, orders)
+    job = (ground_truth, predictions, kept, orders)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_adopt, initargs=job)
     with pool:
         # A window of jobs: results that wait for a slow clip do not pile up.
@@ -295,7 +295,7 @@ def embed_clips(
     ------
     clip : str
     arrays : dict
-        ``image_logits`` (frame, classes), ``video_logits`` (classes,), ``clip_image`` and ``vifi`` (frame,
+        ``image_logits`` (frame, classes), ``video_logits`` (classes,), ``clip_embedding_image`` and ``vifi`` (frame,
         dim), float32; those whose network is there.
     """
     waiting: list[tuple[str, np.ndarray]] = []
@@ -305,7 +305,7 @@ def embed_clips(
         frames = np.stack([frames for _, frames in waiting] + [waiting[-1][1]] * (batch - len(waiting)))
         flat = frames.reshape(-1, *frames.shape[2:])
         found: dict[str, np.ndarray] = {}
-        for name in ("image_logits", "clip_image", "vifi", "efficientnet"):
+        for name in ("image_logits", "clip_embedding_image", "vifi", "efficientnet"):
             network = getattr(networks, name)
             if network is not None:
                 values = np.asarray(network(flat), np.float32)
@@ -328,13 +328,13 @@ def embed_clips(
 
 
 def compare_embeddings(
-    truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray], n_ways: Sequence[int]
+    ground_truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray], n_ways: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Model-based metrics of one clip, and why some of them are not to be had.
 
     Parameters
     ----------
-    truth, prediction : mappings
+    ground_truth, prediction : mappings
         From `embed_clips`.
     n_ways : sequence of int
 
@@ -351,8 +351,8 @@ def compare_embeddings(
     refused: dict[str, str] = {}
     broken = {
         name
-        for name in truth.keys() & prediction.keys()
-        if not (np.isfinite(truth[name]).all() and np.isfinite(prediction[name]).all())
+        for name in ground_truth.keys() & prediction.keys()
+        if not (np.isfinite(ground_truth[name]).all() and np.isfinite(prediction[name]).all())
     }
     sources = (
         ("image_logits", "image", "", nway_image),
@@ -360,34 +360,40 @@ def compare_embeddings(
         ("efficientnet", "image", _EFFICIENTNET, nway_image),
     )
     for name, kind, ending, accuracy in sources:
-        if name not in truth or name not in prediction:
+        if name not in ground_truth or name not in prediction:
             continue
         if name in broken:
             refused |= dict.fromkeys((f"{kind}_{n}way{ending}" for n in n_ways), _NOT_FINITE)
             continue
-        classes = truth[name].shape[-1]
-        scores = [torch.from_numpy(np.array(side[name])) for side in (truth, prediction)]
+        classes = ground_truth[name].shape[-1]
+        scores = [torch.from_numpy(np.array(side[name])) for side in (ground_truth, prediction)]
         for n in n_ways:
             if n > classes - N_TARGETS + 1:
                 refused[f"{kind}_{n}way{ending}"] = f"not computed: the {kind} model has {classes} classes"
             else:
                 values[f"{kind}_{n}way{ending}"] = float(accuracy(*scores, n_way=n))
-    both = {name for name in ("clip_image", "vifi") if name in truth and name in prediction} - broken
-    for name, family in (("clip_image", "clip"), ("vifi", "vifi")):
+    both = {
+        name for name in ("clip_embedding_image", "vifi") if name in ground_truth and name in prediction
+    } - broken
+    for name, family in (("clip_embedding_image", "clip"), ("vifi", "vifi")):
         if name in broken:
             refused |= dict.fromkeys(metric_names((), (family,)), _NOT_FINITE)
     if "vifi" in both:
-        values["vifi_score"] = float(embedding.vifi_score(truth["vifi"], prediction["vifi"]))
-    if "clip_image" in both:
+        values["vifi_score"] = float(embedding.vifi_score(ground_truth["vifi"], prediction["vifi"]))
+    if "clip_embedding_image" in both:
         values["clip_consistency_ungated"] = float(
-            embedding.clip_consistency_ungated(prediction["clip_image"])
+            embedding.clip_consistency_ungated(prediction["clip_embedding_image"])
         )
-        values["clip_consistency_to_truth"] = float(
-            embedding.clip_consistency_to_truth(truth["clip_image"], prediction["clip_image"])
+        values["clip_consistency_to_ground_truth"] = float(
+            embedding.clip_consistency_to_ground_truth(
+                ground_truth["clip_embedding_image"], prediction["clip_embedding_image"]
+            )
         )
         if "vifi" in both:
             values["clip_consistency_gated"] = float(
-                embedding.clip_consistency_gated(prediction["clip_image"], np.array(values["vifi_score"]))
+                embedding.clip_consistency_gated(
+                    prediction["clip_embedding_image"], np.array(values["vifi_score"])
+                )
             )
         else:
             refused["clip_consistency_gated"] = "not computed: its gate is the VIFI score, which is absent"
@@ -437,7 +443,7 @@ def score_rows(
             if status == "ok" and name not in values:
                 status = refused.get(name) or f"not computed: {networks.absent.get(need, 'no model given')}"
             elif status == "ok" and not math.isfinite(value):
-                value, status = math.nan, "undefined: the truth does not move"
+                value, status = math.nan, "undefined: the ground truth does not move"
             rows.append(
                 (
                     dataset,

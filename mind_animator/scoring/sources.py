@@ -84,7 +84,7 @@ class FolderSource:
         self.files, self.layout = dict(files), layout
         self.size, self.count, self.duration = size, count, duration
         self.notes: dict[str, tuple[str, ...]] = {}
-        self._last: tuple[str, np.ndarray] | None = None  # a method's floors ask for the same clip in turn
+        self._last: tuple[str, np.ndarray] | None = None  # a method's baselines ask for the same clip in turn
 
     @property
     def clips(self) -> list[str]:
@@ -117,7 +117,7 @@ class FolderSource:
 
 
 class FlatSource:
-    """The floor that knows nothing: every frame is one colour.
+    """The baseline that knows nothing: every frame is one colour.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class FlatSource:
 
 
 class ChangedSource:
-    """Another source's frames, changed as a floor changes them, one generator a clip.
+    """Another source's frames, changed as a baseline changes them, one generator a clip.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class DonorSource:
         return self.source.read(self.donor[clip])
 
 
-def shape_of_truth(
+def shape_of_ground_truth(
     files: Sequence[Path], layout: LayoutConfig, *, one_shape: bool = True
 ) -> tuple[int, int, float]:
     """Size, number of frames and rate (frames a second) of the readable true clips.

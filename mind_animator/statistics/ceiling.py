@@ -1,4 +1,4 @@
-"""Noise ceilings: how well anything could do on responses this noisy, where showings were repeated."""
+"""Noise ceilings: how well anything could do on responses this noisy, where repeats were repeated."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from mind_animator.metrics.retrieval import Ranks, retrieval_ranks
 
 
 def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray:
-    """Reliability of the mean of all showings, from the correlation r of two halves: 2 r / (1 + r).
+    """Reliability of the mean of all repeats, from the correlation r of two halves: 2 r / (1 + r).
 
     Parameters
     ----------
     half_1, half_2 : ndarray of shape (clip, voxel)
-        Means of two disjoint halves of the showings.
+        Means of two disjoint halves of the repeats.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray
 
 
 def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray, Ranks]:
-    """Which clip's second half of the showings each clip's first half resembles most, by correlation.
+    """Which clip's second half of the repeats each clip's first half resembles most, by correlation.
 
     The responses alone decide, no decoder does: what is mistaken here cannot be told apart at this noise.
     Every voxel is centred over clips, then every clip over voxels.
@@ -46,7 +46,7 @@ def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray,
     Parameters
     ----------
     half_1, half_2 : ndarray of shape (clip, voxel)
-        Means of two disjoint halves of the showings.
+        Means of two disjoint halves of the repeats.
 
     Returns
     -------

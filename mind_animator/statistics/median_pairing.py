@@ -12,16 +12,16 @@ from mind_animator.statistics.permutation import TestResult
 def median_pairing_test(
     pairs: np.ndarray, *, n_permutations: int = 9999, generator: np.random.Generator
 ) -> TestResult:
-    """Is the median over clips lower with their own truths than with other clips' truths?
+    """Is the median over clips lower with their own ground truths than with other clips' ground truths?
 
     As `mind_animator.statistics.permutation.pairing_test` with the median in place of the mean and lower is
-    better: blocks of truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations +
+    better: blocks of ground truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations +
     1``.
 
     Parameters
     ----------
     pairs : ndarray of shape (block, block, offset)
-        ``pairs[b, c, o]``: value of the prediction of clip (b, o) for the truth of clip (c, o), e.g. its
+        ``pairs[b, c, o]``: value of the prediction of clip (b, o) for the ground truth of clip (c, o), e.g. its
         rank.
     n_permutations : int
     generator : numpy Generator
@@ -29,7 +29,7 @@ def median_pairing_test(
     Returns
     -------
     TestResult
-        ``statistic``: median with the own truths minus median over all pairs of other blocks. With fewer
+        ``statistic``: median with the own ground truths minus median over all pairs of other blocks. With fewer
         than 2 blocks nothing can be re-paired: the statistic is nan and p is 1.
     """
     pairs = np.asarray(pairs, np.float64)

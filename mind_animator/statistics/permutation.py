@@ -83,10 +83,11 @@ def sign_flip_test(
     hits = 0
     for start in range(0, total, _CHUNK):
         size = min(_CHUNK, total - start)
-        if exact:
-            bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
-        else:
-            bits = generator.integers(0, 2, size=(size, n))
+        bits = (
+            np.arange(start, start + size)[:, None] >> np.arange(n) & 1
+            if exact
+            else generator.integers(0, 2, size=(size, n))
+        )
         hits += int((_directed((1 - 2 * bits) @ sums, alternative) >= own - _slack(sums)).sum())
     p = hits / total if exact else (1 + hits) / (1 + total)
     return TestResult(float(differences.mean()), p, total, exact, n, len(differences))
@@ -113,21 +114,21 @@ def pairing_test(
     alternative: Alternative = "greater",
     generator: np.random.Generator,
 ) -> TestResult:
-    """Do predictions fit their own truths better than other clips' truths?
+    """Do predictions fit their own ground truths better than other clips' ground truths?
 
-    The statistic is the mean score of predictions with their own truths minus the mean with the truths at the
-    same offset of all other blocks. Under the null, blocks of truths are exchangeable, so whole blocks are
+    The statistic is the mean score of predictions with their own ground truths minus the mean with the ground truths at the
+    same offset of all other blocks. Under the null, blocks of ground truths are exchangeable, so whole blocks are
     re-paired; every score of every re-pairing already stands in ``pairs``. All ``n_blocks!`` re-pairings are
     counted where they are at most ``n_permutations + 1``.
 
     Parameters
     ----------
     pairs : ndarray of shape (block, block, offset)
-        ``pairs[b, c, o]``: score of the prediction of clip (b, o) against the truth of clip (c, o), with
+        ``pairs[b, c, o]``: score of the prediction of clip (b, o) against the ground truth of clip (c, o), with
         clips from `mind_animator.statistics.blocks.aligned_blocks`. Where lower is better, ask for
         ``"less"``.
     weights : ndarray of shape (block, offset), optional
-        Weight (0 or more) of the *truth* of clip (c, o), e.g. 0 where it does not move; 1 by default.
+        Weight (0 or more) of the *ground truth* of clip (c, o), e.g. 0 where it does not move; 1 by default.
     n_permutations : int
     alternative : {"two-sided", "greater", "less"}
     generator : numpy Generator
@@ -182,22 +183,22 @@ def _orders(n: int, total: int, exact: bool, generator: np.random.Generator) -> 
         yield generator.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
 
 
-def pair_scores(predictions: np.ndarray, truths: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def pair_scores(predictions: np.ndarray, ground_truths: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Block-aligned cosines of vectors, e.g. embeddings or mean flows.
 
     Parameters
     ----------
-    predictions, truths : ndarray of shape (clip, dim)
+    predictions, ground_truths : ndarray of shape (clip, dim)
     rows : integer ndarray of shape (block, offset)
         From `mind_animator.statistics.blocks.aligned_blocks`.
 
     Returns
     -------
     ndarray of shape (block, block, offset), float64
-        ``[b, c, o]``: prediction of clip (b, o) with truth of clip (c, o); 0 where either vector is 0.
+        ``[b, c, o]``: prediction of clip (b, o) with ground truth of clip (c, o); 0 where either vector is 0.
     """
     unit = []
-    for vectors in (predictions, truths):
+    for vectors in (predictions, ground_truths):
         vectors = np.asarray(vectors, np.float64)
         if vectors.ndim != 2 or not np.isfinite(vectors).all():
             raise ValueError(
@@ -209,7 +210,7 @@ def pair_scores(predictions: np.ndarray, truths: np.ndarray, rows: np.ndarray) -
 
 
 def motion_pairing(
-    truth_flow: np.ndarray,
+    ground_truth_flow: np.ndarray,
     prediction_flow: np.ndarray,
     rows: np.ndarray,
     *,
@@ -219,36 +220,38 @@ def motion_pairing(
 ) -> tuple[TestResult, float]:
     """Does the direction of predicted motion come from the clip itself? (`pairing_test` of mean flows)
 
-    Valid where direction is independent of content, as in the embedded world; on real movies a decoder that
+    Valid where direction is independent of content, as in the synthetic data set; on real movies a decoder that
     knows the content may guess the direction.
 
     Parameters
     ----------
-    truth_flow, prediction_flow : ndarray of shape (clip, 2)
+    ground_truth_flow, prediction_flow : ndarray of shape (clip, 2)
         From `mind_animator.metrics.motion.mean_flow`; a prediction that stands still scores 0.
     rows : integer ndarray of shape (block, offset)
         From `mind_animator.statistics.blocks.aligned_blocks`.
     moving : boolean ndarray of shape (clip,)
-        Clips whose truth truly moves; the others carry no weight.
+        Clips whose ground truth truly moves; the others carry no weight.
     n_permutations : int
     generator : numpy Generator
 
     Returns
     -------
     result : TestResult
-        Statistic: mean cosine with own truth minus mean cosine with other blocks' truths, in [-2, 2].
+        Statistic: mean cosine with own ground truth minus mean cosine with other blocks' ground truths, in [-2, 2].
     score : float
-        ``motion_pairing``: mean cosine with the own truth over moving clips, in [-1, 1], chance 0.
+        ``motion_pairing``: mean cosine with the own ground truth over moving clips, in [-1, 1], chance 0.
     """
     moving = np.asarray(moving, bool)
-    if moving.shape != np.shape(truth_flow)[:1] or np.shape(truth_flow) != np.shape(prediction_flow):
+    if moving.shape != np.shape(ground_truth_flow)[:1] or np.shape(ground_truth_flow) != np.shape(
+        prediction_flow
+    ):
         raise ValueError(
-            f"Expected flows (clip, 2) of one shape and one mark a clip, got {np.shape(truth_flow)}, "
+            f"Expected flows (clip, 2) of one shape and one mark a clip, got {np.shape(ground_truth_flow)}, "
             f"{np.shape(prediction_flow)} and {moving.shape}."
         )
     if not moving[rows].any():
         raise ValueError("Expected at least one moving clip in a whole block, got none.")
-    pairs = pair_scores(prediction_flow, truth_flow, rows)
+    pairs = pair_scores(prediction_flow, ground_truth_flow, rows)
     result = pairing_test(pairs, weights=moving[rows], n_permutations=n_permutations, generator=generator)
     own = np.einsum("bbo->bo", pairs)
     return result, float(own[moving[rows]].mean())

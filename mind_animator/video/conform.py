@@ -15,7 +15,7 @@ def conform(
     """Resample a clip to ``count`` frames of ``size`` x ``size`` pixels.
 
     Frame k of the result is the frame on show at the middle of the k-th of ``count`` equal spans of the
-    clip, at time ``(k + 1/2) / count * duration``: the nearest earlier picture, never a blend of two. Space
+    clip, at time ``(k + 1/2) / count * duration``: the nearest earlier image, never a blend of two. Space
     is resampled by area averaging where it shrinks and by cubic interpolation where it grows; the aspect
     ratio is not kept (as in the published evaluation). A clip that has the size and the count already comes
     back as it is.

@@ -7,7 +7,7 @@ at least .07.
 
 The limits were set on hand-labelled real clips (4 Hz; cuts: colour .15 to .63 with layout .49 to .88; no
 cut: colour up to .11 with layout up to .41, or layout up to .50 with colour .03), and no pair of the
-embedded world comes near them. Known failures: an object that fills the picture within one sampling step is
+synthetic data set comes near them. Known failures: an object that fills the image within one sampling step is
 marked; dissolves longer than that step, and cuts after a clip's last sample, are not.
 """
 

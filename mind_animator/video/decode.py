@@ -17,7 +17,7 @@ from mind_animator.errors import InputError
 # decord waits for its decoding thread by asking again; on a crowded machine 10240 times are too few for a whole movie.
 os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
 
-# What FFmpeg says when it paints over a damaged picture. Other complaints occur in sound files too.
+# What FFmpeg says when it paints over a damaged image. Other complaints occur in sound files too.
 _DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
 
 
@@ -166,7 +166,7 @@ def read_clips(
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect FFmpeg's complaints about damaged pictures from stderr while everything is passed on.
+    """Collect FFmpeg's complaints about damaged images from stderr while everything is passed on.
 
     FFmpeg conceals damage and only says so there; the frame itself carries no mark in this reader.
     """

@@ -1,4 +1,4 @@
-"""Moving pictures along a flow."""
+"""Moving images along a flow."""
 
 import torch
 from torch import Tensor
@@ -23,26 +23,26 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
     return functional.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def move_picture(picture: Tensor, flow: Tensor, frames: int) -> Tensor:
-    """Frames of one picture that moves along a constant flow; the picture itself is the middle of the clip.
+def move_image(image: Tensor, flow: Tensor, frames: int) -> Tensor:
+    """Frames of one image that moves along a constant flow; the image itself is the middle of the clip.
 
-    Frame k (from 1) of n is ``warp(picture, (k - (n + 1) / 2) flow)``.
+    Frame k (from 1) of n is ``warp(image, (k - (n + 1) / 2) flow)``.
 
     Parameters
     ----------
-    picture : Tensor of shape (clip, height, width, 3), uint8
+    image : Tensor of shape (clip, height, width, 3), uint8
     flow : Tensor of shape (clip, 2, h, w)
-        (x, y) in cells of its own grid a frame, y pointing down; interpolated to the picture (bilinear).
+        (x, y) in cells of its own grid a frame, y pointing down; interpolated to the image (bilinear).
     frames : int
 
     Returns
     -------
     Tensor of shape (clip, frame, height, width, 3), uint8
     """
-    height, width = picture.shape[1:3]
+    height, width = image.shape[1:3]
     scale = torch.tensor([width / flow.shape[3], height / flow.shape[2]], dtype=torch.float32)[:, None, None]
     fine = functional.interpolate(flow.float(), (height, width), mode="bilinear", align_corners=False) * scale
     steps = torch.arange(frames) - (frames - 1) / 2
-    still = picture.permute(0, 3, 1, 2).float()
+    still = image.permute(0, 3, 1, 2).float()
     moved = [warp(still, step * fine) for step in steps]
     return torch.stack(moved, dim=1).round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2)

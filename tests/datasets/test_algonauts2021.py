@@ -1,4 +1,4 @@
-"""Algonauts 2021 and its sibling BOLD Moments: layouts, order, splits, showings."""
+"""Algonauts 2021 and its sibling BOLD Moments: layouts, order, splits, repeats."""
 
 import pickle
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.algonauts2021 import AREAS, N_VIDEOS, VIDEOS
+from mind_animator.datasets.algonauts2021 import N_VIDEOS, ROIS, VIDEOS
 from mind_animator.datasets.check import plan_downloads
 from mind_animator.datasets.download.zips import list_members, unpack
 from mind_animator.datasets.simulate import simulate_algonauts
@@ -24,7 +24,7 @@ def opened(root, **options):
 @pytest.fixture(scope="module", params=[True, False], ids=["with track level", "without"])
 def simulated(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("algonauts")
-    features = simulate_algonauts(root, ["01"], rng=np.random.default_rng(0), level=request.param, films=2)
+    features = simulate_algonauts(root, ["01"], rng=np.random.default_rng(0), level=request.param, movies=2)
     return root, features, request.param
 
 
@@ -36,17 +36,17 @@ def test_the_devkits_split_in_packs(tmp_path):
 
 
 @pytest.mark.parametrize("track", ["mini", "full"])
-def test_every_showing_of_every_pack_gives_the_features_back(simulated, track):
+def test_every_repeat_of_every_pack_gives_the_features_back(simulated, track):
     root, features, level = simulated
     track = track if level else "mini"  # without the level, both tracks cannot be there
     dataset = opened(root, track=track)
     for segment in (dataset.segments[0], dataset.segments[-1]):
         start = int(segment.id.removeprefix("videos")) - 1
         shown = features[start : start + segment.n_clips]
-        showings = list(dataset.responses("01", segment.id, FmriConfig()))
-        assert len(showings) == 3
-        for values in showings:
-            assert values.shape == (100, 20 * (len(AREAS) if track == "mini" else 1))
+        repeats = list(dataset.responses("01", segment.id, FmriConfig()))
+        assert len(repeats) == 3
+        for values in repeats:
+            assert values.shape == (100, 20 * (len(ROIS) if track == "mini" else 1))
             fit = np.linalg.lstsq(shown, values, rcond=None)[0]
             assert 1 - np.var(values - shown @ fit) / np.var(values) > 0.7  # 8 / (8 + 1) is planted
             # other clips' features explain no more than 8 regressors of noise do
@@ -55,10 +55,10 @@ def test_every_showing_of_every_pack_gives_the_features_back(simulated, track):
             assert 1 - np.var(values - wrong @ fit) / np.var(values) < 0.25
 
 
-def test_areas_follow_the_voxels_of_the_mini_track(simulated):
+def test_rois_follow_the_voxels_of_the_mini_track(simulated):
     root = simulated[0]
-    names = opened(root, track="mini").area_names("01")
-    assert names == [area for area in AREAS for _ in range(20)]
+    names = opened(root, track="mini").roi_names("01")
+    assert names == [roi for roi in ROIS for _ in range(20)]
 
 
 def test_videos_are_numbered_by_their_sorted_names_and_sampled_whole(simulated):
@@ -137,7 +137,7 @@ def test_a_pickle_of_another_shape_is_told(tmp_path):
         list(opened(tmp_path).responses("01", "videos0001", FmriConfig()))
 
 
-def test_bold_moments_has_ten_showings_of_the_test_videos(tmp_path):
+def test_bold_moments_has_ten_repeats_of_the_test_videos(tmp_path):
     dataset = opened(tmp_path, release="bold_moments")
     assert [segment.n_clips for segment in dataset.segments] == [100] * 10 + [102]
     assert [segment.split for segment in dataset.segments] == ["train"] * 10 + ["test"]
@@ -149,9 +149,9 @@ def test_bold_moments_has_ten_showings_of_the_test_videos(tmp_path):
     path.parent.mkdir(parents=True)
     with open(path, "wb") as stream:
         pickle.dump((betas[shuffled], [names[row] for row in shuffled]), stream, pickle.HIGHEST_PROTOCOL)
-    showings = list(dataset.responses("01", "videos1001", FmriConfig()))
-    assert len(showings) == 2 and showings[0].shape == (102, 59_412)
-    assert np.array_equal(showings[0][:, 7], np.arange(102))
+    repeats = list(dataset.responses("01", "videos1001", FmriConfig()))
+    assert len(repeats) == 2 and repeats[0].shape == (102, 59_412)
+    assert np.array_equal(repeats[0][:, 7], np.arange(102))
     urls = [archive.urls[0] for archive in dataset.archives()]
     assert urls[1] == f"s3://openneuro.org/ds005165/{path.relative_to(tmp_path)}"
     assert all(archive.anonymous for archive in dataset.archives())

@@ -94,7 +94,7 @@ def test_matlab_7_3_has_its_axes_turned_back(lab):
 
 
 @pytest.mark.parametrize("axes", ["clip repeat voxel", "repeat clip voxel", "voxel repeat clip"])
-def test_showings_apart_are_repeats(lab, axes, rng):
+def test_repeats_apart_are_repeats(lab, axes, rng):
     root, table, _ = lab
     whole = rng.standard_normal((len(table), 3, VOXELS)).astype(np.float32)
     order = [("clip", "repeat", "voxel").index(axis) for axis in axes.split()]
@@ -109,7 +109,7 @@ def test_showings_apart_are_repeats(lab, axes, rng):
 
 
 @pytest.mark.parametrize("chosen", [[0, 2, 3], None])
-def test_a_showing_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
+def test_a_repeat_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
     """Of three, in training and test clips; voxel 3 is constant in one of them."""
     root, table, signal = lab
     whole = (signal[:, None] + 0.5 * rng.standard_normal((len(table), 3, VOXELS))).astype(np.float32)
@@ -173,14 +173,14 @@ def test_what_is_missing_is_left_out_and_said_so(lab):
     dataset = opened(root)
     assert dataset.has_captions and not dataset.has_stimuli
     assert dataset.stimulus_files("train000") == [] and dataset.frames("train000") is None
-    films = table.drop(columns="caption").assign(file="a.mp4", onset=0.0, duration=2.0)
-    films.to_csv(root / "clips.tsv", sep="\t", index=False)
+    movies = table.drop(columns="caption").assign(file="a.mp4", onset=0.0, duration=2.0)
+    movies.to_csv(root / "clips.tsv", sep="\t", index=False)
     dataset = opened(root)
     assert dataset.has_stimuli and not dataset.has_captions
     assert dataset.stimulus_files("train000") == [root / "stimuli/a.mp4"]
     with pytest.raises(InputError, match="Expected captions to come with data set arrays"):
         dataset.captions()
-    films.drop(columns=["file", "onset", "duration"]).to_csv(root / "clips.tsv", sep="\t", index=False)
+    movies.drop(columns=["file", "onset", "duration"]).to_csv(root / "clips.tsv", sep="\t", index=False)
     config = {"results": "r", "seed": 1, "dataset": {"name": "arrays", "data_root": "."}, "methods": {}}
     check_config(opened(root), load_config(config | {"features": {"ready": {"text": "text.npy"}}}))
     with pytest.raises(InputError, match=r"Expected movies, frames, captions .* or embeddings"):
@@ -205,7 +205,7 @@ def test_ready_frames_come_in_one_order(lab, rng, kind):
 
 
 def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
-    """Its DAG needs no data; its files (small here) come back by split, with ten showings of test clips."""
+    """Its DAG needs no data; its files (small here) come back by split, with ten repeats of test clips."""
     dataset = opened(tmp_path, subjects=("2",), clips=None, preset="neuroclips")
     assert [s.id for s in dataset.segments] == [
         *(f"seg{n}" for n in range(1, 19)),
@@ -235,14 +235,14 @@ def test_the_published_mirror_of_neuroclips_is_a_preset(tmp_path):
 
 
 def test_the_published_test_set_of_mind_animator_is_a_preset(tmp_path):
-    """1,200 films of 2 s and the masked responses in their order; no clip to train on."""
+    """1,200 movies of 2 s and the masked responses in their order; no clip to train on."""
     dataset = opened(tmp_path, subjects=("3",), clips=None, preset="mind_animator")
     assert [(s.id, s.split, s.n_clips) for s in dataset.segments] == [
         (f"test{n}", "test", 240) for n in range(1, 6)
     ]
     table = dataset.clip_table("test4")
-    films = tmp_path / "Testset_of_Preprocessed_datasets/CC2017/stimuli_clips/Test"
-    assert table["file"].iloc[[0, 239]].tolist() == [str(films / f"test4_{n}.mp4") for n in (1, 240)]
+    movies = tmp_path / "Testset_of_Preprocessed_datasets/CC2017/stimuli_clips/Test"
+    assert table["file"].iloc[[0, 239]].tolist() == [str(movies / f"test4_{n}.mp4") for n in (1, 240)]
     assert (table["onset"] == 0).all() and (table["duration"] == 2).all()
     (file,) = dataset.response_files("3", "test4")
     file.parent.mkdir(parents=True)

@@ -26,7 +26,7 @@ def study(tmp_path):
     table = pd.DataFrame(
         {
             "split": ["train"] * TRAIN + ["test"] * TEST,
-            "movie": [f"film{k // 20}" for k in range(TRAIN + TEST)],
+            "movie": [f"movie{k // 20}" for k in range(TRAIN + TEST)],
             "caption": [f"a {NOUNS[n]} on {PLACES[p]}" for n, p in zip(noun, place, strict=True)],
         }
     )
@@ -68,7 +68,7 @@ def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     ran = run(study)
     told = ran.stdout + ran.stderr
     assert ran.returncode == 0, told[-3000:]
-    assert "captions but no films and no frames: left out are the structure and motion decoders" in told
+    assert "captions but no movies and no frames: left out are the structure and motion decoders" in told
     results = study / "results"
     assert [path.name for path in results.glob("decoders/*/*/*.safetensors")] == ["semantic.safetensors"]
     assert not (results / "reconstructions").exists()

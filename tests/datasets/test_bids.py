@@ -14,10 +14,10 @@ from mind_animator.datasets.bids import mean_over_spans
 from mind_animator.datasets.simulate import simulate_fmriprep
 from mind_animator.errors import InputError
 
-FILMS = {"a film.mp4": 40.0, "b.mp4": 40.0, "c.mp4": 30.0}
-SHOWINGS = [
-    [("a film.mp4", 6.0), ("b.mp4", 52.0)],
-    [("b.mp4", 6.0), ("a film.mp4", 52.0)],
+EXCERPTS = {"a movie.mp4": 40.0, "b.mp4": 40.0, "c.mp4": 30.0}
+REPEATS = [
+    [("a movie.mp4", 6.0), ("b.mp4", 52.0)],
+    [("b.mp4", 6.0), ("a movie.mp4", 52.0)],
     [("c.mp4", 6.0), ("c.mp4", 42.0)],
 ]
 SPACES = ["fsLR", "fsaverage5", "MNI152NLin2009cAsym"]
@@ -35,7 +35,13 @@ def opened(root, space, tr=2.0, clip_seconds=2.0, **options):
 
 
 def simulated(root, space, **options):
-    settings = {"lag": 4.0, "repetition_time": 2.0, "clip_seconds": 2.0, "films": FILMS, "showings": SHOWINGS}
+    settings = {
+        "lag": 4.0,
+        "repetition_time": 2.0,
+        "clip_seconds": 2.0,
+        "movies": EXCERPTS,
+        "repeats": REPEATS,
+    }
     return simulate_fmriprep(
         root, ["01", "02"], space=space, rng=np.random.default_rng(0), **settings | options
     )
@@ -60,10 +66,10 @@ def test_segments_come_from_the_events(study):
     dataset = opened(root, space)
     assert dataset.subjects == ("01", "02")
     told = [(segment.id, segment.split, segment.n_clips) for segment in dataset.segments]
-    assert told == [("a_film", "train", 20), ("b", "train", 20), ("c", "test", 15)]
-    assert dataset.areas_of == ("fs_LR_32k" if space == "fsLR" else "none")
-    table = dataset.clip_table("a_film")
-    assert table["file"].iloc[0] == str(root / "stimuli/a film.mp4")
+    assert told == [("a_movie", "train", 20), ("b", "train", 20), ("c", "test", 15)]
+    assert dataset.rois_of == ("fs_LR_32k" if space == "fsLR" else "none")
+    table = dataset.clip_table("a_movie")
+    assert table["file"].iloc[0] == str(root / "stimuli/a movie.mp4")
     assert table["onset"].tolist() == [2.0 * k for k in range(20)]
 
 
@@ -79,7 +85,7 @@ def test_the_planted_lag_is_recovered_to_the_volume(study):
     assert by_lag[4.0] > 0.5 > 0.25 > max(by_lag[2.0], by_lag[6.0])
 
 
-def test_a_film_that_is_shown_twice_in_a_run_has_two_repeats(study):
+def test_a_movie_that_is_shown_twice_in_a_run_has_two_repeats(study):
     root, space, features = study
     runs = list(opened(root, space).runs("02", "c", FmriConfig(detrend_order=2)))
     assert [run.name.split(" at ")[1] for run in runs] == ["6 s", "42 s"]
@@ -89,19 +95,23 @@ def test_a_film_that_is_shown_twice_in_a_run_has_two_repeats(study):
 
 
 def test_any_repetition_time_and_clip_length(tmp_path):
-    """TR 1.2 s, clips of 3 s, films that start between two volumes: the clip's own volumes explain most."""
-    shown = [[("a film.mp4", 6.5), ("b.mp4", 52.3)], [("b.mp4", 7.1), ("a film.mp4", 51.9)], [("c.mp4", 6.2)]]
+    """TR 1.2 s, clips of 3 s, movies that start between two volumes: the clip's own volumes explain most."""
+    shown = [
+        [("a movie.mp4", 6.5), ("b.mp4", 52.3)],
+        [("b.mp4", 7.1), ("a movie.mp4", 51.9)],
+        [("c.mp4", 6.2)],
+    ]
     features = simulated(
-        tmp_path, "MNI152NLin2009cAsym", repetition_time=1.2, clip_seconds=3.0, lag=4.8, showings=shown
+        tmp_path, "MNI152NLin2009cAsym", repetition_time=1.2, clip_seconds=3.0, lag=4.8, repeats=shown
     )
     dataset = opened(tmp_path, "MNI152NLin2009cAsym", tr=1.2, clip_seconds=3.0)
     assert [segment.n_clips for segment in dataset.segments] == [13, 13, 10]
     by_lag = {}
     for lag in (1.8, 4.8, 7.8):
         stacked = [
-            run.values for seg in ("a_film", "b") for run in dataset.runs("01", seg, FmriConfig(lag=lag))
+            run.values for seg in ("a_movie", "b") for run in dataset.runs("01", seg, FmriConfig(lag=lag))
         ]
-        shown_of = [features[film] for film in ("a film.mp4", "b.mp4") for _ in range(2)]
+        shown_of = [features[movie] for movie in ("a movie.mp4", "b.mp4") for _ in range(2)]
         by_lag[lag] = explained(np.concatenate(shown_of), np.concatenate(stacked))
     assert by_lag[4.8] > 0.45 > 0.2 > max(by_lag[1.8], by_lag[7.8])
 
@@ -113,10 +123,10 @@ def test_confounds_are_regressed_out(tmp_path):
         dataset = opened(tmp_path, "MNI152NLin2009cAsym", confounds=confounds)
         runs = [
             run.values
-            for seg in ("a_film", "b")
+            for seg in ("a_movie", "b")
             for run in dataset.runs("01", seg, FmriConfig(detrend_order=2))
         ]
-        shown = [features[film] for film in ("a film.mp4", "b.mp4") for _ in range(2)]
+        shown = [features[movie] for movie in ("a movie.mp4", "b.mp4") for _ in range(2)]
         by_choice[confounds] = explained(np.concatenate(shown), np.concatenate(runs))
     assert by_choice["motion",] > 0.5 > by_choice[()] + 0.2
 
@@ -142,14 +152,14 @@ def test_clips_as_long_as_a_volume_pick_one(rng):
 
 
 def test_five_lines_and_the_docs_example_are_enough(tmp_path):
-    """The example of docs/your_data.md: events as shipped, films and responses simulated beside them."""
+    """The example of docs/your_data.md: events as shipped, movies and responses simulated beside them."""
     example = Path(__file__).resolve().parents[2] / "docs/examples/bids"
     shipped = sorted(path.relative_to(example).as_posix() for path in example.rglob("*_events.tsv"))
-    films, showings = {}, []
+    movies, repeats = {}, []
     for name in shipped[:3]:
         events = pd.read_csv(example / name, sep="\t", na_values="n/a").dropna(subset="stim_file")
-        films |= dict(zip(events["stim_file"], events["duration"], strict=True))
-        showings.append(list(zip(events["stim_file"], events["onset"], strict=True)))
+        movies |= dict(zip(events["stim_file"], events["duration"], strict=True))
+        repeats.append(list(zip(events["stim_file"], events["onset"], strict=True)))
     features = simulate_fmriprep(
         tmp_path,
         ["01", "02"],
@@ -157,8 +167,8 @@ def test_five_lines_and_the_docs_example_are_enough(tmp_path):
         lag=4.5,
         repetition_time=1.5,
         clip_seconds=2.0,
-        films=films,
-        showings=showings,
+        movies=movies,
+        repeats=repeats,
         rng=np.random.default_rng(1),
     )
     for name in shipped:
@@ -194,9 +204,9 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
         ),
         (
             {"test": ["d.mp4"]},
-            r"Expected dataset\.options\.test to name films of \['a film\.mp4', .*\], got 'd\.mp4'",
+            r"Expected dataset\.options\.test to name movies of \['a movie\.mp4', .*\], got 'd\.mp4'",
         ),
-        ({"test": list(FILMS)}, "Expected films to train on beside"),
+        ({"test": list(EXCERPTS)}, "Expected movies to train on beside"),
         ({"task": "rest"}, r"Expected events files sub-\*/func/\*_task-rest_\*_events\.tsv in"),
         ({"clip_seconds": 60.0}, "to last at least one clip of 60 s, got 40 s"),
         ({"mask": "absent.nii.gz"}, r"Expected a mask at .*absent\.nii\.gz, found none"),
@@ -205,7 +215,7 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
 def test_faults_of_the_config_are_told(tmp_path, options, told):
     simulated(tmp_path, "MNI152NLin2009cAsym")
     with pytest.raises(InputError, match=told):
-        next(opened(tmp_path, "MNI152NLin2009cAsym", **options).runs("01", "a_film", FmriConfig()))
+        next(opened(tmp_path, "MNI152NLin2009cAsym", **options).runs("01", "a_movie", FmriConfig()))
 
 
 def test_faults_of_the_study_are_told(tmp_path):
@@ -238,6 +248,6 @@ def test_faults_of_the_study_are_told(tmp_path):
     for run in (1, 2):
         (tmp_path / f"sub-02/func/sub-02_task-movie_run-{run}_events.tsv").unlink()
     with pytest.raises(
-        InputError, match=r"Expected every subject to have seen 'a film\.mp4', but sub-02 has not"
+        InputError, match=r"Expected every subject to have seen 'a movie\.mp4', but sub-02 has not"
     ):
         opened(tmp_path, "fsaverage5")

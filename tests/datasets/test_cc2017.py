@@ -213,7 +213,7 @@ def test_a_missing_run_is_named(tmp_path):
         next(opened(tmp_path).runs("1", "seg1", SETTINGS))
 
 
-def test_areas_are_those_of_the_cortex():
-    names = opened().area_names("1")
+def test_rois_are_those_of_the_cortex():
+    names = opened().roi_names("1")
     assert len(names) == N_CORTEX
     assert {"L_V1", "R_MT"} < set(names)

@@ -32,7 +32,7 @@ def clips(movie, split, file, onsets, duration=2.0):
     return pd.DataFrame(columns | {"duration": duration, "split": split})
 
 
-def test_films_apart_are_no_leak():
+def test_movies_apart_are_no_leak():
     table = pd.concat([clips("a", "train", "a.mp4", [0.0, 2.0]), clips("b", "test", "b.mp4", [0.0, 2.0])])
     before = table.copy()
     check_leak(table)
@@ -66,7 +66,7 @@ def test_planted_leaks_are_caught(train, test, sums, told):
 
 
 def test_the_same_file_far_apart_is_no_leak():
-    """HCP's retest film lies in the file of run 1, 27 s after the last training film."""
+    """HCP's retest movie lies in the file of run 1, 27 s after the last training movie."""
     table = pd.concat([clips("a", "train", "a.mp4", [0.0, 2.0]), clips("b", "test", "a.mp4", [14.0])])
     check_leak(table)
 
@@ -99,7 +99,7 @@ def frames_of(rng, count):
     return rng.integers(0, 256, (count, 3, 16, 16, 3), dtype=np.uint8)
 
 
-def test_a_film_under_another_name_is_found_by_its_pictures(rng):
+def test_a_movie_under_another_name_is_found_by_its_images(rng):
     train, test = frames_of(rng, 30), frames_of(rng, 20)
     test[5:9] = train[11:15]
     noisy = np.clip(test.astype(int) + rng.integers(-2, 3, test.shape), 0, 255).astype(
@@ -112,12 +112,12 @@ def test_a_film_under_another_name_is_found_by_its_pictures(rng):
         clips("b", "test", "b.mp4", 2.0 * np.arange(20)),
     ]
     with pytest.raises(
-        InputError, match=r"got the same pictures in 'b-00005' \(test, b\) and 'a-00011' \(training, a\)"
+        InputError, match=r"got the same images in 'b-00005' \(test, b\) and 'a-00011' \(training, a\)"
     ):
         check_same_clips(same_clips(*small), *table)
     check_same_clips([(5, 11), (7, 20)], *table)  # single look-alikes are told in a table, not refused
     singles = pd.concat([clips(f"v{k}", "test", f"v{k}.mp4", [0.0]) for k in range(20)])
-    with pytest.raises(InputError, match="got the same pictures in 'v5-00000'"):
+    with pytest.raises(InputError, match="got the same images in 'v5-00000'"):
         check_same_clips([(5, 11)], table[0], singles)
 
 
@@ -142,7 +142,7 @@ def test_the_script_catches_a_leak_planted_in_a_study(tmp_path, rng):
         arguments += ["--tables", *(str(tmp_path / f"{n}.tsv") for n in frames)]
         arguments += ["--frames", *(str(tmp_path / f"{n}.h5") for n in frames)]
         if planted:
-            with pytest.raises(InputError, match="same pictures in 'b-00001'"):
+            with pytest.raises(InputError, match="same images in 'b-00001'"):
                 check_splits.main(arguments)
         else:
             check_splits.main(arguments)
@@ -152,13 +152,13 @@ def test_the_script_catches_a_leak_planted_in_a_study(tmp_path, rng):
 
 @pytest.fixture
 def half_a_study(tmp_path, rng):
-    """Of an arrays study: one film is whole, one broken, one subject is there, one is not."""
+    """Of an arrays study: one movie is whole, one broken, one subject is there, one is not."""
     table = pd.concat([clips("a", "train", "a.mp4", [0.0]), clips("b", "test", "b.mp4", [0.0])])
     table.drop(columns=["clip", "segment"]).to_csv(tmp_path / "clips.tsv", sep="\t", index=False)
     from mind_animator.artefacts.video import write_mp4
 
     write_mp4(tmp_path / "stimuli/a.mp4", rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), 4)
-    (tmp_path / "stimuli/b.mp4").write_bytes(b"not a film")
+    (tmp_path / "stimuli/b.mp4").write_bytes(b"not a movie")
     np.save(tmp_path / "sub-01.npy", np.zeros((2, 3)))
     return DatasetConfig(
         name="arrays", data_root=str(tmp_path), subjects=("01", "02"), options={"clips": "clips.tsv"}
@@ -172,7 +172,7 @@ def test_check_data_tells_file_by_file(half_a_study, tmp_path, capsys):
         "stimuli/a.mp4": "here", "stimuli/b.mp4": "wrong", "sub-01.npy": "here", "sub-02.npy": "missing",
     }  # fmt: skip
     assert table.loc["stimuli/a.mp4", "told"] == "seconds 2, fps 4"
-    assert table.loc["stimuli/b.mp4", "told"].startswith("no readable film")
+    assert table.loc["stimuli/b.mp4", "told"].startswith("no readable movie")
     assert summarise(table) == "4 files: 2 here, 1 missing, 1 wrong"
     told = ["--dataset", half_a_study.model_dump_json(), "--table", str(tmp_path / "told.tsv")]
     assert check_data.main(told) == 1
@@ -200,7 +200,7 @@ def test_files_of_the_lab_are_never_planned_for_download(half_a_study, tmp_path)
 
 
 def test_nothing_of_a_data_set_is_known_outside_its_adapter_and_table():
-    """Names of data sets and of where they lie: in no code but the adapters', the table's and the embedded world's."""
+    """Names of data sets and of where they lie: in no code but the adapters', the table's and the synthetic data set's."""
     known = re.compile(
         r"cc2017|\bhcp\b|algonauts|bold_?moments|purr\b|openneuro|utqde|connectome|tfmri|video_fmri"
     )
@@ -217,4 +217,4 @@ def test_nothing_of_a_data_set_is_known_outside_its_adapter_and_table():
     for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
         lines = path.read_text().lower().splitlines()
         text = "\n".join(line.partition("#")[0] for line in lines)
-        assert path.name == "world.smk" or not known.search(text), (path, known.search(text))
+        assert path.name == "synthetic.smk" or not known.search(text), (path, known.search(text))

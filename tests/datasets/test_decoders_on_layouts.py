@@ -35,7 +35,7 @@ def cc2017(root, rng):
 
 
 def hcp(root, rng):
-    features = simulate_hcp(root, ["102816"], lag=4.0, rng=rng, films=False)
+    features = simulate_hcp(root, ["102816"], lag=4.0, rng=rng, movies=False)
     return _opened("hcp", root, "102816"), "102816", 4.0, features, ["run1"], "run4"
 
 
@@ -47,14 +47,14 @@ def algonauts2021(root, rng):
 
 
 def bids(root, rng):
-    films = {"a.mp4": 160.0, "b.mp4": 160.0, "c.mp4": 120.0}
+    movies = {"a.mp4": 160.0, "b.mp4": 160.0, "c.mp4": 120.0}
     shown = [[("a.mp4", 8.0), ("b.mp4", 190.0)], [("c.mp4", 8.0), ("c.mp4", 140.0)]]
-    by_film = simulate_fmriprep(
-        root, ["1"], space="fsaverage5", lag=5.0, repetition_time=2.0, clip_seconds=2.0, films=films,
-        showings=shown, rng=rng, fps=0.5,
+    by_movie = simulate_fmriprep(
+        root, ["1"], space="fsaverage5", lag=5.0, repetition_time=2.0, clip_seconds=2.0, movies=movies,
+        repeats=shown, rng=rng, fps=0.5,
     )  # fmt: skip
     options = {"task": "movie", "space": "fsaverage5", "tr": 2.0, "clip_seconds": 2.0, "test": ["c.mp4"]}
-    features = {film.removesuffix(".mp4"): values for film, values in by_film.items()}
+    features = {movie.removesuffix(".mp4"): values for movie, values in by_movie.items()}
     return _opened("bids", root, "1", **options), "1", 5.0, features, ["a", "b"], "c"
 
 
@@ -67,9 +67,9 @@ def targets_of(features):
     still = features.reshape(-1, 1, 2, 2, 2)
     moving = still[:, :, :, ::-1] * np.array([0.0, 0.7, 1.4]).reshape(1, 3, 1, 1, 1)
     return {
-        "clip_text": features,
-        "clip_image": features[:, ::-1].copy(),
-        "condition": features.reshape(-1, 2, 4),
+        "clip_embedding_text": features,
+        "clip_embedding_image": features[:, ::-1].copy(),
+        "prompt_embedding": features.reshape(-1, 2, 4),
         "latents": (still + moving).astype(np.float32),
     }
 
@@ -95,7 +95,7 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
     scaled = scale_splits(stacked, is_train, "train")[0]
     movies = [movie for segment in train for movie in dataset.clip_table(segment)["movie"]]
     shown = targets_of(np.concatenate([features[segment] for segment in train]))
-    truth = targets_of(features[test])
+    ground_truth = targets_of(features[test])
     out = {}
     for decoder in ("semantic", "structure", "motion"):
         chosen = decoder_settings(decoder, "best", SMALL[decoder])
@@ -106,12 +106,13 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
         out[decoder] = decode(network.eval(), scaled[~is_train], **first)[0]
     drift = out["motion"][:, 2] - out["motion"][:, 0]
     scores = {
-        "semantic": told_apart(out["semantic"], truth["clip_text"]),
+        "semantic": told_apart(out["semantic"], ground_truth["clip_embedding_text"]),
         "structure": told_apart(
-            out["structure"].reshape(n_test, -1), truth["latents"][:, 0].reshape(n_test, -1)
+            out["structure"].reshape(n_test, -1), ground_truth["latents"][:, 0].reshape(n_test, -1)
         ),
         "motion": told_apart(
-            drift.reshape(n_test, -1), (truth["latents"][:, 2] - truth["latents"][:, 0]).reshape(n_test, -1)
+            drift.reshape(n_test, -1),
+            (ground_truth["latents"][:, 2] - ground_truth["latents"][:, 0]).reshape(n_test, -1),
         ),
     }
     # by chance a clip's share is uniform: the mean's standard deviation is (12 n)^-1/2

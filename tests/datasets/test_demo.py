@@ -1,4 +1,4 @@
-"""The embedded world's data set is CC2017 with its own places and counts."""
+"""The synthetic data set's data set is CC2017 with its own places and counts."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_test_movies_are_in_order():
 def test_brains_share_movies_and_nothing_else():
     full, none = opened(), opened(signal="none")
     assert full.stimulus_files("seg1") == none.stimulus_files("seg1")
-    assert full.truth_file("seg1") == none.truth_file("seg1")
+    assert full.ground_truth_file("seg1") == none.ground_truth_file("seg1")
     assert full.response_files("1", "seg1")[0] == Path(
         "data/demo/full/video_fmri_dataset/subject1/fmri/seg1/cifti/seg1_1_Atlas.dtseries.nii"
     )

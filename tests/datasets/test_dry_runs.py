@@ -42,8 +42,8 @@ def test_dry_run(name, tmp_path):
     [
         (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}", "fmri={}"],
          "Expected methods that need no training on a data set of test clips alone, got '"),
-        (["dataset={name: hcp, data_root: data, options: {variant: 59k}}", "fmri={voxels: {areas: [V1]}}"],
-         "Expected a data set whose voxels have named areas (fmri.voxels.areas), got hcp"),
+        (["dataset={name: hcp, data_root: data, options: {variant: 59k}}", "fmri={voxels: {rois: [V1]}}"],
+         "Expected a data set whose voxels have named areas (fmri.voxels.rois), got hcp"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_before_any_work(change, told, tmp_path):

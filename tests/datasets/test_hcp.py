@@ -1,4 +1,4 @@
-"""HCP: the clip table, the retest film, the lag, the areas and the published captions."""
+"""HCP: the clip table, the retest movie, the lag, the areas and the published captions."""
 
 from itertools import islice
 
@@ -9,16 +9,16 @@ import pytest
 import yaml
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
 
-from mind_animator.artefacts.cifti import read_areas, write_series
-from mind_animator.artefacts.cortex import area_names, grayordinate_axis
+from mind_animator.artefacts.cifti import read_rois, write_series
+from mind_animator.artefacts.cortex import grayordinate_axis, roi_names
 from mind_animator.artefacts.pickles import read_pickled_npy
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.hcp import FILMS, RETEST, RUNS
+from mind_animator.datasets.hcp import EXCERPTS, RETEST, RUNS
 from mind_animator.datasets.simulate import axis_59k, simulate_hcp
 from mind_animator.errors import InputError
-from mind_animator.fmri.reliability import average_repeats, in_areas
+from mind_animator.fmri.reliability import average_repeats, in_rois
 from mind_animator.provenance import ROOT
 from mind_animator.video.decode import resize_frame
 
@@ -33,14 +33,14 @@ def opened(root, **options):
 def simulated(tmp_path_factory):
     """One subject whose responses lag 5 s behind, at true size."""
     root = tmp_path_factory.mktemp("hcp")
-    return root, simulate_hcp(root, ["100610"], lag=LAG, rng=np.random.default_rng(0), films=False)
+    return root, simulate_hcp(root, ["100610"], lag=LAG, rng=np.random.default_rng(0), movies=False)
 
 
 def test_the_clip_table_is_the_published_one(published_data):
     published = read_pickled_npy(published_data / "clip_times_24.npy")
-    assert {int(run): tuple(map(tuple, times // 24)) for run, times in published.items()} == FILMS
+    assert {int(run): tuple(map(tuple, times // 24)) for run, times in published.items()} == EXCERPTS
     assert all((times % 24 == 0).all() for times in published.values())
-    seconds = {run: sum(stop - start for start, stop in spans) for run, spans in FILMS.items()}
+    seconds = {run: sum(stop - start for start, stop in spans) for run, spans in EXCERPTS.items()}
     assert seconds == {1: 728, 2: 792, 3: 745, 4: 775}
     assert sum(seconds.values()) == 3040
 
@@ -49,10 +49,10 @@ def test_phase_encoding_is_ap_pa_pa_ap():
     assert [name[-2:] for name in RUNS.values()] == ["AP", "PA", "PA", "AP"]
 
 
-def test_films_have_their_published_names_and_lose_their_letterbox(tmp_path):
+def test_movies_have_their_published_names_and_lose_their_letterbox(tmp_path):
     dataset = opened(tmp_path)
-    names = [dataset.stimulus_files(f"run{run}")[0].name for run in FILMS]
-    assert names == [f"7T_MOVIE{n}_{film}_v2.mp4" for n, film in enumerate(("CC1", "HO1", "CC2", "HO2"), 1)]
+    names = [dataset.stimulus_files(f"run{run}")[0].name for run in EXCERPTS]
+    assert names == [f"7T_MOVIE{n}_{movie}_v2.mp4" for n, movie in enumerate(("CC1", "HO1", "CC2", "HO2"), 1)]
     stimuli = yaml.safe_load((ROOT / "config/hcp.yaml").read_text())["stimuli"]
     assert (stimuli["rate"], stimuli["size"], round(stimuli["crop"] * 512)) == (
         8,
@@ -77,13 +77,13 @@ def test_second_k_is_volume_k_plus_4(tmp_path):
 
 
 @pytest.mark.parametrize("held_out", [1, 2, 3, 4])
-def test_the_retest_film_is_never_in_training(tmp_path, held_out):
+def test_the_retest_movie_is_never_in_training(tmp_path, held_out):
     dataset = opened(tmp_path, held_out_run=held_out)
     tables = pd.concat([dataset.clip_table(segment.id) for segment in dataset.segments])
     assert len(tables) == 3040 - 3 * 76
     assert list(tables["clip"]) == [clip for segment in dataset.segments for clip in segment.clips]
     train = tables[tables["split"] == "train"]
-    for run, spans in FILMS.items():
+    for run, spans in EXCERPTS.items():
         shown = train[train["segment"] == f"run{run}"]
         assert not shown["onset"].between(*spans[-1]).any()
     assert not set(train["movie"]) & set(tables[tables["split"] == "test"]["movie"])
@@ -91,7 +91,7 @@ def test_the_retest_film_is_never_in_training(tmp_path, held_out):
     assert [segment.split for segment in dataset.segments] == ["train"] * 3 + ["test"] * 2
 
 
-def test_the_retest_film_has_four_showings(simulated):
+def test_the_retest_movie_has_four_repeats(simulated):
     root, _ = simulated
     runs = list(opened(root).runs("100610", RETEST, FmriConfig(lag=LAG)))
     assert [run.name.split("_")[1] for run in runs] == ["MOVIE1", "MOVIE2", "MOVIE3", "MOVIE4"]
@@ -123,14 +123,13 @@ def test_too_long_a_lag_is_told(simulated):
         list(opened(root).responses("100610", RETEST, FmriConfig(lag=30.0)))
 
 
-def test_twelve_areas_by_name_are_5820_vertices(published_data, tmp_path):
+def test_twelve_rois_by_name_are_5820_vertices(published_data, tmp_path):
     import nibabel as nib
 
-    areas = ("V1", "MST", "V2", "V3", "V4", "V3A", "V3B", "LO1", "LO2", "MT", "TPOJ1", "TPOJ2")
-    mine = np.array(opened(tmp_path).area_names("100610"))
+    rois = ("V1", "MST", "V2", "V3", "V4", "V3A", "V3B", "LO1", "LO2", "MT", "TPOJ1", "TPOJ2")
+    mine = np.array(opened(tmp_path).roi_names("100610"))
     assert (
-        sum((np.isin(mine, [f"L_{a}" for a in areas]), np.isin(mine, [f"R_{a}" for a in areas]))).sum()
-        == 5820
+        sum((np.isin(mine, [f"L_{a}" for a in rois]), np.isin(mine, [f"R_{a}" for a in rois]))).sum() == 5820
     )
     image = nib.load(published_data / "mmp.32k_fs_LR.dlabel.nii")
     label = image.header.get_axis(0).label[0]
@@ -140,26 +139,26 @@ def test_twelve_areas_by_name_are_5820_vertices(published_data, tmp_path):
     assert label[1][0] == "R_V1_ROI" and label[181][0] == "L_V1_ROI"
 
 
-def test_areas_of_another_mesh_come_from_a_parcellation_by_name(published_data, tmp_path):
+def test_rois_of_another_mesh_come_from_a_parcellation_by_name(published_data, tmp_path):
     """The real 32k parcellation stands for a 59k one: its labels reach the rows of a series by vertex."""
     labels = published_data / "mmp.32k_fs_LR.dlabel.nii"
     series = tmp_path / "a.dtseries.nii"
     write_series(series, np.zeros((91_282, 2), np.float32), grayordinate_axis(), 1.0)
-    assert read_areas(labels, series) == area_names().tolist()
+    assert read_rois(labels, series) == roi_names().tolist()
     with pytest.raises(
         InputError, match=r"^Expected labels in .*a\.dtseries\.nii, got an axis of SeriesAxis"
     ):
-        read_areas(series, series)
+        read_rois(series, series)
     with pytest.raises(InputError, match=r"^Expected a CIFTI file at .*none\.dlabel\.nii, got: "):
-        read_areas(tmp_path / "none.dlabel.nii", series)
+        read_rois(tmp_path / "none.dlabel.nii", series)
     far = BrainModelAxis.from_surface(np.arange(5), 59_292, "CortexLeft")
     write_series(tmp_path / "b.dtseries.nii", np.zeros((5, 2), np.float32), far, 1.0)
     with pytest.raises(
         InputError, match=r"^Expected CIFTI_STRUCTURE_CORTEX_LEFT of 59292 vertices .*got 32492"
     ):
-        read_areas(labels, tmp_path / "b.dtseries.nii")
-    assert not opened(tmp_path, variant="59k").has_areas
-    assert opened(tmp_path, variant="59k", parcellation=str(labels)).has_areas
+        read_rois(labels, tmp_path / "b.dtseries.nii")
+    assert not opened(tmp_path, variant="59k").has_rois
+    assert opened(tmp_path, variant="59k", parcellation=str(labels)).has_rois
     with pytest.raises(InputError, match="expected parcellation with variant 59k alone"):
         opened(tmp_path, parcellation=str(labels))
 
@@ -167,8 +166,8 @@ def test_areas_of_another_mesh_come_from_a_parcellation_by_name(published_data, 
 @pytest.fixture
 def parcellation_59k(tmp_path):
     """A .dlabel.nii on the 59k mesh as the real one is on the 32k mesh: 1-180 right, 181-360 left, by name."""
-    order = sorted({name[2:] for name in area_names()})
-    names = [f"R_{area}_ROI" for area in order] + [f"L_{area}_ROI" for area in order]
+    order = sorted({name[2:] for name in roi_names()})
+    names = [f"R_{roi}_ROI" for roi in order] + [f"L_{roi}_ROI" for roi in order]
     table = {0: ("???", (1.0, 1.0, 1.0, 0.0))}
     table |= {key: (name, (0.5, 0.5, 0.5, 1.0)) for key, name in enumerate(names, 1)}
     meshes = {
@@ -177,48 +176,48 @@ def parcellation_59k(tmp_path):
     }
     keys = np.concatenate([180 + np.arange(59_292) // 330 + 1, np.arange(59_292) // 330 + 1])
     image = nib.Cifti2Image(
-        keys[None].astype(np.float32), (LabelAxis(["areas"], [table]), meshes["Left"] + meshes["Right"])
+        keys[None].astype(np.float32), (LabelAxis(["rois"], [table]), meshes["Left"] + meshes["Right"])
     )
     image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_LABELS")
-    image.to_filename(tmp_path / "areas.59k_fs_LR.dlabel.nii")
-    return tmp_path / "areas.59k_fs_LR.dlabel.nii", order
+    image.to_filename(tmp_path / "rois.59k_fs_LR.dlabel.nii")
+    return tmp_path / "rois.59k_fs_LR.dlabel.nii", order
 
 
 def test_the_59k_variant_at_its_true_size(tmp_path, parcellation_59k):
-    """170,494 rows of which 108,441 are cortex: the lag, the films, and areas by name whatever their numbers."""
+    """170,494 rows of which 108,441 are cortex: the lag, the movies, and areas by name whatever their numbers."""
     labels, order = parcellation_59k
     axis = axis_59k()
     assert len(axis) == 170_494
     place = order.index("V1")
     cortex = ["CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"]
-    area = np.where(np.isin(axis.name, cortex), axis.vertex // 330, -1)
-    rows = np.flatnonzero(area == place)  # all of V1, on both sides
+    roi = np.where(np.isin(axis.name, cortex), axis.vertex // 330, -1)
+    rows = np.flatnonzero(roi == place)  # all of V1, on both sides
     features = simulate_hcp(
         tmp_path,
         ["100610"],
         lag=LAG,
         rng=np.random.default_rng(3),
         variant="59k",
-        films=False,
+        movies=False,
         mesh=(axis, rows),
     )
     dataset = opened(tmp_path, variant="59k", parcellation=str(labels))
-    assert dataset.has_areas and dataset.areas_of == "none"
-    names = dataset.area_names("100610")
+    assert dataset.has_rois and dataset.rois_of == "none"
+    names = dataset.roi_names("100610")
     assert len(names) == 108_441
-    chosen = in_areas(names, ["V1"])
+    chosen = in_rois(names, ["V1"])
     np.testing.assert_array_equal(chosen, rows)
     assert {names[row] for row in rows} == {"L_V1", "R_V1"}
     explained = {}
-    for lag, showings in ((4.0, 1), (5.0, 4), (6.0, 1)):
-        runs = islice(dataset.runs("100610", RETEST, FmriConfig(lag=lag)), showings)
+    for lag, repeats in ((4.0, 1), (5.0, 4), (6.0, 1)):
+        runs = islice(dataset.runs("100610", RETEST, FmriConfig(lag=lag)), repeats)
         average = average_repeats((run.values for run in runs), voxels=chosen)
-        assert (average.n_repeats, *average.constant) == (showings, *[108_441 - len(rows)] * showings)
+        assert (average.n_repeats, *average.constant) == (repeats, *[108_441 - len(rows)] * repeats)
         fit = np.linalg.lstsq(features[RETEST], average.mean, rcond=None)[0]
         explained[lag] = 1 - np.var(average.mean - features[RETEST] @ fit) / np.var(average.mean)
     assert explained[5.0] > 0.8 and max(explained[4.0], explained[6.0]) < 0.4
     # no parcellation, no names; the rows of another file are refused
-    assert opened(tmp_path, variant="59k").area_names("100610") is None
+    assert opened(tmp_path, variant="59k").roi_names("100610") is None
     file = dataset.response_files("100610", "run1")[0]
     write_series(file, np.zeros((1, 921), np.float32), grayordinate_axis(), 1.0, np.array([0]))
     with pytest.raises(InputError, match=r"^Expected 170494 grayordinates in .*MOVIE1.*, got 91282"):
@@ -237,9 +236,9 @@ def test_the_published_captions_come_in_the_order_of_the_runs(published_data, tm
     with h5py.File(published_data / "captions/HCP_captions.h5") as file:
         texts = np.array(file["Captions"].asstr()[:])
     ends = np.cumsum([728, 792, 745, 775])
-    showings = [texts[end - 76 : end] for end in ends]
-    # the same film: captions of its showings agree far more often than chance (.003)
-    assert all(np.mean(showings[0] == other) > 0.7 for other in showings[1:])
+    repeats = [texts[end - 76 : end] for end in ends]
+    # the same movie: captions of its repeats agree far more often than chance (.003)
+    assert all(np.mean(repeats[0] == other) > 0.7 for other in repeats[1:])
 
 
 @pytest.mark.parametrize(("variant", "end"), [
@@ -257,7 +256,7 @@ def test_variants_and_places_of_files(tmp_path, variant, end):
     assert dataset.response_files("100610", "run2") == [tmp_path / inside]
     places = {archive.file: archive.urls for archive in dataset.archives()}
     assert places[f"HCP_1200/{inside}"] == (f"s3://hcp-openaccess/HCP_1200/{inside}",)
-    assert (dataset.area_names("100610") is None) == (variant == "59k")
+    assert (dataset.roi_names("100610") is None) == (variant == "59k")
 
 
 def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def grey_of(index: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def neuroclips():
-    """The hub's files of one subject: test responses keep ten showings on axis 1, channels come before rows."""
+    """The hub's files of one subject: test responses keep ten repeats on axis 1, channels come before rows."""
     rng = np.random.default_rng(7)
     weights = rng.standard_normal((FEATURES, VOXELS))
     files, shown = {}, {}
@@ -126,7 +126,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
         own = np.array([np.corrcoef(signal[:, v], responses[rows, v])[0, 1] for v in range(VOXELS)])
         late = np.corrcoef(np.roll(signal, 1, axis=0)[:, 0], responses[rows, 0])[0, 1]
         assert own.mean() > 0.6 and abs(late) < 0.1  # whole clips, neither shifted nor in another order
-    # ten showings apart: halves of five each, and a ceiling
+    # ten repeats apart: halves of five each, and a ceiling
     np.testing.assert_allclose(
         (arrays["half_1"] + arrays["half_2"])[TRAIN:] / 2, responses[TRAIN:], atol=1e-5
     )
@@ -151,7 +151,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
 
 
 def test_a_mirror_of_another_shape_is_told(tmp_path, neuroclips):
-    """Showings averaged already, clips missing, code in place of arrays: one line each, and nothing is written."""
+    """Repeats averaged already, clips missing, code in place of arrays: one line each, and nothing is written."""
     options = {"preset": "neuroclips"}
     config = DatasetConfig(name="arrays", data_root=str(tmp_path), subjects=("1",), options=options)
     told = ["--dataset", config.model_dump_json()]
@@ -174,7 +174,7 @@ def test_a_mirror_of_another_shape_is_told(tmp_path, neuroclips):
 
 
 def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
-    """Films of 2 s numbered from 1, responses as they were scaled; OSF lists folders, in pages, with SHA-256."""
+    """Movies of 2 s numbered from 1, responses as they were scaled; OSF lists folders, in pages, with SHA-256."""
     options = {"preset": "mind_animator"}
     config = DatasetConfig(name="arrays", data_root=str(tmp_path / "data"), subjects=("2",), options=options)
     told = ["--dataset", config.model_dump_json()]
@@ -184,20 +184,22 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     values = (values - values.mean(axis=0)) / values.std(axis=0)  # by the test clips' own, as published
     stream = io.BytesIO()
     np.save(stream, values)
-    films = []
+    movies = []
     for k in range(10):  # so many different ones are enough to tell their order
-        write_mp4(tmp_path / "film.mp4", (np.full((32, 32, 3), 20 + 20 * k, np.uint8) for _ in range(60)), 30)
-        films.append((tmp_path / "film.mp4").read_bytes())
+        write_mp4(
+            tmp_path / "movie.mp4", (np.full((32, 32, 3), 20 + 20 * k, np.uint8) for _ in range(60)), 30
+        )
+        movies.append((tmp_path / "movie.mp4").read_bytes())
     bodies = {}
     for archive in dataset.archives():
         place = archive.file
         if place.endswith(".npy"):
             bodies[place] = stream.getvalue()
         elif "/test4_" in place:
-            bodies[place] = films[int(place.rsplit("_", 1)[1].removesuffix(".mp4")) % 10]
-        else:  # four of five films are here already: fewer to fetch
+            bodies[place] = movies[int(place.rsplit("_", 1)[1].removesuffix(".mp4")) % 10]
+        else:  # four of five movies are here already: fewer to fetch
             (dataset.root / place).parent.mkdir(parents=True, exist_ok=True)
-            (dataset.root / place).write_bytes(films[0])
+            (dataset.root / place).write_bytes(movies[0])
     assert len(bodies) == 241
     with http_site(files={f"/d/{n}": body for n, body in enumerate(bodies.values())}) as site:
         site.files |= listing(site.url, bodies)
@@ -214,7 +216,7 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     clips, arrays, _ = preprocessed(told, tmp_path, "2", scaling="released_code")
     assert clips == [f"test{n}-{k:05d}" for n in range(1, 6) for k in range(240)]
     np.testing.assert_allclose(arrays["responses"], values, atol=1e-5)
-    assert np.isnan(arrays["half_1"]).all()  # showings were averaged: no ceiling can be told
+    assert np.isnan(arrays["half_1"]).all()  # repeats were averaged: no ceiling can be told
 
 
 def listing(url: str, bodies: dict[str, bytes]) -> dict[str, bytes]:

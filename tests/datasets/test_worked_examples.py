@@ -55,14 +55,14 @@ def moving(features: np.ndarray) -> Iterator[np.ndarray]:
 
 @pytest.fixture
 def arrays(tmp_path):
-    """The docs' table of clips with its films and one subject's responses, which mix what the films show."""
+    """The docs' table of clips with its movies and one subject's responses, which mix what the movies show."""
     rng = np.random.default_rng(2)
     data = tmp_path / "data"
     shutil.copytree(EXAMPLES / "arrays", data)
     table = read_table(data / "clips.tsv", ("split", "movie", "file", "onset", "duration", "caption"))
     features = draw_features(len(table), rng)
-    for film, rows in table.groupby("file"):
-        write_mp4(data / "stimuli" / film, moving(features[rows.index]), 4)
+    for movie, rows in table.groupby("file"):
+        write_mp4(data / "stimuli" / movie, moving(features[rows.index]), 4)
     responses = features @ rng.standard_normal((N_FEATURES, VOXELS)) + rng.standard_normal(
         (len(table), VOXELS)
     )
@@ -71,7 +71,7 @@ def arrays(tmp_path):
 
 
 def test_arrays_from_the_docs_table_to_videos(arrays):
-    """Films and captions: all that the table names is used, and every decoder has its part."""
+    """Movies and captions: all that the table names is used, and every decoder has its part."""
     folder, table, responses = arrays
     said = run(folder, "arrays", "reconstruct", subjects=["01"], voxels={"all": True})
     results = folder / "results"
@@ -92,7 +92,7 @@ def test_arrays_from_the_docs_table_to_videos(arrays):
 
 
 def test_frames_alone_are_captioned_and_train_structure_and_motion(arrays):
-    """Ready frames, neither films nor captions: BLIP-2 tells them."""
+    """Ready frames, neither movies nor captions: BLIP-2 tells them."""
     folder, table, _ = arrays
     data = folder / "data"
     table.drop(columns=["caption", "file", "onset", "duration"]).to_csv(
@@ -114,31 +114,33 @@ def test_frames_alone_are_captioned_and_train_structure_and_motion(arrays):
 
 
 def test_bids_from_the_docs_events_to_a_decoder(tmp_path):
-    """The docs' events of two subjects: films and fMRIPrep's files simulated beside them, TR 1.5 s."""
+    """The docs' events of two subjects: movies and fMRIPrep's files simulated beside them, TR 1.5 s."""
     data = tmp_path / "data"
     events = sorted(path.relative_to(EXAMPLES / "bids") for path in (EXAMPLES / "bids").rglob("*_events.tsv"))
-    films, showings = {}, []
+    movies, repeats = {}, []
     for name in events[:3]:
         table = pd.read_csv(EXAMPLES / "bids" / name, sep="\t", na_values="n/a").dropna(subset="stim_file")
-        films |= dict(zip(table["stim_file"], table["duration"], strict=True))
-        showings.append(list(zip(table["stim_file"], table["onset"], strict=True)))
+        movies |= dict(zip(table["stim_file"], table["duration"], strict=True))
+        repeats.append(list(zip(table["stim_file"], table["onset"], strict=True)))
     simulate_fmriprep(
-        data, ["01", "02"], space="fsLR", lag=4.0, repetition_time=1.5, clip_seconds=2.0, films=films,
-        showings=showings, rng=np.random.default_rng(1),
+        data, ["01", "02"], space="fsLR", lag=4.0, repetition_time=1.5, clip_seconds=2.0, movies=movies,
+        repeats=repeats, rng=np.random.default_rng(1),
     )  # fmt: skip
     shutil.copytree(EXAMPLES / "bids", data, dirs_exist_ok=True)  # the shipped events, not simulated ones
     captions = tmp_path / "captions.tsv"
-    clips = [f"{Path(film).stem}-{k:05d}" for film, length in films.items() for k in range(int(length // 2))]
+    clips = [
+        f"{Path(movie).stem}-{k:05d}" for movie, length in movies.items() for k in range(int(length // 2))
+    ]
     told = [f"a {('horse', 'dog', 'car', 'boat')[k % 4]} on a beach" for k in range(len(clips))]
     pd.DataFrame({"clip": clips, "caption": told}).to_csv(captions, sep="\t", index=False)
     ready = ["--config", f"captions={{ready: [{captions}]}}"]
     decoder = tmp_path / "results/decoders/mind_animator/sub-02/semantic.safetensors"
     lag = tmp_path / "results/fmri/sub-02/lag.tsv"
-    run(tmp_path, "bids", str(decoder), str(lag), *ready, subjects=["02"], voxels={"areas": ["V1", "MT"]})
+    run(tmp_path, "bids", str(decoder), str(lag), *ready, subjects=["02"], voxels={"rois": ["V1", "MT"]})
     quality = read_table(tmp_path / "results/fmri/sub-02/quality.tsv", ("run", "reliability_selected"))
     assert quality.groupby("segment").size().to_dict() == {"beach": 2, "city": 2, "forest": 3}
     names, _ = read_arrays(tmp_path / "results/fmri/sub-02/responses.h5", ["responses"])
-    assert sorted(names) == sorted(clips) and names[-1].startswith("forest")  # the test film comes last
+    assert sorted(names) == sorted(clips) and names[-1].startswith("forest")  # the test movie comes last
     assert decoder.is_file() and len(read_table(lag, ("feature", "lag", "correlation")))
 
 

@@ -62,21 +62,21 @@ def test_training_aims_at_augmented_targets_and_validation_at_the_own():
     network = SemanticDecoder(settings.model_copy(update={"width": 4, "head": (4,)}), [3], 4, 6)
     clips = 3000
     batch = {
-        "clip_text": torch.zeros(clips, 4),
-        "condition": torch.zeros(clips, 6),
-        "clip_image": torch.zeros(clips, 4),
+        "clip_embedding_text": torch.zeros(clips, 4),
+        "prompt_embedding": torch.zeros(clips, 6),
+        "clip_embedding_image": torch.zeros(clips, 4),
     }
     ramp = torch.tensor([1.0, 2.0])[:, None]
-    batch["clip_text_copies"] = ramp.expand(clips, 2, 4)
-    batch["condition_copies"] = ramp.expand(clips, 2, 6)
-    batch["clip_image_crops"] = ramp[:1].expand(clips, 1, 4)
+    batch["clip_embedding_text_copies"] = ramp.expand(clips, 2, 4)
+    batch["prompt_embedding_copies"] = ramp.expand(clips, 2, 6)
+    batch["clip_embedding_image_crops"] = ramp[:1].expand(clips, 1, 4)
     found = network.targets(batch, torch.Generator().manual_seed(0))
-    assert bool((found["clip_text"][:, 0] == found["condition"][:, 0]).all())
-    for name, count in (("clip_text", 3), ("clip_image", 2)):
+    assert bool((found["clip_embedding_text"][:, 0] == found["prompt_embedding"][:, 0]).all())
+    for name, count in (("clip_embedding_text", 3), ("clip_embedding_image", 2)):
         for copy in range(count):
             share = float((found[name][:, 0] == copy).float().mean())
             assert abs(share - 1 / count) < 4 * np.sqrt((1 / count) * (1 - 1 / count) / clips)
-    assert not np.array_equal(found["clip_text"][:, 0] > 0, found["clip_image"][:, 0] > 0)
+    assert not np.array_equal(found["clip_embedding_text"][:, 0] > 0, found["clip_embedding_image"][:, 0] > 0)
     assert not any(bool(target.any()) for target in network.targets(batch, None).values())
     plain = SemanticDecoder(
         decoder_settings(

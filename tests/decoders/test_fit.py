@@ -53,7 +53,7 @@ def test_each_decoder_overfits_a_few_clips(decoder):
     network = restore(decoder, settings.model_dump(mode="json"), trained.shapes, trained.weights)
     out = decode(network, world.responses[fitted])
     wanted = {
-        "semantic": lambda: (world.clip_text, world.condition.reshape(len(world.clips), -1)),
+        "semantic": lambda: (world.clip_embedding_text, world.prompt_embedding.reshape(len(world.clips), -1)),
         "structure": lambda: (world.latents[:, 0].reshape(len(world.clips), -1),),
     }[decoder]()
     for got, target in zip(out, wanted, strict=True):

@@ -1,4 +1,4 @@
-"""Velocity by search, the part that moves, and pictures moved along a flow."""
+"""Velocity by search, the part that moves, and images moved along a flow."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from moving_blobs import make_blobs
 
 from mind_animator.decoders.flow import moving_flow, moving_part
-from mind_animator.video.warp import move_picture, warp
+from mind_animator.video.warp import move_image, warp
 
 
 def test_search_finds_the_velocity_of_blobs():
@@ -60,15 +60,15 @@ def test_warp_by_whole_pixels_is_a_shift():
 
 
 @pytest.mark.parametrize("frames", [4, 5])
-def test_a_moved_picture_is_itself_in_the_middle(frames):
-    picture = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8))
-    assert bool((move_picture(picture, torch.zeros(2, 2, 4, 6), frames) == picture[:, None]).all())
+def test_a_moved_image_is_itself_in_the_middle(frames):
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8))
+    assert bool((move_image(image, torch.zeros(2, 2, 4, 6), frames) == image[:, None]).all())
     flow = torch.zeros(2, 2, 4, 6)
     flow[:, 0] = 0.5  # half a cell of four pixels a frame, to the right
-    moved = move_picture(picture, flow, frames)
+    moved = move_image(image, flow, frames)
     assert moved.shape == (2, frames, 16, 24, 3) and moved.dtype == torch.uint8
     for k in range(frames):
         shift = 2 * (k - (frames - 1) / 2)
         if shift == int(shift) and shift >= 0:
             shift = int(shift)
-            assert bool((moved[:, k, :, shift:] == picture[:, :, : 24 - shift]).all())
+            assert bool((moved[:, k, :, shift:] == image[:, :, : 24 - shift]).all())

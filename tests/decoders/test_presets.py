@@ -7,7 +7,7 @@ from mind_animator.config.decoders import PRESETS, decoder_settings
 from mind_animator.decoders.train import build
 from mind_animator.errors import InputError
 
-FULL = {"voxels": [4500], "embedding": 512, "condition": (19, 768), "latent": (8, 4, 64, 64)}
+FULL = {"voxels": [4500], "embedding": 512, "prompt_embedding": (19, 768), "latent": (8, 4, 64, 64)}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_every_preset_builds_at_full_size(preset, decoder):
     settings = decoder_settings(decoder, preset, {})
     sizes = None
     if settings.linear:
-        widths = {"text": 512, "image": 512, "condition": 14592}
+        widths = {"text": 512, "image": 512, "prompt_embedding": 14592}
         if decoder != "semantic":
             widths = {"first": 16384} | (
                 {"change": 7 * 16384, "flow": 2, "part": 4096} if decoder == "motion" else {}

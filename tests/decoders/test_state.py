@@ -173,7 +173,7 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
         except SystemExit:
             assert len(pieces) < 40
     whole_pieces = {
-        "semantic": ["basis-text", "basis-image", "basis-condition"],
+        "semantic": ["basis-text", "basis-image", "basis-prompt_embedding"],
         "structure": ["basis-first"],
         "motion": ["flow-000000", "basis-first", "basis-change", "basis-flow", "basis-part"],
     }[decoder]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from mind_animator.world.models import build_unet
+from mind_animator.synthetic.models import build_unet
 
 
 @pytest.fixture

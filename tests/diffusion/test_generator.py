@@ -103,7 +103,7 @@ def test_start_by_its_definition(generator, inputs):
     noise = start_latents(schedule, latents, 0 * inverted, CLIPS, SETTINGS, seed=5)
     torch.testing.assert_close(mixed - noise, torch.full_like(mixed, alpha**0.5), atol=1e-5, rtol=0)
     assert abs(noise.var().item() - (1 - alpha)) < 0.1 * (1 - alpha)
-    # No inversion: plainly noised latents, so halving the chain's depth leaves more of the picture.
+    # No inversion: plainly noised latents, so halving the chain's depth leaves more of the image.
     shallow = SETTINGS.model_copy(update={"inversion_steps": 0, "depth": 300})
     start = start_latents(schedule, latents, None, CLIPS, shallow, seed=5)
     level = schedule.alpha(schedule.timesteps(3, 300)[-1])
@@ -174,13 +174,13 @@ def test_presets():
     assert json.loads(one.inversion().model_dump_json()) == json.loads(two.inversion().model_dump_json())
 
 
-def test_one_picture_equals_a_static_clip_of_the_inflated_net(generator, place, inputs):
+def test_one_image_equals_a_static_clip_of_the_inflated_net(generator, place, inputs):
     """What lets one drawn frame stand for a clip: K and V of equal frames change nothing (1e-4 as elsewhere)."""
     settings = SETTINGS.model_copy(update={"motion": "warped", "noise_timestep": 0})
     single = load_generator(place, None, 1, settings, device="cpu", seed=5)
     static = inputs[0][:4].mean(dim=1, keepdim=True).expand_as(inputs[0][:4]).contiguous()
     every = SETTINGS.model_copy(update={"noise_timestep": 0})
     whole = reconstruct(generator, (static, inputs[1]), every, count=4)
-    picture = reconstruct(single, (static, inputs[1]), settings, count=4)
-    assert picture.shape[1] == 1
-    torch.testing.assert_close(picture.expand_as(whole), whole, rtol=0, atol=1e-4)
+    image = reconstruct(single, (static, inputs[1]), settings, count=4)
+    assert image.shape[1] == 1
+    torch.testing.assert_close(image.expand_as(whole), whole, rtol=0, atol=1e-4)

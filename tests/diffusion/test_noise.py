@@ -54,7 +54,7 @@ def test_mixing_into_all_of_the_inverted_latents(draw):
 
 
 @pytest.mark.parametrize("amount", [1.0, 0.7, 0.0])
-def test_mixing_into_the_noise_part_keeps_the_picture(draw, amount):
+def test_mixing_into_the_noise_part_keeps_the_image(draw, amount):
     clean, old, new = draw(2, *SHAPE), draw(2, *SHAPE), draw(2, *SHAPE)
     level = 0.3
     inverted = level**0.5 * clean + (1 - level) ** 0.5 * old
@@ -63,7 +63,7 @@ def test_mixing_into_the_noise_part_keeps_the_picture(draw, amount):
     torch.testing.assert_close(mixed, expected)
 
 
-def test_both_mixings_agree_where_no_picture_is_left(draw):
+def test_both_mixings_agree_where_no_image_is_left(draw):
     inverted, noise, clean = draw(1, *SHAPE), draw(1, *SHAPE), draw(1, *SHAPE)
     torch.testing.assert_close(
         mix_noise(inverted, noise, 0.8), mix_noise(inverted, noise, 0.8, clean=clean, level=0.0)

@@ -16,7 +16,7 @@ from mind_animator.artefacts.arrays import read_arrays, write_arrays
 from mind_animator.artefacts.video import read_video
 from mind_animator.errors import InputError
 from mind_animator.models.load import load_vae
-from mind_animator.video.warp import move_picture
+from mind_animator.video.warp import move_image
 from workflow_scripts import decode_latents, invert_latents, reconstruct_clips
 
 CLIPS = [f"seg2-{index:05d}" for index in range(10)]
@@ -222,8 +222,8 @@ def test_a_model_without_weights_is_named(tmp_path, predictions, models):
     assert not (tmp_path / "noise.h5").exists()
 
 
-def test_warped_motion_moves_one_picture_along_the_decoded_flow(tmp_path, predictions, models, rng):
-    """Without a flow the picture stands still; with one its frames are that picture, moved."""
+def test_warped_motion_moves_one_image_along_the_decoded_flow(tmp_path, predictions, models, rng):
+    """Without a flow the image stands still; with one its frames are that image, moved."""
     _, arrays = read_arrays(predictions, ["latents", "condition"])
     flow = rng.normal(size=(10, 2, 8, 8)).astype(np.float32)
     write_arrays(tmp_path / "moving.h5", {**arrays, "flow": flow}, CLIPS)
@@ -239,6 +239,6 @@ def test_warped_motion_moves_one_picture_along_the_decoded_flow(tmp_path, predic
     assert frames["still"].shape == (10, 3, 64, 64, 3)
     np.testing.assert_array_equal(frames["still"], np.repeat(frames["still"][:, :1], 3, axis=1))
     np.testing.assert_array_equal(frames["moving"][:, 1], frames["still"][:, 1])  # the middle frame
-    wanted = move_picture(torch.from_numpy(frames["still"][:, 0]), torch.from_numpy(1.5 * flow), 3)
+    wanted = move_image(torch.from_numpy(frames["still"][:, 0]), torch.from_numpy(1.5 * flow), 3)
     np.testing.assert_array_equal(frames["moving"], wanted.numpy())
     assert not np.array_equal(frames["moving"][:, 0], frames["still"][:, 0])

@@ -6,7 +6,7 @@ import torch
 from mind_animator.diffusion.sample import guided_noise, sample, sample_dpm
 from mind_animator.diffusion.schedule import schedule_of
 from mind_animator.errors import InputError
-from mind_animator.world.models import build_scheduler
+from mind_animator.synthetic.models import build_scheduler
 
 
 @pytest.fixture

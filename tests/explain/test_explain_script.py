@@ -8,7 +8,7 @@ from moving_blobs import make_blobs
 from mind_animator.artefacts.arrays import read_whole, write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.methods import MethodConfig
-from mind_animator.explain.patterns import area_auc
+from mind_animator.explain.patterns import roi_auc
 from mind_animator.methods import open_methods
 from workflow_scripts import draw_maps, explain_decoder, train_decoder
 
@@ -20,7 +20,7 @@ SMALL = {
         "optimisation": {"epochs": 1},
     },
 }  # fmt: skip
-AREAS = {"V2": 40, "MT": 40, "FFC": 40}
+ROIS = {"V2": 40, "MT": 40, "FFC": 40}
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +28,24 @@ def maps(tmp_path_factory):
     place = tmp_path_factory.mktemp("explain")
     world = make_blobs(movies=5, clips=60)
     draw = np.random.default_rng(1)
-    # voxels of three areas: pictures, direction, category
+    # voxels of three areas: images, direction, category
     causes = {
         "V2": world.latents[:, 0].reshape(300, -1),
         "MT": world.velocity,
-        "FFC": world.clip_text,
+        "FFC": world.clip_embedding_text,
     }
-    parts = [causes[a] @ draw.normal(size=(causes[a].shape[1], n)) for a, n in AREAS.items()]
+    parts = [causes[a] @ draw.normal(size=(causes[a].shape[1], n)) for a, n in ROIS.items()]
     parts = [part / part.std() + draw.normal(size=part.shape) for part in parts]
     responses = np.concatenate(parts, axis=1).astype(np.float32)
-    areas = [f"L_{area}" for area, count in AREAS.items() for _ in range(count)]
+    rois = [f"L_{roi}" for roi, count in ROIS.items() for _ in range(count)]
     write_arrays(
         place / "responses.h5", {"responses": responses}, world.clips, None,
-        {"voxel_index": np.arange(120) * 200, "area": areas},
+        {"voxel_index": np.arange(120) * 200, "roi": rois},
     )  # fmt: skip
-    for kind, names in (("text", ("clip_text", "condition")), ("image", ("clip_image", "latents"))):
+    for kind, names in (
+        ("text", ("clip_embedding_text", "prompt_embedding")),
+        ("image", ("clip_embedding_image", "latents")),
+    ):
         arrays = {name: getattr(world, name) for name in names}
         write_arrays(place / f"clips-00000.{kind}.h5", arrays, world.clips)
     train = world.split == "train"
@@ -69,14 +72,14 @@ def maps(tmp_path_factory):
     return place / "maps.h5"
 
 
-@pytest.mark.parametrize(("decoder", "area"), [("structure", "V2"), ("motion", "MT"), ("semantic", "FFC")])
-def test_each_map_points_at_its_own_area(maps, decoder, area):
-    read = read_whole(maps, [decoder, f"{decoder}_permuted", f"{decoder}_resampled", "area", "voxel_index"])
+@pytest.mark.parametrize(("decoder", "roi"), [("structure", "V2"), ("motion", "MT"), ("semantic", "FFC")])
+def test_each_map_points_at_its_own_roi(maps, decoder, roi):
+    read = read_whole(maps, [decoder, f"{decoder}_permuted", f"{decoder}_resampled", "roi", "voxel_index"])
     assert read[f"{decoder}_permuted"].shape == read[f"{decoder}_resampled"].shape == (20, 120)
     # in this world the direction tells where the first frame lies, so MT may speak for structure too
-    others = [name for name in AREAS if name != area and (decoder, name) != ("structure", "MT")]
-    assert area_auc(read[decoder], read["area"], [area], others) > 0.9
-    assert area_auc(read[f"{decoder}_resampled"], read["area"], [area], others).min() > 0.8
+    others = [name for name in ROIS if name != roi and (decoder, name) != ("structure", "MT")]
+    assert roi_auc(read[decoder], read["roi"], [roi], others) > 0.9
+    assert roi_auc(read[f"{decoder}_resampled"], read["roi"], [roi], others).min() > 0.8
 
 
 def test_the_figure_is_drawn(maps, tmp_path):

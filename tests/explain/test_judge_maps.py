@@ -1,4 +1,4 @@
-"""Maps of decoders against where the embedded world planted their signals."""
+"""Maps of decoders against where the synthetic data set planted their signals."""
 
 import numpy as np
 import pandas as pd
@@ -6,24 +6,24 @@ import pandas as pd
 from mind_animator.artefacts.arrays import write_arrays
 from workflow_scripts.judge_maps import main
 
-AREAS = ("L_V1", "R_V2", "L_V4", "L_MT", "R_MST", "R_LO1", "L_FFC")
+ROIS = ("L_V1", "R_V2", "L_V4", "L_MT", "R_MST", "R_LO1", "L_FFC")
 
 
-def written(path, subject, areas, high, rng):
+def written(path, subject, rois, high, rng):
     """A file of maps in which every decoder reads the areas of ``high`` alone."""
-    strong = np.isin(areas, high)
-    arrays = {"area": np.array(areas, dtype="S8")}
+    strong = np.isin(rois, high)
+    arrays = {"roi": np.array(rois, dtype="S8")}
     for decoder in ("structure", "motion", "semantic"):
-        arrays[decoder] = strong + 0.1 * rng.random(len(areas))
-        arrays[f"{decoder}_permuted"] = rng.random((200, len(areas)))
+        arrays[decoder] = strong + 0.1 * rng.random(len(rois))
+        arrays[f"{decoder}_permuted"] = rng.random((200, len(rois)))
     write_arrays(path, arrays, attrs={"subject": subject})
     return path
 
 
-def test_own_areas_stand_out_and_their_voxels_are_counted(tmp_path, rng):
-    areas = np.repeat(AREAS, 5)
-    motion = written(tmp_path / "1.h5", "1", areas, ["L_V1", "L_MT", "R_MST"], rng)
-    lost = written(tmp_path / "2.h5", "2", areas[~np.isin(areas, ["L_MT", "R_MST"])], ["R_V2", "L_V4"], rng)
+def test_own_rois_stand_out_and_their_voxels_are_counted(tmp_path, rng):
+    rois = np.repeat(ROIS, 5)
+    motion = written(tmp_path / "1.h5", "1", rois, ["L_V1", "L_MT", "R_MST"], rng)
+    lost = written(tmp_path / "2.h5", "2", rois[~np.isin(rois, ["L_MT", "R_MST"])], ["R_V2", "L_V4"], rng)
     main(["--maps", str(motion), str(lost), "--table", str(tmp_path / "table.tsv")])
     table = pd.read_table(tmp_path / "table.tsv", dtype={"subject": str}).set_index(["subject", "decoder"])
     assert table.loc[("1", "motion"), "auc"] == 1

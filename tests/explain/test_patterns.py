@@ -6,10 +6,10 @@ import pytest
 
 from mind_animator.explain.patterns import (
     activation_pattern,
-    area_auc,
     leading_components,
     permuted_patterns,
     resampled_patterns,
+    roi_auc,
 )
 
 
@@ -82,13 +82,13 @@ def test_resampled_patterns_gather_about_the_pattern():
 
 
 def test_auc_counts_pairs_and_ties_half():
-    areas = ["L_V1", "R_V1", "L_MT", "R_LO1", "L_V2"]
+    rois = ["L_V1", "R_V1", "L_MT", "R_LO1", "L_V2"]
     values = np.array([[3.0, 1.0, 1.0, 0.0, 9.0], [0.0, 0.0, 1.0, 2.0, 9.0]])
     # V1 against MT and LO1: (3 > 1, 3 > 0, 1 = 1, 1 > 0) and (0 < 1, 0 < 2, twice)
-    np.testing.assert_allclose(area_auc(values, areas, ["V1"], ["MT", "LO1"]), [3.5 / 4, 0.0])
-    np.testing.assert_allclose(area_auc(values[0], areas, ["V1"], ["V1", "MT", "LO1"]), 3.5 / 4)
+    np.testing.assert_allclose(roi_auc(values, rois, ["V1"], ["MT", "LO1"]), [3.5 / 4, 0.0])
+    np.testing.assert_allclose(roi_auc(values[0], rois, ["V1"], ["V1", "MT", "LO1"]), 3.5 / 4)
     with pytest.raises(ValueError, match=r"Expected voxels in planted and in other areas, got 2 and 0\."):
-        area_auc(values, areas, ["V1"], ["FEF"])
+        roi_auc(values, rois, ["V1"], ["FEF"])
 
 
 def test_shapes_are_checked():

@@ -12,7 +12,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.errors import InputError
 from mind_animator.features.targets import clip_generator, image_targets
-from mind_animator.models.embed import embed_pictures, embed_texts, encode_prompts
+from mind_animator.models.embed import embed_images, embed_texts, encode_prompts
 from mind_animator.models.load import load_clip, load_text_encoder, load_vae
 from workflow_scripts.encode_frames import main as encode_frames
 from workflow_scripts.encode_text import main as encode_text
@@ -48,18 +48,18 @@ def frames():
 def _targets(clip, vae, frames, seed=0, **settings):
     settings = FeaturesConfig(**({"batch": 8} | settings))
     found = dict(image_targets(clip, vae, zip(CLIPS, frames, strict=False), settings, seed))
-    return {name: np.stack([found[c][name] for c in found]) for name in ("clip_image", "latents")}
+    return {name: np.stack([found[c][name] for c in found]) for name in ("clip_embedding_image", "latents")}
 
 
 @pytest.mark.parametrize(("image", "index"), [("middle", 2), ("first", 0)])
 def test_one_frame_stands_for_a_clip(clip, vae, frames, image, index):
-    got = _targets(clip, vae, frames[:3], image=image)["clip_image"]
-    assert np.allclose(got, embed_pictures(clip, frames[:3, index], 3).numpy(), atol=1e-5)
+    got = _targets(clip, vae, frames[:3], image=image)["clip_embedding_image"]
+    assert np.allclose(got, embed_images(clip, frames[:3, index], 3).numpy(), atol=1e-5)
 
 
 def test_the_mean_of_normalised_embeddings(clip, vae, frames):
-    got = _targets(clip, vae, frames[:3], image="mean")["clip_image"]
-    every = embed_pictures(clip, frames[:3].reshape(-1, 64, 64, 3), 8)
+    got = _targets(clip, vae, frames[:3], image="mean")["clip_embedding_image"]
+    every = embed_images(clip, frames[:3].reshape(-1, 64, 64, 3), 8)
     slow = (every / every.norm(dim=1, keepdim=True)).reshape(3, 4, -1).mean(dim=1)
     assert np.allclose(got, slow.numpy(), atol=1e-5)
 
@@ -99,8 +99,8 @@ def test_shards_of_frames_are_identical_to_the_whole(random_models, frames, tmp_
     _frames_shard(random_models, [one, two], tmp_path / "whole.h5", 0, 7)
     _frames_shard(random_models, [one], tmp_path / "a.h5", 0, 3)
     _frames_shard(random_models, [one, two], tmp_path / "b.h5", 3, 4)
-    clips, whole = read_arrays(tmp_path / "whole.h5", ["clip_image", "latents"])
-    names, parts = read_arrays([tmp_path / "a.h5", tmp_path / "b.h5"], ["clip_image", "latents"])
+    clips, whole = read_arrays(tmp_path / "whole.h5", ["clip_embedding_image", "latents"])
+    names, parts = read_arrays([tmp_path / "a.h5", tmp_path / "b.h5"], ["clip_embedding_image", "latents"])
     assert clips == names == CLIPS
     assert whole["latents"].shape == (7, 4, 4, 8, 8) and whole["latents"].dtype == np.float32
     for name in whole:
@@ -121,8 +121,12 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
             "--stable-diffusion", str(random_models / "sd"), "--lock", "none.json",
             "--settings", json.dumps(settings), "--seed", "3", "--features", str(tmp_path / out),
         ])  # fmt: skip
-        names = ["clip_text", "condition"]
-        names += ["clip_text_copies", "condition_copies"] if settings.get("caption_copies") else []
+        names = ["clip_embedding_text", "prompt_embedding"]
+        names += (
+            ["clip_embedding_text_copies", "prompt_embedding_copies"]
+            if settings.get("caption_copies")
+            else []
+        )
         return read_arrays(tmp_path / out, names)
 
     clips, whole = run("whole.h5", "ab", 0, 7, {"batch": 4})
@@ -131,16 +135,20 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     for name in whole:
         assert np.array_equal(whole[name][2:6], part[name])
     clip, encoder = load_clip(random_models / "clip"), load_text_encoder(random_models / "sd")
-    assert whole["condition"].shape == (7, 19, 128)
-    assert np.allclose(whole["condition"], encode_prompts(encoder, CAPTIONS, 20, 7)[:, 1:].numpy(), atol=1e-5)
-    assert np.allclose(whole["clip_text"], embed_texts(clip, CAPTIONS, 7).numpy(), atol=1e-5)
-    assert run("short.h5", "a", 0, 4, {"batch": 4, "tokens": 7})[1]["condition"].shape == (4, 6, 128)
+    assert whole["prompt_embedding"].shape == (7, 19, 128)
+    assert np.allclose(
+        whole["prompt_embedding"], encode_prompts(encoder, CAPTIONS, 20, 7)[:, 1:].numpy(), atol=1e-5
+    )
+    assert np.allclose(whole["clip_embedding_text"], embed_texts(clip, CAPTIONS, 7).numpy(), atol=1e-5)
+    assert run("short.h5", "a", 0, 4, {"batch": 4, "tokens": 7})[1]["prompt_embedding"].shape == (4, 6, 128)
     with pytest.raises(InputError, match=r"Expected 9 captions in .*b.tsv, got 7"):
         run("none.h5", "ab", 3, 6, {})
     # augmented captions: of the same clips whatever the shard, none of them the clips' own targets
     _, copies = run("copies.h5", "ab", 0, 7, {"batch": 4, "caption_copies": 2})
     _, some = run("some.h5", "b", 1, 2, {"batch": 4, "caption_copies": 2})
-    assert copies["clip_text_copies"].shape == (7, 2, 64) and copies["condition_copies"].shape == (
+    assert copies["clip_embedding_text_copies"].shape == (7, 2, 64) and copies[
+        "prompt_embedding_copies"
+    ].shape == (
         7,
         2,
         19,
@@ -148,8 +156,8 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     )
     for name in copies:
         assert np.array_equal(copies[name][5:7], some[name]), name
-    assert np.array_equal(copies["clip_text"], whole["clip_text"])
-    far = np.abs(copies["clip_text_copies"] - copies["clip_text"][:, None]).max(axis=2)
+    assert np.array_equal(copies["clip_embedding_text"], whole["clip_embedding_text"])
+    far = np.abs(copies["clip_embedding_text_copies"] - copies["clip_embedding_text"][:, None]).max(axis=2)
     assert (far.max(axis=1) > 1e-3).sum() >= 5  # an empty or unlucky caption may stay as it is
 
 
@@ -157,8 +165,14 @@ def test_crops_of_the_clips_frame(clip, vae, frames):
     settings = FeaturesConfig(batch=8, crops=3)
     found = dict(image_targets(clip, vae, zip(CLIPS, frames, strict=True), settings, 1))
     alone = dict(image_targets(clip, vae, [(CLIPS[2], frames[2])], settings, 1))[CLIPS[2]]
-    assert alone["clip_image_crops"].shape == (3, alone["clip_image"].shape[0])
-    assert np.allclose(alone["clip_image_crops"], found[CLIPS[2]]["clip_image_crops"], atol=1e-5)
-    assert np.abs(alone["clip_image_crops"] - alone["clip_image"]).max(axis=1).min() > 1e-3
+    assert alone["clip_embedding_image_crops"].shape == (3, alone["clip_embedding_image"].shape[0])
+    assert np.allclose(
+        alone["clip_embedding_image_crops"], found[CLIPS[2]]["clip_embedding_image_crops"], atol=1e-5
+    )
+    assert (
+        np.abs(alone["clip_embedding_image_crops"] - alone["clip_embedding_image"]).max(axis=1).min() > 1e-3
+    )
     other = dict(image_targets(clip, vae, [(CLIPS[2], frames[2])], settings, 2))[CLIPS[2]]
-    assert not np.allclose(other["clip_image_crops"], alone["clip_image_crops"], atol=1e-3)
+    assert not np.allclose(
+        other["clip_embedding_image_crops"], alone["clip_embedding_image_crops"], atol=1e-3
+    )

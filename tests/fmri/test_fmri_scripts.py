@@ -9,7 +9,7 @@ import pytest
 
 from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_attrs, read_whole, write_arrays
 from mind_animator.artefacts.cifti import read_cortex, write_series
-from mind_animator.artefacts.cortex import N_CORTEX, area_names, cortex_axis
+from mind_animator.artefacts.cortex import N_CORTEX, cortex_axis, roi_names
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
@@ -17,8 +17,8 @@ from mind_animator.datasets.averages import SegmentAverage, write_average
 from mind_animator.datasets.base import Segment
 from mind_animator.errors import InputError
 from mind_animator.fmri.quality import clip_features
-from mind_animator.world import brains, scenes
-from mind_animator.world.movies import movie_shots
+from mind_animator.synthetic import brains, scenes
+from mind_animator.synthetic.movies import movie_shots
 from workflow_scripts import (
     average_runs,
     draw_lag,
@@ -58,7 +58,7 @@ def preprocess(root: Path, averages: list[Path], out: Path, **settings) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """A subject of the embedded world from runs to responses; the runs are deleted as they are used."""
+    """A subject of the synthetic data set from runs to responses; the runs are deleted as they are used."""
     root = tmp_path_factory.mktemp("study")
     for movie in MOVIES:
         simulate(root, movie)
@@ -85,9 +85,9 @@ def test_averages(study):
 
 
 def test_planted_vertices_are_reliable_and_others_not(study):
-    maps = read_whole(study / "maps.h5", ["reliability", "area", "selected", "noise_ceiling", "tsnr"])
-    bare = np.strings.slice(maps["area"], 2, None)
-    planted = np.isin(bare, [area for areas in brains.PLANTED.values() for area in areas])
+    maps = read_whole(study / "maps.h5", ["reliability", "roi", "selected", "noise_ceiling", "tsnr"])
+    bare = np.strings.slice(maps["roi"], 2, None)
+    planted = np.isin(bare, [roi for rois in brains.PLANTED.values() for roi in rois])
     assert maps["reliability"][planted].mean() > 0.1
     # 52,000 vertices, two segments of 240 clips: standard error of the mean 2e-4
     assert abs(maps["reliability"][~planted].mean()) < 0.002
@@ -105,10 +105,10 @@ def test_responses(study):
     assert np.isnan(arrays["half_1"][:480]).all()
     halves = (arrays["half_1"][480:] + arrays["half_2"][480:]) / 2
     np.testing.assert_allclose(halves, arrays["responses"][480:], atol=1e-5)
-    voxels = read_whole(study / "responses.h5", ["voxel_index", "area", "noise_ceiling", "t"])
+    voxels = read_whole(study / "responses.h5", ["voxel_index", "roi", "noise_ceiling", "t"])
     assert (np.diff(voxels["voxel_index"]) > 0).all()
-    np.testing.assert_array_equal(voxels["area"], area_names()[voxels["voxel_index"]])
-    table = read_table(study / "voxels.tsv", ("area", "voxels", "selected"))
+    np.testing.assert_array_equal(voxels["roi"], roi_names()[voxels["voxel_index"]])
+    table = read_table(study / "voxels.tsv", ("roi", "voxels", "selected"))
     assert (table["voxels"].sum(), table["selected"].sum(), len(table)) == (N_CORTEX, 1500, 360)
     chosen = voxels["voxel_index"]
     # the runs of seg2 were read again for the chosen voxels alone: they are those of its average, scaled
@@ -118,8 +118,8 @@ def test_responses(study):
     np.testing.assert_allclose((units[0] * units[1]).sum(axis=0), 1, atol=1e-5)
     maps = read_whole(study / "maps.h5", ["reliability", "noise_ceiling", "tsnr"])
     for name, values in maps.items():
-        by_hand = pd.Series(values).groupby(area_names()).mean()
-        np.testing.assert_allclose(table.set_index("area")[name], by_hand, rtol=1e-5)
+        by_hand = pd.Series(values).groupby(roi_names()).mean()
+        np.testing.assert_allclose(table.set_index("roi")[name], by_hand, rtol=1e-5)
     quality = read_table(study / "quality.tsv", ("run", "median_tsnr", "reliability_selected"))
     reliability = read_whole(study / "test2.h5", ["reliability"])["reliability"][chosen]
     of_test = quality[quality["segment"] == "test2"]
@@ -181,7 +181,7 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     assert not lag["note"].str.startswith("warning").any()
     assert capsys.readouterr().err == ""
     assert (study / "lag.png").read_bytes().startswith(b"\x89PNG")
-    # the same clips in films of their own that follow each other: their lengths are the steps
+    # the same clips in movies of their own that follow each other: their lengths are the steps
     table = pd.concat([read_table(study / f"{m}.tsv", ("clip",)) for m in MOVIES])
     write_table(study / "single.tsv", table.assign(onset=0.0))
     single = [*arguments]
@@ -203,7 +203,7 @@ def test_clips_that_do_not_follow_each_other_show_no_lag(tmp_path, capsys):
     table = {
         "clip": names,
         "segment": "a",
-        "movie": [f"film{k}" for k in range(50)],
+        "movie": [f"movie{k}" for k in range(50)],
         "onset": 0.0,
         "duration": 3.0,
     }
@@ -256,7 +256,7 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
         "0.3",
     ]
     simulate_runs.main([*arguments, "--runs", str(late), str(usual)])
-    driven = np.flatnonzero(np.strings.slice(area_names(), 2, None) == "MT")
+    driven = np.flatnonzero(np.strings.slice(roi_names(), 2, None) == "MT")
     first, second = read_cortex(late)[:, driven], read_cortex(usual)[:, driven]
     together = [
         np.mean([np.corrcoef(first[s : s + 200, v], second[: 200, v])[0, 1] for v in range(len(driven))])
@@ -270,7 +270,7 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
 
 
 def test_a_run_that_does_not_agree_is_told_from_the_others(tmp_path):
-    """Of three repeats one is of another film: the table tells which, and halves the agreement of the others."""
+    """Of three repeats one is of another movie: the table tells which, and halves the agreement of the others."""
     options = {"repeats_test": 3}
     for movie in MOVIES:
         simulate(tmp_path, movie, **options)
@@ -282,7 +282,7 @@ def test_a_run_that_does_not_agree_is_told_from_the_others(tmp_path):
     arguments += [
         word for key, kind in outputs.items() for word in (f"--{key}", str(tmp_path / f"{key}.{kind}"))
     ]
-    preprocess_subject.main([*arguments, "--settings", json.dumps({"voxels": {"areas": ["MT"]}})])
+    preprocess_subject.main([*arguments, "--settings", json.dumps({"voxels": {"rois": ["MT"]}})])
     quality = read_table(tmp_path / "quality.tsv", ("reliability_selected", "noise_ceiling_selected"))
     first, second, third = quality["reliability_selected"][4:]
     assert abs(second) < 0.02 < 0.05 < min(first, third)
@@ -341,7 +341,7 @@ def test_every_way_of_choosing(tmp_path, segments):
     np.save(tmp_path / "mask.npy", np.array([7, 5, 11]))
     for settings, expected in (
         ({"mask": str(tmp_path / "mask.npy")}, [5, 7, 11]),
-        ({"areas": ["MT", "L_V1"]}, np.flatnonzero(np.isin(area_names(), ["L_MT", "R_MT", "L_V1"]))),
+        ({"rois": ["MT", "L_V1"]}, np.flatnonzero(np.isin(roi_names(), ["L_MT", "R_MT", "L_V1"]))),
     ):
         preprocess(tmp_path, segments, tmp_path / "a", voxels=settings)
         index = read_whole(tmp_path / "a" / "responses.h5", ["voxel_index"])["voxel_index"]
@@ -362,9 +362,9 @@ def test_bad_choices(tmp_path, segments):
     for settings, text in (
         ({"count": 60_000}, r"^Expected 1 to 59411 voxels .*got count=60000\. \(subject 1; fmri\.voxels\)$"),
         ({"threshold": 1e-12}, r"^Expected voxels with a corrected p below 1e-12, got none"),
-        ({"areas": ["V99"]}, r"got \['V99'\]\. \(subject 1; fmri\.voxels\)$"),
+        ({"rois": ["V99"]}, r"got \['V99'\]\. \(subject 1; fmri\.voxels\)$"),
         ({"mask": "/no/mask.npy"}, r"^Expected a \.npy file at /no/mask\.npy"),
-        ({"count": 5, "areas": ["V1"]}, "exactly one of count, threshold, areas, mask"),
+        ({"count": 5, "rois": ["V1"]}, "exactly one of count, threshold, areas, mask"),
     ):
         with pytest.raises(InputError, match=text):
             preprocess(tmp_path, segments, tmp_path, voxels=settings)

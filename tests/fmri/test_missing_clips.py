@@ -89,7 +89,7 @@ def write_study(folder, world, kept):
     write_arrays(folder / "gap.h5", {"responses": responses, "present": kept}, world.clips)
     clips = [clip for clip, k in zip(world.clips, kept, strict=True) if k]
     write_arrays(folder / "short.h5", {"responses": world.responses[kept]}, clips)
-    text = {"clip_text": world.clip_text, "condition": world.condition}
+    text = {"clip_embedding_text": world.clip_embedding_text, "prompt_embedding": world.prompt_embedding}
     write_arrays(folder / "clips-00000.text.h5", text, world.clips)
     table = pd.DataFrame(
         {"clip": world.clips, "segment": world.movie, "movie": world.movie, "split": world.split}

@@ -10,8 +10,8 @@ from mind_animator.fmri.clean import CleanedRun, clean_run
 from mind_animator.fmri.reliability import (
     agreement_of_repeats,
     average_repeats,
-    in_areas,
     in_mask,
+    in_rois,
     most_reliable,
     segment_t,
     significant,
@@ -217,12 +217,12 @@ def test_significant_equals_one_sided_bonferroni():
         significant(np.zeros(10), 18, 0.05)
 
 
-def test_areas_by_name():
+def test_rois_by_name():
     names = ["L_V1", "R_V1", "L_V10", "R_MT", "L_MT", ""]
-    assert in_areas(names, ["V1"]).tolist() == [0, 1]
-    assert in_areas(names, ["R_MT", "L_V10"]).tolist() == [2, 3]
+    assert in_rois(names, ["V1"]).tolist() == [0, 1]
+    assert in_rois(names, ["R_MT", "L_V10"]).tolist() == [2, 3]
     with pytest.raises(ValueError, match=r"got \['V7'\]\.$"):
-        in_areas(names, ["V1", "V7"])
+        in_rois(names, ["V1", "V7"])
 
 
 def test_masks_of_any_type_are_told_from_lists_of_indices():

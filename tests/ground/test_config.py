@@ -38,7 +38,7 @@ def test_the_shipped_config_is_valid(values: dict):
         ),
         (
             "fmri",
-            {"voxels": {"count": 3, "areas": ["V1"]}},
+            {"voxels": {"count": 3, "rois": ["V1"]}},
             "expected exactly one of count, threshold, areas, mask",
         ),
     ],

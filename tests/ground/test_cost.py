@@ -18,7 +18,7 @@ def hours(table, rule):
 
 
 def test_reconstruction_is_the_published_count_of_operations():
-    """1,200 clips x 8 frames x (50 + 2 x 50) forwards, counted by hand, at a card that reaches its limit."""
+    """1,200 clips x 8 frames x (50 + 2 x 50) forwards, counted by hand, at a GPU that reaches its limit."""
     constants = CONSTANTS | {"efficiency": dataclasses.replace(CONSTANTS["efficiency"], value=1.0)}
     constants["load"] = dataclasses.replace(CONSTANTS["load"], value=0.0)
     table = cost_table({"invert_latents": 1, "reconstruct_clips": 1}, SCALE, constants)

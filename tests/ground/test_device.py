@@ -1,4 +1,4 @@
-"""A job gets a card of its own, and a clear word where there is none."""
+"""A job gets a GPU of its own, and a clear word where there is none."""
 
 import os
 import stat
@@ -10,75 +10,75 @@ from pathlib import Path
 
 import pytest
 
-from mind_animator.device import claim_card, read_use, take_card, use_device
+from mind_animator.device import claim_gpu, read_use, take_gpu, use_device
 from mind_animator.errors import InputError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mind_animator.device import claim_card
-print(claim_card(["0", "1"], Path(sys.argv[1])), flush=True)
+from mind_animator.device import claim_gpu
+print(claim_gpu(["0", "1"], Path(sys.argv[1])), flush=True)
 time.sleep(60)
 """
 
 
-def test_jobs_side_by_side_get_different_cards_and_a_killed_one_frees_its_own(tmp_path: Path):
+def test_jobs_side_by_side_get_different_gpus_and_a_killed_one_frees_its_own(tmp_path: Path):
     jobs = [
         subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     try:
-        cards = sorted(job.stdout.readline().strip() for job in jobs)
-        assert cards == ["0", "1"]
-        assert claim_card(["0", "1"], tmp_path) is None
+        gpus = sorted(job.stdout.readline().strip() for job in jobs)
+        assert gpus == ["0", "1"]
+        assert claim_gpu(["0", "1"], tmp_path) is None
         jobs[0].kill()
         jobs[0].wait()
         deadline = time.monotonic() + 10
-        while (card := claim_card(["0", "1"], tmp_path)) is None and time.monotonic() < deadline:
+        while (gpu := claim_gpu(["0", "1"], tmp_path)) is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert card in ("0", "1")
+        assert gpu in ("0", "1")
     finally:
         for job in jobs:
             job.kill()
             job.wait()
 
 
-def test_another_user_may_claim_a_card_whatever_the_umask_of_the_first(tmp_path: Path, monkeypatch):
+def test_another_user_may_claim_a_gpu_whatever_the_umask_of_the_first(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("mind_animator.device._claims", [])
     umask = os.umask(0o077)
     try:
-        assert claim_card(["0"], tmp_path) == "0"
+        assert claim_gpu(["0"], tmp_path) == "0"
     finally:
         os.umask(umask)
     (lock,) = tmp_path.iterdir()
     assert stat.S_IMODE(lock.stat().st_mode) == 0o666
 
 
-def test_a_lock_that_may_not_be_opened_is_left_for_the_next_card():
+def test_a_lock_that_may_not_be_opened_is_left_for_the_next_gpu():
     nobody = 65534
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
         folder = Path(name)
         folder.chmod(0o777)
-        assert claim_card(["0"], folder) == "0"
+        assert claim_gpu(["0"], folder) == "0"
         next(folder.iterdir()).chmod(0)
         root = os.geteuid() == 0  # who may open every file
         if root:
             os.seteuid(nobody)
         try:
-            assert claim_card(["0", "1"], folder) == "1"
+            assert claim_gpu(["0", "1"], folder) == "1"
         finally:
             if root:
                 os.seteuid(0)
 
 
-def test_a_wait_for_a_card_is_said(tmp_path: Path, capsys):
-    assert claim_card(["0"], tmp_path) == "0"
-    with pytest.raises(InputError, match="Expected a free card among"):
-        take_card(["0"], tmp_path, patience=0)
-    assert capsys.readouterr().err == "Waiting up to 0 s for one of the cards ['0'].\n"
+def test_a_wait_for_a_gpu_is_said(tmp_path: Path, capsys):
+    assert claim_gpu(["0"], tmp_path) == "0"
+    with pytest.raises(InputError, match="Expected a free GPU among"):
+        take_gpu(["0"], tmp_path, patience=0)
+    assert capsys.readouterr().err == "Waiting up to 0 s for one of the GPUs ['0'].\n"
 
 
-def test_a_missing_card_is_said_before_any_work():
+def test_a_missing_gpu_is_said_before_any_work():
     import torch
 
     if torch.cuda.is_available():
@@ -90,16 +90,16 @@ def test_a_missing_card_is_said_before_any_work():
     assert use_device("cpu") == "cpu"
 
 
-def test_a_log_tells_what_its_last_run_took_of_its_card():
-    first = "card: NVIDIA A100, 100 MB at most, ? % busy\n"
-    last = "card: NVIDIA H100 80GB HBM3, 2048 MB at most, 71 % busy\n"
+def test_a_log_tells_what_its_last_run_took_of_its_gpu():
+    first = "GPU: NVIDIA A100, 100 MB at most, ? % busy\n"
+    last = "GPU: NVIDIA H100 80GB HBM3, 2048 MB at most, 71 % busy\n"
     assert read_use(f"{first}epoch 3\n{last}") == ("NVIDIA H100 80GB HBM3", 2048, 71)
     name, memory, busy = read_use(first)
     assert (name, memory) == ("NVIDIA A100", 100) and busy != busy
-    assert read_use("no card here") is None
+    assert read_use("no GPU here") is None
 
 
-def test_a_process_on_a_card_tells_what_it_took():
+def test_a_process_on_a_gpu_tells_what_it_took():
     import torch
 
     if not torch.cuda.is_available():

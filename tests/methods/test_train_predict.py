@@ -53,8 +53,11 @@ def files(world, tmp_path_factory):
         write_arrays(place / f"{name}.h5", {"responses": responses}, world.clips)
     for start in (0, 100):
         rows = slice(start, start + 100)
-        text = {"clip_text": world.clip_text[rows], "condition": world.condition[rows]}
-        image = {"clip_image": world.clip_image[rows], "latents": world.latents[rows]}
+        text = {
+            "clip_embedding_text": world.clip_embedding_text[rows],
+            "prompt_embedding": world.prompt_embedding[rows],
+        }
+        image = {"clip_embedding_image": world.clip_embedding_image[rows], "latents": world.latents[rows]}
         write_arrays(place / f"clips-{start:05d}.text.h5", text, world.clips[rows])
         write_arrays(place / f"clips-{start:05d}.image.h5", image, world.clips[rows])
     table = pd.DataFrame({"clip": world.clips, "movie": world.movie, "split": world.split})
@@ -123,12 +126,12 @@ def test_predictions_follow_the_brain(world, files, trained, tmp_path, kind):
     assert arrays["structure"].shape == (40, 4, 8, 8)
     assert arrays["latents"].shape == (40, 4, 4, 8, 8)
     np.testing.assert_array_equal(arrays["latents"][:, 0], arrays["structure"])
-    for array, truth in (
-        ("semantic", world.clip_text),
+    for array, ground_truth in (
+        ("semantic", world.clip_embedding_text),
         ("structure", world.latents[:, 0]),
         ("latents", world.latents),
     ):
-        wanted = truth[test].reshape(40, -1)
+        wanted = ground_truth[test].reshape(40, -1)
         error = np.square(arrays[array].reshape(40, -1) - wanted).mean()
         assert error < 0.7 * wanted.var(axis=0).mean(), array
 
@@ -219,8 +222,8 @@ def test_ablations(world, files, trained, tmp_path):
     silent = _method("mind_animator", {"decoders_from": "m", "without": ["semantic"]}, "s", m=base)
     assert silent.trains == () and silent.inversion_of == "m"
     _predict(files, silent, full, tmp_path / "silent.h5")
-    with pytest.raises(InputError, match="condition"):
-        read_arrays(tmp_path / "silent.h5", ["condition"])
+    with pytest.raises(InputError, match="prompt_embedding"):
+        read_arrays(tmp_path / "silent.h5", ["prompt_embedding"])
 
     blank = _method("mind_animator", {"decoders_from": "m", "without": ["structure"]}, "b", m=base)
     _, arrays = _predict(files, blank, full, tmp_path / "blank.h5")
@@ -300,13 +303,21 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
     """Captions and crops of the feature files reach the training; the weights differ from those without."""
     small = {"preset": "paper", "semantic": SMALL["semantic"]}
     method = _method("mind_animator", small)
-    with pytest.raises(InputError, match="Expected an array 'clip_text_copies' in"):
+    with pytest.raises(InputError, match="Expected an array 'clip_embedding_text_copies' in"):
         _train(files, method, "semantic", tmp_path)
     draw = np.random.default_rng(0)
     for path in sorted(files.glob("clips-*.h5")):
-        names = ["clip_text", "condition"] if ".text." in path.name else ["clip_image", "latents"]
+        names = (
+            ["clip_embedding_text", "prompt_embedding"]
+            if ".text." in path.name
+            else ["clip_embedding_image", "latents"]
+        )
         clips, arrays = read_arrays(path, names)
-        for own, ending in (("clip_text", "copies"), ("condition", "copies"), ("clip_image", "crops")):
+        for own, ending in (
+            ("clip_embedding_text", "copies"),
+            ("prompt_embedding", "copies"),
+            ("clip_embedding_image", "crops"),
+        ):
             if own in arrays:
                 noise = draw.normal(size=(len(clips), 2, *arrays[own].shape[1:])).astype(np.float32)
                 arrays[f"{own}_{ending}"] = arrays[own][:, None] + noise
@@ -315,7 +326,7 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
         (tmp_path / path.name).write_text(path.read_text())
     write_arrays(tmp_path / "responses.h5", {"responses": world.responses}, world.clips)
     augmented = _train(tmp_path, method, "semantic", tmp_path)
-    for path in tmp_path.glob("*.image.h5"):  # captions alone: their embeddings stand for the pictures'
+    for path in tmp_path.glob("*.image.h5"):  # captions alone: their embeddings stand for the images'
         path.unlink()
     assert all(np.isfinite(array).all() for array in _train(tmp_path, method, "semantic", tmp_path).values())
     plain = {**small, "semantic": {**SMALL["semantic"], "augmented_captions": False, "cropped_images": False}}

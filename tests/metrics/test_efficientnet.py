@@ -1,4 +1,4 @@
-"""The packaged ImageNet classifier knows real pictures and tells real reconstructions apart."""
+"""The packaged ImageNet classifier knows real images and tells real reconstructions apart."""
 
 from pathlib import Path
 
@@ -23,10 +23,10 @@ def network() -> torch.nn.Module:
     return load_efficientnet_lite0()
 
 
-def test_real_pictures_get_their_classes(network: torch.nn.Module) -> None:
+def test_real_images_get_their_classes(network: torch.nn.Module) -> None:
     # ImageNet-1k: 281 to 287 are cats, 967 espresso and 968 cup, 665 moped and 670 scooter
-    pictures = [data.chelsea(), data.coffee(), data.stereo_motorcycle()[0]]
-    frames = np.stack([np.asarray(Image.fromarray(picture).resize((300, 240))) for picture in pictures])
+    images = [data.chelsea(), data.coffee(), data.stereo_motorcycle()[0]]
+    frames = np.stack([np.asarray(Image.fromarray(image).resize((300, 240))) for image in images])
     logits = efficientnet_logits(network, frames)
     assert logits.shape == (3, 1000) and logits.dtype == torch.float32
     for row, right in zip(logits, (range(281, 288), (967, 968), (665, 670)), strict=True):
@@ -49,12 +49,12 @@ def test_real_reconstructions_beat_other_clips_reconstructions(
     for file in sorted((published_data / "reconstructions" / "mind_animator").glob("*.gif"))[:8]:
         frame = np.asarray(Image.open(file).convert("RGB"))
         sides.append((frame[2:514, 2:514], frame[2:514, 516:1028]))
-    truth, prediction = (np.stack(side)[:, None] for side in zip(*sides, strict=True))
-    logits = [efficientnet_logits(network, frames) for frames in (truth, prediction)]
+    ground_truth, prediction = (np.stack(side)[:, None] for side in zip(*sides, strict=True))
+    logits = [efficientnet_logits(network, frames) for frames in (ground_truth, prediction)]
     own = nway_image(*logits, n_way=2)
     others = torch.stack([nway_image(logits[0].roll(k, 0), logits[1], n_way=2) for k in range(1, 8)])
     assert own.mean() > 0.9 and own.mean() > others.mean() + 0.1
-    direct = two_way_image_efficientnet_lite0(truth[:1], prediction[:1], network)
+    direct = two_way_image_efficientnet_lite0(ground_truth[:1], prediction[:1], network)
     np.testing.assert_array_equal(direct, own[:1].numpy())
 
 

@@ -12,12 +12,12 @@ def vectors(seed: int, *shape: int) -> np.ndarray:
 
 
 def test_vifi_score_is_the_cosine_of_mean_unit_embeddings() -> None:
-    truth, prediction = vectors(0, 4, 8, 16), vectors(1, 4, 6, 16)
-    values = embedding.vifi_score(truth, prediction)
-    for t, p, value in zip(truth.astype(float), prediction.astype(float), values, strict=True):
+    ground_truth, prediction = vectors(0, 4, 8, 16), vectors(1, 4, 6, 16)
+    values = embedding.vifi_score(ground_truth, prediction)
+    for t, p, value in zip(ground_truth.astype(float), prediction.astype(float), values, strict=True):
         means = [np.mean([v / np.sqrt((v**2).sum()) for v in frames], axis=0) for frames in (t, p)]
         assert value == pytest.approx(1 - cosine_distance(*means), abs=1e-12)
-    np.testing.assert_allclose(embedding.vifi_score(3 * truth, prediction), values, rtol=1e-6)
+    np.testing.assert_allclose(embedding.vifi_score(3 * ground_truth, prediction), values, rtol=1e-6)
 
 
 def test_consistency_is_the_mean_cosine_of_neighbours() -> None:
@@ -38,22 +38,28 @@ def test_gate_opens_above_six_tenths_only() -> None:
     np.testing.assert_array_equal(embedding.clip_consistency_gated(prediction, vifi), [0, 0, own[2], own[3]])
 
 
-def test_consistency_to_truth_compares_frame_by_frame() -> None:
-    truth, prediction = vectors(0, 3, 5, 16), vectors(1, 3, 5, 16)
+def test_consistency_to_ground_truth_compares_frame_by_frame() -> None:
+    ground_truth, prediction = vectors(0, 3, 5, 16), vectors(1, 3, 5, 16)
     expected = [
         np.mean([1 - cosine_distance(a.astype(float), b.astype(float)) for a, b in zip(t, p, strict=True)])
-        for t, p in zip(truth, prediction, strict=True)
+        for t, p in zip(ground_truth, prediction, strict=True)
     ]
-    np.testing.assert_allclose(embedding.clip_consistency_to_truth(truth, prediction), expected, atol=1e-12)
-    np.testing.assert_allclose(embedding.clip_consistency_to_truth(truth, truth), 1, atol=1e-12)
+    np.testing.assert_allclose(
+        embedding.clip_consistency_to_ground_truth(ground_truth, prediction), expected, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        embedding.clip_consistency_to_ground_truth(ground_truth, ground_truth), 1, atol=1e-12
+    )
 
 
 def test_inputs_stay_as_they_are_and_batches_do_not_matter() -> None:
-    truth, prediction = vectors(0, 3, 5, 16), vectors(1, 3, 5, 16)
-    copies = truth.copy(), prediction.copy()
-    for metric in (embedding.vifi_score, embedding.clip_consistency_to_truth):
-        np.testing.assert_array_equal(metric(truth, prediction)[1], metric(truth[1], prediction[1]))
-    np.testing.assert_array_equal(truth, copies[0])
+    ground_truth, prediction = vectors(0, 3, 5, 16), vectors(1, 3, 5, 16)
+    copies = ground_truth.copy(), prediction.copy()
+    for metric in (embedding.vifi_score, embedding.clip_consistency_to_ground_truth):
+        np.testing.assert_array_equal(
+            metric(ground_truth, prediction)[1], metric(ground_truth[1], prediction[1])
+        )
+    np.testing.assert_array_equal(ground_truth, copies[0])
     np.testing.assert_array_equal(prediction, copies[1])
 
 
@@ -75,7 +81,7 @@ def test_errors_say_what_was_expected_and_found() -> None:
         ),
         (
             "Expected embeddings of one shape, got (2, 4, 8) and (2, 3, 8).",
-            lambda: embedding.clip_consistency_to_truth(good, good[:, :3]),
+            lambda: embedding.clip_consistency_to_ground_truth(good, good[:, :3]),
         ),
         (
             "Expected one finite VIFI score a clip (2,), got (3,).",

@@ -30,10 +30,10 @@ def plain_flow(first: np.ndarray, second: np.ndarray, code: int) -> np.ndarray:
     ("metric", "code"), [(motion.epe, cv2.COLOR_RGB2GRAY), (motion.epe_published, cv2.COLOR_BGR2GRAY)]
 )
 def test_epe_is_the_mean_distance_of_flow_vectors(metric, code: int) -> None:
-    truth = np.stack([drifting(0, (1, 0)), drifting(1, (0, 2))])
+    ground_truth = np.stack([drifting(0, (1, 0)), drifting(1, (0, 2))])
     prediction = np.stack([drifting(2, (0, 1)), drifting(3, (-1, 1))])
-    values = metric(truth, prediction)
-    for t, p, value in zip(truth, prediction, values, strict=True):
+    values = metric(ground_truth, prediction)
+    for t, p, value in zip(ground_truth, prediction, values, strict=True):
         errors = [
             np.linalg.norm(
                 plain_flow(t[k], t[k + 1], code).astype(float) - plain_flow(p[k], p[k + 1], code), axis=-1
@@ -62,9 +62,9 @@ def test_mean_flow_finds_a_known_drift(step: tuple[float, float]) -> None:
 
 
 def test_frozen_prediction_has_relative_error_one() -> None:
-    truth = drifting(0, (2, 1))
+    ground_truth = drifting(0, (2, 1))
     frozen = np.repeat(drifting(1, (1, 1))[:1], 4, axis=0)
-    flow, still = motion.flows(truth), motion.flows(frozen)
+    flow, still = motion.flows(ground_truth), motion.flows(frozen)
     assert np.abs(still).max() == 0
     assert motion.epe_relative(motion.epe_of_flows(flow, still), motion.mean_speed(flow)) == 1
     np.testing.assert_allclose(motion.epe_of_flows(flow, still), motion.mean_speed(flow), rtol=1e-12)
@@ -97,8 +97,8 @@ def test_mean_flow_is_the_plain_mean() -> None:
 
 @pytest.mark.parametrize("grey", ["rgb", "published"])
 def test_every_shuffle_is_a_look_up(grey: str) -> None:
-    truth, prediction = drifting(0, (1, 1), size=32), drifting(1, (2, 0), size=32)
-    flow = motion.flows(truth, grey=grey)
+    ground_truth, prediction = drifting(0, (1, 1), size=32), drifting(1, (2, 0), size=32)
+    flow = motion.flows(ground_truth, grey=grey)
     table = motion.shuffle_epe_table(flow, prediction, grey=grey)
     assert table.shape == (3, 4, 4)
     orders = np.array([[0, 1, 2, 3], [3, 1, 0, 2], [1, 0, 3, 2]])
@@ -108,14 +108,14 @@ def test_every_shuffle_is_a_look_up(grey: str) -> None:
 
 
 def test_inputs_stay_as_they_are() -> None:
-    truth, prediction = drifting(0, (1, 1), size=32), drifting(1, (2, 0), size=32)
-    copies = truth.copy(), prediction.copy()
-    for array in (truth, prediction):
+    ground_truth, prediction = drifting(0, (1, 1), size=32), drifting(1, (2, 0), size=32)
+    copies = ground_truth.copy(), prediction.copy()
+    for array in (ground_truth, prediction):
         array.setflags(write=False)
-    motion.epe(truth, prediction)
-    motion.epe_published(truth, prediction)
-    motion.shuffle_epe_table(motion.flows(truth), prediction)
-    np.testing.assert_array_equal(truth, copies[0])
+    motion.epe(ground_truth, prediction)
+    motion.epe_published(ground_truth, prediction)
+    motion.shuffle_epe_table(motion.flows(ground_truth), prediction)
+    np.testing.assert_array_equal(ground_truth, copies[0])
     np.testing.assert_array_equal(prediction, copies[1])
 
 
@@ -125,13 +125,13 @@ def test_errors_say_what_was_expected_and_found() -> None:
         "Expected clips of at least 2 frame(s), none of them empty, got (1, 16, 16, 3).": lambda: motion.epe(
             clip[:1], clip[:1]
         ),
-        "Expected truth and prediction of one shape, got (4, 16, 16, 3) and (3, 16, 16, 3).": lambda: (
+        "Expected ground truth and prediction of one shape, got (4, 16, 16, 3) and (3, 16, 16, 3).": lambda: (
             motion.epe(clip, clip[:3])
         ),
         "Expected two flows (..., frame - 1, height, width, 2) of one shape, got (4, 16, 16, 3) and "
         "(4, 16, 16, 3).": lambda: motion.epe_of_flows(clip, clip),
-        "Expected the truth's flow (3, 16, 16, 2), got (2, 16, 16, 2).": lambda: motion.shuffle_epe_table(
-            motion.flows(clip)[:2], clip
+        "Expected the ground truth's flow (3, 16, 16, 2), got (2, 16, 16, 2).": lambda: (
+            motion.shuffle_epe_table(motion.flows(clip)[:2], clip)
         ),
         "Expected a grey of rgb or published, got 'luma'.": lambda: motion.flows(clip, grey="luma"),
     }

@@ -80,20 +80,20 @@ def test_all_equal_scores_lose_and_certain_cases_are_certain() -> None:
     assert nway_accuracy(second, torch.tensor([[3]]), n_way=10, top_k=2).item() == pytest.approx(1, abs=1e-12)
 
 
-def test_image_and_video_scores_take_the_truths_best_classes() -> None:
+def test_image_and_video_scores_take_the_ground_truths_best_classes() -> None:
     generator = torch.Generator().manual_seed(3)
-    truth, prediction = torch.randn(2, 4, 5, 40, generator=generator)
-    values = nway_image(truth, prediction, n_way=6, top_k=2)
+    ground_truth, prediction = torch.randn(2, 4, 5, 40, generator=generator)
+    values = nway_image(ground_truth, prediction, n_way=6, top_k=2)
     assert values.shape == (4,) and values.dtype == torch.float64
     for clip in range(4):
         frames = [
-            count_draws_closed(prediction[clip, f], truth[clip, f].argsort(descending=True)[:3], 6, 2)
+            count_draws_closed(prediction[clip, f], ground_truth[clip, f].argsort(descending=True)[:3], 6, 2)
             for f in range(5)
         ]
         assert values[clip].item() == pytest.approx(np.mean(frames), abs=1e-12)
-    video = nway_video(truth[:, 0], prediction[:, 0], n_way=6, top_k=2)
-    torch.testing.assert_close(video, nway_image(truth[:, :1], prediction[:, :1], n_way=6, top_k=2))
-    assert (nway_image(truth, truth, n_way=6) == 1).all()
+    video = nway_video(ground_truth[:, 0], prediction[:, 0], n_way=6, top_k=2)
+    torch.testing.assert_close(video, nway_image(ground_truth[:, :1], prediction[:, :1], n_way=6, top_k=2))
+    assert (nway_image(ground_truth, ground_truth, n_way=6) == 1).all()
 
 
 def count_draws_closed(scores: torch.Tensor, target: torch.Tensor, n_way: int, top_k: int) -> float:
@@ -145,10 +145,12 @@ def test_errors_say_what_was_expected_and_found() -> None:
         "Expected distinct target classes in 0..9, got [12].": (
             lambda: nway_accuracy(scores, target + torch.tensor([[0], [11]]), n_way=2)
         ),
-        "Expected scores of one shape, got (2, 10) (truth) and (2, 9).": (
+        "Expected scores of one shape, got (2, 10) (ground truth) and (2, 9).": (
             lambda: nway_video(scores, scores[:, :9], n_way=2)
         ),
-        "Expected finite truth scores, got NaN or infinity.": lambda: nway_video(scores / 0, scores, n_way=2),
+        "Expected finite ground truth scores, got NaN or infinity.": lambda: nway_video(
+            scores / 0, scores, n_way=2
+        ),
         "Expected 1 to 9 targets, got 10.": lambda: top_classes(scores, 10),
     }
     for text, call in cases.items():

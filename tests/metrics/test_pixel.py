@@ -24,48 +24,48 @@ def smooth(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("size", [(7, 7), (7, 30), (31, 8), (64, 48), (29, 4099)])
 def test_ssim_equals_scikit_image(size: tuple[int, int]) -> None:
     # Window sums are exact; seven float32 roundings of relative error 2^-24 each remain: below 1e-6.
-    truth, prediction = smooth(0, (2, *size, 3)), smooth(1, (2, *size, 3))
+    ground_truth, prediction = smooth(0, (2, *size, 3)), smooth(1, (2, *size, 3))
     expected = [
         structural_similarity(t, p, win_size=7, channel_axis=-1, data_range=255)
-        for t, p in zip(truth, prediction, strict=True)
+        for t, p in zip(ground_truth, prediction, strict=True)
     ]
-    np.testing.assert_allclose(pixel.ssim(truth, prediction), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(pixel.ssim(ground_truth, prediction), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("low", [0, 254])
 def test_ssim_does_not_overflow_at_the_ends_of_the_range(low: int) -> None:
     values = np.random.default_rng(0).integers(0, 2, size=(2, 1, 40, 40, 3), dtype=np.uint8)
     for frames in (values + np.uint8(low), values * np.uint8(255)):
-        truth, prediction = frames
-        expected = structural_similarity(truth[0], prediction[0], channel_axis=-1, data_range=255)
-        np.testing.assert_allclose(pixel.ssim(truth, prediction)[0], expected, rtol=0, atol=1e-6)
+        ground_truth, prediction = frames
+        expected = structural_similarity(ground_truth[0], prediction[0], channel_axis=-1, data_range=255)
+        np.testing.assert_allclose(pixel.ssim(ground_truth, prediction)[0], expected, rtol=0, atol=1e-6)
 
 
 def test_ssim_is_symmetric_one_for_equal_frames_and_independent_of_the_batch() -> None:
-    truth, prediction = smooth(0, (3, 2, 20, 24, 3)), smooth(1, (3, 2, 20, 24, 3))
-    whole = pixel.ssim(truth, prediction)
+    ground_truth, prediction = smooth(0, (3, 2, 20, 24, 3)), smooth(1, (3, 2, 20, 24, 3))
+    whole = pixel.ssim(ground_truth, prediction)
     assert whole.shape == (3, 2) and whole.dtype == np.float64
-    np.testing.assert_array_equal(whole, pixel.ssim(prediction, truth))
-    np.testing.assert_array_equal(whole[1], pixel.ssim(truth[1], prediction[1]))
-    np.testing.assert_array_equal(pixel.ssim(truth, truth), np.ones((3, 2)))
+    np.testing.assert_array_equal(whole, pixel.ssim(prediction, ground_truth))
+    np.testing.assert_array_equal(whole[1], pixel.ssim(ground_truth[1], prediction[1]))
+    np.testing.assert_array_equal(pixel.ssim(ground_truth, ground_truth), np.ones((3, 2)))
 
 
 def test_psnr_equals_scikit_image_and_has_a_cap() -> None:
-    truth, prediction = smooth(0, (2, 3, 20, 24, 3)), smooth(1, (2, 3, 20, 24, 3))
-    values = pixel.psnr(truth, prediction)
+    ground_truth, prediction = smooth(0, (2, 3, 20, 24, 3)), smooth(1, (2, 3, 20, 24, 3))
+    values = pixel.psnr(ground_truth, prediction)
     for index in np.ndindex(2, 3):
-        expected = peak_signal_noise_ratio(truth[index], prediction[index], data_range=255)
+        expected = peak_signal_noise_ratio(ground_truth[index], prediction[index], data_range=255)
         np.testing.assert_allclose(values[index], expected, rtol=1e-13)
-    np.testing.assert_array_equal(pixel.psnr(truth, truth), np.full((2, 3), 100.0))
-    one_level = truth.copy()
+    np.testing.assert_array_equal(pixel.psnr(ground_truth, ground_truth), np.full((2, 3), 100.0))
+    one_level = ground_truth.copy()
     one_level[0, 0, 0, 0, 0] ^= 1  # an MSE of 1 / 1440, still below the cap
     np.testing.assert_allclose(
-        pixel.psnr(truth, one_level)[0, 0], 20 * np.log10(255 * np.sqrt(1440)), rtol=1e-13
+        pixel.psnr(ground_truth, one_level)[0, 0], 20 * np.log10(255 * np.sqrt(1440)), rtol=1e-13
     )
 
 
 def test_published_hue_is_the_mean_cosine_of_six_frames() -> None:
-    truth, prediction = smooth(0, (2, 8, 12, 10, 3)), smooth(1, (2, 8, 12, 10, 3))
+    ground_truth, prediction = smooth(0, (2, 8, 12, 10, 3)), smooth(1, (2, 8, 12, 10, 3))
     expected = [
         np.mean(
             [
@@ -73,10 +73,10 @@ def test_published_hue_is_the_mean_cosine_of_six_frames() -> None:
                 for pair in list(zip(t, p, strict=True))[:6]
             ]
         )
-        for t, p in zip(truth, prediction, strict=True)
+        for t, p in zip(ground_truth, prediction, strict=True)
     ]
-    np.testing.assert_allclose(pixel.hue_cos_published(truth, prediction), expected, rtol=1e-13)
-    short = pixel.hue_cos_published(truth[:, :2], prediction[:, :2])
+    np.testing.assert_allclose(pixel.hue_cos_published(ground_truth, prediction), expected, rtol=1e-13)
+    short = pixel.hue_cos_published(ground_truth[:, :2], prediction[:, :2])
     assert short.shape == (2,) and not np.allclose(short, expected)
 
 
@@ -88,9 +88,9 @@ def test_published_hue_of_independent_noise_is_near_three_quarters() -> None:
 
 
 def test_circular_hue_is_the_real_part_of_a_complex_correlation() -> None:
-    truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
-    values = pixel.hue_circular_corr(truth, prediction)
-    for t, p, value in zip(truth, prediction, values, strict=True):
+    ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
+    values = pixel.hue_circular_corr(ground_truth, prediction)
+    for t, p, value in zip(ground_truth, prediction, values, strict=True):
         z = []
         for frame in (t, p):
             hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV).reshape(-1, 3).astype(float)
@@ -101,53 +101,57 @@ def test_circular_hue_is_the_real_part_of_a_complex_correlation() -> None:
 def test_circular_hue_agrees_with_unrounded_hues() -> None:
     # 8-bit hues are off by at most a degree, saturations by 1 / 510: each vector by at most .0195 of a length
     # of at most 1, where the vectors' own root mean square is .55: 2 x .0195 / .55 on the correlation.
-    truth, prediction = smooth(4, (1, 16, 16, 3)), smooth(5, (1, 16, 16, 3))
+    ground_truth, prediction = smooth(4, (1, 16, 16, 3)), smooth(5, (1, 16, 16, 3))
     z = []
-    for frame in (truth[0], prediction[0]):
+    for frame in (ground_truth[0], prediction[0]):
         hsv = np.array([colorsys.rgb_to_hsv(*(rgb / 255)) for rgb in frame.reshape(-1, 3)])
         z.append(hsv[:, 1] * np.exp(2j * np.pi * hsv[:, 0]))
     expected = np.corrcoef(z[1], z[0])[0, 1].real
-    np.testing.assert_allclose(pixel.hue_circular_corr(truth, prediction)[0], expected, rtol=0, atol=0.07)
+    np.testing.assert_allclose(
+        pixel.hue_circular_corr(ground_truth, prediction)[0], expected, rtol=0, atol=0.07
+    )
 
 
 def test_circular_hue_knows_no_first_hue() -> None:
-    truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
-    turned = [np.ascontiguousarray(np.roll(frames, 1, axis=-1)) for frames in (truth, prediction)]
-    own = pixel.hue_circular_corr(truth, truth)
+    ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
+    turned = [np.ascontiguousarray(np.roll(frames, 1, axis=-1)) for frames in (ground_truth, prediction)]
+    own = pixel.hue_circular_corr(ground_truth, ground_truth)
     np.testing.assert_allclose(own, 1, rtol=1e-12)
     # rolling the channels turns every hue by 120 degrees; rounded hues may differ by one count (2 degrees)
-    np.testing.assert_allclose(pixel.hue_circular_corr(truth, turned[0]), np.cos(2 * np.pi / 3), atol=0.035)
     np.testing.assert_allclose(
-        pixel.hue_circular_corr(*turned), pixel.hue_circular_corr(truth, prediction), atol=0.035
+        pixel.hue_circular_corr(ground_truth, turned[0]), np.cos(2 * np.pi / 3), atol=0.035
+    )
+    np.testing.assert_allclose(
+        pixel.hue_circular_corr(*turned), pixel.hue_circular_corr(ground_truth, prediction), atol=0.035
     )
 
 
 def test_flat_and_grey_predictions_score_zero() -> None:
-    truth = smooth(0, (2, 12, 10, 3))
-    flat = np.broadcast_to(np.array([200, 40, 90], np.uint8), truth.shape).copy()
-    grey = np.repeat(truth[..., :1], 3, axis=-1)
+    ground_truth = smooth(0, (2, 12, 10, 3))
+    flat = np.broadcast_to(np.array([200, 40, 90], np.uint8), ground_truth.shape).copy()
+    grey = np.repeat(ground_truth[..., :1], 3, axis=-1)
     for prediction in (flat, grey):
-        np.testing.assert_array_equal(pixel.hue_circular_corr(truth, prediction), [0, 0])
-    assert pixel.hue_cos_published(truth, grey) == 0
+        np.testing.assert_array_equal(pixel.hue_circular_corr(ground_truth, prediction), [0, 0])
+    assert pixel.hue_cos_published(ground_truth, grey) == 0
 
 
 @pytest.mark.parametrize("metric", PAIRED)
 def test_inputs_stay_as_they_are(metric) -> None:
-    truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
-    copies = truth.copy(), prediction.copy()
-    truth.setflags(write=False)
+    ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
+    copies = ground_truth.copy(), prediction.copy()
+    ground_truth.setflags(write=False)
     prediction.setflags(write=False)
-    metric(truth, prediction)
-    np.testing.assert_array_equal(truth, copies[0])
+    metric(ground_truth, prediction)
+    np.testing.assert_array_equal(ground_truth, copies[0])
     np.testing.assert_array_equal(prediction, copies[1])
 
 
 @pytest.mark.parametrize("metric", PAIRED)
 def test_views_of_larger_frames_score_the_same(metric) -> None:
     grid = smooth(0, (2, 14, 40, 3))
-    truth, prediction = grid[:, 2:14, 2:18], grid[:, 2:14, 20:36]
-    expected = metric(np.ascontiguousarray(truth), np.ascontiguousarray(prediction))
-    np.testing.assert_array_equal(metric(truth, prediction), expected)
+    ground_truth, prediction = grid[:, 2:14, 2:18], grid[:, 2:14, 20:36]
+    expected = metric(np.ascontiguousarray(ground_truth), np.ascontiguousarray(prediction))
+    np.testing.assert_array_equal(metric(ground_truth, prediction), expected)
 
 
 @pytest.mark.parametrize("metric", PAIRED)
@@ -163,7 +167,7 @@ def test_errors_say_what_was_expected_and_found(metric) -> None:
         "Expected RGB frames (..., frame, height, width, 3) uint8, got (2, 8, 8) uint8.": good[..., 0],
         "Expected RGB frames (..., frame, height, width, 3) uint8, got list.": good.tolist(),
         "Expected clips of at least 1 frame(s), none of them empty, got (0, 8, 8, 3).": good[:0],
-        "Expected truth and prediction of one shape, got (2, 8, 8, 3) and (1, 8, 8, 3).": good[:1],
+        "Expected ground truth and prediction of one shape, got (2, 8, 8, 3) and (1, 8, 8, 3).": good[:1],
     }
     for text, bad in cases.items():
         with pytest.raises(ValueError) as error:
@@ -178,23 +182,32 @@ def test_ssim_needs_one_whole_window() -> None:
     assert str(error.value) == "Expected frames of at least 7 x 7 pixels, got (6, 9, 3)."
 
 
-def test_what_is_kept_of_the_truth_changes_no_bit() -> None:
-    truth, prediction = smooth(0, (2, 3, 300, 120, 3)), smooth(1, (2, 3, 300, 120, 3))  # several strips
-    sums = pixel.window_sums(truth)
+def test_what_is_kept_of_the_ground_truth_changes_no_bit() -> None:
+    ground_truth, prediction = (
+        smooth(0, (2, 3, 300, 120, 3)),
+        smooth(1, (2, 3, 300, 120, 3)),
+    )  # several strips
+    sums = pixel.window_sums(ground_truth)
     for c, k in ((0, 0), (1, 2)):  # the definition, window by window
-        slow = [[truth[c, k, y : y + 7, x : x + 7, 1].sum(dtype=int) for x in (0, 50, 113)] for y in (0, 293)]
+        slow = [
+            [ground_truth[c, k, y : y + 7, x : x + 7, 1].sum(dtype=int) for x in (0, 50, 113)]
+            for y in (0, 293)
+        ]
         np.testing.assert_array_equal(sums[c, k][np.ix_([0, 293], [0, 50, 113])][..., 1], slow)
-    np.testing.assert_array_equal(pixel.ssim(truth, prediction, sums), pixel.ssim(truth, prediction))
-    patterns = np.array([[pixel.hue_pattern(frame) for frame in clip] for clip in truth])
     np.testing.assert_array_equal(
-        pixel.hue_circular_corr(truth, prediction, patterns), pixel.hue_circular_corr(truth, prediction)
+        pixel.ssim(ground_truth, prediction, sums), pixel.ssim(ground_truth, prediction)
+    )
+    patterns = np.array([[pixel.hue_pattern(frame) for frame in clip] for clip in ground_truth])
+    np.testing.assert_array_equal(
+        pixel.hue_circular_corr(ground_truth, prediction, patterns),
+        pixel.hue_circular_corr(ground_truth, prediction),
     )
     cases = {
         "Expected sums (2, 3, 294, 114, 3) int32, got (2, 3, 294, 114, 3) int64.": lambda: pixel.ssim(
-            truth, prediction, sums.astype(np.int64)
+            ground_truth, prediction, sums.astype(np.int64)
         ),
         "Expected patterns (2, 3, 72000), got (3, 72000).": lambda: pixel.hue_circular_corr(
-            truth, prediction, patterns[0]
+            ground_truth, prediction, patterns[0]
         ),
     }
     for text, call in cases.items():

@@ -33,7 +33,7 @@ REFERENCE = {
 
 @pytest.fixture(scope="module")
 def clips(published_data: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Truth and prediction of each clip, (8, 512, 512, 3): a grid with 2 black pixels around and between."""
+    """Ground truth and prediction of each clip, (8, 512, 512, 3): a grid with 2 black pixels around and between."""
     pairs = {}
     for name in REFERENCE:
         with Image.open(published_data / "reconstructions" / "mind_animator" / f"{name}.gif") as gif:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mind_animator.models.embed import embed_pictures, embed_texts, encode_prompts, in_batches
+from mind_animator.models.embed import embed_images, embed_texts, encode_prompts, in_batches
 from mind_animator.models.latents import decode_latents, encode_latents
 from mind_animator.models.load import load_clip, load_text_encoder, load_vae
 
@@ -41,18 +41,18 @@ def test_every_batch_has_one_shape():
         in_batches(network, items[:0], 3)
 
 
-def test_picture_embeddings_as_the_processor_makes_them(clip, frames, random_models):
+def test_image_embeddings_as_the_processor_makes_them(clip, frames, random_models):
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPProcessor
 
     processor = CLIPProcessor(
         CLIPImageProcessorPil.from_pretrained(random_models / "clip"),
         AutoTokenizer.from_pretrained(random_models / "clip"),
     )
-    pictures = [Image.fromarray(frame) for frame in frames[:, 0]]
-    inputs = processor(images=pictures, text=TEXTS, padding=True, truncation=True, return_tensors="pt")
+    images = [Image.fromarray(frame) for frame in frames[:, 0]]
+    inputs = processor(images=images, text=TEXTS, padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         expected = clip.model(**inputs)
-    ours = embed_pictures(clip, frames[:, 0], batch=2)
+    ours = embed_images(clip, frames[:, 0], batch=2)
     texts = embed_texts(clip, TEXTS, batch=3)
     assert torch.allclose(torch.nn.functional.normalize(ours, dim=1), expected.image_embeds, atol=1e-5)
     assert torch.allclose(torch.nn.functional.normalize(texts, dim=1), expected.text_embeds, atol=1e-5)
@@ -78,7 +78,7 @@ def test_conditions_as_stable_diffusion_makes_them(random_models):
 def test_batches_matter_in_the_last_digits_only(clip, vae, frames, batch):
     # float32 sums in another order: a few parts in a million of values about one
     assert torch.allclose(
-        embed_pictures(clip, frames[:, 0], batch), embed_pictures(clip, frames[:, 0], 4), atol=1e-5
+        embed_images(clip, frames[:, 0], batch), embed_images(clip, frames[:, 0], 4), atol=1e-5
     )
     assert torch.allclose(encode_latents(vae, frames, batch), encode_latents(vae, frames, 4), atol=1e-5)
 
@@ -87,15 +87,15 @@ def test_one_batch_shape_gives_identical_results_wherever_a_clip_lies(clip, vae,
     whole = encode_latents(vae, frames, 4)
     assert torch.equal(encode_latents(vae, frames[1:], 4), whole[1:])
     assert torch.equal(encode_latents(vae, frames[2:, :3], 4), whole[2:, :3])
-    pictures = frames.reshape(-1, 64, 64, 3)
-    assert torch.equal(embed_pictures(clip, pictures[5:], 4), embed_pictures(clip, pictures, 4)[5:])
+    images = frames.reshape(-1, 64, 64, 3)
+    assert torch.equal(embed_images(clip, images[5:], 4), embed_images(clip, images, 4)[5:])
     assert torch.equal(embed_texts(clip, TEXTS[1:], 4), embed_texts(clip, TEXTS, 4)[1:])
 
 
 def test_latents_by_the_librarys_own_posterior(vae, frames):
-    pictures = torch.from_numpy(frames[0]).permute(0, 3, 1, 2) / 127.5 - 1
+    images = torch.from_numpy(frames[0]).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        posterior = vae.encode(pictures).latent_dist
+        posterior = vae.encode(images).latent_dist
     mean = encode_latents(vae, frames[:1], 4)
     assert torch.allclose(mean[0], posterior.mean * vae.config.scaling_factor, atol=1e-6)
     seeded = [torch.Generator().manual_seed(7)]
@@ -117,8 +117,8 @@ def test_decoding_inverts_the_scaling(vae):
     latents = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     decoded = decode_latents(vae, latents, 4)
     with torch.no_grad():
-        pictures = vae.decode(latents[1] / vae.config.scaling_factor).sample
-    expected = ((pictures + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
+        images = vae.decode(latents[1] / vae.config.scaling_factor).sample
+    expected = ((images + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
     assert decoded.dtype == torch.uint8 and decoded.shape == (2, 3, 64, 64, 3)
     # a value at the edge of two levels may round either way
     assert (decoded[1].float() - expected).abs().max() <= 1

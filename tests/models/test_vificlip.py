@@ -64,9 +64,9 @@ def test_equals_the_transformer_of_another_library(encoder):
     renamed["visual_projection.weight"] = ours["proj"].T
     missing, unexpected = other.load_state_dict(renamed, strict=False)
     assert not unexpected and all(key.endswith("position_ids") for key in missing)
-    pictures = torch.randn(5, 3, 32, 32)
+    images = torch.randn(5, 3, 32, 32)
     with torch.no_grad():
-        assert torch.allclose(encoder(pictures), other(pictures).image_embeds, atol=1e-5)
+        assert torch.allclose(encoder(images), other(images).image_embeds, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -79,9 +79,9 @@ def test_both_forms_load_strictly(encoder, tmp_path, suffix):
     loaded, recipe = load_vificlip(tmp_path)
     assert (recipe.height, recipe.crop, recipe.filter) == (32, (32, 32), "bicubic")
     assert set(loaded.state_dict()) == set(encoder.state_dict())
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(loaded(pictures), encoder(pictures))
+        assert torch.equal(loaded(images), encoder(images))
 
 
 def test_half_precision_weights_become_single(encoder, tmp_path):

@@ -1,4 +1,4 @@
-"""The rule graph's picture."""
+"""The rule graph's image."""
 
 import xml.etree.ElementTree as ElementTree
 

@@ -23,11 +23,11 @@ DOT_SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page that the script made of small inputs: two subjects, two methods and a floor."""
+    """A page that the script made of small inputs: two subjects, two methods and a baseline."""
     folder = tmp_path_factory.mktemp("page")
     rng = np.random.default_rng(7)
     clips = [f"test-{index:05d}" for index in range(5)]
-    for name in ("truth", "mind_animator", "ridge"):
+    for name in ("ground_truth", "mind_animator", "ridge"):
         frames = rng.integers(0, 256, (5, 8, 32, 32, 3), dtype=np.uint8)
         write_arrays(folder / f"{name}.h5", {"frames": frames}, clips, {"rate": 4.0})
     write_table(folder / "captions.tsv", pd.DataFrame({"clip": clips, "caption": "a <fish> & a car"}))
@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "provenance.json").write_text(json.dumps(record))
     videos = [f"{m}/{s}={folder / m}.h5" for s in (1, 2) for m in METHODS[:2]]
     main([
-        "--title", "A page", "--truth", f"{folder}/truth.h5", "--captions", f"{folder}/captions.tsv", "--rate", "4",
+        "--title", "A page", "--ground-truth", f"{folder}/ground_truth.h5", "--captions", f"{folder}/captions.tsv", "--rate", "4",
         "--ceilings", "noise_ceiling", "--videos", *videos,
         "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
@@ -116,7 +116,7 @@ def test_every_part_is_there(page: Path):
                    "workflow", "provenance"]  # fmt: skip
 
 
-def test_scores_stand_beside_their_floors_and_the_best_is_bold(page: Path):
+def test_scores_stand_beside_their_baselines_and_the_best_is_bold(page: Path):
     text = page.read_text()
     scores = text[text.index('id="scores"') : text.index('id="retrieval"')]
     first = scores[: scores.index("</table>")]
@@ -133,7 +133,7 @@ def test_scores_stand_beside_their_floors_and_the_best_is_bold(page: Path):
     assert scores.count("<details>") == 2  # one a subject, below the table of all
 
 
-def test_tests_say_their_p_and_floors_are_controls(page: Path):
+def test_tests_say_their_p_and_baselines_are_controls(page: Path):
     text = page.read_text()
     part = text[text.index('id="tests"') : text.index('id="maps"')]
     assert part.count("<b>+0.200</b><small>p = 0.0001</small>") == 6
@@ -162,9 +162,9 @@ def test_a_browser_plays_every_video_without_a_network(page: Path):
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_overflows(page: Path, width: int, tmp_path: Path):
     """Only tables and the drawing scroll, each in its own box."""
-    picture = tmp_path / "page.png"
-    screenshot(page, picture, width)
-    with Image.open(picture) as image:
+    capture = tmp_path / "page.png"
+    screenshot(page, capture, width)
+    with Image.open(capture) as image:
         pixels = np.asarray(image.convert("RGB"))[:, :width]
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # something was drawn
     assert (
@@ -203,6 +203,6 @@ def test_a_video_without_a_key_is_refused(page: Path, tmp_path: Path):
         for argument in (f"--{name}", f"{page.parent}/{name}.tsv")
     ]
     with pytest.raises(InputError, match=r"^Expected KEY=FILE, got 'clips\.h5'\.$"):
-        main(["--title", "t", "--truth", "t.h5", "--rate", "4", "--videos", "clips.h5", *given, "--dag", "d",
+        main(["--title", "t", "--ground-truth", "t.h5", "--rate", "4", "--videos", "clips.h5", *given, "--dag", "d",
               "--provenance", "p", "--page", str(tmp_path / "page.html")])  # fmt: skip
     assert list(tmp_path.iterdir()) == []

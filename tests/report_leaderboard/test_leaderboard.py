@@ -52,8 +52,8 @@ def summary(dataset="demo", subjects=("1", "pooled")):
 
 
 def video(rng):
-    truth, guess = (rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8) for _ in range(2))
-    return side_by_side(truth, guess, 4.0)
+    ground_truth, guess = (rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8) for _ in range(2))
+    return side_by_side(ground_truth, guess, 4.0)
 
 
 def embedded(page):
@@ -63,7 +63,9 @@ def embedded(page):
 
 def test_page_is_self_contained_and_its_data_whole(rng):
     page = build_leaderboard(
-        summary(), floors=["flat_mean", "frozen"], videos=[ClipVideo("demo", "ridge", "1", "c", video(rng))]
+        summary(),
+        baselines=["flat_mean", "frozen"],
+        videos=[ClipVideo("demo", "ridge", "1", "c", video(rng))],
     )
     assert not re.findall(r"""(?:src|href)=["']?https?:|@import|url\(""", page)
     data = embedded(page)
@@ -90,19 +92,21 @@ def page(tmp_path_factory):
     rng = np.random.default_rng(0)
     videos = [ClipVideo("demo", "ridge", "1", f"test1-{n:05d}", video(rng)) for n in (0, 60)]
     table = pd.concat([summary(), summary("CC2017", ("2",))], ignore_index=True)
-    text = build_leaderboard(table, floors=["flat_mean", "frozen"], ceilings=["noise_ceiling"], videos=videos)
+    text = build_leaderboard(
+        table, baselines=["flat_mean", "frozen"], ceilings=["noise_ceiling"], videos=videos
+    )
     (folder / "leaderboard.html").write_text(text)
     return folder / "leaderboard.html"
 
 
-def test_browser_draws_filters_floors_and_videos(page):
+def test_browser_draws_filters_baselines_and_videos(page):
     drawn = html.unescape(document(page, "#videos=ridge"))
     head = drawn[drawn.index('id="scores"') : drawn.index("</thead>")]
     assert head.replace("\u2011", "-").count("<th>") == 5
     body = drawn[drawn.index("<tbody>") : drawn.index("</tbody>")]
-    assert re.findall(r'<tr class="(\w*)"', body) == ["", "", "floor", "floor", "ceiling"]
-    assert "; noise_ceiling .900; best floor" in body
-    # ridge's SSIM .42 lies clear of the best floor .39, mind_animator's .31 below it
+    assert re.findall(r'<tr class="(\w*)"', body) == ["", "", "baseline", "baseline", "ceiling"]
+    assert "; noise_ceiling .900; best baseline" in body
+    # ridge's SSIM .42 lies clear of the best baseline .39, mind_animator's .31 below it
     assert "ahead by .030" in body
     assert "behind by .080" in body
     assert body.count('class="value above') >= 1
@@ -177,9 +181,9 @@ def test_a_visitor_sorts_filters_points_and_plays(page):
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_overflows(page, width, tmp_path):
     """At the phone's width only the tables scroll, each in its own box."""
-    picture = tmp_path / f"leaderboard-{width}.png"
-    screenshot(page, picture, width, fragment="#videos=ridge")
-    with Image.open(picture) as image:
+    capture = tmp_path / f"leaderboard-{width}.png"
+    screenshot(page, capture, width, fragment="#videos=ridge")
+    with Image.open(capture) as image:
         pixels = np.asarray(image.convert("RGB"))[:, :width]
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # something was drawn
     ground = np.array([245, 247, 251])
@@ -188,7 +192,7 @@ def test_nothing_overflows(page, width, tmp_path):
 
 def test_script(tmp_path, rng):
     clips = [f"c{n}" for n in range(3)]
-    for name in ("truth", "made"):
+    for name in ("ground_truth", "made"):
         write_arrays(
             tmp_path / f"{name}.h5",
             {"frames": rng.integers(0, 256, (3, 4, 16, 16, 3), dtype=np.uint8)},
@@ -199,19 +203,19 @@ def test_script(tmp_path, rng):
     given = [
         "--summaries",
         str(tmp_path / "summary.tsv"),
-        "--floors",
+        "--baselines",
         "frozen",
         "--page",
         str(tmp_path / "page.html"),
     ]
     videos = ["--videos", f"ridge/1={tmp_path / 'made.h5'}", "--clips", "2"]
-    with pytest.raises(InputError, match="Expected --truth and --dataset"):
+    with pytest.raises(InputError, match="Expected --ground-truth and --dataset"):
         main([*given, *videos])
-    main([*given, *videos, "--truth", str(tmp_path / "truth.h5"), "--dataset", "demo"])
+    main([*given, *videos, "--ground-truth", str(tmp_path / "ground_truth.h5"), "--dataset", "demo"])
     data = embedded((tmp_path / "page.html").read_text())
     assert [entry["clip"] for entry in data["videos"]] == ["c0", "c2"]
 
 
 def test_empty_summary():
     with pytest.raises(ValueError, match="Expected at least one score"):
-        build_leaderboard(summary()[:0], floors=[])
+        build_leaderboard(summary()[:0], baselines=[])

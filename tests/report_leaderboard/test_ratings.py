@@ -47,9 +47,9 @@ def test_too_few_clips():
 
 
 def sources(questions):
-    truths = {clip: f"data:video/mp4;base64,T{index}" for index, clip in enumerate(CLIPS)}
+    ground_truths = {clip: f"data:video/mp4;base64,T{index}" for index, clip in enumerate(CLIPS)}
     made = {(q.method, q.subject, q.clip): f"data:video/mp4;base64,{q.method}{q.clip}" for q in questions}
-    return truths, made
+    return ground_truths, made
 
 
 def test_page_says_nothing_of_the_answers(questions):

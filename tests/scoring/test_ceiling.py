@@ -1,4 +1,4 @@
-"""The noise ceiling: true videos of the clips that the halves of the showings take for each other."""
+"""The noise ceiling: true videos of the clips that the halves of the repeats take for each other."""
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,9 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.embedding import vifi_score
 from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, UNDEFINED, score_ceiling
+from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.score import Networks
 from mind_animator.scoring.sources import ArraySource
-from mind_animator.scoring.truth import encode_truth
 from workflow_scripts import score_ceiling as script
 from workflow_scripts import test_methods as tests_script
 from workflow_scripts.make_report import _score_row
@@ -32,10 +32,10 @@ def study(tmp_path, rng):
     networks = Networks(
         image_logits=lambda frames: frames[:, ::4, ::4].reshape(len(frames), -1).astype(np.float32),
         vifi=lambda frames: frames[:, ::8, ::8].reshape(len(frames), -1).astype(np.float32),
-        absent={"clip_image": "not here"},
+        absent={"clip_embedding_image": "not here"},
     )
-    encode_truth(
-        CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), networks, tmp_path / "truth.h5",
+    encode_ground_truth(
+        CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), networks, tmp_path / "ground_truth.h5",
         batch=4, rate=4.0, pair_size=64,
     )  # fmt: skip
     clips = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": False})
@@ -50,13 +50,18 @@ def features(frames):
     angles = np.deg2rad(30 * np.arange(8))
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     latents = frames[:, :, ::4, ::4].astype(np.float32).transpose(0, 1, 4, 2, 3)
-    return {"clip_text": circle, "clip_image": circle, "condition": circle[:, None] + 1, "latents": latents}
+    return {
+        "clip_embedding_text": circle,
+        "clip_embedding_image": circle,
+        "prompt_embedding": circle[:, None] + 1,
+        "latents": latents,
+    }
 
 
 def scored(study, first, second, extra=None):
     folder, clips, frames, *_ = study
     return score_ceiling(
-        clips, folder / "truth.h5", first, second, features(frames), extra or {}, SETTINGS,
+        clips, folder / "ground_truth.h5", first, second, features(frames), extra or {}, SETTINGS,
         count=3, dataset="d", subject="1", seed=0,
     )  # fmt: skip
 
@@ -71,7 +76,7 @@ def test_a_mistaken_clip_is_scored_on_the_video_it_was_taken_for(study):
     assert (wide.loc[right, "epe"] == 0).all()
     assert wide.loc[right, "vifi_score"].tolist() == pytest.approx([1] * 6, abs=1e-12)
     status = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
-    assert status["clip_consistency_to_truth"] == "not computed: not here"
+    assert status["clip_consistency_to_ground_truth"] == "not computed: not here"
     embedded = frames[:, :, ::8, ::8].reshape(8, 3, -1)
     for clip, other in ((2, 5), (5, 2)):
         # what the networks said of the other clip is looked up, and compared as for any method
@@ -96,7 +101,7 @@ def test_further_candidates_stand_before_it_where_they_are_nearer_to_the_answer(
     *_, first, second = study
     angles = np.deg2rad([149.0, 100.0, 241.0, 61.0])
     further = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    further = np.concatenate([further, features(study[2])["clip_image"][2:3]])  # clip 2 once more
+    further = np.concatenate([further, features(study[2])["clip_embedding_image"][2:3]])  # clip 2 once more
     _, _, decoded = scored(study, first, second, {"image": further})
     table = decoded.pivot(index="clip", columns="metric", values="value")
     small, large = (table[f"retrieval_image{size}_rank"].to_numpy() for size in ("", "_large"))
@@ -116,11 +121,11 @@ def test_a_decoders_target_is_scored_on_the_target_of_the_answer(study):
     *_, frames, first, second = study
     _, _, decoded = scored(study, first, second)
     table = decoded.pivot(index="clip", columns="metric", values="value")
-    circle = features(frames)["clip_text"].astype(float)
+    circle = features(frames)["clip_embedding_text"].astype(float)
     centred = circle - circle.mean(axis=0)
     corr = centred[2] @ centred[5] / np.linalg.norm(centred[2]) / np.linalg.norm(centred[5])
     r2 = 1 - ((circle[2] - circle[5]) ** 2).sum() / (centred**2).sum(axis=1).mean()
-    for name in ("semantic", "condition"):
+    for name in ("semantic", "prompt_embedding"):
         np.testing.assert_allclose(table[f"target_{name}_corr"].iloc[[0, 2, 5]], [1, corr, corr], atol=1e-6)
         np.testing.assert_allclose(table[f"target_{name}_r2"].iloc[[0, 2, 5]], [1, r2, r2], atol=1e-6)
     for name in ("structure", "motion"):  # of latents: the first frame, and all others
@@ -144,7 +149,7 @@ def test_clips_that_were_shown_once_say_so(study):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_targets_that_do_not_differ_are_no_lack_of_showings(study):
+def test_targets_that_do_not_differ_are_no_lack_of_repeats(study):
     """One latent for all clips: no variance to explain, though six clips were shown twice."""
     folder, clips, frames, first, second = study
     once = second.copy()
@@ -152,7 +157,7 @@ def test_targets_that_do_not_differ_are_no_lack_of_showings(study):
     targets = features(frames)
     targets["latents"] = np.ones_like(targets["latents"])
     _, _, decoded = score_ceiling(
-        clips, folder / "truth.h5", first, once, targets, {}, SETTINGS, count=3, dataset="d", subject="1", seed=0
+        clips, folder / "ground_truth.h5", first, once, targets, {}, SETTINGS, count=3, dataset="d", subject="1", seed=0
     )  # fmt: skip
     status = {name: rows["status"].tolist() for name, rows in decoded.groupby("metric")}
     assert status["target_structure_r2"] == [UNDEFINED] * 6 + [NO_REPEATS] * 2
@@ -166,11 +171,14 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     halves = {"half_1": first, "half_2": second if repeated else np.full_like(second, np.nan)}
     write_arrays(folder / "responses.h5", halves, CLIPS)
     targets = features(study[2])
-    for kind, names in (("text", ("clip_text", "condition")), ("image", ("clip_image", "latents"))):
+    for kind, names in (
+        ("text", ("clip_embedding_text", "prompt_embedding")),
+        ("image", ("clip_embedding_image", "latents")),
+    ):
         write_arrays(folder / f"{kind}.h5", {name: targets[name] for name in names}, CLIPS)
     out = {name: str(folder / name) for name in ("s.parquet", "s.tsv", "p.h5", "d.parquet", "dp.h5")}
     script.main(
-        ["--truth", str(folder / "truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
+        ["--ground-truth", str(folder / "ground_truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
          "--responses", str(folder / "responses.h5"), "--text", str(folder / "text.h5"),
          "--image", str(folder / "image.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
          "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],

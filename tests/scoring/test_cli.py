@@ -18,7 +18,7 @@ from mind_animator.config.clipfolder import PRESETS, LayoutConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics.nway import nway_image
 from mind_animator.provenance import ROOT
-from mind_animator.scoring.score import compare_pixels, describe_truth
+from mind_animator.scoring.score import compare_pixels, describe_ground_truth
 from mind_animator.scoring.sources import FolderSource
 
 ASSETS = ROOT / "mind_animator" / "assets" / "models"
@@ -32,17 +32,17 @@ REFERENCE = {
 
 def gif(path, rng, count=4, size=24):
     frames = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=250)
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=250)
 
 
 @pytest.fixture
 def folders(tmp_path, rng):
-    """Five truths (0..4), predictions numbered from 1: one missing, one corrupt, one grey and longer."""
-    for name in ("truth", "made"):
+    """Five ground truths (0..4), predictions numbered from 1: one missing, one corrupt, one grey and longer."""
+    for name in ("ground_truth", "made"):
         (tmp_path / name).mkdir()
     for number in range(5):
-        gif(tmp_path / "truth" / f"{number}.gif", rng)
+        gif(tmp_path / "ground_truth" / f"{number}.gif", rng)
     for number in (1, 2, 3):
         gif(tmp_path / "made" / f"{number}.gif", rng)
     (tmp_path / "made" / "3.gif").write_bytes(b"GIF89a and no more")
@@ -59,11 +59,11 @@ def score(folder, *more, models=False):
         [
             "score",
             *([] if models else ["--no-models"]),
-            "--truth",
-            str(folder / "truth"),
+            "--ground-truth",
+            str(folder / "ground_truth"),
             "--pred",
             f"made={folder / 'made'}",
-            "--truth-layout",
+            "--ground-truth-layout",
             json.dumps({"name": "{number}"}),
             "--out",
             str(folder / "out"),
@@ -100,8 +100,8 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     assert "not computed: --no-models" in summary.loc[("made", "vifi_score"), "status"]
     methods = list(dict.fromkeys(rows["method"]))
     assert methods == ["made", "made_frozen", "made_shuffled_frames", "made_mismatched", "flat_mean"]
-    assert shown_data(out / "index.html")["floors"] == methods[1:]
-    # a mismatched clip is missing where its donor is; a flat picture never is
+    assert shown_data(out / "index.html")["baselines"] == methods[1:]
+    # a mismatched clip is missing where its donor is; a flat image never is
     assert rows[rows["method"] == "made_mismatched"]["ssim"].notna().sum() == 3
     assert rows[rows["method"] == "flat_mean"]["ssim"].notna().all()
     tests = read_table(out / "tests.tsv", ("test", "method", "other", "p", "p_holm", "p_published"))
@@ -120,9 +120,9 @@ def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng,
     other = folders / "other"
     other.mkdir()
     for number in range(5):
-        gif(other / f"clip_{number}.gif", rng, count=6, size=32)
+        gif(other / f"clip_embedding_{number}.gif", rng, count=6, size=32)
     score(
-        folders, "--pred", f"other={other}", "--pred-layout", 'other={"name": "clip_{number}"}', "--no-floors",
+        folders, "--pred", f"other={other}", "--pred-layout", 'other={"name": "clip_embedding_{number}"}', "--no-baselines",
         "--videos", "0",
     )  # fmt: skip
     rows = read_table(folders / "out" / "clips.tsv").set_index(["method", "clip"])
@@ -140,11 +140,11 @@ def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng,
     assert float(table["psnr"][3]) == pytest.approx(rows.loc["other", "psnr"].mean(), rel=1e-3)
 
 
-def test_the_shared_floor_is_nobodys_own_whatever_a_prediction_is_called(folders, capsys):
+def test_the_shared_baseline_is_nobodys_own_whatever_a_prediction_is_called(folders, capsys):
     shutil.copytree(folders / "made", folders / "flat=1")
     score(folders, "--pred", f"flat={folders / 'flat=1'}", "--videos", "0", "--frames", "2", "--size", "16")
-    floors = shown_data(folders / "out" / "index.html")["floors_of"]
-    assert floors == {
+    baselines = shown_data(folders / "out" / "index.html")["baselines_of"]
+    assert baselines == {
         f"{name}_{kind}": name
         for name in ("made", "flat")
         for kind in ("frozen", "shuffled_frames", "mismatched")
@@ -154,7 +154,7 @@ def test_the_shared_floor_is_nobodys_own_whatever_a_prediction_is_called(folders
 
 
 def test_a_clip_that_was_read_is_not_to_be_written_to(folders):
-    """The next floor gets the same array."""
+    """The next baseline gets the same array."""
     source = FolderSource(find_clips(folders / "made", LayoutConfig()), LayoutConfig(), size=24, count=4)
     frames = source.read("1")
     assert source.read("1") is frames
@@ -163,35 +163,35 @@ def test_a_clip_that_was_read_is_not_to_be_written_to(folders):
 
 
 def test_a_method_without_any_moving_clip_is_scored_all_the_same(folders):
-    """The truths that move most have no prediction: no motion test, everything else."""
+    """The ground truths that move most have no prediction: no motion test, everything else."""
     still = np.full((24, 24, 3), 90, np.uint8)
     for number in (0, 1, 4):
-        path = folders / "truth" / f"{number}.gif"
+        path = folders / "ground_truth" / f"{number}.gif"
         Image.fromarray(still).save(
             path, save_all=True, append_images=[Image.fromarray(still)] * 3, duration=250
         )
-    # the truths of clips 2 and 3 move; their predictions are corrupt and missing
-    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24")
+    # the ground truths of clips 2 and 3 move; their predictions are corrupt and missing
+    score(folders, "--no-baselines", "--videos", "0", "--frames", "4", "--size", "24")
     tests = read_table(folders / "out" / "tests.tsv")
     assert "motion_pairing" not in set(tests["test"]) and "above_chance" in set(tests["test"])
     summary = read_table(folders / "out" / "summary.tsv").set_index("metric")
     assert summary.loc["ssim", "n_clips"] == 3
     assert summary.loc["epe_relative", "n_clips"] == 0
-    assert "3 clips: undefined: the truth does not move" in summary.loc["epe_relative", "status"]
+    assert "3 clips: undefined: the ground truth does not move" in summary.loc["epe_relative", "status"]
 
 
-def test_pictures_have_no_clock(folders, capsys):
-    shutil.move(folders / "made" / "5", folders / "truth" / "5")
-    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24")
+def test_images_have_no_clock(folders, capsys):
+    shutil.move(folders / "made" / "5", folders / "ground_truth" / "5")
+    score(folders, "--no-baselines", "--videos", "0", "--frames", "4", "--size", "24")
     assert "one frame a second is assumed (--duration)" in capsys.readouterr().err
-    score(folders, "--no-floors", "--videos", "0", "--frames", "4", "--size", "24", "--duration", "2")
+    score(folders, "--no-baselines", "--videos", "0", "--frames", "4", "--size", "24", "--duration", "2")
     shown = capsys.readouterr().err
     assert "is assumed" not in shown and "at 2 Hz" in shown
 
 
 def test_scores_with_and_without_scene_cuts(folders):
     (folders / "cuts.tsv").write_text("clip\tscene_cut\n0\ttrue\n1\tfalse\n4\tfalse\n")
-    score(folders, "--no-floors", "--scene-cuts", str(folders / "cuts.tsv"))
+    score(folders, "--no-baselines", "--scene-cuts", str(folders / "cuts.tsv"))
     clips = read_table(folders / "out" / "clips.tsv").set_index("clip")
     assert clips["scene_cut"].tolist() == [True, False, False, False, False]
     summary = read_table(folders / "out" / "summary.tsv").set_index(["clips", "metric"])
@@ -204,45 +204,45 @@ def test_scores_with_and_without_scene_cuts(folders):
 
 def test_many_clips_are_neighbours_of_a_movie(tmp_path, rng):
     """From 100 clips on statistics keep ten neighbours together."""
-    for name in ("truth", "made"):
+    for name in ("ground_truth", "made"):
         (tmp_path / name).mkdir()
         for number in range(100):
             gif(tmp_path / name / f"{number}.gif", rng, count=2, size=16)
-    score(tmp_path, "--no-floors", "--videos", "0", "--pred-layout", json.dumps({"name": "{number}"}))
+    score(tmp_path, "--no-baselines", "--videos", "0", "--pred-layout", json.dumps({"name": "{number}"}))
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["block"] == 10
     summary = read_table(tmp_path / "out" / "summary.tsv").set_index("metric")
     assert summary.loc["ssim", "n_blocks"] == 10
 
 
 def test_wrong_numbering_is_an_error(folders):
-    shutil.copy(folders / "truth" / "0.gif", folders / "made" / "6.gif")
+    shutil.copy(folders / "ground_truth" / "0.gif", folders / "made" / "6.gif")
     with pytest.raises(InputError, match="do both sides count from the same number"):
         score(folders)
 
 
-def test_truths_of_several_sizes_need_a_stated_one(folders, rng):
-    gif(folders / "truth" / "4.gif", rng, count=6, size=32)
+def test_ground_truths_of_several_sizes_need_a_stated_one(folders, rng):
+    gif(folders / "ground_truth" / "4.gif", rng, count=6, size=32)
     with pytest.raises(InputError, match="state --size and --frames"):
         score(folders)
-    score(folders, "--size", "16", "--frames", "3", "--no-floors")
+    score(folders, "--size", "16", "--frames", "3", "--no-baselines")
     settings = json.loads((folders / "out" / "settings.json").read_text())
     assert (settings["size"], settings["frames"]) == (16, 3)
 
 
 def test_bad_options(folders):
     with pytest.raises(
-        InputError, match=r"Expected --truth-layout to be one of \['mind_animator', .*got 'x'"
+        InputError, match=r"Expected --ground-truth-layout to be one of \['mind_animator', .*got 'x'"
     ):
-        score(folders, "--truth-layout", "x")
+        score(folders, "--ground-truth-layout", "x")
     with pytest.raises(InputError, match=r"Expected --pred-layout of one of \['made'\], got one of 'maid'"):
         score(folders, "--pred-layout", "maid=neuroclips")
-    with pytest.raises(InputError, match="--truth-layout"):
-        score(folders, "--truth-layout", '{"nmae": "x"}')
+    with pytest.raises(InputError, match="--ground-truth-layout"):
+        score(folders, "--ground-truth-layout", '{"nmae": "x"}')
     with pytest.raises(InputError, match="Expected different names of predictions, got 'made' twice"):
         score(folders, "--pred", f"made={folders / 'made'}")
     with pytest.raises(InputError, match="Expected a folder of videos"):
-        score(folders, "--truth", str(folders / "nowhere"))
-    with pytest.raises(InputError, match="other than those of floors, got 'made_frozen'"):
+        score(folders, "--ground-truth", str(folders / "nowhere"))
+    with pytest.raises(InputError, match="other than those of baselines, got 'made_frozen'"):
         score(folders, "--pred", f"made_frozen={folders / 'made'}")
 
 
@@ -251,7 +251,7 @@ def test_workers_and_local_models_give_one_table(folders):
     models = {name: str(ASSETS / name) for name in ("vit", "videomae", "clip", "vificlip")}
     found = []
     for workers in ("1", "2"):
-        score(folders, "--no-floors", "--workers", workers, "--models", json.dumps(models), models=True)
+        score(folders, "--no-baselines", "--workers", workers, "--models", json.dumps(models), models=True)
         found.append(read_table(folders / "out" / "scores.parquet"))
     pd.testing.assert_frame_equal(*found)
     status = found[0].pivot(index="clip", columns="metric", values="status")
@@ -260,7 +260,7 @@ def test_workers_and_local_models_give_one_table(folders):
         "video_2way",
         "vifi_score",
         "clip_consistency_gated",
-        "clip_consistency_to_truth",
+        "clip_consistency_to_ground_truth",
     ):
         assert (status[name] == "ok").tolist() == [True, True, False, False, True]
     assert set(found[0].loc[found[0]["metric"] == "psnr", "unit"]) == {"dB"}
@@ -269,7 +269,7 @@ def test_workers_and_local_models_give_one_table(folders):
 def test_without_models_each_reason_names_its_checkpoint(folders, monkeypatch):
     """No lock file, no cache, no hub: nothing takes a model's place."""
     monkeypatch.chdir(folders)
-    score(folders, "--no-floors", models=True)
+    score(folders, "--no-baselines", models=True)
     status = read_table(folders / "out" / "summary.tsv").set_index("metric")["status"]
     for name, checkpoint in {
         "image_2way": "google/vit-base-patch16-224",
@@ -291,8 +291,8 @@ def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
         for name in (f"{number}.gif", f"gt_{number}.gif"):
             shutil.copy(published_data / "reconstructions" / "neuroclips" / name, folder / name)
     _main(
-        ["score", "--truth", str(folder), "--pred", f"neuroclips={folder}", "--preset", "neuroclips", "--no-models",
-         "--efficientnet", "--no-floors", "--videos", "0", "--frames", "2", "--permutations", "99",
+        ["score", "--ground-truth", str(folder), "--pred", f"neuroclips={folder}", "--preset", "neuroclips", "--no-models",
+         "--efficientnet", "--no-baselines", "--videos", "0", "--frames", "2", "--permutations", "99",
          "--out", str(tmp_path / "out")]
     )  # fmt: skip
     clips = read_table(tmp_path / "out" / "clips.tsv").set_index("clip")
@@ -314,21 +314,21 @@ def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
 
 def test_published_pixel_scores(published_data):
     folder = published_data / "reconstructions" / "mind_animator"
-    truth, prediction = (
+    ground_truth, prediction = (
         FolderSource(find_clips(folder, layout), layout, size=512, count=8)
         for layout in PRESETS["mind_animator"]
     )
-    assert len(truth.clips) == 15
+    assert len(ground_truth.clips) == 15
     for clip, expected in REFERENCE.items():
-        found = compare_pixels(describe_truth(truth.read(clip), {}), prediction.read(clip))
+        found = compare_pixels(describe_ground_truth(ground_truth.read(clip), {}), prediction.read(clip))
         values = [found[name] for name in ("ssim", "psnr", "hue_cos_published")]
         np.testing.assert_allclose(values, expected, atol=1e-4)
 
 
 def score_published(folder, out, preset, *more):
     _main(
-        ["score", "--truth", str(folder), "--pred", f"{preset}={folder}", "--preset", preset, "--no-models",
-         "--no-floors", "--videos", "0", "--permutations", "99", "--out", str(out), *more]
+        ["score", "--ground-truth", str(folder), "--pred", f"{preset}={folder}", "--preset", preset, "--no-models",
+         "--no-baselines", "--videos", "0", "--permutations", "99", "--out", str(out), *more]
     )  # fmt: skip
     return read_table(out / "summary.tsv").set_index("metric"), read_table(out / "clips.tsv").set_index(
         "clip"
@@ -357,8 +357,8 @@ def test_neuroclips_22_clips_equal_a_plain_loop(published_data, tmp_path):
     summary, clips = score_published(folder, tmp_path, "neuroclips")
     assert len(clips) == 22
     for clip, row in clips.iterrows():
-        truth, prediction = (on_show(folder / f"{name}.gif", 6) for name in (f"gt_{clip}", clip))
-        values = [plain_scores(*pair) for pair in zip(truth, prediction, strict=True)]
+        ground_truth, prediction = (on_show(folder / f"{name}.gif", 6) for name in (f"gt_{clip}", clip))
+        values = [plain_scores(*pair) for pair in zip(ground_truth, prediction, strict=True)]
         expected = dict(zip(("ssim", "psnr", "hue_cos_published"), np.mean(values, axis=0), strict=True))
         assert row[list(expected)].to_dict() == pytest.approx(expected, abs=1e-5)
     assert summary.loc["ssim", "mean"] == pytest.approx(clips["ssim"].mean(), rel=1e-6)
@@ -367,23 +367,23 @@ def test_neuroclips_22_clips_equal_a_plain_loop(published_data, tmp_path):
 
 def on_show(path, count):
     """Frames of a gif by its own clock."""
-    with Image.open(path) as picture:
+    with Image.open(path) as image:
         frames, ends = [], [0]
-        for frame in ImageSequence.Iterator(picture):
+        for frame in ImageSequence.Iterator(image):
             frames.append(np.asarray(frame.convert("RGB")))
             ends.append(ends[-1] + frame.info["duration"])
     middles = [(k + 0.5) / count * ends[-1] for k in range(count)]
     return [frames[max(i for i, start in enumerate(ends[:-1]) if start <= middle)] for middle in middles]
 
 
-def plain_scores(truth, prediction):
-    error = np.mean((truth.astype(float) - prediction) ** 2)
+def plain_scores(ground_truth, prediction):
+    error = np.mean((ground_truth.astype(float) - prediction) ** 2)
     hue_t, hue_p = (
-        cv2.cvtColor(f, cv2.COLOR_BGR2HSV)[..., 0].ravel().astype(float) for f in (truth, prediction)
+        cv2.cvtColor(f, cv2.COLOR_BGR2HSV)[..., 0].ravel().astype(float) for f in (ground_truth, prediction)
     )
     norm = np.linalg.norm(hue_t) * np.linalg.norm(hue_p)
     return (
-        structural_similarity(truth, prediction, channel_axis=-1, data_range=255),
+        structural_similarity(ground_truth, prediction, channel_axis=-1, data_range=255),
         20 * np.log10(255 / np.sqrt(error)),
         hue_t @ hue_p / norm if norm else 0.0,
     )
@@ -391,8 +391,8 @@ def plain_scores(truth, prediction):
 
 def ratings(folder, page, key, clips):
     _main(
-        ["ratings", "make", "--truth", str(folder / "truth"), "--pred", f"made={folder / 'made'}",
-         "--clips", str(clips), "--truth-layout", json.dumps({"name": "{number}"}),
+        ["ratings", "make", "--ground-truth", str(folder / "ground_truth"), "--pred", f"made={folder / 'made'}",
+         "--clips", str(clips), "--ground-truth-layout", json.dumps({"name": "{number}"}),
          "--pred-layout", json.dumps({"name": "{number}", "first": 1}), "--checks", "2", "--block", "1",
          "--size", "32", "--seed", "1", "--page", str(page), "--key", str(key)]
     )  # fmt: skip
@@ -442,11 +442,11 @@ def test_ratings_are_drawn_again_without_what_cannot_be_read(folders, capsys):
 
 def test_ratings_read_no_more_than_they_show(folders, rng, monkeypatch):
     for number in range(1, 41):
-        gif(folders / "truth" / f"{number}.gif", rng, size=16)
+        gif(folders / "ground_truth" / f"{number}.gif", rng, size=16)
         gif(folders / "made" / f"{number}.gif", rng, size=16)
     shutil.rmtree(folders / "made" / "5")
     gif(folders / "made" / "41.gif", rng, size=16)
     read, plain = [], FolderSource.read
     monkeypatch.setattr(FolderSource, "read", lambda self, clip: read.append(clip) or plain(self, clip))
     ratings(folders, folders / "study.html", folders / "key.json", clips=3)
-    assert len(read) <= 3 + 6  # a prediction of each clip, its truth and its rival's
+    assert len(read) <= 3 + 6  # a prediction of each clip, its ground truth and its rival's

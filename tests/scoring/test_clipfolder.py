@@ -21,10 +21,8 @@ def colours(count: int = 4, height: int = 16, width: int = 16) -> np.ndarray:
 
 
 def write_gif(path, frames, milliseconds=250):
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, disposal=2
-    )
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, disposal=2)
     return path
 
 
@@ -60,7 +58,7 @@ def test_video_containers(tmp_path, suffix):
     np.testing.assert_allclose(np.diff(video.times), 0.25, atol=1e-3)
 
 
-def test_folder_of_pictures_in_natural_order(tmp_path):
+def test_folder_of_images_in_natural_order(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     (tmp_path / "clip7").mkdir()
     for index, frame in enumerate(frames):
@@ -72,7 +70,7 @@ def test_folder_of_pictures_in_natural_order(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
-def test_grey_and_transparent_pictures(tmp_path, mode):
+def test_grey_and_transparent_images(tmp_path, mode):
     (tmp_path / "a").mkdir()
     Image.new("L", (9, 8), 255).convert(mode).save(tmp_path / "a" / "0.png")
     video = read_clip(tmp_path / "a", ANY)
@@ -114,7 +112,7 @@ def test_wrong_grid_is_an_error_not_a_crop(tmp_path):
     path = write_gif(tmp_path / "a.gif", colours(2, 20, 46))
     with pytest.raises(InputError, match="Expected even padding of 2 pixels"):
         read_clip(path, LayoutConfig(grid=GridConfig(padding=2)))
-    with pytest.raises(InputError, match="Expected a row of 2 pictures with 1 pixels of padding"):
+    with pytest.raises(InputError, match="Expected a row of 2 images with 1 pixels of padding"):
         read_clip(path, LayoutConfig(grid=GridConfig(padding=1)))
 
 
@@ -150,7 +148,7 @@ def test_corrupt_and_truncated_files(tmp_path):
     with pytest.raises(InputError, match=r"short\.mp4"):
         read_clip(tmp_path / "short.mp4", ANY)
     (tmp_path / "void").mkdir()
-    with pytest.raises(InputError, match="Expected pictures"):
+    with pytest.raises(InputError, match="Expected images"):
         read_clip(tmp_path / "void", ANY)
 
 
@@ -200,7 +198,7 @@ def test_presets_find_and_cut_the_published_files(published_data):
 
 
 def test_mind_video_layout(tmp_path):
-    """Its files are rows of two 256-pixel pictures with 2 pixels of padding, numbered from 1."""
+    """Its files are rows of two 256-pixel images with 2 pixels of padding, numbered from 1."""
     row = np.zeros((2, 260, 518, 3), np.uint8)
     row[:, 2:258, 2:258] = [255, 0, 0]
     row[:, 2:258, 260:516] = [0, 0, 255]

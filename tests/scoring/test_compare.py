@@ -20,7 +20,7 @@ from mind_animator.scoring.compare import (
     with_pooled,
 )
 from mind_animator.scoring.decoded import score_decoded, target_scores
-from mind_animator.scoring.demo_truth import judge_brains
+from mind_animator.scoring.demo_controls import judge_subjects
 from mind_animator.scoring.score import COLUMNS
 from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
 from mind_animator.statistics.permutation import holm
@@ -75,7 +75,7 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
     frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
     assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
     weights = metric_table(["epe", "epe_relative"]).set_index("metric")["mean_weighted_by"]
-    assert weights.to_dict() == {"epe": "", "epe_relative": "the truth's speed (weight)"}
+    assert weights.to_dict() == {"epe": "", "epe_relative": "the ground truth's speed (weight)"}
     # two methods differ in it exactly as in their errors
     test = paired_tests(rows, SETTINGS, seed=1).iloc[0]
     own = paired_tests(
@@ -146,7 +146,7 @@ def test_above_chance_and_missing_blocks(rng):
     assert rank["alternative"] == "less"
     assert rank["p"] == 1
     assert median["metric"] == "retrieval_text_median_rank"
-    pairs[:, 3, 0] = np.nan  # a missing truth
+    pairs[:, 3, 0] = np.nan  # a missing ground truth
     assert whole_blocks(pairs).tolist() == [True, True, False, False, True, True, True, True]
 
 
@@ -169,15 +169,15 @@ def test_median_pairing_counts_every_order():
 
 
 def motion_scores(rng, agree):
-    truth = rng.standard_normal((40, 2)) * np.repeat([1, 0.01], 20)[:, None]
-    flow = truth + 0.1 * rng.standard_normal((40, 2)) if agree else rng.standard_normal((40, 2))
+    ground_truth = rng.standard_normal((40, 2)) * np.repeat([1, 0.01], 20)[:, None]
+    flow = ground_truth + 0.1 * rng.standard_normal((40, 2)) if agree else rng.standard_normal((40, 2))
     shuffled = np.full((40, 9), 2.0)
     rows = np.arange(40).reshape(20, 2)
     return PairScores(
         [f"t-{index:05d}" for index in range(40)],
         rows,
         {},
-        {"mean_flow_truth": truth, "mean_flow": flow, "shuffled_epe": shuffled},
+        {"mean_flow_ground_truth": ground_truth, "mean_flow": flow, "shuffled_epe": shuffled},
     )
 
 
@@ -211,9 +211,9 @@ def test_swap(rng):
 
 
 def test_moving_clips():
-    truth = np.array([[3, 0], [0, 0], [1, 1], [np.nan, 0], [0, 2]], float)
-    assert moving_clips(truth, 0.5).tolist() == [True, False, False, False, True]
-    assert moving_clips(truth, 1.0).tolist() == [True, False, True, False, True]
+    ground_truth = np.array([[3, 0], [0, 0], [1, 1], [np.nan, 0], [0, 2]], float)
+    assert moving_clips(ground_truth, 0.5).tolist() == [True, False, False, False, True]
+    assert moving_clips(ground_truth, 1.0).tolist() == [True, False, True, False, True]
 
 
 def test_wide_keeps_the_order_of_clips():
@@ -230,9 +230,9 @@ def test_decoded_features(rng):
     text, image = rng.standard_normal((n, 6)), rng.standard_normal((n, 6))
     latents = rng.standard_normal((n, 3, 4, 2, 2)).astype(np.float32)
     features = {
-        "clip_text": text,
-        "clip_image": image,
-        "condition": rng.standard_normal((n, 5, 3)),
+        "clip_embedding_text": text,
+        "clip_embedding_image": image,
+        "prompt_embedding": rng.standard_normal((n, 5, 3)),
         "latents": latents,
     }
     predictions = {
@@ -323,16 +323,16 @@ def maps(structure, motion):
     )
 
 
-def test_demo_truth_passes_and_fails_row_by_row():
+def test_demo_ground_truth_passes_and_fails_row_by_row():
     good = {"full": brain(1e-4, 1e-4), "no_motion": brain(1e-4, 0.4), "none": brain(0.3, 0.6)}
-    pictures = {"full": maps(0.95, 0.97), "no_motion": maps(0.95, 0.5), "none": maps(0.45, 0.55)}
-    rows, notes = judge_brains(good, pictures)
+    images = {"full": maps(0.95, 0.97), "no_motion": maps(0.95, 0.5), "none": maps(0.45, 0.55)}
+    rows, notes = judge_subjects(good, images)
     assert all(row.passes for row in rows), [row for row in rows if not row.passes]
     assert len(notes) == 2
     assert "14 null tests" in notes[1]
     bad = dict(good)
     bad["full"] = brain(0.002, 1e-4, behind=("motion",))
-    failed = [row for row in judge_brains(bad, {})[0] if not row.passes]
+    failed = [row for row in judge_subjects(bad, {})[0] if not row.passes]
     assert {row.row for row in failed} == {
         *(
             "retrieval_text_top10",
@@ -345,13 +345,13 @@ def test_demo_truth_passes_and_fails_row_by_row():
         "target_motion_corr vs ridge",
     }
     leak = {**good, "no_motion": brain(1e-4, 1e-4)}
-    assert [row.row for row in judge_brains(leak, {})[0] if not row.passes] == ["motion_pairing"] * 2
+    assert [row.row for row in judge_subjects(leak, {})[0] if not row.passes] == ["motion_pairing"] * 2
     # Holm: one p of .002 among 14 is not significant at a family-wise .01, one of .0001 is
     for p, passes in ((0.002, True), (1e-4, False)):
         none = brain(0.3, 0.6)
         none.loc[0, "p"] = p
-        assert all(row.passes for row in judge_brains({"none": none}, {})[0]) is passes
-    wrong = judge_brains(
+        assert all(row.passes for row in judge_subjects({"none": none}, {})[0]) is passes
+    wrong = judge_subjects(
         {}, {"full": maps(0.85, 0.97), "no_motion": maps(0.95, 0.7), "none": maps(0.7, 0.5)}
     )[0]
     assert [(row.brain, row.row) for row in wrong if not row.passes] == [
@@ -364,5 +364,5 @@ def test_demo_truth_passes_and_fails_row_by_row():
 def test_a_test_that_was_not_made_is_a_row_that_fails():
     full = brain(1e-4, 1e-4)
     full = full[full["metric"] != "video_2way"]
-    failed = [row for row in judge_brains({"full": full}, {})[0] if not row.passes]
+    failed = [row for row in judge_subjects({"full": full}, {})[0] if not row.passes]
     assert [(row.row, row.note) for row in failed] == [("video_2way", "not tested")] * 2

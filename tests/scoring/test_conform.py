@@ -41,7 +41,7 @@ def test_same_shape_is_untouched_and_input_too():
     np.testing.assert_array_equal(frames, before)
 
 
-def test_shrinking_is_area_averaging():
+def test_shrinking_is_roi_averaging():
     frames = clip(1, 12)
     blocks = frames[0].reshape(4, 3, 4, 3, 3).astype(float).mean((1, 3))
     assert np.abs(conform(frames, size=4, count=1)[0] - blocks).max() <= 0.5 + 1e-9

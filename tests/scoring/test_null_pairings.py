@@ -6,7 +6,7 @@ import pytest
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import read_table, write_table
-from mind_animator.scoring.demo_truth import calibration_rows
+from mind_animator.scoring.demo_controls import calibration_rows
 from mind_animator.scoring.null_pairings import null_pairings
 from workflow_scripts.calibrate_ridge import main
 
@@ -24,9 +24,9 @@ def test_p_values_of_dealt_pairs_are_uniform(rng: np.random.Generator):
     responses, aims, segments = world(rng)
     train = np.array(segments) != "seg3"
     before = responses.copy(), aims.copy()
-    films = np.array(segments)
+    movies = np.array(segments)
     p = null_pairings(
-        responses[train], responses[~train], aims[train], aims[~train], films[train], films[~train],
+        responses[train], responses[~train], aims[train], aims[~train], movies[train], movies[~train],
         draws=100, permutations=199, seed=3,
     )  # fmt: skip
     assert p.shape == (100,)
@@ -39,8 +39,8 @@ def test_p_values_of_dealt_pairs_are_uniform(rng: np.random.Generator):
 
 def test_a_draw_does_not_depend_on_the_number_of_draws(rng: np.random.Generator):
     responses, aims, segments = world(rng, movies=3)
-    films, train = np.array(segments), np.array(segments) != "seg2"
-    parts = responses[train], responses[~train], aims[train], aims[~train], films[train], films[~train]
+    movies, train = np.array(segments), np.array(segments) != "seg2"
+    parts = responses[train], responses[~train], aims[train], aims[~train], movies[train], movies[~train]
     few = null_pairings(*parts, draws=3, permutations=99, seed=1)
     many = null_pairings(*parts, draws=9, permutations=99, seed=1)
     # one float32 regression of more targets may round otherwise, which moves at most a tie or two
@@ -51,7 +51,7 @@ def test_the_script_writes_every_p(tmp_path, rng: np.random.Generator):
     responses, aims, segments = world(rng, movies=3)
     clips = [f"{segment}-{row:05d}" for row, segment in enumerate(segments)]
     write_arrays(tmp_path / "responses.h5", {"responses": responses}, clips)
-    write_arrays(tmp_path / "text.h5", {"clip_text": aims}, clips)
+    write_arrays(tmp_path / "text.h5", {"clip_embedding_text": aims}, clips)
     table = pd.DataFrame({"clip": clips, "segment": segments})
     table["split"] = np.where(table["segment"] == "seg2", "test", "train")
     write_table(tmp_path / "clips.tsv", table)

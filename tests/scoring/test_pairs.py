@@ -1,4 +1,4 @@
-"""Pair scores: every prediction against the aligned truths of other clips, by definition and by look-up."""
+"""Pair scores: every prediction against the aligned ground truths of other clips, by definition and by look-up."""
 
 import cv2
 import numpy as np
@@ -17,27 +17,29 @@ from mind_animator.scoring.pairs import PairSide, describe_pair, nway_pairs, pix
 
 def smooth(rng, count, frames=3, size=24):
     small = rng.integers(0, 256, (count * frames, 5, 5, 3), dtype=np.uint8)
-    large = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC) for picture in small]
+    large = [cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) for image in small]
     return np.array(large).reshape(count, frames, size, size, 3)
 
 
 def test_pixel_and_motion_pairs_equal_the_metrics(rng):
-    truths, predictions = smooth(rng, 3), smooth(rng, 4)
-    truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
-    before = truths.copy()
+    ground_truths, predictions = smooth(rng, 3), smooth(rng, 4)
+    ground_truths[1, 0] = 7  # a flat frame: no variance, no hue contrast
+    before = ground_truths.copy()
     sides = [describe_pair(prediction, 24) for prediction in predictions]
-    for truth in truths:
-        found = describe_pair(truth, 24).compare(sides)
+    for ground_truth in ground_truths:
+        found = describe_pair(ground_truth, 24).compare(sides)
         for row, prediction in enumerate(predictions):
             # float32 moments about the mean: variances up to 1e4 keep 6 digits, so does each quotient
-            assert abs(found["ssim"][row] - pixel.ssim(truth, prediction).mean()) < 1e-5
+            assert abs(found["ssim"][row] - pixel.ssim(ground_truth, prediction).mean()) < 1e-5
             # float32 unit vectors of 1152 terms: rounding of sqrt(1152) 2^-24, and as much of the sum
             assert (
-                abs(found["hue_circular_corr"][row] - pixel.hue_circular_corr(truth, prediction).mean())
+                abs(
+                    found["hue_circular_corr"][row] - pixel.hue_circular_corr(ground_truth, prediction).mean()
+                )
                 < 1e-6
             )
-            assert found["epe"][row] == motion.epe(truth, prediction)
-    np.testing.assert_array_equal(truths, before)
+            assert found["epe"][row] == motion.epe(ground_truth, prediction)
+    np.testing.assert_array_equal(ground_truths, before)
 
 
 class Given:
@@ -53,7 +55,7 @@ class Given:
 
 
 def kept(path, clips, size):
-    """A truth's file of these clips (None: unreadable), its reader."""
+    """A ground truth's file of these clips (None: unreadable), its reader."""
     with write_stream(path, list(clips)) as stream:
         for row, frames in enumerate(clips.values()):
             if frames is not None:
@@ -61,11 +63,13 @@ def kept(path, clips, size):
     return ClipReader([path])
 
 
-def test_what_is_kept_of_the_truth_changes_no_bit(rng, tmp_path):
-    truth, prediction = smooth(rng, 2, 3, 40)
-    reader = kept(tmp_path / "truth.h5", {"c": truth}, 32)
+def test_what_is_kept_of_the_ground_truth_changes_no_bit(rng, tmp_path):
+    ground_truth, prediction = smooth(rng, 2, 3, 40)
+    reader = kept(tmp_path / "ground_truth.h5", {"c": ground_truth}, 32)
     sides = [describe_pair(prediction, 32)]
-    fresh, again = (side.compare(sides) for side in (describe_pair(truth, 32), PairSide.kept(reader, "c")))
+    fresh, again = (
+        side.compare(sides) for side in (describe_pair(ground_truth, 32), PairSide.kept(reader, "c"))
+    )
     for name in PairSide.METRICS:
         np.testing.assert_array_equal(again[name], fresh[name])
 
@@ -75,11 +79,11 @@ def test_pixel_pairs_by_offset(rng, monkeypatch, tmp_path, tile):
     """However many predictions are held at a time."""
     monkeypatch.setattr(pairs, "_TILE", tile)
     names = [f"c{index}" for index in range(6)]
-    truth, prediction = (dict(zip(names, smooth(rng, 6, 2, 32), strict=True)) for _ in range(2))
+    ground_truth, prediction = (dict(zip(names, smooth(rng, 6, 2, 32), strict=True)) for _ in range(2))
     del prediction["c4"]
-    truth["c3"] = None
+    ground_truth["c3"] = None
     rows = np.array([[0, 1], [2, 3], [4, 5]])
-    reader = kept(tmp_path / "truth.h5", truth, 32)
+    reader = kept(tmp_path / "ground_truth.h5", ground_truth, 32)
     found = dict(pixel_pairs(rows, names, reader, Given(prediction), size=32))
     for block in range(3):
         for other in range(3):
@@ -88,8 +92,10 @@ def test_pixel_pairs_by_offset(rng, monkeypatch, tmp_path, tile):
                 clip, own = names[rows[block, offset]], names[rows[other, offset]]
                 assert np.isnan(value) == (clip == "c4" or own == "c3")
                 if not np.isnan(value):
-                    assert abs(value - pixel.ssim(truth[own], prediction[clip]).mean()) < 1e-5
-                    assert found[offset]["epe"][block, other] == motion.epe(truth[own], prediction[clip])
+                    assert abs(value - pixel.ssim(ground_truth[own], prediction[clip]).mean()) < 1e-5
+                    assert found[offset]["epe"][block, other] == motion.epe(
+                        ground_truth[own], prediction[clip]
+                    )
     smaller = kept(tmp_path / "smaller.h5", prediction | {"c4": None}, 16)
     found = dict(pixel_pairs(rows[:2], names, smaller, Given(prediction), size=16))
     np.testing.assert_allclose(np.diag(found[0]["ssim"]), 1, atol=1e-6)
@@ -100,21 +106,21 @@ def test_pixel_pairs_by_offset(rng, monkeypatch, tmp_path, tile):
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_nway_pairs_equal_the_metric(rng, kind):
     shape = (6, 3, 12) if kind == "image" else (6, 12)
-    truths, predictions = (rng.integers(0, 5, shape).astype(np.float32) for _ in range(2))  # with ties
+    ground_truths, predictions = (rng.integers(0, 5, shape).astype(np.float32) for _ in range(2))  # with ties
     rows = np.array([[0, 1], [2, 3], [4, 5]])
-    pairs = nway_pairs(truths, predictions, rows, n_way=2)
+    pairs = nway_pairs(ground_truths, predictions, rows, n_way=2)
     accuracy = nway_image if kind == "image" else nway_video
     for block in range(3):
         for other in range(3):
             for offset in range(2):
-                sides = (truths[rows[other, offset]], predictions[rows[block, offset]])
+                sides = (ground_truths[rows[other, offset]], predictions[rows[block, offset]])
                 direct = accuracy(*map(torch.from_numpy, sides), n_way=2)
                 assert abs(pairs[block, other, offset] - float(direct)) < 1e-12
-    truths[0] = np.nan
+    ground_truths[0] = np.nan
     predictions[3] = np.nan
     nothing = np.zeros((3, 3, 2), bool)
     nothing[:, 0, 0] = nothing[1, :, 1] = True
-    np.testing.assert_array_equal(np.isnan(nway_pairs(truths, predictions, rows, n_way=2)), nothing)
+    np.testing.assert_array_equal(np.isnan(nway_pairs(ground_truths, predictions, rows, n_way=2)), nothing)
 
 
 def test_rank_pairs_equal_retrieval(rng):

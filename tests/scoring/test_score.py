@@ -23,12 +23,12 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics import motion, pixel
 from mind_animator.metrics.catalogue import metric, metric_names
+from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.judge import judge
 from mind_animator.scoring.networks import frames_for
 from mind_animator.scoring.score import COLUMNS, Networks, embed_clips, score_clips
 from mind_animator.scoring.sources import ArraySource
-from mind_animator.scoring.truth import encode_truth
-from workflow_scripts import encode_truth as encode_script
+from workflow_scripts import encode_ground_truth as encode_script
 from workflow_scripts import score_method as score_script
 
 SIZE, FRAMES = 24, 4
@@ -64,15 +64,15 @@ def linear(rng, dim):
 
 @pytest.fixture
 def files(tmp_path, rng):
-    truth, prediction = moving(rng, 6), moving(rng, 6)
-    write_arrays(tmp_path / "truth_frames.h5", {"frames": truth}, CLIPS)
+    ground_truth, prediction = moving(rng, 6), moving(rng, 6)
+    write_arrays(tmp_path / "ground_truth_frames.h5", {"frames": ground_truth}, CLIPS)
     with write_stream(tmp_path / "made.h5", CLIPS[:5]) as stream:
         for row in range(5):
             stream.write(row, {"frames": prediction[row]})
         write_problems(stream, {CLIPS[3]: "Expected a whole gif at 3.gif, got rubbish."})
     table = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": [True] + [False] * 5})
     write_table(tmp_path / "t.tsv", table)
-    return tmp_path, table, truth, prediction
+    return tmp_path, table, ground_truth, prediction
 
 
 def networks(rng):
@@ -86,12 +86,12 @@ def networks(rng):
 
 
 def judged(folder, table, nets, workers=1, settings=SETTINGS):
-    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    encode_truth(CLIPS, source, nets, folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
+    source = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_ground_truth(CLIPS, source, nets, folder / "ground_truth.h5", batch=4, rate=4.0, pair_size=64)
     prediction = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     return judge(
         table,
-        folder / "truth.h5",
+        folder / "ground_truth.h5",
         prediction,
         nets,
         settings,
@@ -105,17 +105,17 @@ def judged(folder, table, nets, workers=1, settings=SETTINGS):
 
 
 def test_rows_values_and_reasons(files, rng):
-    folder, table, truth, prediction = files
+    folder, table, ground_truth, prediction = files
     rows, pairs = judged(folder, table, networks(rng))
     assert tuple(rows.columns) == COLUMNS
     assert len(rows) == len(CLIPS) * len(metric_names((2, 5)))
     wide = rows.pivot(index="clip", columns="metric", values="value")
     for row in (0, 1, 2, 4):
-        sides = truth[row], prediction[row]
+        sides = ground_truth[row], prediction[row]
         assert wide.loc[CLIPS[row], "ssim"] == pixel.ssim(*sides).mean()
         assert wide.loc[CLIPS[row], "epe_published"] == motion.epe_published(*sides)
         assert wide.loc[CLIPS[row], "epe"] == motion.epe(*sides)
-        speed = motion.mean_speed(motion.flows(truth[row]))
+        speed = motion.mean_speed(motion.flows(ground_truth[row]))
         assert wide.loc[CLIPS[row], "epe_relative"] == wide.loc[CLIPS[row], "epe"] / speed
         weight = rows[rows["clip"] == CLIPS[row]].set_index("metric")["weight"]
         assert weight["epe_relative"] == speed and (weight.drop("epe_relative") == 1).all()
@@ -142,8 +142,10 @@ def test_rows_values_and_reasons(files, rng):
 
 def test_workers_give_the_same_numbers(files, rng):
     folder, _table, *_ = files
-    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
+    source = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_ground_truth(
+        CLIPS, source, Networks(), folder / "ground_truth.h5", batch=4, rate=4.0, pair_size=64
+    )
     made = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     orders = np.array([[1, 0, 2, 3], [3, 2, 1, 0]])
     one, two = (
@@ -152,7 +154,7 @@ def test_workers_give_the_same_numbers(files, rng):
                 CLIPS,
                 source,
                 [made, source],
-                kept=ClipReader([folder / "truth.h5"]),
+                kept=ClipReader([folder / "ground_truth.h5"]),
                 orders=orders,
                 workers=workers,
             )
@@ -169,22 +171,26 @@ def test_workers_give_the_same_numbers(files, rng):
         np.testing.assert_array_equal(a.shuffled_epe, b.shuffled_epe)
 
 
-def test_a_truth_without_its_motion_is_one_error(files):
+def test_a_ground_truth_without_its_motion_is_one_error(files):
     """A file of another version is not the clips' fault."""
     folder, *_ = files
-    source = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
-    encode_truth(CLIPS, source, Networks(), folder / "truth.h5", batch=4, rate=4.0, pair_size=64)
-    with h5py.File(folder / "truth.h5", "a") as file:
+    source = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
+    encode_ground_truth(
+        CLIPS, source, Networks(), folder / "ground_truth.h5", batch=4, rate=4.0, pair_size=64
+    )
+    with h5py.File(folder / "ground_truth.h5", "a") as file:
         del file["speed"]
-    with pytest.raises(InputError, match=r"Expected an array 'speed' in .*truth\.h5, found none"):
-        next(score_clips(CLIPS, source, [source], kept=ClipReader([folder / "truth.h5"])))
+    with pytest.raises(InputError, match=r"Expected an array 'speed' in .*ground truth\.h5, found none"):
+        next(score_clips(CLIPS, source, [source], kept=ClipReader([folder / "ground_truth.h5"])))
 
 
 def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
     folder, table, *_ = files
-    rows, pairs = judged(folder, table, Networks(absent={"clip_image": "no such folder", "vifi": "offline"}))
+    rows, pairs = judged(
+        folder, table, Networks(absent={"clip_embedding_image": "no such folder", "vifi": "offline"})
+    )
     first = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
-    assert first["clip_consistency_to_truth"] == "not computed: no such folder"
+    assert first["clip_consistency_to_ground_truth"] == "not computed: no such folder"
     assert first["vifi_score"] == "not computed: offline"
     assert first["image_2way"] == "not computed: no model given"
     assert first["ssim"] == "ok"
@@ -206,17 +212,19 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
     nets = networks(rng)
 
     def broken(frames):
-        out = nets.clip_image(frames)
+        out = nets.clip_embedding_image(frames)
         return np.where((frames == prediction[1][0]).all(axis=(1, 2, 3))[:, None], np.nan, out)
 
     def broken_logits(frames):
         out = nets.image_logits(frames)
         return np.where((frames == prediction[2][0]).all(axis=(1, 2, 3))[:, None], np.inf, out)
 
-    rows, pairs = judged(folder, table, replace(nets, clip_image=broken, image_logits=broken_logits))
+    rows, pairs = judged(
+        folder, table, replace(nets, clip_embedding_image=broken, image_logits=broken_logits)
+    )
     status = rows.pivot(index="clip", columns="metric", values="status")
     wrong = "not computed: the model answers NaN or infinity for this clip"
-    for name in ("clip_consistency_gated", "clip_consistency_ungated", "clip_consistency_to_truth"):
+    for name in ("clip_consistency_gated", "clip_consistency_ungated", "clip_consistency_to_ground_truth"):
         assert status[name].tolist()[:3] == ["ok", wrong, "ok"]
     for name in ("image_2way", "image_5way"):
         assert status[name].tolist()[:3] == ["ok", "ok", wrong]
@@ -226,7 +234,7 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
     floats[0, 0, 0, 0, 0] = np.nan
     write_arrays(folder / "floats.h5", {"frames": floats}, CLIPS)
     source = ArraySource([folder / "floats.h5"], size=SIZE, count=FRAMES)
-    kept = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES)
+    kept = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
     found = [score for (score,) in score_clips(CLIPS[:2], kept, [source])]
     assert found[0].status.endswith("got (4, 24, 24, 3) float32 with NaN.")
     assert found[1].status.endswith("got (4, 24, 24, 3) float32.")
@@ -234,22 +242,22 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
 
 def test_embeddings_do_not_depend_on_the_batch(files, rng):
     folder, *_ = files
-    source, nets = ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES), networks(rng)
+    source, nets = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES), networks(rng)
     found = [dict(embed_clips(CLIPS, source, nets, batch=batch)) for batch in (1, 4, 6)]
     for other in found[1:]:
         assert list(other) == CLIPS
         for clip in CLIPS:
-            for name in ("image_logits", "video_logits", "clip_image", "vifi"):
+            for name in ("image_logits", "video_logits", "clip_embedding_image", "vifi"):
                 np.testing.assert_array_equal(other[clip][name], found[0][clip][name])
 
 
-def test_unreadable_truth(files, rng):
+def test_unreadable_ground_truth(files, rng):
     folder, table, *_ = files
     source = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
     with pytest.raises(InputError, match="rubbish"):
-        encode_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0, pair_size=64)
+        encode_ground_truth(CLIPS[:5], source, Networks(), folder / "bad.h5", batch=4, rate=4.0, pair_size=64)
     assert not (folder / "bad.h5").exists()
-    problems = encode_truth(
+    problems = encode_ground_truth(
         CLIPS[:5], source, Networks(), folder / "some.h5", batch=4, rate=4.0, pair_size=64, strict=False
     )
     assert list(problems) == [CLIPS[3]]
@@ -257,7 +265,7 @@ def test_unreadable_truth(files, rng):
     rows, _ = judge(
         table[:5],
         folder / "some.h5",
-        ArraySource([folder / "truth_frames.h5"], size=SIZE, count=FRAMES),
+        ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES),
         Networks(),
         SETTINGS,
         count=FRAMES,
@@ -267,7 +275,7 @@ def test_unreadable_truth(files, rng):
         seed=0,
     )
     reasons = rows[rows["clip"] == CLIPS[3]]["status"]
-    assert reasons.str.startswith("the truth is unreadable: ").all()
+    assert reasons.str.startswith("the ground truth is unreadable: ").all()
 
 
 def test_scripts(files):
@@ -283,7 +291,7 @@ def test_scripts(files):
     encode_script.main(
         [
             "--stimuli",
-            str(folder / "truth_frames.h5"),
+            str(folder / "ground_truth_frames.h5"),
             "--size",
             str(SIZE),
             "--rate",
@@ -292,15 +300,15 @@ def test_scripts(files):
             "4",
             "--pair-size",
             "64",
-            "--truth",
-            str(folder / "truth.h5"),
+            "--ground-truth",
+            str(folder / "ground_truth.h5"),
             *common,
         ]
     )
     score_script.main(
         [
-            "--truth",
-            str(folder / "truth.h5"),
+            "--ground-truth",
+            str(folder / "ground_truth.h5"),
             "--reconstructions",
             str(folder / "made.h5"),
             "--dataset",

@@ -1,4 +1,4 @@
-"""The rules of scoring, in a dry run: what is scored, beside which floors and ceiling, and tested how."""
+"""The rules of scoring, in a dry run: what is scored, beside which baselines and ceiling, and tested how."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ def dry_run(*more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
+def test_baselines_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
     for subject in "12":
         (tmp_path / f"sub-{subject}").mkdir()
     done = dry_run("results/demo/scores/summary.tsv", "--config", METHODS.replace("FOLDER", str(tmp_path)))
@@ -37,7 +37,7 @@ def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject
     )
     assert jobs["score_method"] == 2 * len(methods)
     assert jobs["score_ceiling"] == 2
-    assert jobs["derive_floor"] == 2 * 5  # four floors and the folder
+    assert jobs["derive_baseline"] == 2 * 5  # four baselines and the folder
     command = next(line for line in done.stdout.splitlines() if "workflow_scripts.test_methods" in line)
     assert "--swaps mind_animator=swapped " in command
     scores = command.split("--scores ")[1].split(" --pairs")[0].split()
@@ -46,15 +46,15 @@ def test_floors_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject
         for method in (*methods, "noise_ceiling")
         for subject in "12"
     )
-    # frame shuffles of floors say nothing; those of methods and of the ceiling do
+    # frame shuffles of baselines say nothing; those of methods and of the ceiling do
     for line in done.stdout.splitlines():
         if "workflow_scripts.score_method" in line:
-            floor = re.search(r"--method (\w+)", line)[1] in methods[2:6]
-            assert ('"shuffles":0' in line) == floor
+            baseline = re.search(r"--method (\w+)", line)[1] in methods[2:6]
+            assert ('"shuffles":0' in line) == baseline
         if "workflow_scripts.score_ceiling" in line:
             assert '"shuffles":100' in line
             assert "--text results/demo/features/" in line and "--image results/demo/features/" in line
-        if "workflow_scripts.encode_truth" in line:
+        if "workflow_scripts.encode_ground_truth" in line:
             assert "--pair-size 64" in line
 
 

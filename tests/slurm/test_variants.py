@@ -19,19 +19,19 @@ def without_ridge(login: LoginNode) -> LoginNode:
     return login
 
 
-def test_clusters_that_want_gres_and_a_kind_of_card(without_ridge, undisturbed):
-    """The profile's commented lines, uncommented: every GPU rule is there, and jobs get a card where such cards are."""
+def test_clusters_that_want_gres_and_a_kind_of_gpu(without_ridge, undisturbed):
+    """The profile's commented lines, uncommented: every GPU rule is there, and jobs get a GPU where such GPUs are."""
     profile = without_ridge.path / "slurm" / "profile.yaml"
     head, separator, block = profile.read_text().partition("# set-resources:\n")
     block = re.sub("^# ", "", block, flags=re.MULTILINE)
     assert "# constraint: \"'a100'\"" in head
-    head = head.replace("# constraint: \"'a100'\"", "constraint: \"'large_card'\"")
-    profile.write_text(head.replace("  gpu: 4\n", "  cards: 4\n") + "set-resources:\n" + block)
+    head = head.replace("# constraint: \"'a100'\"", "constraint: \"'large_gpu'\"")
+    profile.write_text(head.replace("  gpu: 4\n", "  GPUs: 4\n") + "set-resources:\n" + block)
     assert separator and set(yaml.safe_load(profile.read_text())["set-resources"]) == gpu_rules()
     run = without_ridge.start(*TARGETS).wait()
     for job in run.jobs("train_decoder"):
         assert "gres/gpu=1" in job["AllocTRES"].split(",") and job["Partition"] == "gpu", job
-        assert job["NodeList"] == "n2", job  # whose feature large_card is (slurm/local_cluster.py)
+        assert job["NodeList"] == "n2", job  # whose feature large_gpu is (slurm/local_cluster.py)
     assert len(run.jobs()) == 2
 
 

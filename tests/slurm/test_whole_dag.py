@@ -128,11 +128,11 @@ def test_each_rule_gets_what_it_asked_for_where_it_belongs(whole):
     assert len({job["rule"] for job in run.jobs()}) > 25
 
 
-def test_gpu_jobs_see_their_card_and_no_others(whole):
+def test_gpu_jobs_see_their_gpu_and_no_others(whole):
     _, run, seen = whole
-    with_card = [job for job in run.jobs() if job["rule"] in gpu_rules()]
-    assert len(with_card) > 10
-    for job in with_card:
+    with_gpu = [job for job in run.jobs() if job["rule"] in gpu_rules()]
+    assert len(with_gpu) > 10
+    for job in with_gpu:
         assert re.fullmatch(r"\d", seen[job["JobID"]].get("CUDA_VISIBLE_DEVICES", "")), job
     for job in run.jobs():
         if job["rule"] not in gpu_rules() and job["JobID"] in seen:

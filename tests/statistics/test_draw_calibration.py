@@ -31,8 +31,8 @@ def test_simulated_and_given_p_values_stand_side_by_side(tmp_path: Path) -> None
     assert (
         every.groupby("test", sort=False)["p"].apply(lambda v: (v <= 0.05).sum()) == rates["rejections"]
     ).all()
-    picture = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
-    assert picture.shape[1] == 1500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    image = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
+    assert image.shape[1] == 1500 and len(np.unique(image.reshape(-1, 3), axis=0)) > 50
 
 
 def test_errors_say_what_was_expected_and_found(tmp_path: Path) -> None:

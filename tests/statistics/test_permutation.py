@@ -69,7 +69,7 @@ def test_equal_methods_have_p_one_and_the_smallest_p_is_bounded() -> None:
 
 
 def slow_pairing(pairs: np.ndarray, order, weights: np.ndarray) -> float:
-    """Mean with the truths of ``order`` minus the mean with all other blocks' truths, clip by clip."""
+    """Mean with the ground truths of ``order`` minus the mean with all other blocks' ground truths, clip by clip."""
     n, _, size = pairs.shape
     own = [(pairs[b, order[b], o], weights[order[b], o]) for b in range(n) for o in range(size)]
     other = [
@@ -102,7 +102,7 @@ def test_pairing_equals_a_count_of_every_re_pairing(alternative: str, weighted: 
     assert result.p == hits / 120
 
 
-def test_pairing_does_not_look_at_truths_without_weight() -> None:
+def test_pairing_does_not_look_at_ground_truths_without_weight() -> None:
     pairs, weights = draw(5).standard_normal((12, 12, 4)), np.ones((12, 4))
     weights[3] = 0
     expected = pairing_test(pairs, weights=weights, n_permutations=500, generator=draw())
@@ -119,7 +119,7 @@ def test_pairing_finds_what_is_there_and_has_a_smallest_p() -> None:
 
 
 def test_pairing_is_calibrated_under_the_null_with_correlated_clips() -> None:
-    # the score of a prediction depends on its block and on the truth's block, but on no match of the two
+    # the score of a prediction depends on its block and on the ground truth's block, but on no match of the two
     p = []
     for seed in range(400):
         generator = draw(seed)
@@ -139,44 +139,46 @@ def test_pairing_of_one_block_says_nothing() -> None:
 
 
 def test_pair_scores_are_the_cosines_of_aligned_clips() -> None:
-    predictions, truths = draw(7).standard_normal((2, 23, 6))
-    truths[4] = 0
+    predictions, ground_truths = draw(7).standard_normal((2, 23, 6))
+    ground_truths[4] = 0
     rows = aligned_blocks(["a"] * 13 + ["b"] * 10, 5)
-    pairs = pair_scores(predictions, truths, rows)
+    pairs = pair_scores(predictions, ground_truths, rows)
     assert pairs.shape == (4, 4, 5)
     for b, c, o in np.ndindex(pairs.shape):
-        p, t = predictions[rows[b, o]], truths[rows[c, o]]
+        p, t = predictions[rows[b, o]], ground_truths[rows[c, o]]
         expected = p @ t / np.linalg.norm(p) / np.linalg.norm(t) if t.any() else 0
         assert pairs[b, c, o] == pytest.approx(expected, abs=1e-14)
 
 
 def test_motion_pairing_finds_true_directions_and_not_others() -> None:
     generator = draw(8)
-    truth = generator.standard_normal((240, 2))
-    moving = np.linalg.norm(truth, axis=1) > 0.5
+    ground_truth = generator.standard_normal((240, 2))
+    moving = np.linalg.norm(ground_truth, axis=1) > 0.5
     rows = aligned_blocks([f"m{i // 60}" for i in range(240)], 10)
     result, score = motion_pairing(
-        truth, truth + 0.5 * generator.standard_normal((240, 2)), rows, moving=moving,
+        ground_truth, ground_truth + 0.5 * generator.standard_normal((240, 2)), rows, moving=moving,
         n_permutations=999, generator=generator,
     )  # fmt: skip
     assert result.p == 0.001 and score > 0.7 and result.n_clips == moving.sum()
     one_drift = np.tile([1.0, 0.2], (240, 1))
     result, score = motion_pairing(
-        truth, one_drift, rows, moving=moving, n_permutations=999, generator=generator
+        ground_truth, one_drift, rows, moving=moving, n_permutations=999, generator=generator
     )
-    assert result.p == 1 and abs(result.statistic) < 1e-12  # one global drift fits every truth alike
+    assert result.p == 1 and abs(result.statistic) < 1e-12  # one global drift fits every ground truth alike
     still, score = motion_pairing(
-        truth, 0 * truth, rows, moving=moving, n_permutations=99, generator=generator
+        ground_truth, 0 * ground_truth, rows, moving=moving, n_permutations=99, generator=generator
     )
     assert still.p == 1 and score == 0
 
 
 def test_motion_pairing_score_is_the_mean_cosine_over_moving_clips() -> None:
-    truth, prediction = draw(9).standard_normal((2, 40, 2))
+    ground_truth, prediction = draw(9).standard_normal((2, 40, 2))
     moving = draw(10).random(40) < 0.6
     rows = aligned_blocks(["a"] * 40, 10)
-    _, score = motion_pairing(truth, prediction, rows, moving=moving, n_permutations=9, generator=draw())
-    angles = [np.arctan2(v[:, 1], v[:, 0]) for v in (truth, prediction)]
+    _, score = motion_pairing(
+        ground_truth, prediction, rows, moving=moving, n_permutations=9, generator=draw()
+    )
+    angles = [np.arctan2(v[:, 1], v[:, 0]) for v in (ground_truth, prediction)]
     assert score == pytest.approx(np.cos(angles[0] - angles[1])[moving].mean(), abs=1e-12)
 
 

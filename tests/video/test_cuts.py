@@ -60,10 +60,10 @@ def test_every_cut_of_an_embedded_movie_is_found_and_nothing_else(tmp_path):
     from mind_animator.video.sampling import sample_indices
     from workflow_scripts.make_movie import main
 
-    movie, truth = tmp_path / "test1.mp4", tmp_path / "truth.json"
+    movie, ground_truth = tmp_path / "test1.mp4", tmp_path / "ground_truth.json"
     main(["--name", "test1", "--seed", "3", "--duration", "80", "--size", "64",
-          "--movie", str(movie), "--truth", str(truth)])  # fmt: skip
-    cuts = [shot["onset"] for shot in json.loads(truth.read_text())["shots"]][1:]
+          "--movie", str(movie), "--ground-truth", str(ground_truth)])  # fmt: skip
+    cuts = [shot["onset"] for shot in json.loads(ground_truth.read_text())["shots"]][1:]
     opened = Movie(movie)
     onsets = 2.0 * np.arange(40)
     rule = {"frames": 8, "rate": 4.0, "sampling": "true_rate", "where": "test1"}

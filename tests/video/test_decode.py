@@ -140,7 +140,7 @@ def test_a_corrupt_movie_is_named(movie_file, tmp_path, damage):
         content[middle : middle + 2000] = bytes(2000)
     elif damage == "noise":
         content[middle : middle + 2000] = rng.integers(0, 256, 2000, dtype=np.uint8).tobytes()
-    else:  # bits inside the coded pictures: the container stays whole, the decoder conceals
+    else:  # bits inside the coded images: the container stays whole, the decoder conceals
         for place in rng.integers(middle, len(content) - 100, 60):
             content[place] ^= 1 << rng.integers(8)
     path = tmp_path / "corrupt.mp4"

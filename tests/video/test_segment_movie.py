@@ -113,8 +113,8 @@ def test_a_movie_of_uneven_frames_is_sampled_by_time_and_kept_without_loss(tmp_p
     given[1] = json.dumps({"name": "demo", "data_root": str(tmp_path), "options": {"clips": 10}})
     main(given)
     with av.open(str(path)) as container:
-        pictures = [(float(f.time), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+        images = [(float(f.time), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
     kept = read_arrays(tmp_path / "out/frames.h5", ["frames"])[1]["frames"].reshape(80, 32, 32, 3)
     for index, frame in enumerate(kept):
-        on_screen = [picture for time, picture in pictures if time <= index / 4 + 1e-4][-1]
+        on_screen = [image for time, image in images if time <= index / 4 + 1e-4][-1]
         np.testing.assert_array_equal(frame, resize_frame(on_screen, 32))

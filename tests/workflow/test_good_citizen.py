@@ -116,7 +116,7 @@ def test_changed_weights_of_a_model_rerun_its_users(house: Path, plan: Callable[
     path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     text = plan()
     path.write_bytes(before)
-    assert jobs(text)["encode_truth"] == jobs(text)["score_method"] == 1
+    assert jobs(text)["encode_ground_truth"] == jobs(text)["score_method"] == 1
     assert not {"train_decoder", "caption_clips", "encode_frames"} & set(jobs(text))
 
 

@@ -60,7 +60,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage_in_5_seconds():
         "rules",
         "--",
         "all",
-        "demo_truth",
+        "demo_controls",
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -73,7 +73,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage_in_5_seconds():
 
 
 def test_the_drawn_house_is_the_one_that_stands():
-    """Contracts, page and picture name every room and every rule file, and none that is not there."""
+    """Contracts, page and image name every room and every rule file, and none that is not there."""
     rules = {path.stem for path in (ROOT / "rules").glob("*.smk")}
     rooms = {path.stem for path in (ROOT / "mind_animator").iterdir() if not path.name.startswith("__")}
     contracts = configparser.ConfigParser()
@@ -86,8 +86,8 @@ def test_the_drawn_house_is_the_one_that_stands():
     tree = page[page.index("rules/\n") : page.index("## Who may")]
     assert set(re.findall(r"(\w+)\.smk ", tree)) == rules
     assert set(re.findall(r"(\w+)(?:/|\.py) ", tree[tree.index("mind_animator/") :])) == rooms
-    picture = ElementTree.parse(ROOT / "docs/figures/architecture.svg")
-    drawn = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
+    image = ElementTree.parse(ROOT / "docs/figures/architecture.svg")
+    drawn = {element.text for element in image.iter("{http://www.w3.org/2000/svg}text")}
     assert rules | rooms <= drawn
     assert {text for text in drawn if re.fullmatch(r"[a-z]+", text)} == rules | rooms
 

@@ -1,4 +1,4 @@
-"""Truth about a movie of the embedded world; only scoring and tests may read it."""
+"""Ground truth about a movie of the synthetic data set; only scoring and tests may read it."""
 
 import itertools
 from dataclasses import asdict, fields
@@ -8,21 +8,21 @@ import numpy as np
 
 from mind_animator.artefacts.files import read_json, write_json
 from mind_animator.errors import InputError
-from mind_animator.world import scenes
+from mind_animator.synthetic import scenes
 
 
-def write_truth(path: Path, shots: list[scenes.Shot]) -> None:
+def write_ground_truth(path: Path, shots: list[scenes.Shot]) -> None:
     """Write the shots of a movie, and where its object is at 4 Hz, as JSON; atomic.
 
-    Everything else (pictures, masks, flow at any time and size) follows from the shots.
+    Everything else (images, masks, flow at any time and size) follows from the shots.
     """
     times = np.arange(0, shots[-1].offset, 0.25)
     table = {key: values.tolist() for key, values in layout(shots, times).items()}
     write_json(path, {"shots": [asdict(shot) for shot in shots], "time": times.tolist(), "layout": table})
 
 
-def read_truth(path: Path) -> list[scenes.Shot]:
-    """Read the shots of a movie; `InputError` names the file where it is no truth file."""
+def read_ground_truth(path: Path) -> list[scenes.Shot]:
+    """Read the shots of a movie; `InputError` names the file where it is no ground truth file."""
     stored = read_json(path)
     names = {field.name for field in fields(scenes.Shot)}
     if not isinstance(stored, dict) or not all(set(shot) == names for shot in stored.get("shots", [{}])):

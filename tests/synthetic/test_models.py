@@ -11,12 +11,12 @@ from transformers import ViTForImageClassification
 
 from mind_animator.errors import InputError
 from mind_animator.provenance import file_sha256
-from mind_animator.world import measure_models, models, scenes, ship_models, train_models
-from mind_animator.world.train_models import Plan
+from mind_animator.synthetic import measure_models, models, scenes, ship_models, train_models
+from mind_animator.synthetic.train_models import Plan
 from workflow_scripts import train_demo_model
 
 SHIPPED = Path(str(files("mind_animator"))) / "assets" / "models"
-FLOORS = {
+BASELINES = {
     "vit": {"noun": 0.97, "scene": 0.97},
     "clip": {"noun": 0.95, "scene": 0.95},
     "vificlip": {"noun": 0.95, "scene": 0.95},
@@ -34,14 +34,14 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", FLOORS)
-def test_shipped_models_do_their_job_on_fresh_pictures(name):
+@pytest.mark.parametrize("name", BASELINES)
+def test_shipped_models_do_their_job_on_fresh_images(name):
     measured = measure_models.measure(name, SHIPPED / name, SHIPPED, count=32 if name == "sd" else 96)
-    for key, floor in FLOORS[name].items():
-        assert measured[key] >= floor, (name, key, measured)
+    for key, baseline in BASELINES[name].items():
+        assert measured[key] >= baseline, (name, key, measured)
 
 
-def test_the_shipped_autoencoder_keeps_pictures():
+def test_the_shipped_autoencoder_keeps_images():
     measured = measure_models.measure("vae", SHIPPED / "sd" / "vae", SHIPPED, count=64)
     assert measured["psnr"] > 23 and measured["psnr_object"] > 19
 
@@ -55,7 +55,7 @@ def test_shipped_weights_are_those_of_their_cards_and_small():
         assert file_sha256(path) in card and "CC BY-SA 4.0" in card
         assert f"| {path.stat().st_size} |" in card, name
         assert re.search(r"\d+ steps in \d+ s on the CPU", card), f"cost of {name}"
-        assert "Pictures drawn by `mind_animator.world.scenes`" in card, f"data of {name}"
+        assert "Images drawn by `mind_animator.synthetic.scenes`" in card, f"data of {name}"
         assert "## Measured" in card
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from nilearn.glm.first_level import spm_hrf
 
-from mind_animator.artefacts.cortex import area_names
-from mind_animator.world import brains, scenes
-from mind_animator.world.movies import movie_shots
+from mind_animator.artefacts.cortex import roi_names
+from mind_animator.synthetic import brains, scenes
+from mind_animator.synthetic.movies import movie_shots
 
 SHOTS = movie_shots("seg1", 3, 60.0)
-NAMES = np.strings.slice(area_names(), 2, None)
+NAMES = np.strings.slice(roi_names(), 2, None)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,11 @@ def test_drive_tells_the_scene():
     assert times[-1] == 71.875
     for row in np.flatnonzero((times > 0) & (times < 60))[::17]:
         shot = scenes.shot_at(SHOTS, float(times[row]))
-        picture = scenes.render_frame(shot, times[row] - shot.onset, brains.PICTURE).astype(float) / 255
+        image = scenes.render_frame(shot, times[row] - shot.onset, brains.IMAGE).astype(float) / 255
         seen = features["structure"][row].reshape(4, 16, 16)
-        np.testing.assert_allclose(seen[0], 2 * picture @ [0.299, 0.587, 0.114] - 1, atol=1e-5)
-        np.testing.assert_allclose(seen[1], picture[..., 0] - picture[..., 1], atol=1e-5)
-        np.testing.assert_allclose(seen[2], picture[..., 2] - picture[..., :2].mean(axis=-1), atol=1e-5)
+        np.testing.assert_allclose(seen[0], 2 * image @ [0.299, 0.587, 0.114] - 1, atol=1e-5)
+        np.testing.assert_allclose(seen[1], image[..., 0] - image[..., 1], atol=1e-5)
+        np.testing.assert_allclose(seen[2], image[..., 2] - image[..., :2].mean(axis=-1), atol=1e-5)
         np.testing.assert_allclose(seen[3], scenes.object_alpha(shot, times[row] - shot.onset, 16), atol=1e-5)
         speed = shot.speed / scenes.SPEED_RANGE[1]
         np.testing.assert_allclose(
@@ -114,16 +114,16 @@ def test_none_holds_nothing(brain):
         brains.drive(SHOTS, "half")
 
 
-def test_features_drive_the_areas_that_are_planted_for_them(brain):
-    for name, areas in brains.PLANTED.items():
+def test_features_drive_the_rois_that_are_planted_for_them(brain):
+    for name, rois in brains.PLANTED.items():
         driven = np.abs(brain.weights[name]).sum(axis=0) > 0
-        np.testing.assert_array_equal(driven, np.isin(NAMES[brain.rows], areas), err_msg=name)
+        np.testing.assert_array_equal(driven, np.isin(NAMES[brain.rows], rois), err_msg=name)
     assert set(brains.PLANTED["structure"]) & set(brains.PLANTED["motion"]) == {"V1"}
 
 
-def test_fields_look_at_the_other_half_of_the_picture(brain):
+def test_fields_look_at_the_other_half_of_the_image(brain):
     middles = (np.arange(16) + 0.5) / 16
-    full = area_names()[brain.rows]
+    full = roi_names()[brain.rows]
     for side, low, high in (("L", 0.4, 1.0), ("R", 0.0, 0.6)):
         columns = full == f"{side}_V1"
         field = np.abs(brain.weights["structure"][:, columns]).reshape(4, 16, 16, -1).sum(axis=(0, 1))

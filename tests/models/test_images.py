@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from mind_animator.errors import InputError
-from mind_animator.models.pictures import (
+from mind_animator.models.images import (
     OPENAI_MEAN,
     OPENAI_STD,
-    PictureRecipe,
-    prepare_pictures,
+    ImageRecipe,
+    prepare_images,
     read_recipe,
 )
 
@@ -50,7 +50,7 @@ def test_as_the_models_own_processor_within_two_levels(name, shape, tmp_path, rn
     )
     frames[:, ::7] = rng.integers(0, 255, 3)
     kept = frames.copy()
-    ours = prepare_pictures(torch.from_numpy(frames), recipe)
+    ours = prepare_images(torch.from_numpy(frames), recipe)
     theirs = processor([list(frames)] if name == "videomae" else list(frames), return_tensors="pt")[
         "pixel_values"
     ]
@@ -62,20 +62,20 @@ def test_as_the_models_own_processor_within_two_levels(name, shape, tmp_path, rn
     assert np.array_equal(frames, kept)
 
 
-def test_a_picture_of_the_right_size_is_only_normalised(rng):
+def test_a_image_of_the_right_size_is_only_normalised(rng):
     frames = torch.from_numpy(rng.integers(0, 255, (2, 8, 8, 3), dtype=np.uint8))
-    recipe = PictureRecipe(8, 8, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    recipe = ImageRecipe(8, 8, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
     slow = (frames.numpy().transpose(0, 3, 1, 2) / 255 - np.array([0.1, 0.2, 0.3])[:, None, None]) / np.array(
         [1.0, 2.0, 3.0]
     )[:, None, None]
-    assert np.allclose(prepare_pictures(frames, recipe), slow, atol=1e-6)
+    assert np.allclose(prepare_images(frames, recipe), slow, atol=1e-6)
 
 
 def test_a_result_does_not_depend_on_the_batch(rng):
     frames = torch.from_numpy(rng.integers(0, 255, (5, 40, 50, 3), dtype=np.uint8))
-    recipe = PictureRecipe(16, 16, shortest_edge=True, crop=(16, 16))
-    together = prepare_pictures(frames, recipe)
-    alone = torch.cat([prepare_pictures(frame[None], recipe) for frame in frames])
+    recipe = ImageRecipe(16, 16, shortest_edge=True, crop=(16, 16))
+    together = prepare_images(frames, recipe)
+    alone = torch.cat([prepare_images(frame[None], recipe) for frame in frames])
     assert torch.equal(together, alone)
 
 
@@ -84,11 +84,11 @@ def test_recipes_of_older_files(tmp_path):
     written = {
         "bare number": (
             {"size": 224},
-            PictureRecipe(224, 224, filter="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3),
+            ImageRecipe(224, 224, filter="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3),
         ),
         "crop": (
             {"size": 224, "do_center_crop": True, "crop_size": 200},
-            PictureRecipe(224, 224, True, (200, 200), "bilinear", (0.5,) * 3, (0.5,) * 3),
+            ImageRecipe(224, 224, True, (200, 200), "bilinear", (0.5,) * 3, (0.5,) * 3),
         ),
     }
     for change, recipe in written.values():
@@ -109,4 +109,4 @@ def test_recipes_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=f"Expected size, resample, image_mean and image_std in {path}"):
         read_recipe(tmp_path)
     with pytest.raises(ValueError, match="Expected frames"):
-        prepare_pictures(torch.zeros(1, 8, 8, 3), PictureRecipe(8, 8))
+        prepare_images(torch.zeros(1, 8, 8, 3), ImageRecipe(8, 8))

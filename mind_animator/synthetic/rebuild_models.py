@@ -8,9 +8,9 @@ from torch import nn
 from transformers import CLIPModel, ViTForImageClassification
 
 from mind_animator.errors import InputError
-from mind_animator.world import ship_models, train_models
-from mind_animator.world.measure_models import measure
-from mind_animator.world.train_models import Plan
+from mind_animator.synthetic import ship_models, train_models
+from mind_animator.synthetic.measure_models import measure
+from mind_animator.synthetic.train_models import Plan
 
 AS_SHIPPED = {
     "vae": Plan(4200, None, 16, 1.5e-3, bfloat16=True),

@@ -1,4 +1,4 @@
-"""What the embedded world must show, judged from results of a full, a motionless and an empty brain.
+"""What the synthetic data set must show, judged from results of a full, a motionless and an empty brain.
 
 Positive rows ask for p <= .001 in each subject. Null rows ask that nothing is significant, Holm over
 subjects and metrics, family-wise .01.
@@ -102,8 +102,8 @@ def null_rows(
     return found, note
 
 
-def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> list[Row]:
-    """No decoder significantly worse than the floor on its own target: Holm over subjects and decoders."""
+def decoder_rows(tests: pd.DataFrame, brain: str, method: str, baseline: str) -> list[Row]:
+    """No decoder significantly worse than the baseline on its own target: Holm over subjects and decoders."""
     names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "motion")]
     wanted: list[tuple[str, str, float, float]] = []
     for subject in _subjects(tests):
@@ -112,8 +112,8 @@ def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> li
                 (tests["test"] == "paired") & (tests["subject"] == subject) & (tests["metric"] == name)
                 & (tests["clips"] == "all")
             ]  # fmt: skip
-            ahead = both[(both["method"] == method) & (both["other"] == floor)]
-            behind = both[(both["method"] == floor) & (both["other"] == method)]
+            ahead = both[(both["method"] == method) & (both["other"] == baseline)]
+            behind = both[(both["method"] == baseline) & (both["other"] == method)]
             if len(ahead):
                 wanted.append((subject, name, float(ahead["statistic"].iloc[0]), float(ahead["p"].iloc[0])))
             elif len(behind):
@@ -128,13 +128,13 @@ def decoder_rows(tests: pd.DataFrame, brain: str, method: str, floor: str) -> li
     for subject, name, difference, p in wanted:
         if not np.isfinite(p):
             found.append(
-                Row(brain, f"{name} vs {floor}", subject, np.nan, np.nan, "not worse", False, "not tested")
+                Row(brain, f"{name} vs {baseline}", subject, np.nan, np.nan, "not worse", False, "not tested")
             )
             continue
         p = float(next(adjusted))
         rule = f"not worse (two-sided Holm p > {FAMILY} or ahead)"
         found.append(
-            Row(brain, f"{name} vs {floor}", subject, difference, p, rule, difference >= 0 or p > FAMILY)
+            Row(brain, f"{name} vs {baseline}", subject, difference, p, rule, difference >= 0 or p > FAMILY)
         )
     return found
 
@@ -195,12 +195,12 @@ def calibration_rows(rates: pd.DataFrame, test: str) -> list[Row]:
     return found or [Row("dealt", test, "1", np.nan, np.nan, "tested", False, "not tested")]
 
 
-def judge_brains(
+def judge_subjects(
     tests: Mapping[str, pd.DataFrame],
     maps: Mapping[str, pd.DataFrame],
     *,
     method: str = "mind_animator",
-    floor: str = "ridge",
+    baseline: str = "ridge",
 ) -> tuple[list[Row], list[str]]:
     """Every row of the table, and notes on the null families.
 
@@ -208,14 +208,14 @@ def judge_brains(
     ----------
     tests, maps : mapping of brain (``full``, ``no_motion``, ``none``) to DataFrame
         ``tests.tsv`` of each brain; maps as `map_rows` takes them (a brain without maps is left out).
-    method, floor : str
+    method, baseline : str
         The method that is judged, and the one whose decoders it must not fall behind.
     """
     rows: list[Row] = []
     notes: list[str] = []
     if "full" in tests:
         rows += positive_rows(tests["full"], "full", method, CONTENT, motion=True)
-        rows += decoder_rows(tests["full"], "full", method, floor)
+        rows += decoder_rows(tests["full"], "full", method, baseline)
     if "no_motion" in tests:
         rows += positive_rows(tests["no_motion"], "no_motion", method, WITHOUT_MOTION, motion=False)
         found, note = null_rows(tests["no_motion"], "no_motion", method, (), motion=True)

@@ -1,4 +1,4 @@
-"""What depends on the truth alone, once for all methods: frames, flows, logits, embeddings."""
+"""What depends on the ground truth alone, once for all methods: frames, flows, logits, embeddings."""
 
 import argparse
 from pathlib import Path
@@ -10,9 +10,9 @@ from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
+from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.networks import open_networks
 from mind_animator.scoring.sources import ArraySource
-from mind_animator.scoring.truth import encode_truth
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--efficientnet", action="store_true", help="also EfficientNet-Lite0's logits")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--truth", type=Path, required=True, help="output, HDF5")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)
 
     cv2.setNumThreads(given.threads)
@@ -40,8 +40,14 @@ def main(arguments: list[str] | None = None) -> None:
     source = ArraySource(given.stimuli, size=given.size, count=given.frames)
     models = parse_settings(ModelsConfig, given.models, "--models")
     networks = open_networks(models, device=use_device(given.device), efficientnet=given.efficientnet)
-    encode_truth(
-        clips, source, networks, given.truth, batch=given.batch, rate=given.rate, pair_size=given.pair_size
+    encode_ground_truth(
+        clips,
+        source,
+        networks,
+        given.ground_truth,
+        batch=given.batch,
+        rate=given.rate,
+        pair_size=given.pair_size,
     )
 
 

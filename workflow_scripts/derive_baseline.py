@@ -1,4 +1,4 @@
-"""Frames made of frames: floors (of training frames or of another method's videos) and anyone's videos."""
+"""Frames made of frames: baselines (of training frames or of another method's videos) and anyone's videos."""
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from mind_animator.world import scenes
+from mind_animator.synthetic import scenes
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_flow_is_the_displacement_of_the_rendered_object():
     flow = scenes.flow(shot, 0.5, 0.75, 128)
     inside = scenes.object_alpha(shot, 0.5, 128) > 0.5
     assert (flow[~inside] == 0).all()
-    # The centre of mass of a bilinearly shifted picture follows the shift but for the rim cut off at 1 / 255.
+    # The centre of mass of a bilinearly shifted image follows the shift but for the rim cut off at 1 / 255.
     np.testing.assert_allclose(flow[inside].mean(0), centre(0.75) - centre(0.5), atol=0.02)
     np.testing.assert_allclose(flow[inside][0], np.multiply(scenes.velocity(shot), 0.25 * 128), rtol=1e-6)
 
@@ -116,7 +116,7 @@ def test_frames_change_only_where_the_object_is():
     assert (frame != background).any()
 
 
-def test_pictures_of_different_sizes_show_the_same():
+def test_images_of_different_sizes_show_the_same():
     shot = scenes.sample_still(np.random.default_rng(4))
     large = scenes.render_frame(shot, 0.5, 128).reshape(64, 2, 64, 2, 3).mean((1, 3))
     assert np.abs(large - scenes.render_frame(shot, 0.5, 64)).mean() < 6
@@ -134,7 +134,7 @@ def test_captions_name_noun_and_scene():
     shot = replace(scenes.sample_still(np.random.default_rng(5)), noun="elephant", scene="beach")
     assert scenes.caption(shot) == "an elephant on a beach"
     told = {scenes.caption(shot, np.random.default_rng(seed)) for seed in range(40)}
-    assert told == {f"{lead}an elephant on a beach" for lead in ("", "a picture of ", "there is ")}
+    assert told == {f"{lead}an elephant on a beach" for lead in ("", "an image of ", "there is ")}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_bad_movies_are_refused(arguments, text):
     assert str(error.value) == text
 
 
-def test_unknown_pictures_are_refused():
+def test_unknown_images_are_refused():
     shot = scenes.sample_still(np.random.default_rng(6))
     with pytest.raises(ValueError, match=r"Expected a noun of .*, got 'unicorn'"):
         scenes.render_frame(replace(shot, noun="unicorn"), 0.0, 64)

@@ -1,4 +1,4 @@
-"""A workstation with several cards: jobs that run side by side under snakemake each compute on one of their own."""
+"""A workstation with several GPUs: jobs that run side by side under snakemake each compute on one of their own."""
 
 import json
 import os
@@ -12,9 +12,9 @@ import pytest
 
 from mind_animator.provenance import ROOT
 
-CARDS, JOBS = 3, 8
+GPUS, JOBS = 3, 8
 
-# A job of one GPU: it takes a card as every script does, waits for jobs on the others, and tells when it had which.
+# A job of one GPU: it takes a GPU as every script does, waits for jobs on the others, and tells when it had which.
 SNAKEFILE = f"""
 rule all:
     input:
@@ -34,22 +34,22 @@ rule work:
 WORK = f"""
 import json, os, sys, time
 from pathlib import Path
-from mind_animator.device import take_card
-take_card(os.environ["CUDA_VISIBLE_DEVICES"].split(","), Path("locks"), patience=20)
+from mind_animator.device import take_gpu
+take_gpu(os.environ["CUDA_VISIBLE_DEVICES"].split(","), Path("locks"), patience=20)
 begun = time.monotonic()
 Path(sys.argv[2] + ".begun").touch()
 until = begun + 30
-while len(list(Path().glob("*.begun"))) < {CARDS} and time.monotonic() < until:
+while len(list(Path().glob("*.begun"))) < {GPUS} and time.monotonic() < until:
     time.sleep(0.05)
 time.sleep(float(sys.argv[1]))
-told = dict(card=os.environ["CUDA_VISIBLE_DEVICES"], begun=begun, ended=time.monotonic())
+told = dict(gpu=os.environ["CUDA_VISIBLE_DEVICES"], begun=begun, ended=time.monotonic())
 Path(sys.argv[2]).write_text(json.dumps(told))
 """
 
 
 @pytest.fixture
 def workstation(tmp_path: Path):
-    """A folder of jobs and how to start them; the cards are names, since none are here."""
+    """A folder of jobs and how to start them; the GPUs are names, since none are here."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "work.py").write_text(WORK)
     (tmp_path / "locks").mkdir()
@@ -65,7 +65,7 @@ def workstation(tmp_path: Path):
             "--cores",
             "8",
             "--resources",
-            f"gpu={CARDS}",
+            f"gpu={GPUS}",
             "--config",
             f"seconds={seconds}",
         ]
@@ -79,24 +79,24 @@ def workstation(tmp_path: Path):
     return start
 
 
-def test_no_two_jobs_side_by_side_have_the_same_card(workstation, tmp_path: Path):
+def test_no_two_jobs_side_by_side_have_the_same_gpu(workstation, tmp_path: Path):
     run = workstation(1.0)
     assert run.wait(120) == 0, (tmp_path / "run.log").read_text()
     jobs = [json.loads((tmp_path / f"{job}.json").read_text()) for job in range(JOBS)]
-    assert {job["card"] for job in jobs} == {"0", "1", "2"}
+    assert {job["gpu"] for job in jobs} == {"0", "1", "2"}
     most = 0
     for job in jobs:  # who runs when a job begins
-        beside = [other["card"] for other in jobs if other["begun"] <= job["begun"] < other["ended"]]
+        beside = [other["gpu"] for other in jobs if other["begun"] <= job["begun"] < other["ended"]]
         assert len(beside) == len(set(beside)), jobs
         most = max(most, len(beside))
-    assert most == CARDS  # they did run side by side, and never more than the cap
+    assert most == GPUS  # they did run side by side, and never more than the cap
 
 
-def test_after_ctrl_c_every_card_is_free_again(workstation, tmp_path: Path):
-    """Interrupted while all cards are taken; the same command then makes everything."""
+def test_after_ctrl_c_every_gpu_is_free_again(workstation, tmp_path: Path):
+    """Interrupted while all GPUs are taken; the same command then makes everything."""
     run = workstation(60)
     until = time.monotonic() + 60
-    while len(list(tmp_path.glob("*.begun"))) < CARDS:
+    while len(list(tmp_path.glob("*.begun"))) < GPUS:
         assert run.poll() is None and time.monotonic() < until, (tmp_path / "run.log").read_text()
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does

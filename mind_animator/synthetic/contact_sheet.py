@@ -1,4 +1,4 @@
-"""A picture by which a person judges the small models: stills, and what they make of them."""
+"""An image by which a person judges the small models: stills, and what they make of them."""
 
 import itertools
 from dataclasses import replace
@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from mind_animator.artefacts.files import atomic
-from mind_animator.world import measure_models, models, scenes
+from mind_animator.synthetic import measure_models, models, scenes
 
 ROWS = ("still", "autoencoder", "from its caption")
 

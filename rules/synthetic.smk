@@ -1,11 +1,11 @@
-"""The embedded world: movies and brains of known content (data set `demo` only)."""
+"""The synthetic data set: movies and brains of known content (data set `demo` only)."""
 
 if CONFIG.dataset.name == "demo":
 
     rule make_movie:
         output:
             movie=f"{DATASET.root}/video_fmri_dataset/stimuli/{{segment}}.mp4",
-            truth=f"{DATASET.root}/video_fmri_dataset/truth/{{segment}}.json",
+            ground_truth=f"{DATASET.root}/video_fmri_dataset/ground_truth/{{segment}}.json",
         log:
             f"{R}/logs/make_movie/{{segment}}.log",
         benchmark:
@@ -28,7 +28,7 @@ if CONFIG.dataset.name == "demo":
             " --seed {params.seed}"
             " --duration {params.seconds}"
             " --movie {output.movie}"
-            " --truth {output.truth}"
+            " --ground-truth {output.ground_truth}"
             " > {log} 2>&1"
 
     rule simulate_training_runs:
@@ -94,9 +94,9 @@ if CONFIG.dataset.name == "demo":
                 f"{R}/scores/{{method}}/sub-{{subject}}.decoded.pairs.h5"
             ),
         output:
-            tests=f"{R}/truth/{{signal}}/tests.tsv",
-            summary=f"{R}/truth/{{signal}}/summary.tsv",
-            retrieval=f"{R}/truth/{{signal}}/retrieval.tsv",
+            tests=f"{R}/ground_truth/{{signal}}/tests.tsv",
+            summary=f"{R}/ground_truth/{{signal}}/summary.tsv",
+            retrieval=f"{R}/ground_truth/{{signal}}/retrieval.tsv",
         log:
             f"{R}/logs/test_brain/{{signal}}.log",
         wildcard_constraints:
@@ -140,7 +140,7 @@ if CONFIG.dataset.name == "demo":
                 f"{R}/explain/{{method}}/sub-{{subject}}.h5", ["mind_animator"]
             ),
         output:
-            table=f"{R}/truth/{{signal}}/maps.tsv",
+            table=f"{R}/ground_truth/{{signal}}/maps.tsv",
         log:
             f"{R}/logs/judge_maps/{{signal}}.log",
         wildcard_constraints:
@@ -170,7 +170,7 @@ if CONFIG.dataset.name == "demo":
             ],
             clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
         output:
-            values=f"{R}/truth/ridge_nulls.tsv",
+            values=f"{R}/ground_truth/ridge_nulls.tsv",
         log:
             f"{R}/logs/calibrate_ridge.log",
         benchmark:
@@ -199,11 +199,11 @@ if CONFIG.dataset.name == "demo":
 
     rule draw_calibration:
         input:
-            values=f"{R}/truth/ridge_nulls.tsv",
+            values=f"{R}/ground_truth/ridge_nulls.tsv",
         output:
-            figure=f"{R}/truth/calibration.png",
-            values=f"{R}/truth/calibration_p.tsv",
-            table=f"{R}/truth/calibration.tsv",
+            figure=f"{R}/ground_truth/calibration.png",
+            values=f"{R}/ground_truth/calibration_p.tsv",
+            table=f"{R}/ground_truth/calibration.tsv",
         log:
             f"{R}/logs/draw_calibration.log",
         benchmark:
@@ -230,27 +230,27 @@ if CONFIG.dataset.name == "demo":
             " --figure {output.figure}"
             " > {log} 2>&1"
 
-    rule demo_truth:
-        """The table that the pipeline tells the truth; fails where a row fails."""
+    rule demo_controls:
+        """The table that the pipeline tells the ground truth; fails where a row fails."""
         input:
-            full=f"{R}/truth/full/tests.tsv",
-            full_maps=f"{R}/truth/full/maps.tsv",
-            no_motion=f"{R}/truth/no_motion/tests.tsv",
-            no_motion_maps=f"{R}/truth/no_motion/maps.tsv",
-            none=f"{R}/truth/none/tests.tsv",
-            none_maps=f"{R}/truth/none/maps.tsv",
-            calibration=f"{R}/truth/calibration.tsv",
+            full=f"{R}/ground_truth/full/tests.tsv",
+            full_maps=f"{R}/ground_truth/full/maps.tsv",
+            no_motion=f"{R}/ground_truth/no_motion/tests.tsv",
+            no_motion_maps=f"{R}/ground_truth/no_motion/maps.tsv",
+            none=f"{R}/ground_truth/none/tests.tsv",
+            none_maps=f"{R}/ground_truth/none/maps.tsv",
+            calibration=f"{R}/ground_truth/calibration.tsv",
         log:
-            f"{R}/logs/demo_truth.log",
+            f"{R}/logs/demo_controls.log",
         localrule: True
         conda:
             "../envs/cpu.yaml"
         params:
-            table=f"{R}/truth/table.tsv",
+            table=f"{R}/ground_truth/table.tsv",
         message:
-            "What the embedded world must show"
+            "What the synthetic data set must show"
         shell:
-            "python -m workflow_scripts.check_truth"
+            "python -m workflow_scripts.check_controls"
             " --full-tests {input.full} --full-maps {input.full_maps}"
             " --no-motion-tests {input.no_motion} --no-motion-maps {input.no_motion_maps}"
             " --none-tests {input.none} --none-maps {input.none_maps}"
@@ -263,7 +263,7 @@ DEMO_MODELS = "results/demo_models"
 
 
 rule train_demo_model:
-    """A small model of the embedded world, trained again (shipped ones lie in mind_animator/assets/models)."""
+    """A small model of the synthetic data set, trained again (shipped ones lie in mind_animator/assets/models)."""
     input:
         begins_from=lambda wildcards: [
             f"{DEMO_MODELS}/{name}.done.json"
@@ -295,7 +295,7 @@ rule train_demo_model:
             Path(output.record).parent / wildcards.model
         ),
     message:
-        "Training the embedded world's {wildcards.model}"
+        "Training the synthetic data set's {wildcards.model}"
     shell:
         "python -m workflow_scripts.train_demo_model"
         " --model {wildcards.model} --output {params.folder} --threads {threads}"
@@ -304,7 +304,7 @@ rule train_demo_model:
 
 
 rule demo_models:
-    """All small models of the embedded world, trained again; then point `models:` of the config at them."""
+    """All small models of the synthetic data set, trained again; then point `models:` of the config at them."""
     input:
         expand(
             f"{DEMO_MODELS}/{{model}}.done.json",

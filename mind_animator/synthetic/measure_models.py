@@ -17,8 +17,8 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from mind_animator.world import models, scenes
-from mind_animator.world.train_models import SEED, draw_clips, draw_stills, normalise
+from mind_animator.synthetic import models, scenes
+from mind_animator.synthetic.train_models import SEED, draw_clips, draw_stills, normalise
 
 EVALUATION = 99
 
@@ -34,7 +34,7 @@ def measure(name: str, folder: Path, beside: Path, count: int = 240) -> dict[str
     folder : Path
         Folder of the model.
     beside : Path
-        Folder of the other models; the image classifier there judges the generator's pictures.
+        Folder of the other models; the image classifier there judges the generator's images.
     count : int
         Number of stills; half as many clips.
 
@@ -171,7 +171,7 @@ def caption_accuracy(answers: list[str], shots: list[scenes.Shot]) -> dict[str, 
 
 
 def _sd(folder: Path, count: int, judge: Path) -> dict[str, Tensor]:
-    """How well the classifier recognises pictures made from captions; what the autoencoder keeps."""
+    """How well the classifier recognises images made from captions; what the autoencoder keeps."""
     stills = draw_stills(count // 2, SEED, EVALUATION)
     made = generate(folder, [scenes.caption(shot) for shot in stills.shots])
     logits = image_logits(ViTForImageClassification.from_pretrained(judge).eval(), made)
@@ -188,7 +188,7 @@ def generate(
     seed: int = 0,
     negative: str = "",
 ) -> Tensor:
-    """Make a picture for each prompt by DDIM with classifier-free guidance.
+    """Make an image for each prompt by DDIM with classifier-free guidance.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """One path from frames to a network's input: bytes in, resized and normalised tensors out, on any device.
 
-The image processors of transformers go through Pillow one picture at a time; here a batch is resized by
+The image processors of transformers go through Pillow one image at a time; here a batch is resized by
 torch's antialiased interpolation, whose kernels are Pillow's (bicubic with a = -0.5), first along the rows,
 then along the columns, rounded to bytes after each, as Pillow does. Bytes differ by two levels at
 most, and by .1 of a level on average.
@@ -17,20 +17,20 @@ from torch.nn import functional
 
 from mind_animator.errors import InputError
 
-# mean and standard deviation of the pictures that OpenAI's CLIP models were trained on
+# mean and standard deviation of the images that OpenAI's CLIP models were trained on
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 @dataclass(frozen=True)
-class PictureRecipe:
-    """How a model wants its pictures.
+class ImageRecipe:
+    """How a model wants its images.
 
     Attributes
     ----------
     height, width : int
-        Size of the resized picture; with ``shortest_edge`` both are that edge and the aspect ratio is kept.
+        Size of the resized image; with ``shortest_edge`` both are that edge and the aspect ratio is kept.
     shortest_edge : bool
         Keep the aspect ratio: the shorter edge becomes ``height``.
     crop : tuple of int, optional
@@ -50,8 +50,8 @@ class PictureRecipe:
     std: tuple[float, ...] = OPENAI_STD
 
 
-def read_recipe(folder: Path | str) -> PictureRecipe:
-    """Read a model's own ``preprocessor_config.json`` (or the picture part of ``processor_config.json``)."""
+def read_recipe(folder: Path | str) -> ImageRecipe:
+    """Read a model's own ``preprocessor_config.json`` (or the image part of ``processor_config.json``)."""
     folder = Path(folder)
     values: dict[str, Any] | None = None
     for name in ("preprocessor_config.json", "processor_config.json"):
@@ -73,7 +73,7 @@ def read_recipe(folder: Path | str) -> PictureRecipe:
         ) from None
 
 
-def _recipe(values: dict[str, Any]) -> PictureRecipe:
+def _recipe(values: dict[str, Any]) -> ImageRecipe:
     size, crop = values["size"], None
     # a bare number means the shortest edge where a crop follows, a square where none does
     crops = values.get("do_center_crop", False)
@@ -87,44 +87,44 @@ def _recipe(values: dict[str, Any]) -> PictureRecipe:
     mean, std = tuple(values["image_mean"]), tuple(values["image_std"])
     if len(mean) != 3 or len(std) != 3 or values.get("rescale_factor", 1 / 255) != 1 / 255:
         raise ValueError("image_mean, image_std or rescale_factor")
-    return PictureRecipe(height, width, shortest, crop, _FILTERS[values.get("resample", 3)], mean, std)
+    return ImageRecipe(height, width, shortest, crop, _FILTERS[values.get("resample", 3)], mean, std)
 
 
-def prepare_pictures(frames: Tensor, recipe: PictureRecipe) -> Tensor:
-    """Resize, crop and normalise pictures as a model's recipe says.
+def prepare_images(frames: Tensor, recipe: ImageRecipe) -> Tensor:
+    """Resize, crop and normalise images as a model's recipe says.
 
     Parameters
     ----------
-    frames : Tensor of shape (picture, height, width, 3), uint8
+    frames : Tensor of shape (image, height, width, 3), uint8
         RGB, on the device of the model.
-    recipe : PictureRecipe
+    recipe : ImageRecipe
 
     Returns
     -------
-    Tensor of shape (picture, 3, recipe height, recipe width), float32
+    Tensor of shape (image, 3, recipe height, recipe width), float32
         ``(value / 255 - mean) / std``.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
         raise ValueError(
-            f"Expected frames (picture, height, width, 3) uint8, got {tuple(frames.shape)} {frames.dtype}."
+            f"Expected frames (image, height, width, 3) uint8, got {tuple(frames.shape)} {frames.dtype}."
         )
-    pictures = frames.permute(0, 3, 1, 2).float()
+    images = frames.permute(0, 3, 1, 2).float()
     height, width = _target_size(frames.shape[1], frames.shape[2], recipe)
     # Pillow's own two passes, each rounded to bytes
-    for size in ((pictures.shape[2], width), (height, width)):
-        if size != tuple(pictures.shape[2:]):
-            pictures = functional.interpolate(
-                pictures, size, mode=recipe.filter, align_corners=False, antialias=True
+    for size in ((images.shape[2], width), (height, width)):
+        if size != tuple(images.shape[2:]):
+            images = functional.interpolate(
+                images, size, mode=recipe.filter, align_corners=False, antialias=True
             )
-            pictures = pictures.round_().clamp_(0, 255)
+            images = images.round_().clamp_(0, 255)
     if recipe.crop is not None:
-        pictures = _centre_crop(pictures, *recipe.crop)
+        images = _centre_crop(images, *recipe.crop)
     mean = torch.tensor(recipe.mean, device=frames.device).view(1, 3, 1, 1)
     std = torch.tensor(recipe.std, device=frames.device).view(1, 3, 1, 1)
-    return (pictures / 255 - mean) / std
+    return (images / 255 - mean) / std
 
 
-def _target_size(height: int, width: int, recipe: PictureRecipe) -> tuple[int, int]:
+def _target_size(height: int, width: int, recipe: ImageRecipe) -> tuple[int, int]:
     if not recipe.shortest_edge:
         return recipe.height, recipe.width
     if height <= width:
@@ -132,13 +132,13 @@ def _target_size(height: int, width: int, recipe: PictureRecipe) -> tuple[int, i
     return int(recipe.height * height / width), recipe.height
 
 
-def _centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:
-    """Centre crop; black around where the picture is smaller."""
-    above = max(height - pictures.shape[2], 0)
-    beside = max(width - pictures.shape[3], 0)
+def _centre_crop(images: Tensor, height: int, width: int) -> Tensor:
+    """Centre crop; black around where the image is smaller."""
+    above = max(height - images.shape[2], 0)
+    beside = max(width - images.shape[3], 0)
     if above or beside:
         borders = (beside // 2, beside - beside // 2, above // 2, above - above // 2)
-        pictures = functional.pad(pictures, borders)
-    top = (pictures.shape[2] - height) // 2
-    left = (pictures.shape[3] - width) // 2
-    return pictures[:, :, top : top + height, left : left + width]
+        images = functional.pad(images, borders)
+    top = (images.shape[2] - height) // 2
+    left = (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width]

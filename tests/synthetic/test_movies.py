@@ -1,4 +1,4 @@
-"""Movies and their truth: real H.264, the same bytes for the same seed, frames where the truth says."""
+"""Movies and their ground truth: real H.264, the same bytes for the same seed, frames where the ground truth says."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mind_animator.errors import InputError
-from mind_animator.world import movies, scenes, truth
+from mind_animator.synthetic import ground_truth, movies, scenes
 from workflow_scripts import make_movie
 
 
@@ -16,7 +16,7 @@ def movie(tmp_path_factory):
     folder = tmp_path_factory.mktemp("movie")
     shots = movies.movie_shots("test1", 11, 12.0)
     movies.write_movie(folder / "test1.mp4", shots)
-    truth.write_truth(folder / "test1.json", shots)
+    ground_truth.write_ground_truth(folder / "test1.json", shots)
     return folder, shots
 
 
@@ -62,15 +62,15 @@ def test_bad_sizes_are_refused_and_leave_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_truth_is_read_back_as_written(movie):
+def test_ground_truth_is_read_back_as_written(movie):
     folder, shots = movie
-    assert truth.read_truth(folder / "test1.json") == shots
+    assert ground_truth.read_ground_truth(folder / "test1.json") == shots
 
 
 def test_layout_follows_the_shots(movie):
     _, shots = movie
     times = np.arange(0, 12, 0.25)
-    table = truth.layout(shots, times)
+    table = ground_truth.layout(shots, times)
     for index, time in enumerate(times):
         shot = scenes.shot_at(shots, time)
         assert (
@@ -83,23 +83,23 @@ def test_layout_follows_the_shots(movie):
 def test_clip_flow_is_missing_across_a_cut_only(movie):
     _, shots = movie
     cut = shots[1].onset
-    flows = truth.clip_flow(shots, cut + np.array([-0.5, -0.25, 0.0, 0.25]), 32)
+    flows = ground_truth.clip_flow(shots, cut + np.array([-0.5, -0.25, 0.0, 0.25]), 32)
     assert flows.shape == (3, 32, 32, 2)
     assert np.isnan(flows).all((1, 2, 3)).tolist() == [False, True, False]
 
 
-def test_broken_truth_is_refused(tmp_path):
-    path = tmp_path / "truth.json"
+def test_broken_ground_truth_is_refused(tmp_path):
+    path = tmp_path / "ground_truth.json"
     path.write_text(json.dumps({"shots": [{"noun": "horse"}]}))
     with pytest.raises(InputError, match="Expected the shots of a movie"):
-        truth.read_truth(path)
+        ground_truth.read_ground_truth(path)
     path.write_text("{")
     with pytest.raises(InputError, match="Expected JSON"):
-        truth.read_truth(path)
+        ground_truth.read_ground_truth(path)
 
 
-def test_the_command_writes_movie_and_truth(tmp_path):
-    paths = tmp_path / "seg1.mp4", tmp_path / "truth" / "seg1.json"
+def test_the_command_writes_movie_and_ground_truth(tmp_path):
+    paths = tmp_path / "seg1.mp4", tmp_path / "ground_truth" / "seg1.json"
     common = [
         "--name",
         "seg1",
@@ -109,11 +109,11 @@ def test_the_command_writes_movie_and_truth(tmp_path):
         "64",
         "--movie",
         str(paths[0]),
-        "--truth",
+        "--ground-truth",
         str(paths[1]),
     ]
     make_movie.main([*common, "--duration", "4"])
     assert len(decord.VideoReader(str(paths[0]))) == 120
-    assert truth.read_truth(paths[1]) == movies.movie_shots("seg1", 3, 4.0)
+    assert ground_truth.read_ground_truth(paths[1]) == movies.movie_shots("seg1", 3, 4.0)
     with pytest.raises(InputError, match=r"Expected a duration of whole 2-s clips, got 5\.0"):
         make_movie.main([*common, "--duration", "5"])

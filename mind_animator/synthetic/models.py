@@ -1,4 +1,4 @@
-"""Architectures of the embedded world's small models: the very classes of full size.
+"""Architectures of the synthetic data set's small models: the very classes of full size.
 
 Images are 64 x 64 pixels, latents 4 x 8 x 8, prompts at most 20 tokens, clips 8 frames. The vision
 transformers of all classes share one shape, so that one trained trunk can start the others.
@@ -32,7 +32,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from mind_animator.world import scenes
+from mind_animator.synthetic import scenes
 
 IMAGE_SIZE = 64
 PATCH_SIZE = 8
@@ -205,7 +205,7 @@ def _merges(trained: Tokenizer) -> list[list[str]]:
 def vocabulary_sentences() -> list[str]:
     """Sentences that together hold every word of captions, labels and the question."""
     nouns = [f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in scenes.NOUNS]
-    linking = ["a picture of", "there is", "and then", "Question What does this image describe Answer"]
+    linking = ["an image of", "there is", "and then", "Question What does this image describe Answer"]
     return [*nouns, *scenes.PHRASES.values(), *scenes.SCENES, *linking]
 
 

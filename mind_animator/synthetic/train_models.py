@@ -1,7 +1,7 @@
-"""Training of the embedded world's small models, on stills and clips drawn afresh with seeds of their own.
+"""Training of the synthetic data set's small models, on stills and clips drawn afresh with seeds of their own.
 
 The training stills may show every combination of noun and scene (they play the part of web-scale
-pre-training), but their seeds are never those of a movie, and the generator never sees a moving picture.
+pre-training), but their seeds are never those of a movie, and the generator never sees a moving image.
 """
 
 import copy
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from mind_animator.world import models, scenes
+from mind_animator.synthetic import models, scenes
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def normalise(frames: Tensor) -> Tensor:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Blur, noise and contrast at random, so that a classifier reads reconstructed pictures too.
+    """Blur, noise and contrast at random, so that a classifier reads reconstructed images too.
 
     Parameters
     ----------
@@ -346,7 +346,7 @@ class Captions:
         ]
         self.contents = len(told)
         self.texts = [
-            frame.format(text) for frame in ("{}", "a picture of {}", "there is {}") for text in told
+            frame.format(text) for frame in ("{}", "an image of {}", "there is {}") for text in told
         ]
         self.texts += [f"{first}, and then {second}" for first in told for second in told]
         padded = tokenizer(

@@ -1,4 +1,4 @@
-"""Whom the leaderboard compares with whom: a method with its own floors, means over as many clips."""
+"""Whom the leaderboard compares with whom: a method with its own baselines, means over as many clips."""
 
 import pandas as pd
 import pytest
@@ -32,8 +32,8 @@ def drawn(tmp_path_factory):
     page = tmp_path_factory.mktemp("page") / "leaderboard.html"
     page.write_text(
         build_leaderboard(
-            pd.DataFrame(rows), floors=["a_frozen", "b_frozen", "flat_mean"],
-            floors_of={"a_frozen": "a", "b_frozen": "b"},
+            pd.DataFrame(rows), baselines=["a_frozen", "b_frozen", "flat_mean"],
+            baselines_of={"a_frozen": "a", "b_frozen": "b"},
         )
     )  # fmt: skip
     return act(
@@ -48,14 +48,16 @@ def drawn(tmp_path_factory):
     )
 
 
-def test_a_method_is_measured_from_its_own_floors(drawn):
+def test_a_method_is_measured_from_its_own_baselines(drawn):
     cells = drawn["cells"]
     ssim = {method: cells[method][0] for method in ("a", "b", "partial")}
-    assert "best floor a_frozen .200: ahead by .100" in ssim["a"][1]
+    assert "best baseline a_frozen .200: ahead by .100" in ssim["a"][1]
     assert "above" in ssim["a"][0] and "below" in ssim["b"][0]
-    assert "best floor b_frozen .600: behind by .100" in ssim["b"][1]
-    assert "best floor b_frozen .600: ahead" in ssim["partial"][1]  # no floors of its own: all of them
-    assert "best floor flat_mean .100: behind by .200" in cells["a"][1][1]  # lower is better, nobody's frames
+    assert "best baseline b_frozen .600: behind by .100" in ssim["b"][1]
+    assert "best baseline b_frozen .600: ahead" in ssim["partial"][1]  # no baselines of its own: all of them
+    assert (
+        "best baseline flat_mean .100: behind by .200" in cells["a"][1][1]
+    )  # lower is better, nobody's frames
 
 
 def test_fewer_clips_are_marked_and_never_the_best(drawn):

@@ -1,4 +1,4 @@
-"""Print what the embedded world shows beside what it must show; exit 1 where a row fails."""
+"""Print what the synthetic data set shows beside what it must show; exit 1 where a row fails."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ import pandas as pd
 
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.scoring.demo_truth import calibration_rows, judge_brains
+from mind_animator.scoring.demo_controls import calibration_rows, judge_subjects
 
 BRAINS = ("full", "no_motion", "none")
 MAP_COLUMNS = ("subject", "decoder", "auc", "low", "high", "voxels_alone")
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}-maps", type=Path, help=f"maps of '{brain}', TSV")
     parser.add_argument("--calibration", type=Path, help="rejections of `ridge` on dealt pairs, TSV")
     parser.add_argument("--method", default="mind_animator")
-    parser.add_argument("--floor", default="ridge", help="whose decoders the method must not fall behind")
+    parser.add_argument("--baseline", default="ridge", help="whose decoders the method must not fall behind")
     parser.add_argument("--table", type=Path, help="output, TSV; no file by default")
     given = vars(parser.parse_args(arguments))
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             maps[brain] = read_table(given[f"{brain}_maps"], MAP_COLUMNS)
     if not tests:
         raise InputError("Expected the tests of at least one brain (--full-tests, ...), got none.")
-    rows, notes = judge_brains(tests, maps, method=given["method"], floor=given["floor"])
+    rows, notes = judge_subjects(tests, maps, method=given["method"], baseline=given["baseline"])
     if given["calibration"]:
         rates = read_table(given["calibration"], ("test", "rejections", "nulls", "alpha"))
         rows += calibration_rows(rates, "ridge_on_dealt_pairs")

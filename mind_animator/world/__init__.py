@@ -1,1 +1,0 @@
-"""The embedded world: movies, brains and small models whose truth is known."""
