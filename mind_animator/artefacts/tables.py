@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 def write_table(path: Path | str, table: "pd.DataFrame") -> None:
-    """Write a table as its suffix says: ``.tsv`` or ``.parquet``."""
+    """Write a table as its suffix says: ``.tsv``, ``.csv`` or ``.parquet``."""
     with atomic(path) as temporary:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
-        elif temporary.suffix == ".tsv":
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.9g", na_rep="nan")
+        elif temporary.suffix in (".tsv", ".csv"):
+            separator = "\t" if temporary.suffix == ".tsv" else ","
+            table.to_csv(temporary, sep=separator, index=False, float_format="%.9g", na_rep="nan")
         else:
-            raise ValueError(f"Expected a .tsv or .parquet path, got {path}.")
+            raise ValueError(f"Expected a .tsv, .csv or .parquet path, got {path}.")
 
 
 def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""How a folder of videos that somebody else made is named, numbered and laid out."""
+"""Names, numbers and layout of a folder of videos made elsewhere."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ class GridConfig(Strict):
     columns : int
         Images in the row.
     column : int
-        The one wanted, counted from 0 on the left.
+        The one to read, counted from 0 on the left.
     padding : int
         Pixels of padding above, below, left, right and between.
     """
@@ -32,26 +32,30 @@ class GridConfig(Strict):
 
 
 class LayoutConfig(Strict):
-    """One side (ground truth or prediction) of a folder of clips.
+    """Layout of one folder of clips (ground truth or prediction).
 
     Attributes
     ----------
     name : str
-        File name without its suffix, or name of a folder of images. ``{number}`` stands for digits
-        (``gt_{number}``), ``{clip}`` for any text; exactly one of them. ``*`` stands for text that does not
-        matter.
+        File name without its suffix, or name of a folder of frames. ``{number}`` stands for digits
+        (``gt_{number}``), ``{clip}`` for any text; exactly one of them. ``*`` stands for any text that is
+        ignored.
     first : int
-        Number of the first clip, 0 or 1; keys are counted from 0 whatever it is.
+        Number of the first clip, 0 or 1; keys are counted from 0 in either case.
+    suffix : str, optional
+        Only files with this suffix are clips (``.mp4``), or only folders (``/``); needed where a clip has
+        several files.
     grid : GridConfig, optional
-        Where the frame is one image of several.
+        Where every frame is a row of several images.
     channels : str
         ``bgr`` where red and blue are swapped in the files (some published AVI files are).
     rate : float, optional
-        Frames a second; wins over what the file says, and is needed for nothing else than ``timing: clock``.
+        Frames per second; replaces the times of the file. Used by ``timing: clock`` alone.
     """
 
     name: str = "{clip}"
     first: Literal[0, 1] = 0
+    suffix: str | None = Field(None, pattern=r"^(/|\.[a-z0-9]+)$")
     grid: GridConfig | None = None
     channels: Literal["rgb", "bgr"] = "rgb"
     rate: float | None = Field(None, gt=0)
@@ -75,6 +79,11 @@ PRESETS: dict[str, tuple[LayoutConfig, LayoutConfig]] = {
         LayoutConfig(name="{clip}", grid=GridConfig(column=0)),
         LayoutConfig(name="{clip}", grid=GridConfig(column=1)),
     ),
+    # number-caption.gif, as scripts/neuroclips_video_enhance.py of github.com/xmed-lab/NEURONS writes them
+    "neurons": (
+        LayoutConfig(name="{number}-*", grid=GridConfig(column=0)),
+        LayoutConfig(name="{number}-*", grid=GridConfig(column=1)),
+    ),
 }
 
 
@@ -88,14 +97,15 @@ class ClipFolderConfig(Strict):
     preset : str, optional
         A published layout, instead of ``layout``.
     layout : LayoutConfig
-        Names, numbers and grid of the files. ``{number}`` is the place in the list of test clips.
+        Names, numbers and grid of the files. ``{number}`` is the index in the list of test clips.
     timing : str
-        ``stretch``: a file covers its clip whatever rate it plays at (the default: many are saved at an
-        arbitrary rate); ``clock``: its own clock counts, and what it lacks at the end is its last frame.
+        ``stretch`` (default): a file is assumed to span the whole clip, whatever its nominal frame rate (many
+        files are saved at an arbitrary rate); ``clock``: the time stamps of the file are used, and its last
+        frame is shown until the clip ends.
     """
 
     path: str
-    preset: Literal["neuroclips", "mind_video", "mind_animator"] | None = None
+    preset: Literal["neuroclips", "mind_video", "mind_animator", "neurons"] | None = None
     layout: LayoutConfig = LayoutConfig(name="{number}")
     timing: Literal["stretch", "clock"] = "stretch"
 

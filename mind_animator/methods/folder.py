@@ -1,12 +1,13 @@
-"""Anybody's method: a folder of videos, read as its layout says."""
+"""A method that was run elsewhere: a folder of its videos, read as the layout says."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from mind_animator.artefacts.clipfolder import find_clips, place_in_list, read_clip
+from mind_animator.artefacts.clipfolder import place_in_list, read_clip, scan_clips
 from mind_animator.config.clipfolder import ClipFolderConfig, LayoutConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.base import Method
@@ -14,16 +15,16 @@ from mind_animator.video.conform import conform
 
 
 class Options(ClipFolderConfig):
-    """A folder of videos (see `ClipFolderConfig`) and what its clips become.
+    """A folder of videos (see `ClipFolderConfig`), and the size and number of frames of its clips.
 
     Attributes
     ----------
     frames : int
-        Frames a clip, as in the stimuli.
+        Frames per clip, as in the stimuli.
     size : int, optional
-        Height and width; the shorter side of the first readable file by default.
+        Height and width, pixels; the shorter side of the first readable file by default.
     duration : float
-        Seconds that a clip lasts; used by ``timing: clock`` alone.
+        Duration of a clip in seconds; used by ``timing: clock`` alone.
     """
 
     frames: int = Field(8, ge=2)
@@ -32,7 +33,7 @@ class Options(ClipFolderConfig):
 
 
 class Folder(Method):
-    """Videos that somebody else made, scored like any other method's."""
+    """Videos made elsewhere, scored like those of any other method."""
 
     kind = "folder"
     Options = Options
@@ -53,11 +54,14 @@ class Folder(Method):
         *,
         seed: int,
     ) -> Iterator[tuple[str, np.ndarray | InputError]]:
-        """Yield each clip's frames, or why there are none; ``files`` is the one folder."""
+        """Yield each clip's frames, or the reason why there are none; ``files`` is the one folder."""
         options = Options.model_validate_json(settings)
         layout = options.prediction_layout()
         (folder,) = files
-        placed = place_in_list(find_clips(folder, layout), test_clips, layout, str(folder))
+        scan = scan_clips(folder, layout)
+        for note in scan.notes:
+            print(note, file=sys.stderr)
+        placed = place_in_list(scan.files, test_clips, layout, str(folder))
         size = options.size or _own_size(placed, layout)
         duration = options.duration if options.timing == "clock" else None
         for clip in clips:

@@ -1,10 +1,11 @@
-"""The leaderboard: methods x metrics x subjects x data sets on one self-contained page."""
+"""The leaderboard: methods, metrics, subjects and data sets on one self-contained page."""
 
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -49,10 +50,11 @@ def build_leaderboard(
     baselines_of: Mapping[str, str] | None = None,
     ceilings: Sequence[str] = (),
     videos: Sequence[ClipVideo] = (),
+    cards: Sequence[Mapping[str, Any]] = (),
     title: str = "Reconstructing video from fMRI: a leaderboard",
     subtitle: str = "",
 ) -> str:
-    """The page's HTML: no outside link, works from a file, on a phone too.
+    """The page's HTML: nothing is fetched from outside, so it works from a file, also on a phone.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ def build_leaderboard(
     ceilings : sequence of str
         Methods that are noise ceilings: marked, and never the best.
     videos : sequence of ClipVideo
+    cards : sequence of mapping
+        Cards of submissions (`mind_animator.config.submission.SubmissionConfig`), shown in a table of their own.
     title, subtitle : str
         Plain text.
 
@@ -84,6 +88,7 @@ def build_leaderboard(
         "baselines_of": dict(baselines_of or {}),
         "ceilings": list(ceilings),
         "videos": [asdict(video) for video in videos],
+        "cards": list(cards),
         "published": _records(read_published()),
     }
     # '<' inside a script element could end it

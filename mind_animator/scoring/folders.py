@@ -1,6 +1,6 @@
-"""Score folders of videos against a folder of ground truths: no workflow, no fMRI."""
+"""Score folders of videos against a folder of ground-ground truth videos, without the workflow and without fMRI."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import iterate_clips
-from mind_animator.artefacts.clipfolder import find_clips
 from mind_animator.artefacts.streams import ClipReader, PairScores, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.frozen import Frozen
 from mind_animator.methods.shuffled_frames import ShuffledFrames
+from mind_animator.metrics import pixel
 from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.judge import judge, shuffled_orders
 from mind_animator.scoring.score import ClipScore, Networks, Source, note_of, score_clips
@@ -33,15 +33,16 @@ from mind_animator.statistics.exchange import exchanged
 
 @dataclass(frozen=True)
 class Standard:
-    """What every clip of a comparison is resampled to.
+    """Size, number and rate of frames to which every clip of a comparison is resampled.
 
     Attributes
     ----------
     size : int
         Height and width, pixels.
     frames : int
+        Frames per clip.
     rate : float
-        Frames a second.
+        Frames per second.
     """
 
     size: int
@@ -50,19 +51,23 @@ class Standard:
 
 
 def standard_of(
-    ground_truth: Path, layout: LayoutConfig, *, size: int | None, frames: int | None, duration: float | None
+    files: Sequence[Path],
+    layout: LayoutConfig,
+    *,
+    size: int | None,
+    frames: int | None,
+    duration: float | None,
 ) -> Standard:
-    """Size, frames and rate of a comparison: the ground truth's own where they are not stated.
+    """Size, frames and rate of a comparison: those of the ground truth where they are not stated.
 
     Raises
     ------
     InputError
-        If the true clips differ and ``size`` or ``frames`` is not stated.
+        If the ground-ground truth clips differ and ``size`` or ``frames`` is not stated.
     """
-    files = find_clips(ground_truth, layout)
     if size is None or frames is None or duration is None:
         own_size, own_frames, own_rate = shape_of_ground_truth(
-            list(files.values()), layout, one_shape=size is None or frames is None
+            files, layout, one_shape=size is None or frames is None
         )
         size, frames = size or own_size, frames or own_frames
         duration = duration or own_frames / own_rate
@@ -70,72 +75,57 @@ def standard_of(
 
 
 def score_folders(
-    ground_truth: tuple[Path, LayoutConfig],
-    predictions: Mapping[str, tuple[Path, LayoutConfig]],
+    ground_truth: FolderSource,
+    predictions: Mapping[str, Source],
     standard: Standard,
     networks: Networks,
     settings: ScoringConfig,
     out: Path,
     *,
     dataset: str,
-    clock: bool = False,
     baselines: bool = True,
     scene_cuts: Mapping[str, bool] | None = None,
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, tuple[pd.DataFrame, PairScores, dict[str, str]]]:
-    """Score each folder of predictions; the ground truth's file (``out/ground_truth.h5``) is made once for all.
+    """Score several methods; the file of the ground truth (``out/ground_truth.h5``) is made once for all.
 
-    Clip by clip all methods and baselines meet the ground truth together, so that what they ask of it is computed once.
+    Clip by clip, all methods and baselines are compared with the ground truth together, so that quantities that
+    depend on the ground truth alone are computed once.
 
-    Every true clip gets its rows for every method: a clip without a prediction, or one that cannot be read,
-    with the reason. Predictions without a ground truth are an error, since they show that the numbering is not the
-    ground truth's.
+    Every ground-ground truth clip gets its rows for every method: a clip without a prediction, or one that cannot be
+    read, with the reason.
 
     Parameters
     ----------
-    ground_truth : (folder, layout)
-    predictions : mapping of method to (folder, layout)
+    ground_truth : FolderSource
+    predictions : mapping of ``METHOD`` or ``METHOD/SUBJECT`` to Source
+        Sources of the size and number of frames of ``standard`` (`open_prediction`).
     standard : Standard
     networks : Networks
     settings : ScoringConfig
         ``size`` and ``frames`` are those of ``standard``.
     out : path
-        Folder for the ground truth's file.
+        Folder for the file of the ground truth.
     dataset : str
         Name in the tables.
-    clock : bool
-        The files' own clocks count; by default a file covers its clip.
     baselines : bool
-        Score the baselines too: ``flat_mean`` (mean colour of these ground truths, since there is no training set)
-        and, of each method, ``{method}_frozen``, ``{method}_shuffled_frames`` and ``{method}_mismatched``.
+        Score the baselines too: ``flat_mean`` (mean colour of these ground truths, since there is no training
+        set) and, of each method, ``METHOD_frozen``, ``METHOD_shuffled_frames`` and ``METHOD_mismatched``.
     scene_cuts : mapping of clip to bool, optional
         Clips that span a scene cut.
 
     Returns
     -------
-    dict of method to (rows, pairs, notes)
-        ``notes`` by clip: what was done to ground truth and prediction to make them comparable, where anything was.
+    dict of ``METHOD`` or ``METHOD/SUBJECT`` to (rows, pairs, notes)
+        ``notes`` by clip: what was done to ground truth and prediction to make them comparable, where
+        anything was.
     """
-    folder, layout = ground_truth
-    true_files = find_clips(folder, layout)
+    names = ground_truth.clips
     shape = {"size": standard.size, "count": standard.frames}
-    duration = standard.frames / standard.rate if clock else None
-    sources = {}
-    for method, (place, its_layout) in predictions.items():
-        files = find_clips(place, its_layout)
-        strange = [path.name for key, path in files.items() if key not in true_files]
-        if strange:
-            raise InputError(
-                f"Expected a ground truth for every prediction, got {strange[0]} without one "
-                f"({len(strange)} of {len(files)}) in {place}: do both sides count from the same number?"
-            )
-        sources[method] = FolderSource(files, its_layout, **shape, duration=duration)
-    names = list(true_files)
-    source = FolderSource(true_files, layout, **shape, duration=duration)
     path = out / "ground_truth.h5"
     encode_ground_truth(
-        names, source, networks, path, batch=settings.batch, rate=standard.rate,
+        names, ground_truth, networks, path, batch=settings.batch, rate=standard.rate,
         pair_size=settings.pair_size, strict=False,
     )  # fmt: skip
     cuts = scene_cuts or {}
@@ -147,6 +137,7 @@ def score_folders(
             "scene_cut": [bool(cuts.get(name, False)) for name in names],
         }
     )
+    sources = dict(predictions)
     if baselines:
         sources = with_baselines(sources, names, mean_colour(path), shape, settings.block, seed)
     scores: dict[str, dict[str, ClipScore]] = {method: {} for method in sources}
@@ -155,54 +146,102 @@ def score_folders(
             names, ArraySource([path], **shape), list(sources.values()), kept=kept,
             orders=shuffled_orders(settings, standard.frames, seed), workers=workers,
         )  # fmt: skip
-        for found in tqdm(scored, "clips, by every method", len(names), mininterval=5):
+        for found in tqdm(scored, "clips, by every method", len(names), mininterval=5, disable=None):
             for method, score in zip(sources, found, strict=True):
                 scores[method][score.clip] = score
     results = {}
-    for method, prediction in sources.items():
+    for key, prediction in sources.items():
+        method, _, subject = key.partition("/")
         rows, pairs = judge(
             clips, path, prediction, networks, settings, count=standard.frames, dataset=dataset,
-            method=method, subject="all", seed=seed, scores=scores[method],
+            method=method, subject=subject or "all", seed=seed, scores=scores[key],
         )  # fmt: skip
         sides = {
-            name: {"ground_truth": note_of(source, name), "prediction": scores[method][name].note}
+            name: {"ground_truth": note_of(ground_truth, name), "prediction": scores[key][name].note}
             for name in names
         }
         notes = {
             name: "; ".join(f"{side}: {note}" for side, note in found.items() if note)
             for name, found in sides.items()
         }
-        results[method] = rows, pairs, {name: note for name, note in notes.items() if note}
+        results[key] = rows, pairs, {name: note for name, note in notes.items() if note}
     return results
 
 
+def baseline_names(predictions: Sequence[str], *, mismatched: bool = True) -> dict[str, str]:
+    """Baselines made of each prediction's frames, by name (``METHOD_frozen`` or ``METHOD_frozen/SUBJECT``).
+
+    Raises
+    ------
+    InputError
+        If a prediction has the name of a baseline.
+    """
+    kinds = (
+        *(baseline.kind for baseline in (Frozen, ShuffledFrames)),
+        *(("mismatched",) if mismatched else ()),
+    )
+    found = {}
+    for key in predictions:
+        method, slash, subject = key.partition("/")
+        found |= {f"{method}_{kind}{slash}{subject}": key for kind in kinds}
+    methods = {key.partition("/")[0] for key in predictions}
+    taken = {"flat_mean", *(name.partition("/")[0] for name in found)} & methods
+    if taken:
+        raise InputError(f"Expected names of predictions other than those of baselines, got '{min(taken)}'.")
+    return found
+
+
 def with_baselines(
-    sources: Mapping[str, FolderSource],
+    sources: Mapping[str, Source],
     clips: list[str],
     colour: np.ndarray,
     shape: dict[str, int],
     block: int,
     seed: int,
 ) -> dict[str, Source]:
-    """The sources, each followed by its baselines, and ``flat_mean`` at the end."""
+    """The sources, each followed by its baselines, and ``flat_mean`` (of every subject) at the end."""
     found: dict[str, Source] = {}
-    for method, source in sources.items():
-        for name in (method, f"{method}_frozen", f"{method}_shuffled_frames", f"{method}_mismatched"):
-            if name in found or name == "flat_mean" or (name != method and name in sources):
-                raise InputError(
-                    f"Expected names of predictions other than those of baselines, got '{name}'."
+    of_baseline = baseline_names(list(sources), mismatched=len(clips) > 1)
+    changes = {baseline.kind: baseline.change for baseline in (Frozen, ShuffledFrames)}
+    for key, source in sources.items():
+        found[key] = source
+        for name in (name for name, of in of_baseline.items() if of == key):
+            kind = name.partition("/")[0].removeprefix(f"{key.partition('/')[0]}_")
+            if kind in changes:
+                found[name] = ChangedSource(source, changes[kind], clips, seed)
+            else:
+                found[name] = DonorSource(
+                    source, dict(zip(clips, exchanged(clips, block, seed), strict=True))
                 )
-        found[method] = source
-        for baseline in (Frozen, ShuffledFrames):
-            found[f"{method}_{baseline.kind}"] = ChangedSource(source, baseline.change, clips, seed)
-        if len(clips) > 1:
-            donor = dict(zip(clips, exchanged(clips, block, seed), strict=True))
-            found[f"{method}_mismatched"] = DonorSource(source, donor)
-    return found | {"flat_mean": FlatSource(colour, **shape)}
+    subjects = dict.fromkeys(key.partition("/")[2] for key in sources)
+    flat = FlatSource(colour, **shape)
+    return found | {f"flat_mean/{subject}" if subject else "flat_mean": flat for subject in subjects}
+
+
+def frame_table(ground_truth: ArraySource, sources: Mapping[str, Source], rate: float) -> pd.DataFrame:
+    """Pixel metrics of every frame: ``method, subject, clip, frame, time, metric, value``; time in seconds.
+
+    Clips that cannot be read are left out (their rows are in the table of clips).
+    """
+    rows = []
+    for clip in tqdm(ground_truth.clips, "frames", mininterval=5, disable=None):
+        if clip in ground_truth.problems:
+            continue
+        frames = ground_truth.read(clip)
+        for key, source in sources.items():
+            method, _, subject = key.partition("/")
+            try:
+                prediction = source.read(clip)
+            except InputError:
+                continue
+            for metric in (pixel.ssim, pixel.psnr, pixel.hue_circular_corr):
+                for index, value in enumerate(np.asarray(metric(frames, prediction), np.float64)):
+                    rows.append((method, subject or "all", clip, index, index / rate, metric.__name__, value))
+    return pd.DataFrame(rows, columns=["method", "subject", "clip", "frame", "time", "metric", "value"])
 
 
 def mean_colour(ground_truth: Path) -> np.ndarray:
-    """Mean colour of the readable true clips, (3,) uint8, one clip in memory at a time."""
+    """Mean colour of the readable ground-ground truth clips, (3,) uint8; one clip is in memory at a time."""
     problems, total, pixels = read_problems([ground_truth]), np.zeros(3), 0
     for clip, frames in iterate_clips(ground_truth, "frames"):
         if clip not in problems:

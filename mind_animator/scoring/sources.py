@@ -1,6 +1,6 @@
-"""Where a scorer reads clips from: HDF5 shards or a folder of anyone's videos, one clip at a time.
+"""Sources of clips for a scorer: HDF5 shards, a folder of videos, or one array of all clips.
 
-A source can be sent to a worker process: it opens its files there, when it first reads.
+A source returns one clip at a time. It can be sent to a worker process, which opens the files when it first reads.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.clipfolder import read_clip
+from mind_animator.artefacts.clipfolder import ARRAYS, frames_of_array, read_clip, scan_clips
+from mind_animator.artefacts.foreign import read_foreign
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.errors import InputError
@@ -21,10 +22,15 @@ class ArraySource:
     Parameters
     ----------
     paths : iterable of paths
-        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``; clips that their
-        maker could not make (`read_problems`) raise with its reason.
+        Files with the data sets ``frames`` (clip, frame, height, width, 3) and ``clip``; clips that could not
+        be made (`read_problems`) raise the reason.
     size, count : int
-        What every clip is resampled to, see `conform`.
+        Size and number of frames to which every clip is resampled, see `conform`.
+
+    Attributes
+    ----------
+    notes : dict of clip to tuple of str
+        What was done to the clips that were read.
     """
 
     def __init__(self, paths: Iterable[Path | str], *, size: int, count: int) -> None:
@@ -32,6 +38,7 @@ class ArraySource:
         self.reader = ClipReader(paths)
         self.problems = read_problems(paths)
         self.size, self.count = size, count
+        self.notes: dict[str, tuple[str, ...]] = {}
 
     @property
     def clips(self) -> list[str]:
@@ -50,6 +57,8 @@ class ArraySource:
                 f"Expected frames (frame, height, width, 3) uint8 of clip '{clip}', "
                 f"got {frames.shape} {frames.dtype}{'' if np.isfinite(frames).all() else ' with NaN'}."
             )
+        if resampled := _resampled(frames, self.size, self.count):
+            self.notes[clip] = resampled
         return conform(frames, size=self.size, count=self.count)
 
 
@@ -61,15 +70,16 @@ class FolderSource:
     files : mapping of clip name to path
     layout : LayoutConfig
     size, count : int
-        What every clip is resampled to, see `conform`.
+        Size and number of frames to which every clip is resampled, see `conform`.
     duration : float, optional
-        Seconds that a clip lasts, where the files' own clocks count; by default a file covers its clip.
+        Duration of a clip in seconds, where the time stamps of the files are used; by default a file is
+        assumed to span the whole clip.
 
     Attributes
     ----------
     notes : dict of clip to tuple of str
         What was done to the clips that were read: grey, transparency, swapped channels; another number of
-        frames or size brought to the compared one.
+        frames or size resampled.
     """
 
     def __init__(
@@ -84,7 +94,7 @@ class FolderSource:
         self.files, self.layout = dict(files), layout
         self.size, self.count, self.duration = size, count, duration
         self.notes: dict[str, tuple[str, ...]] = {}
-        self._last: tuple[str, np.ndarray] | None = None  # a method's baselines ask for the same clip in turn
+        self._last: tuple[str, np.ndarray] | None = None  # a method's baselines read the same clip in turn
 
     @property
     def clips(self) -> list[str]:
@@ -104,20 +114,122 @@ class FolderSource:
         frames = conform(
             video.frames, size=self.size, count=self.count, times=video.times, duration=self.duration
         )
-        number, height, width = video.frames.shape[:3]
-        notes = video.notes
-        if (number, height, width) != (self.count, self.size, self.size):
-            made = f"{self.count} of {self.size} x {self.size}"
-            notes = (f"{number} frame(s) of {width} x {height} brought to {made}", *notes)
+        notes = (*_resampled(video.frames, self.size, self.count), *video.notes)
         if notes:
             self.notes[clip] = notes
-        frames.setflags(write=False)  # the next to ask gets the same array
+        frames.setflags(write=False)  # the next reader gets the same array
         self._last = (clip, frames)
         return frames
 
 
+class StackSource:
+    """All clips in one array, conformed to one size and number of frames.
+
+    Parameters
+    ----------
+    path : path
+        A ``.npy`` or ``.pt`` file (a tensor, no code) with the clip as its first axis; each clip as
+        `frames_of_array` reads it.
+    clips : sequence of str
+        Names of the clips, in the order of the array.
+    size, count : int
+        Size and number of frames to which every clip is resampled, see `conform`.
+
+    Raises
+    ------
+    InputError
+        If the file is broken, has another number of axes, or another number of clips.
+    """
+
+    def __init__(self, path: Path | str, clips: Sequence[str], *, size: int, count: int) -> None:
+        self.path, self.clips = Path(path), list(clips)
+        self.size, self.count = size, count
+        self.notes: dict[str, tuple[str, ...]] = {}
+        self._array: np.ndarray | None = None
+        array = self._open()
+        if array.ndim not in (4, 5) or len(array) != len(self.clips):
+            raise InputError(
+                f"Expected an array (clip, frame, height, width, 3) or (clip, height, width, 3) of "
+                f"{len(self.clips)} clips in {path}, got {array.shape}."
+            )
+
+    def _open(self) -> np.ndarray:
+        if self._array is None:
+            array = read_foreign(self.path)
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"Expected an array of clips in {self.path}, got {type(array).__name__}.")
+            self._array = array
+        return self._array
+
+    def read(self, clip: str) -> np.ndarray:
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` with the reason if there are none."""
+        index = self.clips.index(clip)
+        video = frames_of_array(self._open()[index], f"clip {index} of {self.path}")
+        notes = (*_resampled(video.frames, self.size, self.count), *video.notes)
+        if notes:
+            self.notes[clip] = notes
+        return conform(video.frames, size=self.size, count=self.count)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_array": None}
+
+
+def open_prediction(
+    path: Path,
+    layout: LayoutConfig,
+    clips: Sequence[str],
+    *,
+    size: int,
+    count: int,
+    duration: float | None = None,
+) -> tuple[FolderSource | ArraySource | StackSource, tuple[str, ...]]:
+    """Source of one method's predictions, and the decisions that were taken for the whole of it.
+
+    Parameters
+    ----------
+    path : path
+        A folder of clips; an HDF5 file with ``frames`` and ``clip``; or a ``.npy`` or ``.pt`` file with all
+        clips in the order of ``clips``.
+    layout : LayoutConfig
+        Of a folder.
+    clips : sequence of str
+        Names of the ground-ground truth clips, in order.
+
+    Raises
+    ------
+    InputError
+        If nothing can be read there, or a prediction has no ground truth: then the numbering is wrong.
+    """
+    shape = {"size": size, "count": count}
+    notes: tuple[str, ...] = ()
+    if path.is_file() and path.suffix.lower() in ARRAYS:
+        return StackSource(path, clips, **shape), (f"{path}: clip i of the array is the i-th ground truth.",)
+    if path.is_file() and path.suffix.lower() in (".h5", ".hdf5"):
+        source: FolderSource | ArraySource = ArraySource([path], **shape)
+        source.reader.require(["frames"])
+    else:
+        scan = scan_clips(path, layout)
+        source, notes = FolderSource(scan.files, layout, **shape, duration=duration), scan.notes
+    known = set(clips)
+    if strange := [clip for clip in source.clips if clip not in known]:
+        name = source.files[strange[0]].name if isinstance(source, FolderSource) else strange[0]
+        raise InputError(
+            f"Expected a ground truth for every prediction, got {name} without one "
+            f"({len(strange)} of {len(source.clips)}) in {path}: do both sides count from the same number?"
+        )
+    return source, notes
+
+
+def _resampled(frames: np.ndarray, size: int, count: int) -> tuple[str, ...]:
+    """A note where the frames have another number or size than what is compared."""
+    number, height, width = frames.shape[:3]
+    if (number, height, width) == (count, size, size):
+        return ()
+    return (f"{number} frame(s) of {width} x {height} brought to {count} of {size} x {size}",)
+
+
 class FlatSource:
-    """The baseline that knows nothing: every frame is one colour.
+    """The uninformative baseline: every frame has one colour.
 
     Parameters
     ----------
@@ -134,7 +246,7 @@ class FlatSource:
 
 
 class ChangedSource:
-    """Another source's frames, changed as a baseline changes them, one generator a clip.
+    """Another source's frames, changed as a baseline changes them, one generator per clip.
 
     Parameters
     ----------
@@ -162,7 +274,7 @@ class ChangedSource:
 
 
 class DonorSource:
-    """Other clips' frames: each clip shows its donor's.
+    """Frames of other clips: each clip gets those of its donor.
 
     Parameters
     ----------
@@ -187,7 +299,7 @@ class DonorSource:
 def shape_of_ground_truth(
     files: Sequence[Path], layout: LayoutConfig, *, one_shape: bool = True
 ) -> tuple[int, int, float]:
-    """Size, number of frames and rate (frames a second) of the readable true clips.
+    """Size, number of frames and rate (frames per second) of the readable ground-ground truth clips.
 
     Raises
     ------
@@ -195,22 +307,25 @@ def shape_of_ground_truth(
         If ``one_shape`` and they differ or are not square: then a size and a number of frames must be stated.
     """
     shapes: dict[tuple[int, int, int], str] = {}
-    rate = 0.0
+    rate, reason = 0.0, ""
     for path in files:
         try:
             video = read_clip(path, layout)
-        except InputError:
+        except InputError as error:
+            reason = reason or str(error)
             continue  # that clip will get its own row
         shapes.setdefault(video.frames.shape[:3], path.name)
         rate = rate or len(video.frames) / float(video.times[-1] - video.times[0])
         if not one_shape:
             break
     if not shapes:
-        raise InputError(f"Expected at least one readable clip among {len(files)}, found none.")
+        raise InputError(
+            f"Expected at least one readable ground truth among {len(files)}, found none; the first: {reason}"
+        )
     (count, height, width), *others = shapes
     if one_shape and (others or height != width):
         seen = ", ".join(f"{name}: {n} frames of {w} x {h}" for (n, h, w), name in list(shapes.items())[:3])
         raise InputError(
-            f"Expected true clips of one square size and one length, got {seen}: state --size and --frames."
+            f"Expected ground truths of one square size and one length, got {seen}: state --size and --frames."
         )
     return height, count, rate

@@ -183,15 +183,16 @@ def test_a_method_without_any_moving_clip_is_scored_all_the_same(folders):
 def test_images_have_no_clock(folders, capsys):
     shutil.move(folders / "made" / "5", folders / "ground_truth" / "5")
     score(folders, "--no-baselines", "--videos", "0", "--frames", "4", "--size", "24")
-    assert "one frame a second is assumed (--duration)" in capsys.readouterr().err
+    assert "one frame per second is assumed (--duration)" in capsys.readouterr().err
     score(folders, "--no-baselines", "--videos", "0", "--frames", "4", "--size", "24", "--duration", "2")
     shown = capsys.readouterr().err
     assert "is assumed" not in shown and "at 2 Hz" in shown
 
 
-def test_scores_with_and_without_scene_cuts(folders):
+def test_scores_with_and_without_scene_cuts(folders, capsys):
     (folders / "cuts.tsv").write_text("clip\tscene_cut\n0\ttrue\n1\tfalse\n4\tfalse\n")
     score(folders, "--no-baselines", "--scene-cuts", str(folders / "cuts.tsv"))
+    assert "2 clip(s) not listed, taken as without a scene cut (2, ...)" in capsys.readouterr().err
     clips = read_table(folders / "out" / "clips.tsv").set_index("clip")
     assert clips["scene_cut"].tolist() == [True, False, False, False, False]
     summary = read_table(folders / "out" / "summary.tsv").set_index(["clips", "metric"])
@@ -200,6 +201,41 @@ def test_scores_with_and_without_scene_cuts(folders):
         clips.loc[["1", "4"], "psnr"].mean()
     )
     assert summary.loc[("without_cuts", "psnr"), ["n_clips", "n_expected"]].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        *((f"0\t{value}\n", rf"scene_cut of clip '0' in .* to be true, false, 1 or 0, got '{value}'")
+          for value in ("yes", "T", "1.0", "")),
+        ("9\ttrue\n", r"Expected clips of the ground truth, such as '0', in .*, got '9' \(--scene-cuts\)"),
+        ("0\ttrue\n0\tfalse\n", r"Expected each clip once in .*, got '0' twice"),
+    ],
+)  # fmt: skip
+def test_scene_cuts_are_read_strictly(folders, rows, message):
+    (folders / "cuts.tsv").write_text(f"clip\tscene_cut\n{rows}")
+    with pytest.raises(InputError, match=message):
+        score(folders, "--scene-cuts", str(folders / "cuts.tsv"))
+    assert not (folders / "out").exists()  # nothing was read or written
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--size", "4", "argument --size: must be at least 16, got 4"),
+        ("--frames", "0", "must be at least 1"),
+        ("--duration", "-1", "must be greater than 0"),
+        ("--duration", "inf", "must be greater than 0"),
+        ("--block", "0", "must be at least 1"),
+        ("--permutations", "9", "must be at least 99"),
+        ("--workers", "many", "expected a whole number, got 'many'"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_read(folders, option, value, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        score(folders, option, value)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_many_clips_are_neighbours_of_a_movie(tmp_path, rng):
@@ -433,7 +469,8 @@ def test_ratings_are_drawn_again_without_what_cannot_be_read(folders, capsys):
     questions = json.loads(key.read_text())["questions"]
     drawn = {question[side] for question in questions for side in ("clip", "first", "second")}
     assert drawn == {"0", "1", "4"}
-    missing, corrupt = capsys.readouterr().err.splitlines()
+    gap, missing, corrupt = capsys.readouterr().err.splitlines()
+    assert gap.endswith("made: 1 of the numbers 1 to 5 absent: 4.")
     assert missing.startswith("left out: clip '3' of made: Expected a file of every clip")
     assert corrupt.startswith("left out: clip '2' of made: Expected") and "3.gif" in corrupt
     with pytest.raises(InputError, match="Expected 1 to 3 clips to rate, got 4"):

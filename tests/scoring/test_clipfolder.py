@@ -85,7 +85,7 @@ def test_transparency_is_laid_on_black_and_said(tmp_path):
     video = read_clip(tmp_path / "a", ANY)
     expected = np.floor(np.array([200, 100, 50]) * 128 / 255 + 0.5)
     assert np.abs(video.frames[0, 0, 0] - expected).max() <= 1
-    assert video.notes == ("transparency laid on black",)
+    assert video.notes == ("transparent pixels composited on black",)
 
 
 def test_sixteen_bits_are_refused(tmp_path):

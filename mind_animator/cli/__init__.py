@@ -1,0 +1,27 @@
+"""``mind-animator``: score videos made elsewhere, merge submissions into a leaderboard, collect human ratings.
+
+None of these commands needs the workflow or fMRI data.
+"""
+
+import argparse
+
+from mind_animator.cli import ratings, score, submissions
+from mind_animator.cli.options import EXIT_CODES, Formatter
+from mind_animator.errors import run_command
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(_main)
+
+
+def _main(given: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="mind-animator", description=__doc__, epilog=EXIT_CODES, formatter_class=Formatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    score.add(commands)
+    submissions.add(commands)
+    ratings.add(commands)
+    arguments = parser.parse_args(given)
+    arguments.run(arguments)

@@ -1,0 +1,3 @@
+from mind_animator.cli import main
+
+main()
