@@ -53,9 +53,7 @@ def positive(text: str) -> float:
 
 def add_sides(parser: argparse.ArgumentParser) -> None:
     """Options of the ground truth, the predictions, and their layouts."""
-    parser.add_argument(
-        "--ground-truth", type=Path, required=True, help="folder of ground-ground truth videos"
-    )
+    parser.add_argument("--ground-truth", type=Path, required=True, help="folder of ground-truth videos")
     parser.add_argument(
         "--pred",
         action="append",

@@ -1,4 +1,4 @@
-"""``mind-animator score``: folders of videos made elsewhere, compared with a folder of ground-ground truth videos."""
+"""``mind-animator score``: folders of videos made elsewhere, compared with a folder of ground-truth videos."""
 
 import argparse
 import sys
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from mind_animator.scoring.score import Networks, Source
 
 BLOCK, MANY = 10, 100
-DESCRIPTION = """Score reconstructions against ground-ground truth videos, without the workflow and without fMRI.
+DESCRIPTION = """Score reconstructions against ground-truth videos, without the workflow and without fMRI.
 
 Computes the published metrics and corrected alternatives next to uninformative baselines, with confidence
 intervals and paired tests. A clip is a video (mp4, mov, avi, webm, gif, webp, apng, ...), an array (npy, pt), a
 folder of frames, or, in a folder of images alone, one image. Ground truth and predictions are resampled to one size
-and number of frames, by default those of the ground truth. Every ground-ground truth clip gets a row; a clip that is
+and number of frames, by default those of the ground truth. Every ground-truth clip gets a row; a clip that is
 missing or cannot be read gets the reason."""
 EXAMPLES = """examples:
-  mind-animator score --ground-truth ground_truths/ --pred ours=reconstructions/ --out scores/
+  mind-animator score --ground-truth stimuli/ --pred ours=reconstructions/ --out scores/
   mind-animator score --ground-truth gt/ --pred a=a/ --pred b=b.npy --size 256 --frames 8 --no-models --out scores/
   mind-animator score --ground-truth neurons/ --pred neurons=neurons/ --preset neurons --figures --sheets ssim --out scores/
   mind-animator score --ground-truth gt/ --pred ours/1=sub-1/ --pred ours/2=sub-2/ --side-by-side 20 --out scores/
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser's commands."""
     parser = commands.add_parser(
         "score",
-        help="score folders of videos against a folder of ground-ground truth videos",
+        help="score folders of videos against a folder of ground-truth videos",
         description=DESCRIPTION,
         epilog=EXAMPLES + EXIT_CODES,
         formatter_class=Formatter,

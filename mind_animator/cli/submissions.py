@@ -27,8 +27,8 @@ card as the attribute 'card'. The card:
             "remarks": ""},
    "clips": {"1": "sub-1", "2": "sub-2.h5"}, "layout": {"name": "{clip}"}}"""
 EXAMPLES = """examples:
-  mind-animator validate-submission ours/ --ground-truth ground_truths/
-  mind-animator leaderboard ours/ theirs/ third.h5 --ground-truth ground_truths/ --size 256 --frames 8 --out leaderboard/
+  mind-animator validate-submission ours/ --ground-truth stimuli/
+  mind-animator leaderboard ours/ theirs/ third.h5 --ground-truth stimuli/ --size 256 --frames 8 --out leaderboard/
 
 """
 
@@ -59,7 +59,7 @@ def _add_inputs(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
     without = "" if required else " (default: names are not compared with a ground truth)"
     parser.add_argument(
-        "--ground-truth", type=Path, required=required, help=f"folder of ground-ground truth videos{without}"
+        "--ground-truth", type=Path, required=required, help=f"folder of ground-truth videos{without}"
     )
     parser.add_argument(
         "--ground-truth-layout",

@@ -1,4 +1,4 @@
-"""Score folders of videos against a folder of ground-ground truth videos, without the workflow and without fMRI."""
+"""Score folders of videos against a folder of ground-truth videos, without the workflow and without fMRI."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -63,7 +63,7 @@ def standard_of(
     Raises
     ------
     InputError
-        If the ground-ground truth clips differ and ``size`` or ``frames`` is not stated.
+        If the ground-truth clips differ and ``size`` or ``frames`` is not stated.
     """
     if size is None or frames is None or duration is None:
         own_size, own_frames, own_rate = shape_of_ground_truth(
@@ -93,7 +93,7 @@ def score_folders(
     Clip by clip, all methods and baselines are compared with the ground truth together, so that quantities that
     depend on the ground truth alone are computed once.
 
-    Every ground-ground truth clip gets its rows for every method: a clip without a prediction, or one that cannot be
+    Every ground-truth clip gets its rows for every method: a clip without a prediction, or one that cannot be
     read, with the reason.
 
     Parameters
@@ -241,7 +241,7 @@ def frame_table(ground_truth: ArraySource, sources: Mapping[str, Source], rate: 
 
 
 def mean_colour(ground_truth: Path) -> np.ndarray:
-    """Mean colour of the readable ground-ground truth clips, (3,) uint8; one clip is in memory at a time."""
+    """Mean colour of the readable ground-truth clips, (3,) uint8; one clip is in memory at a time."""
     problems, total, pixels = read_problems([ground_truth]), np.zeros(3), 0
     for clip, frames in iterate_clips(ground_truth, "frames"):
         if clip not in problems:

@@ -61,7 +61,7 @@ def encode_ground_truth(
     }
     problems: dict[str, str] = {}
     with write_stream(path, clips, {"rate": rate, **absent}) as writer:
-        for row, clip in enumerate(tqdm(clips, "ground-ground truth clips", mininterval=5, disable=None)):
+        for row, clip in enumerate(tqdm(clips, "ground-truth clips", mininterval=5, disable=None)):
             try:
                 frames = source.read(clip)
             except InputError as error:

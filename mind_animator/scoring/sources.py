@@ -193,7 +193,7 @@ def open_prediction(
     layout : LayoutConfig
         Of a folder.
     clips : sequence of str
-        Names of the ground-ground truth clips, in order.
+        Names of the ground-truth clips, in order.
 
     Raises
     ------
@@ -299,7 +299,7 @@ class DonorSource:
 def shape_of_ground_truth(
     files: Sequence[Path], layout: LayoutConfig, *, one_shape: bool = True
 ) -> tuple[int, int, float]:
-    """Size, number of frames and rate (frames per second) of the readable ground-ground truth clips.
+    """Size, number of frames and rate (frames per second) of the readable ground-truth clips.
 
     Raises
     ------

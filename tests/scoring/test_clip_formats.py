@@ -183,7 +183,7 @@ def test_system_files_are_ignored_with_a_count(cases, tmp_path):
 
 
 def test_further_suffixes_are_read(cases):
-    scan = scan_clips(cases / "suffixes_passed_over" / "ground_truth", ANY)
+    scan = scan_clips(cases / "suffixes_passed_over" / "truth", ANY)
     assert list(scan.files) == [f"c{number}" for number in range(9)]
     for path in scan.files.values():
         assert len(read_clip(path, ANY).frames) > 1
