@@ -300,7 +300,7 @@ def targets_of_training(wildcards):
         f"{R}/features/clips-{shard}.{kind}.h5"
         for shard in shards(CLIPS[:count], CONFIG.shards.features)
         for kind in sorted(set(TARGETS.get(wildcards.decoder, {}).values()))
-        if DATASET.has_stimuli or kind == "text"
+        if kind in FEATURE_KINDS
     ]
 
 
@@ -370,7 +370,7 @@ def reconstructions_of(method, subject):
 def test_features(kind):
     """Shards of features that hold test clips."""
     wanted, size = set(TEST_CLIPS), CONFIG.shards.features
-    if kind == "image" and not DATASET.has_stimuli:
+    if kind not in FEATURE_KINDS:
         return []
     return [
         f"{R}/features/clips-{shard}.{kind}.h5"

@@ -1,5 +1,41 @@
 """Frames and captions -> what the decoders aim at, from frozen models."""
 
+READY = CONFIG.features.ready
+HAS_CAPTIONS = bool(
+    DATASET.has_stimuli or DATASET.has_captions or CONFIG.captions.ready
+)
+# Kinds of features that are computed here. If embeddings are ready, only prompt embeddings and latents can be
+# missing, and they are needed for reconstruction alone.
+COMPUTED = [
+    *(
+        ["text"]
+        if HAS_CAPTIONS
+        and not (
+            READY.embeddings and (READY.prompt_embedding or not DATASET.has_stimuli)
+        )
+        else []
+    ),
+    *(
+        ["image"]
+        if DATASET.has_stimuli and not (READY.embeddings and READY.latents)
+        else []
+    ),
+]
+FEATURE_KINDS = [
+    *(["text"] if "text" in COMPUTED or READY.text or READY.prompt_embedding else []),
+    *(["image"] if "image" in COMPUTED or READY.image or READY.latents else []),
+]
+# With ready features, what is computed is kept apart and joined by read_ready_features.
+COMPUTED_IN = f"{R}/features/computed" if READY.given else f"{R}/features"
+FEATURE_SHARDS = shards(CLIPS, CONFIG.shards.features)
+if READY.given:
+    logger.info(
+        f"Features computed elsewhere: {', '.join(READY.given)}; computed here: "
+        f"{', '.join(f'of {kind}s' for kind in COMPUTED) or 'none'}."
+        " The log of read_ready_features names what is left out."
+    )
+
+
 # What augmented captions are made with.
 CAPTION_SYNONYMS = (
     [CONFIG.features.synonyms or "mind_animator/features/synonyms.tsv"]
@@ -15,7 +51,7 @@ rule encode_text:
         stable_diffusion=local_model("stable_diffusion"),
         synonyms=CAPTION_SYNONYMS,
     output:
-        features=f"{R}/features/clips-{{shard}}.text.h5",
+        features=f"{COMPUTED_IN}/clips-{{shard}}.text.h5",
     log:
         f"{R}/logs/encode_text/{{shard}}.log",
     benchmark:
@@ -62,7 +98,7 @@ rule encode_frames:
         clip=local_model("clip"),
         stable_diffusion=local_model("stable_diffusion"),
     output:
-        features=f"{R}/features/clips-{{shard}}.image.h5",
+        features=f"{COMPUTED_IN}/clips-{{shard}}.image.h5",
     log:
         f"{R}/logs/encode_frames/{{shard}}.log",
     benchmark:
@@ -107,20 +143,61 @@ rule encode_frames:
         " > {log} 2>&1"
 
 
+if READY.given:
+
+    rule read_ready_features:
+        input:
+            ready=[
+                place.partition("::")[0].format(split=split)
+                for place in READY.given.values()
+                for split in (
+                    dict.fromkeys(segment.split for segment in DATASET.segments)
+                    if "{split}" in place
+                    else [""]
+                )
+            ],
+            computed_text=(
+                expand(f"{COMPUTED_IN}/clips-{{shard}}.text.h5", shard=FEATURE_SHARDS)
+                if "text" in COMPUTED
+                else []
+            ),
+            computed_image=(
+                expand(f"{COMPUTED_IN}/clips-{{shard}}.image.h5", shard=FEATURE_SHARDS)
+                if "image" in COMPUTED
+                else []
+            ),
+        output:
+            **{
+                kind: expand(
+                    f"{R}/features/clips-{{shard}}.{kind}.h5", shard=FEATURE_SHARDS
+                )
+                for kind in FEATURE_KINDS
+            },
+        log:
+            f"{R}/logs/read_ready_features.log",
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(4_000),
+            runtime=per_attempt(30),
+        params:
+            code=code_digest("workflow_scripts/read_ready_features.py", *ADAPTER_FILES),
+            settings=lambda wildcards: json_of(CONFIG.features),
+            frames=CONFIG.stimuli.frames,
+            shard_size=CONFIG.shards.features,
+            dataset=lambda wildcards: DATASET_JSON,
+        message:
+            "Reading features computed elsewhere"
+        shell:
+            stage("read_ready_features", without={"text", "image"} - {*FEATURE_KINDS})
+
+
 rule features:
-    """Every target that the data set's stimuli and captions allow."""
+    """Every target that the stimuli, the captions and the ready features allow."""
     input:
         expand(
             f"{R}/features/clips-{{shard}}.{{kind}}.h5",
-            shard=shards(CLIPS, CONFIG.shards.features),
-            kind=[
-                *(
-                    ["text"]
-                    if DATASET.has_stimuli
-                    or DATASET.has_captions
-                    or CONFIG.captions.ready
-                    else []
-                ),
-                *(["image"] if DATASET.has_stimuli else []),
-            ],
+            shard=FEATURE_SHARDS,
+            kind=FEATURE_KINDS,
         ),

@@ -55,6 +55,45 @@ def aligned_blocks(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
     return np.array(rows, dtype=np.int64).reshape(-1, size)
 
 
+def clips_per_block(seconds: float, durations: Sequence[float]) -> int:
+    """Block length in clips for a block length in seconds: the least number of clips of median length that fill it.
+
+    Parameters
+    ----------
+    seconds : float
+        Wanted block length, longer than the haemodynamic response and than the memory of the stimulus.
+    durations : sequence of float, length clip
+        Seconds.
+    """
+    durations = np.asarray(durations, np.float64)
+    if not (seconds > 0 and durations.size and (durations > 0).all()):
+        raise ValueError(f"Expected positive seconds and durations, got {seconds} and {durations}.")
+    return max(1, int(np.ceil(seconds / np.median(durations) - 1e-9)))
+
+
+def least_p(n_permutations: int, exact: bool, *, two_sided: bool = False) -> float:
+    """The least p that a permutation test of blocks can give, however strong the effect is.
+
+    Of all permutations one is the observed one; a two-sided test of sign flips also counts its mirror image::
+
+        1 / n (2 / n two-sided) if all n were counted,    1 / (1 + n) if n were drawn at random
+
+    With 4 blocks there are 24 pairings, so that p is at least 0.042.
+
+    Parameters
+    ----------
+    n_permutations : int
+        Permutations that were counted or drawn; 0: nothing can be permuted, p is 1.
+    exact : bool
+        Whether they are all that there are.
+    two_sided : bool
+        Whether the mirror image of every permutation is one, too, and counts.
+    """
+    if n_permutations < 1:
+        return 1.0
+    return min(1.0, (1 + two_sided) / n_permutations) if exact else 1 / (1 + n_permutations)
+
+
 def _check(movies: Sequence[str], size: int) -> list[str]:
     movies = list(movies)
     if not movies or size < 1:

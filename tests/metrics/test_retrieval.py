@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from mind_animator.metrics.retrieval import Ranks, retrieval_ranks, retrieval_table, top_k_hits
+from mind_animator.metrics.retrieval import Ranks, aligned_ranks, retrieval_ranks, top_k_hits, two_way
 
 
 def test_ranks_equal_a_full_sort_with_ties_in_the_middle() -> None:
@@ -45,29 +45,78 @@ def test_a_query_that_is_its_candidate_comes_first() -> None:
     np.testing.assert_array_equal(ranks.middle, 1)
 
 
-def test_chance_stands_beside_each_number() -> None:
+def test_random_queries_score_at_chance() -> None:
     generator = np.random.default_rng(3)
     candidates = generator.standard_normal((120, 8))
     candidates[60:] = candidates[generator.integers(0, 60, size=60)]
     own = np.tile(np.arange(120), 100)
     ranks = retrieval_ranks(generator.standard_normal((12_000, 8)), candidates, own)
-    table = {row["metric"]: row for row in retrieval_table(ranks)}
-    assert list(table) == ["top_1", "top_10", "top_50", "top_100", "median_rank"]
     for k in (1, 10, 50, 100):
-        row = table[f"top_{k}"]
-        assert row["chance"] == k / 120 and row["higher_is_better"] and row["n_candidates"] == 120
-        sigma = np.sqrt(row["chance"] * (1 - row["chance"]) / len(own))
-        assert abs(row["value"] - row["chance"]) < 4.5 * sigma
-    assert table["median_rank"]["chance"] == 60.5 and not table["median_rank"]["higher_is_better"]
+        chance = k / 120
+        sigma = np.sqrt(chance * (1 - chance) / len(own))
+        assert abs(top_k_hits(ranks, k).mean() - chance) < 4.5 * sigma
     # the median of a uniform rank of 120 over n queries has a standard error of 120 / (2 sqrt n) = .55
-    assert abs(table["median_rank"]["value"] - 60.5) < 4.5 * 0.55
+    assert abs(np.median(ranks.middle) - 60.5) < 4.5 * 0.55
+    assert abs(two_way(ranks).mean() - 0.5) < 4.5 * np.sqrt(1 / 12 / len(own))
 
 
-def test_small_sets_have_no_top_100() -> None:
-    candidates = np.random.default_rng(4).standard_normal((22, 8))
-    table = retrieval_table(retrieval_ranks(candidates, candidates, np.arange(22)))
-    assert [row["metric"] for row in table] == ["top_1", "top_10", "median_rank"]
-    assert [row["value"] for row in table] == [1, 1, 1]
+def test_two_way_counts_pairs() -> None:
+    """Slow definition: each query against each other candidate, a tie counts half."""
+    generator = np.random.default_rng(6)
+    candidates = generator.standard_normal((9, 3))
+    candidates[5] = candidates[2]
+    queries = candidates + generator.standard_normal((9, 3))
+    cosine = [[np.dot(q, c) / np.linalg.norm(q) / np.linalg.norm(c) for c in candidates] for q in queries]
+    cosine = np.round(cosine, 12)
+    expected = [
+        np.mean([(row[i] > row[j]) + (row[i] == row[j]) / 2 for j in range(9) if j != i])
+        for i, row in enumerate(cosine)
+    ]
+    np.testing.assert_allclose(two_way(retrieval_ranks(queries, candidates, np.arange(9))), expected)
+
+
+def test_centring_removes_the_hub() -> None:
+    """All embeddings share a direction; one of them is the mean direction and the nearest of every query."""
+    generator = np.random.default_rng(7)
+    mean = 3 * np.ones(20)
+    candidates = mean + generator.standard_normal((60, 20))
+    candidates[0] = mean * 1.1
+    decoded = mean + 0.15 * (candidates - mean) + 0.1 * generator.standard_normal((60, 20))
+    own = np.arange(60)
+    plain, centred = (retrieval_ranks(decoded, candidates, own, m) for m in (None, mean))
+    nearest = [retrieval_ranks(decoded[i : i + 1], candidates, own[:1]).middle[0] == 1 for i in own]
+    assert np.mean(nearest) > 0.8  # candidate 0, whatever the query
+    assert np.median(centred.middle) < 3 < 8 < np.median(plain.middle)
+    unit = [(v - mean) / np.linalg.norm(v - mean, axis=1, keepdims=True) for v in (decoded, candidates)]
+    expected = [rankdata(-row)[i] for i, row in enumerate(unit[0] @ unit[1].T)]
+    np.testing.assert_array_equal(centred.middle, expected)
+
+
+def test_a_decoder_that_predicts_the_mean_ties_with_every_candidate() -> None:
+    candidates = np.random.default_rng(8).standard_normal((30, 5)).astype(np.float32)
+    mean = candidates.mean(0, dtype=np.float64)
+    constant = np.tile(mean.astype(np.float32), (30, 1))
+    ranks = retrieval_ranks(constant, candidates, np.arange(30), mean)
+    np.testing.assert_array_equal(ranks.middle, 15.5)
+    np.testing.assert_array_equal(two_way(ranks), 0.5)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_aligned_ranks_equal_the_ranks_one_by_one(centre: bool) -> None:
+    generator = np.random.default_rng(9)
+    candidates = generator.standard_normal((14, 6))
+    candidates[11] = candidates[3]
+    queries = candidates + generator.standard_normal((14, 6))
+    mean = np.full(6, 0.3) if centre else None
+    rows = np.array([[0, 1, 2], [3, 4, 5], [9, 10, 11]])
+    cosines, ranks, top = aligned_ranks(queries, candidates, rows, mean)
+    shift = 0 if mean is None else mean
+    for b, c, o in np.ndindex(3, 3, 3):
+        query, own = queries[rows[b, o]], rows[c, o]
+        one = retrieval_ranks(query[None], candidates, np.array([own]), mean)
+        assert ranks[b, c, o] == one.middle[0] and top[b, c, o] == top_k_hits(one, 10)[0]
+        x, y = query - shift, candidates[own] - shift
+        assert cosines[b, c, o] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 
 
 def test_inputs_stay_as_they_are_and_queries_do_not_see_each_other() -> None:

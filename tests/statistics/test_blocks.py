@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mind_animator.statistics.blocks import aligned_blocks, block_labels, block_sums
+from mind_animator.statistics.blocks import aligned_blocks, block_labels, block_sums, clips_per_block, least_p
+from mind_animator.statistics.permutation import pairing_test, sign_flip_test
 
 
 def test_blocks_stay_within_movies_and_the_last_may_be_short() -> None:
@@ -38,12 +39,37 @@ def test_block_sums_equal_a_loop() -> None:
         assert counts[row] == (blocks == block).sum()
 
 
+@pytest.mark.parametrize(("seconds", "clips"), [(20, 10), (21, 11), (0.5, 1), (60, 30)])
+def test_a_block_in_seconds_is_rounded_up_to_clips(seconds, clips) -> None:
+    assert clips_per_block(seconds, [2.0] * 30) == clips
+    assert clips_per_block(seconds, [1.0, 2.0, 15.0]) == clips  # the median
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 4, 6, 8])
+def test_the_strongest_effect_reaches_the_least_p_and_nothing_goes_below(blocks) -> None:
+    """A perfect decoder of exactly comparable blocks, by both tests; 8! pairings are drawn, not counted."""
+    pairs = np.eye(blocks)[:, :, None] + 0.01 * np.random.default_rng(0).random((blocks, blocks, 1))
+    result = pairing_test(pairs, n_permutations=999, generator=np.random.default_rng(1))
+    assert result.p == pytest.approx(least_p(result.n_permutations, result.exact))
+    flip = sign_flip_test(
+        np.arange(1.0, blocks + 1), np.arange(blocks), n_permutations=99, generator=np.random.default_rng(2)
+    )
+    assert flip.p >= least_p(flip.n_permutations, flip.exact, two_sided=True)
+    if flip.exact:
+        assert flip.p == pytest.approx(2 / 2**blocks)
+    assert least_p(0, True) == 1.0
+
+
 def test_errors_say_what_was_expected_and_found() -> None:
     cases = [
         ("Expected at least one clip and a block of at least 1, got 0 and 10.", lambda: block_labels([], 10)),
         (
             "Expected at least one clip and a block of at least 1, got 1 and 0.",
             lambda: aligned_blocks(["a"], 0),
+        ),
+        (
+            "Expected positive seconds and durations, got 0 and [2.].",
+            lambda: clips_per_block(0, [2.0]),
         ),
         (
             "Expected values (clip, ...) and one block a clip, got (3,) and (2,).",

@@ -1,0 +1,79 @@
+"""Write features computed elsewhere as feature files, with what had to be computed here; report what is left out."""
+
+import sys
+from pathlib import Path
+
+from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.config.features import FeaturesConfig
+from mind_animator.datasets import open_dataset
+from mind_animator.errors import run_command
+from mind_animator.features.ready import ARRAYS, read_ready
+from workflow_scripts.stages import Inputs, Outputs, Param, command
+
+KINDS = {"text": ("text", "prompt_embedding"), "image": ("image", "latents")}
+
+
+def read_ready_features(
+    *,
+    dataset: Param[DatasetConfig],
+    settings: Param[FeaturesConfig],
+    frames: Param[int],
+    shard_size: Param[int],
+    computed_text: Inputs = (),
+    computed_image: Inputs = (),
+    text: Outputs = (),
+    image: Outputs = (),
+) -> None:
+    """
+    Parameters
+    ----------
+    dataset
+        Settings of the data set (config.dataset).
+    settings
+        Settings of the features (config.features), with what is ready.
+    frames
+        Frames per clip.
+    shard_size
+        Clips per file.
+    computed_text
+        Shards of text features computed here (HDF5); only the prompt embeddings are taken if embeddings are ready.
+    computed_image
+        Shards of image features computed here (HDF5); only the latents are taken if embeddings are ready.
+    text
+        Text features (HDF5), one file per shard.
+    image
+        Image features (HDF5), one file per shard.
+    """
+    opened = open_dataset(dataset)
+    clips = [clip for segment in opened.segments for clip in segment.clips]
+    splits = {clip: segment.split for segment in opened.segments for clip in segment.clips}
+    ready = settings.ready
+    found = read_ready(ready, clips, opened.clips_of_table(), splits, tokens=settings.tokens, frames=frames)
+    for kind, computed, outputs in (("text", computed_text, text), ("image", computed_image, image)):
+        embedding, other = KINDS[kind]
+        keys = [key for key in (embedding, other) if ARRAYS[key][0] not in found]
+        if ready.embeddings and embedding in keys:
+            keys.remove(embedding)
+            if outputs or computed:
+                print(
+                    f"no {embedding} embeddings: features.ready has none, and those of models.clip lie in another "
+                    "space; they are left out",
+                    file=sys.stderr,
+                )
+        names = [ARRAYS[key][0] for key in (embedding, other)]
+        more = read_arrays(computed, [ARRAYS[key][0] for key in keys], clips)[1] if computed and keys else {}
+        for key in keys:
+            if ARRAYS[key][0] not in more:
+                print(f"features.ready.{key} is not given and cannot be computed: left out", file=sys.stderr)
+        here = {name: {**found, **more}[name] for name in names if name in found or name in more}
+        attrs = {"features": settings.model_dump_json()}
+        for path, start in zip(map(Path, outputs), range(0, len(clips), shard_size), strict=True):
+            rows = slice(start, start + shard_size)
+            write_arrays(path, {name: array[rows] for name, array in here.items()}, clips[rows], attrs)
+
+
+main = command(read_ready_features)
+
+if __name__ == "__main__":
+    run_command(main)
