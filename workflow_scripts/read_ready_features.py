@@ -29,21 +29,17 @@ def read_ready_features(
     Parameters
     ----------
     dataset
-        Settings of the data set (config.dataset).
+        Settings of the data set.
     settings
-        Settings of the features (config.features), with what is ready.
+        Settings of the features, with what is ready.
     frames
         Frames per clip.
     shard_size
         Clips per file.
-    computed_text
-        Shards of text features computed here (HDF5); only the prompt embeddings are taken if embeddings are ready.
-    computed_image
-        Shards of image features computed here (HDF5); only the latents are taken if embeddings are ready.
-    text
-        Text features (HDF5), one file per shard.
-    image
-        Image features (HDF5), one file per shard.
+    computed_text, computed_image
+        Shards of features computed here (HDF5).
+    text, image
+        Feature files (HDF5), one per shard.
     """
     opened = open_dataset(dataset)
     clips = [clip for segment in opened.segments for clip in segment.clips]
