@@ -37,9 +37,9 @@ def read_ready_features(
     shard_size
         Clips per file.
     computed_text, computed_image
-        Shards of features computed here (HDF5).
+        Features computed here (HDF5).
     text, image
-        Feature files (HDF5), one per shard.
+        Feature files (HDF5).
     """
     opened = open_dataset(dataset)
     clips = [clip for segment in opened.segments for clip in segment.clips]
