@@ -1,4 +1,4 @@
-"""``mind-animator``: score videos made elsewhere, merge submissions into a leaderboard, collect human ratings.
+"""Score videos made elsewhere, merge submissions into a leaderboard, collect human ratings.
 
 None of these commands needs the workflow or fMRI data.
 """

@@ -48,8 +48,8 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=_score)
 
 
-def add_comparison(parser: argparse.ArgumentParser) -> None:
-    """Options of the comparison, the models, the statistics and the output."""
+def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "folder") -> None:
+    """Options of the comparison, the models, the statistics and the output; ``dataset`` None: that of the cards."""
     group = parser.add_argument_group("comparison")
     own = "(default: the ground truth's own)"
     group.add_argument("--size", type=at_least(16), help=f"height and width in pixels {own}")
@@ -104,7 +104,8 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, required=True, help="folder of the results")
-    group.add_argument("--dataset", default="folder", help="name of the data set in tables and page")
+    named = "" if dataset else " (default: the data set that the cards name)"
+    group.add_argument("--dataset", default=dataset, help=f"name of the data set in tables and page{named}")
     group.add_argument(
         "--videos", type=at_least(0), default=4, metavar="CLIPS", help="clips per method shown on the page"
     )
@@ -263,12 +264,12 @@ def score(
     _images(arguments, rows, sources, standard, baselines_of)
     methods = list(dict.fromkeys(key.partition("/")[0] for key in paths))
     page = build_leaderboard(
-        summary,
+        _listed_as_pooled(summary),
         baselines=list(dict.fromkeys(key.partition("/")[0] for key in results if key not in paths)),
         baselines_of={name.partition("/")[0]: key.partition("/")[0] for name, key in baselines_of.items()},
         videos=_videos(arguments, sources, standard),
         cards=cards,
-        title=f"Scores of {', '.join(methods)}",
+        title=f"{arguments.dataset}: a leaderboard" if cards else f"Scores of {', '.join(methods)}",
         subtitle=f"{standard.frames} frames of {standard.size} x {standard.size} px, {standard.rate:.4g} Hz. "
         "Baselines: flat_mean is the mean colour of these ground truths; frozen, shuffled and mismatched are made of "
         "the predictions.",
@@ -284,6 +285,19 @@ def score(
             else [*(f for f in results if baselines_of.get(f) == key), "flat_mean"],
         )
     print(f"\nThe page: {arguments.out / 'index.html'}")
+
+
+def _listed_as_pooled(summary: "pd.DataFrame") -> "pd.DataFrame":
+    """The summary with methods of unstated subjects also among the pooled, where others have several subjects."""
+    import pandas as pd
+
+    from mind_animator.scoring.compare import POOLED
+
+    pooled = set(summary.loc[summary["subject"] == POOLED, "method"])
+    if not pooled:
+        return summary
+    others = summary[(summary["subject"] == "all") & ~summary["method"].isin(pooled)]
+    return pd.concat([summary, others.assign(subject=POOLED)], ignore_index=True)
 
 
 def scene_cuts(path: Path | None, clips: Sequence[str]) -> tuple[dict[str, bool] | None, list[str]]:

@@ -47,8 +47,8 @@ def add(commands: Any) -> None:
         "leaderboard", help=help_text, description=f"{help_text.capitalize()}.\n\n{CARD}", **texts
     )
     _add_inputs(board, required=True)
-    add_comparison(board)
-    board.set_defaults(run=_leaderboard, dataset=None)
+    add_comparison(board, dataset=None)
+    board.set_defaults(run=_leaderboard)
 
 
 def _add_inputs(parser: argparse.ArgumentParser, *, required: bool) -> None:
