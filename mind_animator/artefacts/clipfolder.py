@@ -144,7 +144,7 @@ def scan_clips(folder: Path | str, layout: LayoutConfig) -> Scan:
         last = max(map(int, found))
         gaps = [number + layout.first for number in range(last + 1) if str(number) not in found]
         if gaps:
-            named = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
+            named = ", ".join(map(str, gaps[:5])) + (" and others" if len(gaps) > 5 else "")
             notes.append(
                 f"{len(gaps)} of the numbers {layout.first} to {last + layout.first} absent: {named}."
             )
