@@ -364,7 +364,7 @@ def test_bad_choices(tmp_path, segments):
         ({"threshold": 1e-12}, r"^Expected voxels with a corrected p below 1e-12, got none"),
         ({"rois": ["V99"]}, r"got \['V99'\]\. \(subject 1; fmri\.voxels\)$"),
         ({"mask": "/no/mask.npy"}, r"^Expected a \.npy file at /no/mask\.npy"),
-        ({"count": 5, "rois": ["V1"]}, "exactly one of count, threshold, areas, mask"),
+        ({"count": 5, "rois": ["V1"]}, "exactly one of count, threshold, rois, mask"),
     ):
         with pytest.raises(InputError, match=text):
             preprocess(tmp_path, segments, tmp_path, voxels=settings)

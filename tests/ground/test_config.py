@@ -39,7 +39,7 @@ def test_the_shipped_config_is_valid(values: dict):
         (
             "fmri",
             {"voxels": {"count": 3, "rois": ["V1"]}},
-            "expected exactly one of count, threshold, areas, mask",
+            "expected exactly one of count, threshold, rois, mask",
         ),
     ],
 )

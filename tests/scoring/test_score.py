@@ -180,7 +180,7 @@ def test_a_ground_truth_without_its_motion_is_one_error(files):
     )
     with h5py.File(folder / "ground_truth.h5", "a") as file:
         del file["speed"]
-    with pytest.raises(InputError, match=r"Expected an array 'speed' in .*ground truth\.h5, found none"):
+    with pytest.raises(InputError, match=r"Expected an array 'speed' in .*ground_truth\.h5, found none"):
         next(score_clips(CLIPS, source, [source], kept=ClipReader([folder / "ground_truth.h5"])))
 
 

@@ -1,0 +1,18 @@
+"""Configuration keys that were renamed before the first release: an unknown old key names its new one."""
+
+RENAMED = {
+    "areas": "rois",
+    "cells": "flow_grid_size",
+    "clip_image": "clip_embedding_image",
+    "clip_text": "clip_embedding_text",
+    "condition": "prompt_embedding",
+    "decoded_share": "scheduled_sampling_prob",
+    "depth": "strength",
+    "first_loss": "first_loss_frame",
+    "full_speed": "rescale_flow",
+    "inversion_steps": "num_inversion_steps",
+    "mask_kept": "mask_keep_ratio",
+    "moving": "moving_fraction",
+    "save_seconds": "checkpoint_interval",
+    "steps": "num_inference_steps",
+}
