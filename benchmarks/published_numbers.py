@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mind_animator.metrics.efficientnet import efficientnet_logits, load_efficientnet_lite0
 from skimage.metrics import structural_similarity
 
 from mind_animator.artefacts.clipfolder import find_clips, read_clip
@@ -30,7 +31,6 @@ from mind_animator.cli import _main as score_command
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics import motion, pixel
-from mind_animator.metrics.efficientnet import efficientnet_logits, load_efficientnet_lite0
 from mind_animator.metrics.nway import nway_accuracy, nway_image, nway_video, top_classes
 from mind_animator.statistics.calibration import Null, calibrate
 from mind_animator.statistics.permutation import (

@@ -61,9 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _score(count: int, size: int, folder: Path) -> dict[str, float]:
     """Score ``count`` clips in this process: how many were, its peak resident memory and processor time."""
     import cv2
+    from mind_animator.scoring.judge import judge
 
     from mind_animator.config.scoring import ScoringConfig
-    from mind_animator.scoring.judge import judge
     from mind_animator.scoring.score import Networks
 
     cv2.setNumThreads(1)

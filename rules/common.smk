@@ -28,8 +28,20 @@ from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
+from mind_animator.metrics.registry import (
+    check_models,
+    metric_file,
+    networks_of,
+    open_metrics,
+)
 from mind_animator.models.places import identity, locate
-from mind_animator.provenance import ROOT, code_digest, ends_digest, fingerprint
+from mind_animator.provenance import (
+    ROOT,
+    code_digest,
+    ends_digest,
+    file_sha256,
+    fingerprint,
+)
 from workflow_scripts.stages import flag, options_of
 
 try:
@@ -37,6 +49,8 @@ try:
     DATASET = open_dataset(CONFIG.dataset)
     check_config(DATASET, CONFIG)
     METHODS = open_methods(CONFIG.methods)
+    METRICS = open_metrics(CONFIG.scoring.metrics, CONFIG.scoring.n_ways)
+    check_models(CONFIG.models)
     check_features(METHODS, CONFIG.features)
 except InputError as error:
     raise WorkflowError(
@@ -337,16 +351,16 @@ def training_memory(wildcards):
 SCORED_FRAMES = CONFIG.scoring.frames or CONFIG.stimuli.frames
 TEST_TABLES = [f"{R}/stimuli/{segment}.tsv" for segment in TEST_SEGMENTS]
 PREDICTING = [name for name, method in METHODS.items() if method.predicts]
-# What noise alone costs, where test clips were shown more than once: scored beside the methods.
-CEILING = "noise_ceiling"
-if CEILING in METHODS:
+# A decoder that errs by response noise alone, where test clips have repeats: scored beside the methods.
+ORACLE = "split_half_oracle"
+if ORACLE in METHODS:
     raise WorkflowError(
-        f"Expected no method called '{CEILING}': scores/{CEILING} holds the ceiling of every method."
+        f"methods.{ORACLE}: the name is taken, scores/{ORACLE} holds the split-half oracle."
     )
 
-# Who has scores of videos, and who of decoded features; a ceiling needs the true videos.
-VIDEO_SCORED = [*METHODS, CEILING] if DATASET.has_stimuli else []
-FEATURE_SCORED = [*PREDICTING, CEILING] if DATASET.has_stimuli else PREDICTING
+# Who has scores of videos, and who of decoded features; the oracle needs the true videos.
+VIDEO_SCORED = [*METHODS, ORACLE] if DATASET.has_stimuli else []
+FEATURE_SCORED = [*PREDICTING, ORACLE] if DATASET.has_stimuli else PREDICTING
 
 
 def frames_derived_from(wildcards):
@@ -389,23 +403,59 @@ def further_candidates(kind):
 
 
 def scoring_settings(settings, method=None):
-    """What the scores of one method depend on; frame shuffles of baselines say nothing."""
-    names = {
-        "size",
-        "n_ways",
-        "shuffles",
-        "block",
-        "pair_size",
-        "batch",
-        "efficientnet",
-    }
+    """What the scores of one method depend on; frame shuffles of baselines are left out."""
+    names = {"size", "n_ways", "shuffles", "block", "pair_size", "batch", "metrics"}
     if method is not None and method.frames_from in ("training", "method"):
         settings = settings.model_copy(update={"shuffles": 0})
     return settings.model_dump_json(include=names)
 
 
+def test_settings():
+    """What tests and summaries depend on."""
+    names = {"block", "permutations", "bootstraps", "confidence", "moving_fraction"}
+    return CONFIG.scoring.model_dump_json(include={*names, "metrics", "n_ways"})
+
+
+def scoring_digest(script):
+    """What the DAG tracks of a script's code: its modules, and the files of the metrics that it opens by name."""
+    files = dict.fromkeys(metric_file(metric) for metric in METRICS)
+    own = [str(file.relative_to(ROOT)) for file in files if file.is_relative_to(ROOT)]
+    others = [file_sha256(file) for file in files if not file.is_relative_to(ROOT)]
+    return " ".join([code_digest(f"workflow_scripts/{script}.py", *own), *others])
+
+
+def network_model(network):
+    """Model id or folder of a metric's network: that of the config, or the network's own."""
+    return getattr(CONFIG.models, network.model, network.model_id)
+
+
+# Networks of the chosen metrics, by model; those that the config knows must be there before scoring starts.
+SCORING_NETWORKS = {
+    network.model: network
+    for network in networks_of(METRICS).values()
+    if network.model_id
+}
+SCORING_MODELS = {
+    name: local_model(name)
+    for name in SCORING_NETWORKS
+    if name in type(CONFIG.models).model_fields
+}
+
+
+def scoring_revisions():
+    """What the DAG tracks of the networks of metrics."""
+    return [
+        (
+            pinned_model(name)
+            if name in SCORING_MODELS
+            else identity(network_model(network), CONFIG.models.lock)
+        )
+        for name, network in SCORING_NETWORKS.items()
+    ]
+
+
 def swaps():
-    """Pairs ``method=swapped``: methods whose motion decoder got other clips' responses, beside their originals."""
+    """Pairs ``method=swapped``: methods whose motion decoder got the responses of other clips, and their originals."""
     return [
         f"{method.options.decoders_from}={name}"
         for name, method in METHODS.items()

@@ -117,7 +117,7 @@ rule make_report:
         code=code_digest("workflow_scripts/make_report.py"),
         title=f"Mind-Animator on {CONFIG.dataset.name}",
         rate=CONFIG.stimuli.rate,
-        ceiling=CEILING,
+        oracle=ORACLE,
         videos=shown_videos(),
         histories=[f"{key}={path}" for key, path in histories().items()],
         lag=labelled("{subject}", f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),
@@ -140,7 +140,7 @@ rule make_report:
         " --captions {input.captions}"
         " --rate {params.rate}"
         " --videos {params.videos}"
-        " --ceilings {params.ceiling}"
+        " --oracles {params.oracle}"
         " --summary {input.summary}"
         " --tests {input.tests}"
         " --retrieval {input.retrieval}"

@@ -1,4 +1,4 @@
-"""Videos -> numbers, each beside its baseline, with intervals and tests."""
+"""Videos -> scores next to baselines, with intervals and tests."""
 
 
 rule derive_baseline:
@@ -54,12 +54,9 @@ rule derive_baseline:
 
 rule encode_ground_truth:
     input:
+        **SCORING_MODELS,
         stimuli=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         tables=TEST_TABLES,
-        vit=local_model("vit"),
-        videomae=local_model("videomae"),
-        clip=local_model("clip"),
-        vificlip=local_model("vificlip"),
     output:
         ground_truth=f"{R}/scores/ground_truth.h5",
     log:
@@ -74,38 +71,20 @@ rule encode_ground_truth:
         mem_mb=per_attempt(6_000),
         runtime=per_attempt(120),
     params:
-        code=code_digest("workflow_scripts/encode_ground_truth.py"),
-        models=CONFIG.models.model_dump_json(
-            include={"vit", "videomae", "clip", "vificlip", "lock"}
+        code=scoring_digest("encode_ground_truth"),
+        revisions=scoring_revisions(),
+        settings=CONFIG.scoring.model_dump_json(
+            include={"size", "n_ways", "pair_size", "batch", "metrics"}
         ),
-        revisions=[
-            pinned_model(name) for name in ("vit", "videomae", "clip", "vificlip")
-        ],
-        size=CONFIG.scoring.size,
         frames=SCORED_FRAMES,
         rate=SCORED_FRAMES * CONFIG.stimuli.rate / CONFIG.stimuli.frames,
-        batch=CONFIG.scoring.batch,
-        pair_size=CONFIG.scoring.pair_size,
-        efficientnet="--efficientnet" if CONFIG.scoring.efficientnet else "",
         # not tracked: derived from resources
+        models=lambda wildcards, resources: json_of(CONFIG.models),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Encoding the ground truth for all scores"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_ground_truth"
-        " --stimuli {input.stimuli}"
-        " --tables {input.tables}"
-        " --size {params.size}"
-        " --frames {params.frames}"
-        " --rate {params.rate}"
-        " --batch {params.batch}"
-        " --pair-size {params.pair_size}"
-        " --models {params.models:q}"
-        " {params.efficientnet}"
-        " --device {params.device}"
-        " --threads {threads}"
-        " --ground-truth {output.ground_truth}"
-        " > {log} 2>&1"
+        stage("encode_ground_truth")
 
 
 rule score_method:
@@ -133,38 +112,20 @@ rule score_method:
         mem_mb=per_attempt(6_000),
         runtime=per_attempt(240),
     params:
-        code=code_digest("workflow_scripts/score_method.py"),
-        models=CONFIG.models.model_dump_json(
-            include={"vit", "videomae", "clip", "vificlip", "lock"}
-        ),
+        code=scoring_digest("score_method"),
         settings=lambda wildcards: scoring_settings(
             CONFIG.scoring, METHODS[wildcards.method]
         ),
         frames=SCORED_FRAMES,
         seed=CONFIG.seed,
-        name=CONFIG.dataset.name,
+        dataset=CONFIG.dataset.name,
         # not tracked: derived from resources
+        models=lambda wildcards, resources: json_of(CONFIG.models),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Scoring {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_method"
-        " --ground-truth {input.ground_truth}"
-        " --tables {input.tables}"
-        " --reconstructions {input.reconstructions}"
-        " --dataset {params.name}"
-        " --method {wildcards.method}"
-        " --subject {wildcards.subject}"
-        " --settings {params.settings:q}"
-        " --frames {params.frames}"
-        " --models {params.models:q}"
-        " --seed {params.seed}"
-        " --workers {threads}"
-        " --device {params.device}"
-        " --scores {output.scores}"
-        " --table {output.table}"
-        " --pairs {output.pairs}"
-        " > {log} 2>&1"
+        stage("score_method")
 
 
 rule score_retrieval:
@@ -216,7 +177,7 @@ rule score_retrieval:
         " > {log} 2>&1"
 
 
-rule score_ceiling:
+rule score_split_half_oracle:
     input:
         ground_truth=f"{R}/scores/ground_truth.h5",
         tables=TEST_TABLES,
@@ -226,15 +187,15 @@ rule score_ceiling:
         extra_text=further_candidates("text"),
         extra_image=further_candidates("image"),
     output:
-        scores=f"{R}/scores/{CEILING}/sub-{{subject}}.parquet",
-        table=f"{R}/scores/{CEILING}/sub-{{subject}}.tsv",
-        pairs=f"{R}/scores/{CEILING}/sub-{{subject}}.pairs.h5",
-        decoded=f"{R}/scores/{CEILING}/sub-{{subject}}.decoded.parquet",
-        decoded_pairs=f"{R}/scores/{CEILING}/sub-{{subject}}.decoded.pairs.h5",
+        scores=f"{R}/scores/{ORACLE}/sub-{{subject}}.parquet",
+        table=f"{R}/scores/{ORACLE}/sub-{{subject}}.tsv",
+        pairs=f"{R}/scores/{ORACLE}/sub-{{subject}}.pairs.h5",
+        decoded=f"{R}/scores/{ORACLE}/sub-{{subject}}.decoded.parquet",
+        decoded_pairs=f"{R}/scores/{ORACLE}/sub-{{subject}}.decoded.pairs.h5",
     log:
-        f"{R}/logs/score_ceiling/sub-{{subject}}.log",
+        f"{R}/logs/score_split_half_oracle/sub-{{subject}}.log",
     benchmark:
-        f"{R}/benchmarks/score_ceiling/sub-{{subject}}.tsv"
+        f"{R}/benchmarks/score_split_half_oracle/sub-{{subject}}.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -242,39 +203,15 @@ rule score_ceiling:
         mem_mb=per_attempt(8_000),
         runtime=per_attempt(240),
     params:
-        code=code_digest("workflow_scripts/score_ceiling.py"),
+        code=scoring_digest("score_split_half_oracle"),
         settings=scoring_settings(CONFIG.scoring),
         frames=SCORED_FRAMES,
         seed=CONFIG.seed,
-        name=CONFIG.dataset.name,
-        # not tracked: derived from input
-        extra=lambda wildcards, input: (
-            f"--extra-text {input.extra_text} --extra-image {input.extra_image}"
-            if input.extra_text
-            else ""
-        ),
+        dataset=CONFIG.dataset.name,
     message:
-        "Scoring the noise ceiling of subject {wildcards.subject}"
+        "Scoring the split-half oracle of subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_ceiling"
-        " --ground-truth {input.ground_truth}"
-        " --tables {input.tables}"
-        " --responses {input.responses}"
-        " --text {input.text}"
-        " --image {input.image}"
-        " {params.extra}"
-        " --dataset {params.name}"
-        " --subject {wildcards.subject}"
-        " --settings {params.settings:q}"
-        " --frames {params.frames}"
-        " --seed {params.seed}"
-        " --workers {threads}"
-        " --scores {output.scores}"
-        " --table {output.table}"
-        " --pairs {output.pairs}"
-        " --decoded {output.decoded}"
-        " --decoded-pairs {output.decoded_pairs}"
-        " > {log} 2>&1"
+        stage("score_split_half_oracle")
 
 
 rule test_methods:
@@ -285,8 +222,7 @@ rule test_methods:
         decoded_pairs=scores_of(FEATURE_SCORED, ".decoded.pairs.h5"),
     output:
         tests=f"{R}/scores/tests.tsv",
-        summary=f"{R}/scores/summary.tsv",
-        summary_parquet=f"{R}/scores/summary.parquet",
+        summary=[f"{R}/scores/summary.tsv", f"{R}/scores/summary.parquet"],
         clips=f"{R}/scores/clips.parquet",
         clip_table=f"{R}/scores/clips.tsv",
         metrics=f"{R}/scores/metrics.tsv",
@@ -300,30 +236,14 @@ rule test_methods:
         mem_mb=per_attempt(4_000),
         runtime=per_attempt(60),
     params:
-        code=code_digest("workflow_scripts/test_methods.py"),
-        settings=CONFIG.scoring.model_dump_json(
-            include={"block", "permutations", "bootstraps", "confidence", "moving"}
-        ),
+        code=scoring_digest("test_methods"),
+        settings=test_settings(),
         swaps=swaps(),
         seed=CONFIG.seed,
     message:
         "Testing all methods against each other and against chance"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.test_methods"
-        " --scores {input.scores}"
-        " --pairs {input.pairs}"
-        " --decoded {input.decoded}"
-        " --decoded-pairs {input.decoded_pairs}"
-        " --swaps {params.swaps}"
-        " --settings {params.settings:q}"
-        " --seed {params.seed}"
-        " --tests {output.tests}"
-        " --summary {output.summary} {output.summary_parquet}"
-        " --retrieval {output.retrieval}"
-        " --clips {output.clips}"
-        " --clip-table {output.clip_table}"
-        " --metrics {output.metrics}"
-        " > {log} 2>&1"
+        stage("test_methods")
 
 
 rule score:
@@ -356,7 +276,7 @@ rule build_leaderboard:
     params:
         code=code_digest("workflow_scripts/build_leaderboard.py"),
         name=CONFIG.dataset.name,
-        ceiling=CEILING,
+        oracle=ORACLE,
         baselines=[
             f"{name}={method.source}" if method.source else name
             for name, method in METHODS.items()
@@ -374,7 +294,7 @@ rule build_leaderboard:
         "python -m workflow_scripts.build_leaderboard"
         " --summaries {input.summary} {input.others}"
         " --baselines {params.baselines}"
-        " --ceilings {params.ceiling}"
+        " --oracles {params.oracle}"
         " --ground-truth {input.ground_truth}"
         " --dataset {params.name}"
         " --videos {params.videos}"

@@ -108,31 +108,13 @@ if CONFIG.dataset.name == "demo":
             mem_mb=per_attempt(4_000),
             runtime=per_attempt(60),
         params:
-            code=code_digest("workflow_scripts/test_methods.py"),
-            settings=CONFIG.scoring.model_dump_json(
-                include={
-                    "block",
-                    "permutations",
-                    "bootstraps",
-                    "confidence",
-                    "moving",
-                }
-            ),
+            code=scoring_digest("test_methods"),
+            settings=test_settings(),
             seed=CONFIG.seed,
         message:
             "Testing what the brains '{wildcards.signal}' show"
         shell:
-            "OMP_NUM_THREADS={threads} python -m workflow_scripts.test_methods"
-            " --scores {input.scores}"
-            " --pairs {input.pairs}"
-            " --decoded {input.decoded}"
-            " --decoded-pairs {input.decoded_pairs}"
-            " --settings {params.settings:q}"
-            " --seed {params.seed}"
-            " --tests {output.tests}"
-            " --summary {output.summary}"
-            " --retrieval {output.retrieval}"
-            " > {log} 2>&1"
+            stage("test_methods", without=["swaps", "clips", "clip_table", "metrics"])
 
     rule judge_maps:
         input:

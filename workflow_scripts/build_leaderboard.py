@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="BASELINE[=METHOD]",
         help="methods that are baselines, and whose frames they are made of",
     )
-    parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
+    parser.add_argument("--oracles", nargs="*", default=[], help="methods that are split-half oracles")
     parser.add_argument("--ground-truth", type=Path, help="ground truth's file, for videos")
     parser.add_argument("--dataset", help="data set of the ground truth's file")
     parser.add_argument(
@@ -68,13 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
             videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
     subtitle = (
         "Every method on the same clips, at one size and frame rate, from lossless frames, "
-        "beside baselines that know nothing and the ceiling that the responses' noise allows."
+        "beside baselines that know nothing and the split-half oracle, which errs by response noise alone."
     )
     page = build_leaderboard(
         summary,
         baselines=[text.partition("=")[0] for text in given.baselines],
         baselines_of=dict(text.split("=", 1) for text in given.baselines if "=" in text),
-        ceilings=given.ceilings,
+        oracles=given.oracles,
         videos=videos,
         title=given.title,
         subtitle=subtitle,

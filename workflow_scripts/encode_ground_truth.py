@@ -1,55 +1,62 @@
-"""What depends on the ground truth alone, once for all methods: frames, flows, logits, embeddings."""
-
-import argparse
-from pathlib import Path
+"""Compute what depends on the ground truth alone, once for all methods: frames, flows, logits, embeddings."""
 
 import cv2
 
 from mind_animator.artefacts.tables import read_table
-from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
+from mind_animator.config.scoring import ScoringConfig
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
-from mind_animator.scoring.ground_truth import encode_ground_truth
+from mind_animator.metrics.registry import open_metrics
+from mind_animator.scoring import ground_truth as scoring
 from mind_animator.scoring.networks import open_networks
 from mind_animator.scoring.sources import ArraySource
+from workflow_scripts.stages import Device, Inputs, Output, Param, Threads, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--stimuli", type=Path, nargs="+", required=True, help="frames of the test segments, HDF5"
-    )
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
-    )
-    parser.add_argument("--size", type=int, required=True, help="height and width, pixels")
-    parser.add_argument("--frames", type=int, required=True, help="frames a clip")
-    parser.add_argument("--rate", type=float, required=True, help="frames a second of the compared clips")
-    parser.add_argument("--batch", type=int, required=True, help="clips a forward of the models")
-    parser.add_argument("--pair-size", type=int, required=True, help="height and width of the pairs, pixels")
-    parser.add_argument("--models", default="{}", help="the models' settings, JSON")
-    parser.add_argument("--efficientnet", action="store_true", help="also EfficientNet-Lite0's logits")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--ground-truth", type=Path, required=True, help="output, HDF5")
-    given = parser.parse_args(arguments)
+def encode_ground_truth(
+    *,
+    stimuli: Inputs,
+    tables: Inputs,
+    settings: Param[ScoringConfig],
+    frames: Param[int],
+    rate: Param[float],
+    models: Param[ModelsConfig] = ModelsConfig(),
+    device: Param[Device] = "cpu",
+    threads: Threads = 1,
+    ground_truth: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    stimuli
+        Frames of the test segments (HDF5).
+    tables
+        Clip tables of the test segments.
+    settings
+        Settings of scoring (config.scoring).
+    frames
+        Frames per clip.
+    rate
+        Frames per second of the compared clips.
+    models
+        Ids or folders of the networks, and the lock file.
+    device
+        Device of the networks.
+    threads
+        Threads of OpenCV.
+    ground truth
+        Ground-ground truth file (HDF5).
+    """
+    cv2.setNumThreads(threads)
+    clips = [clip for table in tables for clip in read_table(table, ("clip",))["clip"]]
+    source = ArraySource(stimuli, size=settings.size, count=frames)
+    metrics = open_metrics(settings.metrics, settings.n_ways)
+    networks = open_networks(metrics, models, device=use_device(device))
+    scoring.encode_ground_truth(clips, source, networks, ground_truth, settings, rate=rate)
 
-    cv2.setNumThreads(given.threads)
-    clips = [clip for table in given.tables for clip in read_table(table, ("clip",))["clip"]]
-    source = ArraySource(given.stimuli, size=given.size, count=given.frames)
-    models = parse_settings(ModelsConfig, given.models, "--models")
-    networks = open_networks(models, device=use_device(given.device), efficientnet=given.efficientnet)
-    encode_ground_truth(
-        clips,
-        source,
-        networks,
-        given.ground_truth,
-        batch=given.batch,
-        rate=given.rate,
-        pair_size=given.pair_size,
-    )
 
+main = command(encode_ground_truth)
 
 if __name__ == "__main__":
     run_command(main)

@@ -15,7 +15,8 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.device import read_use
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics.catalogue import metric
+from mind_animator.metrics.base import GROUPS
+from mind_animator.metrics.registry import find_metric
 from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
 from mind_animator.report.page import (
     Cell,
@@ -33,29 +34,6 @@ from mind_animator.report.page import (
 
 SHOWN = 12
 VIDEO_HEIGHT = 192
-# Families of metrics in the order of the score table: title, and how its rows are read.
-FAMILIES = {
-    ("image_classifier", "video_classifier", "vifi"): (
-        "What is seen",
-        "N-way: how often a classifier of images (I) or videos (V) prefers the clip's own class to n - 1 others.",
-    ),
-    ("pixel",): ("Pixels and colours", "Frame against frame, at the same moment."),
-    ("motion",): (
-        "Motion",
-        "Optical flow: distance of its end points (EPE), and whether it points the same way.",
-    ),
-    ("clip",): ("Over time", "Neighbouring frames' similarity: a frozen image is at its best here."),
-    ("target",): ("Decoders", "Decoded features against their own targets, before any image is drawn."),
-}
-# At a glance, the first method: metric -> what it says in words.
-GLANCE = {
-    "image_2way": "2-way, image classifier: the right one of two classes",
-    "video_2way": "2-way, video classifier: the right one of two classes",
-    "retrieval_image_top10": "retrieval: the right clip among the ten nearest",
-    "ssim": "SSIM: structural similarity to the ground truth",
-    "hue_circular_corr": "hue: circular correlation with the ground truth's",
-    "flow_cosine": "motion: cosine of mean flow with the ground truth's",
-}
 TESTS = {
     "motion_pairing": "Motion pairing: does the flow fit its own clip best?",
     "motion_swap": "Motion swap: another clip's brain in the motion decoder",
@@ -73,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--captions", type=Path, nargs="*", default=[], help="tables of captions")
     parser.add_argument("--rate", type=float, required=True, help="frames a second")
     parser.add_argument("--videos", nargs="+", required=True, metavar="METHOD/SUBJECT=FILE", help="shards")
-    parser.add_argument("--ceilings", nargs="*", default=[], help="methods that are noise ceilings")
+    parser.add_argument("--oracles", nargs="*", default=[], help="methods that are split-half oracles")
     parser.add_argument("--summary", type=Path, required=True)
     parser.add_argument("--tests", type=Path, required=True)
     parser.add_argument("--retrieval", type=Path, required=True)
@@ -87,7 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, required=True, help="output, HTML")
     given = parser.parse_args(arguments)
 
-    summary = read_table(given.summary, ("method", "subject", "metric", "mean", "low", "high"))
+    summary = read_table(
+        given.summary, ("method", "subject", "metric", "label", "group", "mean", "low", "high")
+    )
+    labels = summary.drop_duplicates("metric").set_index("metric")["label"]
     tests = read_table(given.tests, ("test", "method", "subject", "metric", "p"))
     retrieval = read_table(given.retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
     shards = _grouped(given.videos)
@@ -107,9 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
                 _videos(subject, given.ground_truth, shards, captions, given.rate, place)
                 for subject in dict.fromkeys(key.split("/")[1] for key in shards)
             ),
-            _scores(summary, own, given.ceilings),
+            _scores(summary, own, given.oracles),
             _retrieval(retrieval, place),
-            _tests(tests[~tests[["method", "other"]].isin(given.ceilings).any(axis=1)], own),
+            _tests(tests[~tests[["method", "other"]].isin(given.oracles).any(axis=1)], own, labels),
             _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
                      "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
                      "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
@@ -157,8 +138,9 @@ def _glance(
     every = every[(every["subject"] == subject) & (every["method"] == own[0])].set_index("metric")
     tests = tests[(tests["test"] == "above_chance") & (tests["method"] == own[0])].set_index("metric")
     tiles = []
-    for name, words in GLANCE.items():
-        if name not in every.index or name not in tests.index:
+    for name in every.index:
+        words = _headline(name)
+        if not words or name not in tests.index:
             continue
         row, tested = every.loc[name], tests.loc[[name]]
         chance = (tested["score"] - tested["statistic"]).mean()
@@ -212,23 +194,26 @@ def _videos(
     )
 
 
-def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Section:
+def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Section:
     """Mean and interval of each metric, methods as columns, so that every score stands beside its baselines."""
     every = summary[summary["clips"] == "all"]
     others = [name for name in dict.fromkeys(every["method"]) if name not in own]
-    methods = [*own, *sorted(others, key=lambda name: name in ceilings)]
+    methods = [*own, *sorted(others, key=lambda name: name in oracles)]
     subjects = sorted(dict.fromkeys(every["subject"].astype(str)), key=lambda subject: subject != "pooled")
     tables = []
     for subject in subjects:
         part = every[every["subject"].astype(str) == subject].set_index(["metric", "method"])
         groups = []
-        for families, (title, text) in FAMILIES.items():
-            names = [n for n in dict.fromkeys(part.index.get_level_values(0)) if metric(n).family in families]
+        of_metric = part.reset_index().drop_duplicates("metric").set_index("metric")["group"]
+        shown = [
+            *(key for key in GROUPS if key != "retrieval"),
+            *of_metric[~of_metric.isin(list(GROUPS))].unique(),
+        ]
+        for key in shown:
+            names, (title, text) = list(of_metric.index[of_metric == key]), GROUPS.get(key, (key, ""))
             if names:
                 groups.append(
-                    Group(
-                        [_score_row(name, part.loc[name], methods, ceilings) for name in names], title, text
-                    )
+                    Group([_score_row(part.loc[name], methods, oracles) for name in names], title, text)
                 )
         title = "All subjects" if subject == "pooled" else f"Subject {subject}"
         tables.append(Table(["", *methods], groups, title, faint=1 + len(own), folded=subject != subjects[0]))
@@ -240,9 +225,9 @@ def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Secti
         "training movies' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
         "shuffled_frames its own in a random order. "
         + (
-            "noise_ceiling is what noise alone costs: the true video of the clip whose second half of repeats "
-            "the first half resembles most."
-            if ceilings
+            "split_half_oracle: ground-ground truth video of the test clip whose second half of repeats is most similar to "
+            "this clip's first half."
+            if oracles
             else ""
         ),
         nav="Scores",
@@ -250,15 +235,15 @@ def _scores(summary: pd.DataFrame, own: list[str], ceilings: list[str]) -> Secti
     )
 
 
-def _score_row(name: str, rows: pd.DataFrame, methods: list[str], ceilings: list[str]) -> list[Cell | str]:
+def _score_row(rows: pd.DataFrame, methods: list[str], oracles: list[str]) -> list[Cell | str]:
     """A metric's name and its score by each method."""
-    known = metric(name)
-    means = rows.loc[~rows.index.isin(ceilings), "mean"].astype(float)
-    best = means.max() if known.higher_is_better else means.min()
-    unit = "" if known.unit == "1" else f", {known.unit}"
+    known = rows.iloc[0]
+    means = rows.loc[~rows.index.isin(oracles), "mean"].astype(float)
+    best = means.max() if known["direction"] == "higher" else means.min()
+    unit = "" if known["unit"] == "1" else f", {known['unit']}"
     cells: list[Cell | str] = [
-        Cell(f"{known.label} {'↑' if known.higher_is_better else '↓'}",
-             ("as published" if known.published else "ours") + unit)
+        Cell(f"{known['label']} {'↑' if known['direction'] == 'higher' else '↓'}",
+             ("as published" if known["definition"] == "published" else "ours") + unit)
     ]  # fmt: skip
     for method in methods:
         if method not in rows.index:
@@ -296,7 +281,7 @@ def _retrieval(table: pd.DataFrame, place: Path) -> Section:
     )
 
 
-def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
+def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | None:
     """Permutation tests: above chance, motion, and the decoders against each other; the baselines' tests as controls."""
     tests = tests.assign(subject=tests["subject"].astype(str))
     baselines = [name for name in dict.fromkeys(tests["method"]) if name not in own]
@@ -311,7 +296,10 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
         chance = part[part["test"] == "above_chance"]
         left_out = [f"retrieval_{kind}_{name}" for kind in ("text", "image") for name in ("cosine", "rank")]
         known = [name for name in dict.fromkeys(chance["metric"]) if name not in left_out]
-        rows = [_test_row(_label(name), chance[chance["metric"] == name], pairs) for name in known]
+        rows = [
+            _test_row(labels.get(name, name.replace("_", " ")), chance[chance["metric"] == name], pairs)
+            for name in known
+        ]
         if rows:
             groups.append(Group(rows, "Above chance", "The clip's own ground truth against other clips' ground truths: the mean "
                                 "difference, and p of a permutation of whole blocks of clips."))  # fmt: skip
@@ -334,7 +322,10 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
         pairs = list(dict.fromkeys(zip(paired["other"], paired["subject"], strict=True)))
         paired = paired.assign(method=paired["other"])
         names = [name for name in dict.fromkeys(paired["metric"]) if name.endswith("_corr")]
-        rows = [_test_row(_label(name), paired[paired["metric"] == name], pairs) for name in names]
+        rows = [
+            _test_row(labels.get(name, name.replace("_", " ")), paired[paired["metric"] == name], pairs)
+            for name in names
+        ]
         head = [
             "",
             *(f"against {other}, {'all' if sub == 'pooled' else f'subject {sub}'}" for other, sub in pairs),
@@ -351,11 +342,12 @@ def _tests(tests: pd.DataFrame, own: list[str]) -> Section | None:
     )
 
 
-def _label(name: str) -> str:
+def _headline(name: str) -> str:
+    """What a metric says at the top of the report; nothing for most, and for those of a user's file."""
     try:
-        return metric(name).label
-    except KeyError:
-        return name.replace("_", " ")
+        return find_metric(name).headline
+    except InputError:
+        return ""
 
 
 def _test_row(label: str, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[Cell | str]:

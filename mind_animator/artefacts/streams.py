@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,12 @@ class ClipWriter:
     def write(self, row: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Store one clip's arrays; the first clip that brings an array settles its shape and type.
 
-        Integers are compressed losslessly, floats stored as they are; rows never written read as 0 or NaN.
+        Bytes are compressed losslessly, other types stored as they are; rows never written read as 0 or NaN.
         """
         for name, array in arrays.items():
             array = np.asarray(array)
             if name not in self._file:
-                packed = array.dtype.kind in "ui" and array.ndim > 0
+                packed = array.dtype.kind in "ui" and array.itemsize == 1 and array.ndim > 0
                 self._file.create_dataset(
                     name,
                     shape=(self._n_clips, *array.shape),
@@ -149,17 +149,20 @@ class PairScores:
     clips : list of str
         All clips that were scored.
     rows : array of shape (block, offset), int64
-        Which of them stand in the pairs: clip (b, o) is ``clips[rows[b, o]]``.
+        Which of them are in the pairs: clip (b, o) is ``clips[rows[b, o]]``.
     pairs : dict of metric to array of shape (block, block, offset), float64
         ``[b, c, o]``: prediction of clip (b, o) against the ground truth of clip (c, o); nan where there is none.
     by_clip : dict of name to array, first axis = clips
-        ``mean_flow_ground_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, shuffle).
+        ``mean_flow_ground_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, order).
+    sets : dict of metric to dict
+        Scores of the set as a whole: ``value``, ``n``, ``n_expected``, ``status``.
     """
 
     clips: list[str]
     rows: np.ndarray
     pairs: dict[str, np.ndarray]
     by_clip: dict[str, np.ndarray]
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def write_pairs(path: Path | str, scores: PairScores) -> None:
@@ -169,6 +172,7 @@ def write_pairs(path: Path | str, scores: PairScores) -> None:
         every = (*scores.pairs.values(), *scores.by_clip.values())
         require_room(temporary.parent, sum(array.nbytes for array in every))
         file.create_dataset("rows", data=np.asarray(scores.rows, np.int64))
+        file.attrs["sets"] = json.dumps(scores.sets)
         for group, arrays in (("pairs", scores.pairs), ("by_clip", scores.by_clip)):
             place = file.create_group(group)
             for name, array in arrays.items():
@@ -186,4 +190,5 @@ def read_pairs(path: Path | str) -> PairScores:
             file["rows"][:],
             {name: array[:] for name, array in file["pairs"].items()},
             {name: array[:] for name, array in file["by_clip"].items()},
+            json.loads(file.attrs.get("sets", "{}")),
         )

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mind_animator.config.clipfolder import LayoutConfig
+    from mind_animator.metrics.base import Metric
     from mind_animator.report.leaderboard import ClipVideo
     from mind_animator.scoring.folders import Standard
-    from mind_animator.scoring.score import Networks, Source
+    from mind_animator.scoring.score import Networks, Scores, Source
 
 BLOCK, MANY = 10, 100
 DESCRIPTION = """Score reconstructions against ground-truth videos, without the workflow and without fMRI.
@@ -74,7 +75,12 @@ def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "fo
         help="model ids or local folders of vit, videomae, clip and vificlip (default: the published checkpoints)",
     )
     group.add_argument(
-        "--efficientnet", action="store_true", help="add n-way accuracy by EfficientNet-Lite0 (default: off)"
+        "--metrics",
+        nargs="+",
+        default=["standard"],
+        metavar="NAME",
+        help="standard, all, names of docs/metrics.md, and Python files (*.py) that define metrics of your own "
+        "(default: standard)",
     )
     group.add_argument(
         "--no-models", action="store_true", help="pixel and motion metrics only (default: all metrics)"
@@ -112,7 +118,7 @@ def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "fo
     group.add_argument(
         "--per-frame",
         action="store_true",
-        help="write frames.csv, pixel metrics of every frame (default: off)",
+        help="write frames.csv, the metrics that have a value per frame or step (default: off)",
     )
     group.add_argument(
         "--figures",
@@ -156,6 +162,7 @@ def score(
     from mind_animator.config.base import parse_settings
     from mind_animator.config.models import ModelsConfig
     from mind_animator.device import use_device
+    from mind_animator.metrics.registry import open_metrics
     from mind_animator.report.leaderboard import build_leaderboard
     from mind_animator.scoring.compare import (
         TESTS,
@@ -163,6 +170,7 @@ def score(
         metric_table,
         motion_tests,
         paired_tests,
+        set_rows,
         summarise,
         wide,
         with_pooled,
@@ -175,8 +183,9 @@ def score(
     models = parse_settings(ModelsConfig, arguments.models, "--models")
     settings = _settings(
         size=arguments.size or 256, frames=arguments.frames, block=arguments.block or 1, shuffles=arguments.shuffles,
-        permutations=arguments.permutations,
+        permutations=arguments.permutations, metrics=tuple(arguments.metrics),
     )  # fmt: skip
+    metrics = open_metrics(settings.metrics, settings.n_ways)
     check_metrics(arguments.sheets)
     scan = scan_clips(arguments.ground_truth, true_layout)
     names = list(scan.files)
@@ -220,36 +229,39 @@ def score(
         scan.files, true_layout, size=standard.size, count=standard.frames, duration=duration
     )
     results = score_folders(
-        ground_truth, sources, standard, _networks(arguments, models), settings, arguments.out,
+        ground_truth, sources, standard, _networks(arguments, metrics, models), settings, arguments.out,
         dataset=arguments.dataset, baselines=not arguments.no_baselines, scene_cuts=cuts, seed=arguments.seed,
         workers=arguments.workers,
     )  # fmt: skip
 
-    rows = with_pooled(pd.concat([table for table, *_ in results.values()], ignore_index=True))
+    rows = with_pooled(pd.concat([found.rows for found in results.values()], ignore_index=True))
     tests = [paired_tests(rows, settings, seed=arguments.seed)]
-    for key, (table, pairs, _) in results.items():
+    sets: list[dict] = []
+    for key, (table, pairs, *_) in results.items():
         method, _, subject = key.partition("/")
         who = {
-            "dataset": arguments.dataset, "method": method, "subject": subject or "all", "seed": arguments.seed,
+            "dataset": arguments.dataset, "method": method, "subject": subject or "all",
         }  # fmt: skip
+        sets += set_rows(pairs, **who)
+        who["seed"] = arguments.seed
         epe = table[table["metric"] == "epe"].set_index("clip")["value"].reindex(pairs.clips)
         found = above_chance_tests(pairs.pairs, settings, **who) + motion_tests(pairs, epe, settings, **who)
         tests.append(pd.DataFrame(found, columns=TESTS))
         write_pairs(arguments.out / f"{key.replace('/', '.')}.pairs.h5", pairs)
-    summary = summarise(rows, settings, seed=arguments.seed)
+    summary = summarise(rows, settings, seed=arguments.seed, sets=sets)
     write_table(arguments.out / "scores.parquet", with_units(rows))
     write_table(arguments.out / "clips.csv", with_units(rows))
-    write_table(arguments.out / "metrics.tsv", metric_table(list(dict.fromkeys(rows["metric"]))))
+    write_table(arguments.out / "metrics.tsv", metric_table(list(dict.fromkeys(summary["metric"]))))
     done = {
         (*(key.split("/") if "/" in key else (key, "all")), clip): note
-        for key, (_, _, found) in results.items()
-        for clip, note in found.items()
+        for key, found in results.items()
+        for clip, note in found.notes.items()
     }
     clips = wide(rows)
     keys = zip(clips["method"], clips["subject"], clips["clip"], strict=True)
     write_table(arguments.out / "clips.tsv", clips.assign(note=[done.get(key, "") for key in keys]))
     for key in paths:
-        for note, count in pd.Series(results[key][2], dtype=object).value_counts().items():
+        for note, count in pd.Series(results[key].notes, dtype=object).value_counts().items():
             print(f"{key}, {count} clip(s), {note}", file=sys.stderr)
     for suffix in ("tsv", "parquet"):
         write_table(arguments.out / f"summary.{suffix}", summary)
@@ -261,7 +273,7 @@ def score(
         {"size": standard.size, "frames": standard.frames, "rate": standard.rate, "seed": arguments.seed,
          "timing": "clock" if arguments.clock else "stretch", **settings.model_dump(mode="json")},
     )  # fmt: skip
-    _images(arguments, rows, sources, standard, baselines_of)
+    _images(arguments, rows, results, sources, standard, baselines_of)
     methods = list(dict.fromkeys(key.partition("/")[0] for key in paths))
     page = build_leaderboard(
         _listed_as_pooled(summary),
@@ -337,33 +349,22 @@ def scene_cuts(path: Path | None, clips: Sequence[str]) -> tuple[dict[str, bool]
 
 def check_metrics(names: Sequence[str]) -> None:
     """Raise an `InputError` where a name is not a metric."""
-    from mind_animator.metrics.catalogue import metric
+    from mind_animator.metrics.registry import find_metric
 
     for name in names:
         try:
-            metric(name)
-        except (KeyError, ValueError, InputError):
+            find_metric(name)
+        except InputError:
             raise InputError(f"Expected --sheets to name a metric, such as ssim, got '{name}'.") from None
 
 
-def _networks(arguments: argparse.Namespace, models: Any) -> "Networks":
-    from mind_animator.scoring.score import NOT_ASKED, Networks
-
-    if arguments.no_models:
-        absent = dict.fromkeys(
-            ("image_logits", "video_logits", "clip_embedding_image", "vifi"), "--no-models"
-        )
-        if not arguments.efficientnet:
-            return Networks(absent=absent)
-        from mind_animator.scoring.networks import open_efficientnet
-
-        network, absent["efficientnet"] = open_efficientnet(arguments.device)
-        return Networks(efficientnet=network, absent=absent)
+def _networks(arguments: argparse.Namespace, metrics: "Sequence[Metric]", models: Any) -> "Networks":
     from mind_animator.scoring.networks import open_networks
 
-    networks = open_networks(models, device=arguments.device, efficientnet=arguments.efficientnet)
+    without = "--no-models" if arguments.no_models else ""
+    networks = open_networks(metrics, models, device=arguments.device, without=without)
     for name, reason in networks.absent.items():
-        if reason and reason != NOT_ASKED:
+        if reason != without:
             print(f"not computed ({name}): {reason}", file=sys.stderr)
     return networks
 
@@ -403,6 +404,7 @@ def _videos(
 def _images(
     arguments: argparse.Namespace,
     rows: "pd.DataFrame",
+    results: Mapping[str, "Scores"],
     sources: Mapping[str, "Source"],
     standard: "Standard",
     baselines_of: Mapping[str, str],
@@ -413,15 +415,16 @@ def _images(
     ground_truth = ArraySource([arguments.out / "ground_truth.h5"], size=standard.size, count=standard.frames)
     if arguments.per_frame:
         from mind_animator.artefacts.tables import write_table
-        from mind_animator.scoring.folders import frame_table
+        from mind_animator.scoring.score import frame_table
 
-        write_table(arguments.out / "frames.csv", frame_table(ground_truth, sources, standard.rate))
+        own = {key: results[key] for key in sources}
+        write_table(arguments.out / "frames.csv", frame_table(own, standard.rate))
     if arguments.figures:
-        from mind_animator.metrics.catalogue import metric
+        from mind_animator.metrics.registry import find_metric
         from mind_animator.report.score_figures import draw_distributions
         from mind_animator.scoring.compare import with_units
 
-        labels = rows["metric"].map({name: metric(name).label for name in rows["metric"].unique()})
+        labels = rows["metric"].map({name: find_metric(name).label for name in rows["metric"].unique()})
         baselines = {*(name.partition("/")[0] for name in baselines_of), "flat_mean"}
         draw_distributions(
             with_units(rows).assign(label=labels), arguments.out / "figures", baselines=baselines

@@ -1,10 +1,18 @@
 """The frozen models, by hub id or local folder. Revisions live in the lock file, never here."""
 
+from pydantic import ConfigDict
+
 from mind_animator.config.base import Strict
 
 
 class ModelsConfig(Strict):
-    """Ids on the hub (revision from the lock file) or paths of local ``save_pretrained`` folders."""
+    """Ids on the hub (revision from the lock file) or paths of local ``save_pretrained`` folders.
+
+    Further keys name the networks of metrics (`mind_animator.metrics.registry.check_models`).
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str]
 
     blip2: str = "Salesforce/blip2-flan-t5-xxl"
     clip: str = "openai/clip-vit-base-patch32"

@@ -16,9 +16,9 @@ class ScoringConfig(Strict):
         Frames to which both are resampled; the ground truth's own number by default.
     n_ways : tuple of int
         Candidates of the n-way accuracies.
-    efficientnet : bool
-        Also score n-way accuracy by EfficientNet-Lite0, a real classifier from the package index, under its
-        own name.
+    metrics : tuple of str
+        Metrics that are computed: ``standard``, ``all``, names of docs/metrics.md, and Python files (``*.py``) that
+        define further ones.
     shuffles : int
         Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two
         frames).
@@ -27,8 +27,8 @@ class ScoringConfig(Strict):
     pair_size : int
         Height and width at which predictions meet other clips' ground truths (SSIM and hue of the block tests);
         ``size`` where that is smaller.
-    moving : float
-        Share of the ground truth's clips, those of the greatest mean flow, on which `motion_pairing` is tested.
+    moving_fraction : float
+        Fraction of the clips, those whose ground truth has the greatest mean flow, on which `motion_pairing` is tested.
     candidates_from : tuple of str
         Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's
         large set.
@@ -45,11 +45,11 @@ class ScoringConfig(Strict):
     size: int = Field(256, ge=16)
     frames: int | None = Field(None, ge=2)
     n_ways: tuple[int, ...] = (2, 50)
-    efficientnet: bool = False
+    metrics: tuple[str, ...] = ("standard",)
     shuffles: int = Field(100, ge=0)
     block: int = Field(10, ge=1)
     pair_size: int = Field(64, ge=16)
-    moving: float = Field(0.5, gt=0, le=1)
+    moving_fraction: float = Field(0.5, gt=0, le=1)
     candidates_from: tuple[str, ...] = ()
     compare_with: tuple[str, ...] = ()
     permutations: int = Field(9999, ge=99)

@@ -1,10 +1,10 @@
-"""What every pixel and motion metric demands of its frames."""
+"""Validation of the frames that metrics are computed from."""
 
 import numpy as np
 
 
 def check_frames(frames: np.ndarray, least: int = 1) -> None:
-    """Refuse all but frames (..., frame, height, width, 3) uint8 with at least ``least`` frames a clip."""
+    """Raise a `ValueError` unless ``frames`` is (..., frame, height, width, 3) uint8 with at least ``least`` frames."""
     if (
         not isinstance(frames, np.ndarray)
         or frames.dtype != np.uint8
@@ -20,7 +20,7 @@ def check_frames(frames: np.ndarray, least: int = 1) -> None:
 
 
 def check_pair(ground_truth: np.ndarray, prediction: np.ndarray, least: int = 1) -> None:
-    """Refuse a pair of frame arrays that are not both sound and of one shape."""
+    """Raise a `ValueError` unless both arrays are valid frames of one shape."""
     check_frames(ground_truth, least)
     check_frames(prediction, least)
     if ground_truth.shape != prediction.shape:

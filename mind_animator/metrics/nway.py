@@ -1,24 +1,28 @@
-"""N-way identification accuracy ("2-way-I", "50-way-V", ...) in closed form.
+"""N-way identification accuracy in closed form, on which the n-way metrics are built.
 
-The field draws n - 1 distractor classes at random 20 to 100 times. What is drawn follows a hypergeometric
-law, so its expectation can simply be computed.
+The field draws n - 1 distractor classes at random 20 to 100 times. The number of distractors that beat the target
+follows a hypergeometric law, so the expectation is computed exactly.
 """
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from math import comb
+from typing import ClassVar, Self
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from mind_animator.metrics.base import Description, Metric, NotComputed
 
 N_TARGETS = 3
 
 
-def nway_accuracy(scores: Tensor, target: Tensor, *, n_way: int, top_k: int = 1) -> Tensor:
+def nway_accuracy(scores: np.ndarray, target: np.ndarray, *, n_way: int, top_k: int = 1) -> np.ndarray:
     """Probability that one of the target classes is among the best ``top_k`` of ``n_way`` candidates.
 
     A trial draws d = n_way - 1 distractors without replacement from the M = C - G classes that are no target.
     It is a hit if fewer than k = top_k of them score at least as high as the best target class. With r such
-    rivals among the M::
+    distractors among the M::
 
         P(hit) = sum_{j < k} C(r, j) C(M - r, d - j) / C(M, d)
 
@@ -26,9 +30,9 @@ def nway_accuracy(scores: Tensor, target: Tensor, *, n_way: int, top_k: int = 1)
 
     Parameters
     ----------
-    scores : Tensor of shape (..., n_classes), float32 or float64
+    scores : ndarray of shape (..., n_classes), float32 or float64
         Logits, or anything that grows with the class probability; a float16 softmax ties at zero.
-    target : LongTensor of shape (..., n_targets)
+    target : integer ndarray of shape (..., n_targets)
         Distinct classes that count as right.
     n_way : int
         Candidates of a trial, the target included.
@@ -37,7 +41,7 @@ def nway_accuracy(scores: Tensor, target: Tensor, *, n_way: int, top_k: int = 1)
 
     Returns
     -------
-    Tensor of shape (...,), float64
+    ndarray of shape (...,), float64
         In [0, 1], higher is better; for one target and no ties chance is top_k / n_way. Ties lose.
 
     References
@@ -47,114 +51,101 @@ def nway_accuracy(scores: Tensor, target: Tensor, *, n_way: int, top_k: int = 1)
     """
     if scores.ndim != target.ndim or scores.shape[:-1] != target.shape[:-1] or scores.ndim < 1:
         raise ValueError(
-            f"Expected scores (..., n_classes) and target (..., n_targets), got {tuple(scores.shape)} and "
-            f"{tuple(target.shape)}."
+            f"Expected scores (..., n_classes) and target (..., n_targets), got {scores.shape} and {target.shape}."
         )
-    if scores.numel() == 0 or not scores.is_floating_point() or not torch.isfinite(scores).all():
+    if not scores.size or scores.dtype.kind != "f" or not np.isfinite(scores).all():
         raise ValueError(
             f"Expected finite scores, at least one, got {scores.dtype} with NaN, infinity or nothing."
         )
-    population = scores.shape[-1] - target.shape[-1]
+    classes = scores.shape[-1]
+    population = classes - target.shape[-1]
     if not 1 <= top_k < n_way <= population + 1:
         raise ValueError(
             f"Expected 1 <= top_k < n_way <= {population + 1}, got top_k={top_k}, n_way={n_way}."
         )
-    ordered = target.sort(-1).values
-    wrong = (ordered[..., :1] < 0) | (ordered[..., -1:] >= scores.shape[-1])
-    wrong = wrong.squeeze(-1) | (ordered.diff(dim=-1) == 0).any(-1)
+    ordered = np.sort(target, axis=-1)
+    wrong = (ordered[..., 0] < 0) | (ordered[..., -1] >= classes) | (np.diff(ordered) == 0).any(-1)
     if wrong.any():
         raise ValueError(
-            f"Expected distinct target classes in 0..{scores.shape[-1] - 1}, got {target[wrong][0].tolist()}."
+            f"Expected distinct target classes in 0..{classes - 1}, got {target[wrong][0].tolist()}."
         )
-    best = scores.gather(-1, target).amax(-1, keepdim=True)
-    rivals = (scores >= best).scatter(-1, target, False).sum(-1)
-    return _hit_probability(population, n_way - 1, top_k)[rivals.cpu()]
+    of_targets = np.take_along_axis(scores, target, -1)
+    best = of_targets.max(-1, keepdims=True)
+    rivals = np.count_nonzero(scores >= best, axis=-1) - np.count_nonzero(of_targets >= best, axis=-1)
+    return _hit_probability(population, n_way - 1, top_k)[rivals]
 
 
 @cache
-def _hit_probability(population: int, draws: int, top_k: int) -> Tensor:
+def _hit_probability(population: int, draws: int, top_k: int) -> np.ndarray:
     """P(fewer than ``top_k`` rivals drawn) for every number of rivals 0..population, float64.
 
-    A quotient of whole numbers, hence right to the last digit.
+    Quotients of whole numbers, each rounded once.
     """
     total = comb(population, draws)
     ways = (
         sum(comb(rivals, j) * comb(population - rivals, draws - j) for j in range(top_k))
         for rivals in range(population + 1)
     )
-    return torch.tensor([way / total for way in ways], dtype=torch.float64)
+    return np.array([way / total for way in ways])
 
 
-def top_classes(scores: Tensor, n_targets: int = N_TARGETS) -> Tensor:
-    """Classes that the ground truth's scores rank highest, (..., n_targets) int64: the published targets."""
+def top_classes(scores: np.ndarray, n_targets: int = N_TARGETS) -> np.ndarray:
+    """Classes with the highest scores, (..., n_targets) int64: the published targets, from the ground truth."""
     if not 1 <= n_targets < scores.shape[-1]:
         raise ValueError(f"Expected 1 to {scores.shape[-1] - 1} targets, got {n_targets}.")
-    return scores.topk(n_targets, dim=-1).indices
+    return np.argpartition(scores, -n_targets, axis=-1)[..., -n_targets:]
 
 
-def nway_image(
-    ground_truth_scores: Tensor,
-    prediction_scores: Tensor,
-    *,
-    n_way: int,
-    top_k: int = 1,
-    n_targets: int = N_TARGETS,
-) -> Tensor:
-    """N-way accuracy of a clip, frame by frame ("2-way-I"): targets are the top classes of each true frame.
+class NWay(Metric):
+    """Base of the n-way accuracies: logits of a classifier in, `nway_accuracy` out.
 
-    Parameters
+    Attributes
     ----------
-    ground_truth_scores, prediction_scores : Tensor of shape (..., frame, n_classes)
-        Logits of an image classifier.
-
-    Returns
-    -------
-    Tensor of shape (...,), float64
-        Mean over frames, in [0, 1], higher is better. With three targets of which any one counts, chance is
-        above top_k / n_way (3/4 for two candidates where scores are independent): read it beside its baseline.
-
-    References
-    ----------
-    As `nway_accuracy`, which holds the formula.
+    form : str
+        Name with ``{n}`` for the number of candidates; ``form_label`` the same of the label.
+    classifier : str
+        What messages call the classifier.
     """
-    _check_scores(ground_truth_scores, prediction_scores)
-    target = top_classes(ground_truth_scores, n_targets)
-    return nway_accuracy(prediction_scores, target, n_way=n_way, top_k=top_k).mean(-1)
 
+    form: ClassVar[str]
+    form_label: ClassVar[str]
+    classifier: ClassVar[str]
+    low, high, group, compact = 0, 1, "content", True
 
-def nway_video(
-    ground_truth_scores: Tensor,
-    prediction_scores: Tensor,
-    *,
-    n_way: int,
-    top_k: int = 1,
-    n_targets: int = N_TARGETS,
-) -> Tensor:
-    """N-way accuracy of a clip as a whole ("2-way-V"), from one row of logits a clip.
+    def __init__(self, n_way: int = 2) -> None:
+        self.n_way = n_way
+        self.name, self.label = self.form.format(n=n_way), self.form_label.format(n=n_way)
+        self.paired = n_way == 2 and self.paired
 
-    Parameters
-    ----------
-    ground_truth_scores, prediction_scores : Tensor of shape (..., n_classes)
-        Logits of a video classifier.
+    @classmethod
+    def variants(cls, n_ways: Sequence[int]) -> list[Metric]:
+        """One metric for each number of candidates."""
+        return [cls(n_way) for n_way in n_ways]
 
-    Returns
-    -------
-    Tensor of shape (...,), float64
-        As `nway_image`, of the clip's one row.
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """The metric with the number of candidates that the name states."""
+        before, after = cls.form.split("{n}")
+        count = name.removeprefix(before).removesuffix(after)
+        return cls(int(count)) if count.isdigit() and cls.form.format(n=count) == name else None
 
-    References
-    ----------
-    As `nway_accuracy`, which holds the formula.
-    """
-    _check_scores(ground_truth_scores, prediction_scores)
-    target = top_classes(ground_truth_scores, n_targets)
-    return nway_accuracy(prediction_scores, target, n_way=n_way, top_k=top_k)
+    def describe(self, logits: np.ndarray) -> dict[str, np.ndarray]:
+        """Logits, and the classes that rank highest."""
+        if self.n_way > (classes := logits.shape[-1]) - N_TARGETS + 1:
+            raise NotComputed(f"the {self.classifier} has {classes} classes")
+        return {"logits": logits, "top": top_classes(logits)}
 
+    def compare(self, ground_truth: Description, prediction: Description) -> np.ndarray:
+        """Accuracy of each frame, or of the clip."""
+        return nway_accuracy(prediction["logits"], ground_truth["top"], n_way=self.n_way)
 
-def _check_scores(ground_truth: Tensor, prediction: Tensor) -> None:
-    if ground_truth.shape != prediction.shape:
-        raise ValueError(
-            f"Expected scores of one shape, got {tuple(ground_truth.shape)} (ground truth) and {tuple(prediction.shape)}."
-        )
-    if not torch.isfinite(ground_truth).all():
-        raise ValueError("Expected finite ground truth scores, got NaN or infinity.")
+    def compare_many(self, ground_truth: Description, predictions: Sequence[Description]) -> np.ndarray:
+        """Accuracies (prediction,) float64."""
+        logits = np.stack([prediction["logits"] for prediction in predictions])
+        target = np.broadcast_to(ground_truth["top"], (*logits.shape[:-1], N_TARGETS))
+        return nway_accuracy(logits, target, n_way=self.n_way).reshape(len(logits), -1).mean(axis=1)
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple:
+        """The network whose logits are compared."""

@@ -48,7 +48,7 @@ def build_leaderboard(
     *,
     baselines: Sequence[str],
     baselines_of: Mapping[str, str] | None = None,
-    ceilings: Sequence[str] = (),
+    oracles: Sequence[str] = (),
     videos: Sequence[ClipVideo] = (),
     cards: Sequence[Mapping[str, Any]] = (),
     title: str = "Reconstructing video from fMRI: a leaderboard",
@@ -65,8 +65,8 @@ def build_leaderboard(
     baselines_of : mapping of baseline to method, optional
         Whose frames a baseline is made of: that method is measured from its own baselines (and those of nobody),
         one without any from all.
-    ceilings : sequence of str
-        Methods that are noise ceilings: marked, and never the best.
+    oracles : sequence of str
+        Methods that are split-half oracles: marked, and never the best.
     videos : sequence of ClipVideo
     cards : sequence of mapping
         Cards of submissions (`mind_animator.config.submission.SubmissionConfig`), shown in a table of their own.
@@ -86,7 +86,7 @@ def build_leaderboard(
         "metrics": _records(metrics),
         "baselines": list(baselines),
         "baselines_of": dict(baselines_of or {}),
-        "ceilings": list(ceilings),
+        "oracles": list(oracles),
         "videos": [asdict(video) for video in videos],
         "cards": list(cards),
         "published": _records(read_published()),

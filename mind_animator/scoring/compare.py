@@ -8,7 +8,7 @@ import pandas as pd
 
 from mind_animator.artefacts.streams import PairScores
 from mind_animator.config.scoring import ScoringConfig
-from mind_animator.metrics.catalogue import metric as catalogue
+from mind_animator.metrics.registry import find_metric
 from mind_animator.statistics.blocks import block_labels
 from mind_animator.statistics.bootstrap import block_bootstrap
 from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
@@ -25,7 +25,7 @@ from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
 
 POOLED = "pooled"
 SUMMARY = (
-    "dataset", "method", "subject", "clips", "metric", "label", "unit", "direction", "definition",
+    "dataset", "method", "subject", "clips", "metric", "label", "group", "unit", "direction", "definition",
     "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
 )  # fmt: skip
 METRIC_COLUMNS = (
@@ -59,18 +59,20 @@ def _worst(status: pd.Series) -> str:
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a clip, one column a metric, and ``status``: for people."""
+    """One row per clip, one column per metric, and ``status``, for reading."""
     keys = ["dataset", "method", "subject", "clip", "segment", "movie", "scene_cut"]
     order = list(dict.fromkeys(rows["metric"]))
     table = rows.pivot(index=keys, columns="metric", values="value")[order].reset_index()
-    pixel = rows[rows["metric"] == "ssim"].set_index(keys)["status"].rename("status").reset_index()
+    # the reason of a clip is that of all its metrics
+    whole = rows.assign(ok=rows["status"] == "ok").sort_values("ok", ascending=False, kind="stable")
+    status = whole.drop_duplicates(keys)[[*keys, "status"]]
     first = rows.drop_duplicates(keys)[keys]
-    return first.merge(table, on=keys, how="left").merge(pixel, on=keys, how="left")
+    return first.merge(table, on=keys, how="left").merge(status, on=keys, how="left")
 
 
 def with_units(rows: pd.DataFrame) -> pd.DataFrame:
     """Add each metric's ``unit`` and ``direction`` (which way is better) to rows of scores."""
-    entries = {name: catalogue(name) for name in rows["metric"].unique()}
+    entries = {name: find_metric(name) for name in rows["metric"].unique()}
     return rows.assign(
         unit=rows["metric"].map(lambda name: entries[name].unit),
         direction=rows["metric"].map(lambda name: entries[name].direction),
@@ -79,11 +81,11 @@ def with_units(rows: pd.DataFrame) -> pd.DataFrame:
 
 def metric_table(names: Sequence[str]) -> pd.DataFrame:
     """What the metrics of a table are: one row each, `METRIC_COLUMNS`."""
-    entries = [catalogue(name) for name in names]
+    entries = [find_metric(name) for name in names]
     found = [
         (
             e.name, e.label, e.unit, e.direction, e.low, e.high, "published" if e.published else "ours",
-            "the ground truth's speed (weight)" if e.weighted else "",
+            "speed of the ground truth (weight)" if e.weighted else "",
         )
         for e in entries
     ]  # fmt: skip
@@ -98,20 +100,24 @@ def subsets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "without_cuts", rows[~cut]
 
 
-def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
+def summarise(
+    rows: pd.DataFrame, settings: ScoringConfig, *, seed: int, sets: Sequence[Mapping[str, object]] = ()
+) -> pd.DataFrame:
     """Mean over clips with its block-bootstrap interval, per data set, method, subject, subset and metric.
 
     A mean is over the clips that have a value, by their ``weight`` (`epe_relative`: a ratio of means);
-    ``n_clips`` of ``n_expected``, and ``status`` says what became of the others, so that no mean hides a
-    missing clip.
+    ``n_clips`` of ``n_expected``, and ``status`` gives the reason for each excluded clip, so that a mean never hides
+    missing clips.
 
     Parameters
     ----------
     rows : DataFrame
-        `mind_animator.scoring.score.COLUMNS`, pooled subjects included where wanted (`with_pooled`).
+        `mind_animator.scoring.score.COLUMNS`, pooled subjects included where needed (`with_pooled`).
     settings : ScoringConfig
         ``block, bootstraps, confidence``.
     seed : int
+    sets : sequence of mapping
+        From `set_rows`: scores of a set as a whole, which have no interval.
 
     Returns
     -------
@@ -122,7 +128,6 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
     keys = ["dataset", "method", "subject", "metric"]
     for subset, part in subsets(rows):
         for key, group in part.groupby(keys, sort=False, observed=True):
-            entry = catalogue(key[-1])
             blocks = block_labels(group["segment"].tolist(), settings.block)
             there = np.isfinite(group["value"].to_numpy())
             numbers = {"mean": np.nan, "low": np.nan, "high": np.nan, "n_blocks": 0}
@@ -136,14 +141,33 @@ def summarise(rows: pd.DataFrame, settings: ScoringConfig, *, seed: int) -> pd.D
                 numbers["n_blocks"] = interval.n_blocks
             found.append(
                 {
-                    **dict(zip(keys, key, strict=True)), "clips": subset, "label": entry.label,
-                    "unit": entry.unit,
-                    "direction": entry.direction, "definition": "published" if entry.published else "ours",
+                    **dict(zip(keys, key, strict=True)), **_described(key[-1]), "clips": subset,
                     "level": settings.confidence, "n_clips": int(there.sum()), "n_expected": len(group),
                     "status": _status(group["status"][~there]), **numbers,
                 }
             )  # fmt: skip
+    found += [{**one, **_described(str(one["metric"])), "level": settings.confidence} for one in sets]
     return pd.DataFrame(found, columns=SUMMARY)
+
+
+def set_rows(pairs: PairScores, *, dataset: str, method: str, subject: str) -> list[dict]:
+    """Scores of a method's set of clips as rows for `summarise`."""
+    return [
+        {
+            "dataset": dataset, "method": method, "subject": subject, "metric": name, "clips": "all",
+            "mean": one["value"], "n_clips": one["n"], "n_expected": one["n_expected"], "n_blocks": 0,
+            "status": one["status"],
+        }
+        for name, one in pairs.sets.items()
+    ]  # fmt: skip
+
+
+def _described(name: str) -> dict[str, str]:
+    entry = find_metric(name)
+    return {
+        "label": entry.label, "group": entry.group, "unit": entry.unit, "direction": entry.direction,
+        "definition": "published" if entry.published else "ours",
+    }  # fmt: skip
 
 
 def _status(bad: pd.Series) -> str:
@@ -236,7 +260,7 @@ def above_chance_tests(
     for name, values in pairs.items():
         whole = whole_blocks(values)
         kept = values[np.ix_(whole, whole)]
-        better = "greater" if catalogue(name).higher_is_better else "less"
+        better = "greater" if find_metric(name).higher_is_better else "less"
         if whole.sum() < 2:
             continue
         result = pairing_test(
@@ -295,10 +319,12 @@ def motion_tests(
         Rows of `TESTS`.
     """
     found = []
+    if "mean_flow" not in scores.by_clip:
+        return []  # flow_cosine is not among the chosen metrics
     flow, ground_truth = scores.by_clip["mean_flow"], scores.by_clip["mean_flow_ground_truth"]
     there = np.isfinite(flow).all(axis=1) & np.isfinite(ground_truth).all(axis=1)
     whole = there[scores.rows].all(axis=1)
-    rows, moving = scores.rows[whole], moving_clips(ground_truth, settings.moving) & there
+    rows, moving = scores.rows[whole], moving_clips(ground_truth, settings.moving_fraction) & there
     if whole.sum() > 1 and moving[rows].any():
         result, score = motion_pairing(
             np.nan_to_num(ground_truth), np.nan_to_num(flow), rows, moving=moving,
@@ -361,7 +387,7 @@ def swap_test(
         & np.isfinite(flows[0]).all(axis=1)
         & np.isfinite(flows[1]).all(axis=1)
     )
-    used = moving_clips(ground_truth, settings.moving) & there
+    used = moving_clips(ground_truth, settings.moving_fraction) & there
     if not used.any():
         return []
     blocks = block_labels(list(segments), settings.block)[used]
@@ -469,7 +495,7 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
                 interval = block_bootstrap(values, blocks, group["segment"].to_numpy(), **options)
                 value, low, high = interval.estimate, interval.low, interval.high
                 chance = int(measure.removeprefix("top")) / pool
-            entry = catalogue(name)
+            entry = find_metric(name)
             found.append(
                 {
                     **{key: group[key].iloc[0] for key in ("dataset", "method", "subject")},

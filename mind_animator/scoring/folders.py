@@ -1,27 +1,22 @@
 """Score folders of videos against a folder of ground-truth videos, without the workflow and without fMRI."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import iterate_clips
-from mind_animator.artefacts.streams import ClipReader, PairScores, read_problems
+from mind_animator.artefacts.streams import read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.frozen import Frozen
 from mind_animator.methods.shuffled_frames import ShuffledFrames
-from mind_animator.metrics import pixel
 from mind_animator.scoring.ground_truth import encode_ground_truth
-from mind_animator.scoring.judge import judge, shuffled_orders
-from mind_animator.scoring.score import ClipScore, Networks, Source, note_of, score_clips
+from mind_animator.scoring.score import Networks, Scores, Source, note_of, score
 from mind_animator.scoring.sources import (
-    ArraySource,
     ChangedSource,
     DonorSource,
     FlatSource,
@@ -87,7 +82,7 @@ def score_folders(
     scene_cuts: Mapping[str, bool] | None = None,
     seed: int = 0,
     workers: int = 1,
-) -> dict[str, tuple[pd.DataFrame, PairScores, dict[str, str]]]:
+) -> dict[str, Scores]:
     """Score several methods; the file of the ground truth (``out/ground_truth.h5``) is made once for all.
 
     Clip by clip, all methods and baselines are compared with the ground truth together, so that quantities that
@@ -117,17 +112,13 @@ def score_folders(
 
     Returns
     -------
-    dict of ``METHOD`` or ``METHOD/SUBJECT`` to (rows, pairs, notes)
-        ``notes`` by clip: what was done to ground truth and prediction to make them comparable, where
-        anything was.
+    dict of ``METHOD`` or ``METHOD/SUBJECT`` to Scores
+        Their ``notes`` also state what was done to the ground truth to make the sides comparable.
     """
     names = ground_truth.clips
     shape = {"size": standard.size, "count": standard.frames}
     path = out / "ground_truth.h5"
-    encode_ground_truth(
-        names, ground_truth, networks, path, batch=settings.batch, rate=standard.rate,
-        pair_size=settings.pair_size, strict=False,
-    )  # fmt: skip
+    encode_ground_truth(names, ground_truth, networks, path, settings, rate=standard.rate, strict=False)
     cuts = scene_cuts or {}
     clips = pd.DataFrame(
         {
@@ -140,32 +131,21 @@ def score_folders(
     sources = dict(predictions)
     if baselines:
         sources = with_baselines(sources, names, mean_colour(path), shape, settings.block, seed)
-    scores: dict[str, dict[str, ClipScore]] = {method: {} for method in sources}
-    with closing(ClipReader([path])) as kept:
-        scored = score_clips(
-            names, ArraySource([path], **shape), list(sources.values()), kept=kept,
-            orders=shuffled_orders(settings, standard.frames, seed), workers=workers,
-        )  # fmt: skip
-        for found in tqdm(scored, "clips, by every method", len(names), mininterval=5, disable=None):
-            for method, score in zip(sources, found, strict=True):
-                scores[method][score.clip] = score
-    results = {}
-    for key, prediction in sources.items():
-        method, _, subject = key.partition("/")
-        rows, pairs = judge(
-            clips, path, prediction, networks, settings, count=standard.frames, dataset=dataset,
-            method=method, subject=subject or "all", seed=seed, scores=scores[key],
-        )  # fmt: skip
-        sides = {
-            name: {"ground_truth": note_of(ground_truth, name), "prediction": scores[key][name].note}
-            for name in names
-        }
-        notes = {
-            name: "; ".join(f"{side}: {note}" for side, note in found.items() if note)
-            for name, found in sides.items()
-        }
-        results[key] = rows, pairs, {name: note for name, note in notes.items() if note}
-    return results
+    found = score(
+        clips, path, sources, networks, settings, count=standard.frames, dataset=dataset, subject="all", seed=seed,
+        workers=workers,
+    )  # fmt: skip
+    return {key: scores._replace(notes=_notes(ground_truth, names, scores.notes)) for key, scores in found.items()}
+
+
+def _notes(ground_truth: FolderSource, clips: Sequence[str], notes: Mapping[str, str]) -> dict[str, str]:
+    """What was done to both sides, for clips where anything was."""
+    found = {}
+    for clip in clips:
+        sides = {"ground_truth": note_of(ground_truth, clip), "prediction": notes.get(clip)}
+        if any(sides.values()):
+            found[clip] = "; ".join(f"{side}: {note}" for side, note in sides.items() if note)
+    return found
 
 
 def baseline_names(predictions: Sequence[str], *, mismatched: bool = True) -> dict[str, str]:
@@ -216,28 +196,6 @@ def with_baselines(
     subjects = dict.fromkeys(key.partition("/")[2] for key in sources)
     flat = FlatSource(colour, **shape)
     return found | {f"flat_mean/{subject}" if subject else "flat_mean": flat for subject in subjects}
-
-
-def frame_table(ground_truth: ArraySource, sources: Mapping[str, Source], rate: float) -> pd.DataFrame:
-    """Pixel metrics of every frame: ``method, subject, clip, frame, time, metric, value``; time in seconds.
-
-    Clips that cannot be read are left out (their rows are in the table of clips).
-    """
-    rows = []
-    for clip in tqdm(ground_truth.clips, "frames", mininterval=5, disable=None):
-        if clip in ground_truth.problems:
-            continue
-        frames = ground_truth.read(clip)
-        for key, source in sources.items():
-            method, _, subject = key.partition("/")
-            try:
-                prediction = source.read(clip)
-            except InputError:
-                continue
-            for metric in (pixel.ssim, pixel.psnr, pixel.hue_circular_corr):
-                for index, value in enumerate(np.asarray(metric(frames, prediction), np.float64)):
-                    rows.append((method, subject or "all", clip, index, index / rate, metric.__name__, value))
-    return pd.DataFrame(rows, columns=["method", "subject", "clip", "frame", "time", "metric", "value"])
 
 
 def mean_colour(ground_truth: Path) -> np.ndarray:

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from skimage import data
-
 from mind_animator.metrics.efficientnet import (
     efficientnet_logits,
     load_efficientnet_lite0,
     two_way_image_efficientnet_lite0,
 )
+from PIL import Image
+from skimage import data
+
 from mind_animator.metrics.nway import nway_image
 
 

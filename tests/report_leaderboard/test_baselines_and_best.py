@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 from browser import act
-
 from mind_animator.metrics.catalogue import metric
+
 from mind_animator.report.leaderboard import build_leaderboard
 
 # mean of SSIM (and of EPE), clips scored of 10

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import act, document, screenshot
+from mind_animator.metrics.catalogue import metric
 from PIL import Image
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import InputError
-from mind_animator.metrics.catalogue import metric
 from mind_animator.report.leaderboard import ClipVideo, build_leaderboard, read_published, side_by_side
 from workflow_scripts.build_leaderboard import main
 

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from mind_animator.metrics.catalogue import metric, metric_names
+from mind_animator.scoring.judge import judge
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
 from mind_animator.artefacts.streams import (
@@ -22,9 +24,7 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics import motion, pixel
-from mind_animator.metrics.catalogue import metric, metric_names
 from mind_animator.scoring.ground_truth import encode_ground_truth
-from mind_animator.scoring.judge import judge
 from mind_animator.scoring.networks import frames_for
 from mind_animator.scoring.score import COLUMNS, Networks, embed_clips, score_clips
 from mind_animator.scoring.sources import ArraySource

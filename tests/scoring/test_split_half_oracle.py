@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from mind_animator.metrics.embedding import vifi_score
+from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, UNDEFINED, score_ceiling
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.streams import read_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics import motion, pixel
-from mind_animator.metrics.embedding import vifi_score
-from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, UNDEFINED, score_ceiling
 from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.score import Networks
 from mind_animator.scoring.sources import ArraySource

@@ -1,21 +1,20 @@
-"""The noise ceiling: how a decoder scores that knows every test clip and fails by the responses' noise alone.
+"""The split-half oracle: scores of a decoder that knows every test clip and errs by response noise alone.
 
-Where the test clips were shown more than once, the repeats are split into two halves. A clip's first half is
-compared with the second halves of all test clips, and the clip that it resembles most is the decoder's answer:
-its true video is scored against the clip's own, by every metric of videos (with or without a model), and its
-features against the clip's own, as a decoder's are. For retrieval the rank of the own clip's second half is the
-score in the small set; in the large one the further candidates, whose responses nobody knows, stand before it
-where their embedding is nearer to the answer's than the own clip's is. No method takes part, so one ceiling
-stands beside all of them.
+Where the test clips were shown more than once, the repeats are split into two halves. The first half of a clip is
+compared with the second halves of all test clips, and the most similar clip is the oracle's answer: its true video is
+scored against the clip's own, by every metric of videos (with or without a network), and its features against the
+clip's own, as a decoder's are. For retrieval in the small set, the rank of the clip's own second half is the score; in
+the large set, those further candidates (which have no responses) go before it whose embedding is nearer to the
+answer's than the clip's own is. No method takes part, so one oracle is listed beside all of them.
 
-It is an optimistic decoder (it chooses among the test clips, and shows a perfect video) on pessimistic data
-(half of the repeats a side). A method that hedges can pass it on a metric that rewards hedging, as a flat
-image passes most videos on SSIM, PSNR and end-point error.
+It is optimistic (it chooses among the test clips, and shows a perfect video) and pessimistic (half of the repeats per
+side). A method that hedges can exceed it on a metric that rewards hedging, as a flat image exceeds most videos on SSIM,
+PSNR and end-point error. It is not the noise ceiling of encoding models (maximum explainable correlation), which
+``quality.tsv`` and ``maps.h5`` report.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +25,16 @@ from mind_animator.artefacts.streams import ClipReader, PairScores
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics.retrieval import Ranks, retrieval_ranks, top_k_hits
 from mind_animator.scoring.decoded import TOP, decoder_targets, target_scores
-from mind_animator.scoring.judge import judge
-from mind_animator.scoring.score import COLUMNS, NETWORKS, Networks
+from mind_animator.scoring.score import COLUMNS, Networks, score
 from mind_animator.scoring.sources import ArraySource, DonorSource
 from mind_animator.statistics.ceiling import identify_halves
 
-CEILING = "noise_ceiling"
+ORACLE = "split_half_oracle"
 NO_REPEATS = "not computed: the clip has responses in fewer than two repeats"
 UNDEFINED = "undefined: the targets of the repeated clips do not differ, or are not finite"
 
 
-def score_ceiling(
+def score_oracle(
     clips: pd.DataFrame,
     ground_truth: Path | str,
     half_1: np.ndarray,
@@ -51,7 +49,7 @@ def score_ceiling(
     seed: int,
     workers: int = 1,
 ) -> tuple[pd.DataFrame, PairScores, pd.DataFrame]:
-    """Scores of the method `CEILING` for one subject.
+    """Scores of the method `ORACLE` for one subject.
 
     Parameters
     ----------
@@ -64,15 +62,15 @@ def score_ceiling(
     features, extra : mappings
         As for `score_decoded`: features of the same clips, further candidates of the large set.
     settings, count, seed, workers
-        As for `judge`.
+        As for `mind_animator.scoring.score.score`.
 
     Returns
     -------
     rows, pairs
-        As of `judge`; a clip without two halves has its reason in every row.
+        As of `mind_animator.scoring.score.Scores`; a clip without two halves has its reason in every row.
     decoded : DataFrame
-        `COLUMNS` and ``candidates``: ranks and top-k hits of the small set (the responses know no embedding, so
-        they stand under ``text`` and ``image`` alike) and of the large one, and ``target_*``.
+        `COLUMNS` and ``candidates``: ranks and top-k hits of the small set (ranks are computed from the responses, so
+        the same values are listed for text and image) and of the large one, and ``target_*``.
     """
     names = np.array(clips["clip"])
     repeated = np.isfinite(half_1).all(axis=1) & np.isfinite(half_2).all(axis=1)
@@ -80,11 +78,11 @@ def score_ceiling(
     if repeated.sum() > 1:
         nearest, ranks = identify_halves(half_1[repeated], half_2[repeated])
         donor = dict(zip(names[repeated].tolist(), names[repeated][nearest].tolist(), strict=True))
-    ground_truths = ArraySource([ground_truth], size=settings.size, count=count)
-    rows, pairs = judge(
-        clips, ground_truth, DonorSource(ground_truths, donor, NO_REPEATS), _KEPT, settings, count=count, dataset=dataset,
-        method=CEILING, subject=subject, seed=seed, workers=workers, embed=partial(_kept_embeddings, ground_truth, donor),
-    )  # fmt: skip
+    with closing(ClipReader([ground_truth])) as reader:
+        found = score(
+            clips, ground_truth, {ORACLE: _TrueVideos(ground_truth, donor, reader, settings.size, count)}, Networks(), settings,
+            count=count, dataset=dataset, subject=subject, seed=seed, workers=workers,
+        )[ORACLE]  # fmt: skip
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     tables = []
     for name, (values, candidates) in _decoded(features, extra, repeated, nearest, ranks).items():
@@ -96,26 +94,24 @@ def score_ceiling(
         tables.append(
             place.assign(metric=name, value=every, weight=1.0, status=status, candidates=candidates)
         )
-    decoded = pd.concat(tables, ignore_index=True).assign(dataset=dataset, method=CEILING, subject=subject)
-    return rows, pairs, decoded[[*COLUMNS, "candidates"]]
+    decoded = pd.concat(tables, ignore_index=True).assign(dataset=dataset, method=ORACLE, subject=subject)
+    return found.rows, found.pairs, decoded[[*COLUMNS, "candidates"]]
 
 
-def _kept_embeddings(
-    ground_truth: Path | str, donor: Mapping[str, str], clips: Sequence[str]
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """What the networks said of the donors when the ground truth's file was made."""
-    with open_arrays(ground_truth) as file:
-        there = [name for name in NETWORKS if name in file]
-    with closing(ClipReader([ground_truth])) as kept:
-        for clip in clips:
-            yield clip, {name: kept.read(donor[clip], name) for name in there}
+class _TrueVideos(DonorSource):
+    """The true video of each clip's answer; flows and embeddings are looked up in the ground-ground truth file."""
 
+    def __init__(
+        self, ground_truth: Path | str, donor: Mapping[str, str], reader: ClipReader, size: int, count: int
+    ) -> None:
+        super().__init__(ArraySource([ground_truth], size=size, count=count), donor, NO_REPEATS)
+        self.reader = reader
+        with open_arrays(ground_truth) as file:
+            self.arrays = set(file)
 
-def _not_asked(frames: np.ndarray) -> np.ndarray:
-    raise AssertionError("the ground truth's file holds what the networks said")
-
-
-_KEPT = Networks(**dict.fromkeys(NETWORKS, _not_asked))
+    def known(self, clip: str, name: str) -> np.ndarray | None:
+        """An array of the answer in the ground-ground truth file, or None."""
+        return self.reader.read(self.donor[clip], name) if name in self.arrays else None
 
 
 def _decoded(
@@ -150,7 +146,7 @@ def _decoded(
 
 
 def _with_further(ranks: Ranks, answers: np.ndarray, own: np.ndarray, further: np.ndarray) -> Ranks:
-    """Ranks among more candidates: those nearer to the answer's embedding than the own clip's go before it."""
+    """Ranks among more candidates: those nearer to the answer's embedding than the clip's own go before it."""
     place = np.arange(len(own))
     among = [retrieval_ranks(answers, pool, place) for pool in (own, np.concatenate([own, further]))]
     better, ties = (getattr(among[1], name) - getattr(among[0], name) for name in ("better", "ties"))

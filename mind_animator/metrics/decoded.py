@@ -1,0 +1,94 @@
+"""Names, units and directions of the metrics of decoded features, which `mind_animator.scoring.decoded` computes."""
+
+import re
+from collections.abc import Sequence
+from typing import Self
+
+from mind_animator.metrics.base import Description, Metric
+
+
+class _Decoded(Metric):
+    """A metric of decoded features: listed in tables, computed from predictions before any video exists."""
+
+    standard = paired = False
+
+    @classmethod
+    def variants(cls, n_ways: Sequence[int]) -> list[Metric]:
+        return []
+
+    def compare(self, ground_truth: Description, prediction: Description) -> float:
+        raise NotImplementedError("scores of decoded features are computed by mind_animator.scoring.decoded")
+
+
+class Retrieval(_Decoded):
+    """Retrieval of the clip's own CLIP embedding by the decoded one, among the embeddings of all candidates.
+
+    With b candidates nearer to the decoded embedding (cosine) than the clip's own and t candidates as near::
+
+        rank = 1 + b + t / 2,        top-k = min(max((k - b) / (t + 1), 0), 1)
+
+    so that chance of top-k is k / candidates, ties included.
+
+    Range: rank from 1, lower is better; top-k 0 to 1; cosine -1 to 1.
+
+    References
+    ----------
+    Lu et al. (2025), "Animate Your Thoughts: Reconstruction of Dynamic Natural Vision from Human Brain
+    Activity", ICLR (top-10 and top-100; ties at random are from this project).
+    """
+
+    name, label, group = "retrieval", "retrieval", "retrieval"
+
+    def __init__(self, name: str = "retrieval_text_rank") -> None:
+        self.name = name
+        kind, _, measure = name.removeprefix("retrieval_").rpartition("_")
+        words = kind.replace("_", ", ")
+        if measure == "rank":
+            self.label, self.unit, self.low, self.higher_is_better = (
+                f"retrieval rank ({words})",
+                "rank",
+                1,
+                False,
+            )
+        elif measure == "cosine":
+            self.label, self.low, self.high = f"embedding cosine ({words})", -1, 1
+        else:
+            self.label, self.low, self.high, self.published = f"top-{measure[3:]} ({words})", 0, 1, True
+        if name == "retrieval_image_top10":
+            self.headline = "retrieval: the right clip among the ten nearest"
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """E.g. ``retrieval_text_rank``, ``retrieval_image_large_top10``, ``retrieval_text_cosine``."""
+        return cls(name) if re.fullmatch(r"retrieval_\w+_(rank|cosine|top\d+)", name) else None
+
+
+class TargetFit(_Decoded):
+    """Agreement of a decoder's output with its own target, the mean target of all clips subtracted from both.
+
+    With t and p the target and the prediction minus the mean target, as one vector per clip::
+
+        corr = t . p / (|t| |p|),        R2 = 1 - |t - p|^2 / mean over clips of |t|^2
+
+    Range: corr -1 to 1; R2 up to 1, 0 for the mean target.
+
+    References
+    ----------
+    This project.
+    """
+
+    name, label, group = "target", "fit of decoder targets", "targets"
+
+    def __init__(self, name: str = "target_semantic_corr") -> None:
+        self.name = name
+        kind, _, measure = name.removeprefix("target_").rpartition("_")
+        self.high = 1
+        if measure == "corr":
+            self.label, self.low = f"correlation with the {kind} target", -1
+        else:
+            self.label = f"R2 of the {kind} target"
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """E.g. ``target_semantic_corr`` and ``target_structure_r2``."""
+        return cls(name) if re.fullmatch(r"target_\w+_(corr|r2)", name) else None
