@@ -21,7 +21,7 @@ def encode_ground_truth(
     settings: Param[ScoringConfig],
     frames: Param[int],
     rate: Param[float],
-    models: Param[ModelsConfig] = ModelsConfig(),
+    models: Param[ModelsConfig],
     device: Param[Device] = "cpu",
     threads: Threads = 1,
     ground_truth: Output,
@@ -46,7 +46,7 @@ def encode_ground_truth(
     threads
         Threads of OpenCV.
     ground truth
-        Ground-ground truth file (HDF5).
+        Ground-truth file (HDF5).
     """
     cv2.setNumThreads(threads)
     clips = [clip for table in tables for clip in read_table(table, ("clip",))["clip"]]

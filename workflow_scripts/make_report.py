@@ -225,7 +225,7 @@ def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Sectio
         "training movies' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
         "shuffled_frames its own in a random order. "
         + (
-            "split_half_oracle: ground-ground truth video of the test clip whose second half of repeats is most similar to "
+            "split_half_oracle: ground-truth video of the test clip whose second half of repeats is most similar to "
             "this clip's first half."
             if oracles
             else ""

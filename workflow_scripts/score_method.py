@@ -27,7 +27,7 @@ def score_method(
     subject: Wildcard[str],
     settings: Param[ScoringConfig],
     frames: Param[int],
-    models: Param[ModelsConfig] = ModelsConfig(),
+    models: Param[ModelsConfig],
     seed: Param[int],
     device: Param[Device] = "cpu",
     threads: Threads = 1,
@@ -39,7 +39,7 @@ def score_method(
     Parameters
     ----------
     ground truth
-        Ground-ground truth file (HDF5).
+        Ground-truth file (HDF5).
     tables
         Clip tables of the test segments.
     reconstructions

@@ -39,7 +39,7 @@ def score_split_half_oracle(
     Parameters
     ----------
     ground truth
-        Ground-ground truth file (HDF5).
+        Ground-truth file (HDF5).
     tables
         Clip tables of the test segments.
     responses

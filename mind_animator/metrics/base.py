@@ -48,7 +48,7 @@ class Input:
     Attributes
     ----------
     name : str
-        Name of the array in the ground-ground truth file.
+        Name of the array in the ground-truth file.
     compute : callable
         frames (frame, height, width, 3) uint8 -> array.
     """
@@ -64,7 +64,7 @@ class Network:
     Attributes
     ----------
     name : str
-        Name of the array in the ground-ground truth file.
+        Name of the array in the ground-truth file.
     model : str
         Key of ``config.models`` under which another id or folder can be given.
     model_id : str

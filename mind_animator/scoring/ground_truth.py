@@ -23,7 +23,7 @@ def encode_ground_truth(
     rate: float,
     strict: bool = True,
 ) -> dict[str, str]:
-    """Write the ground-ground truth file, one clip in memory at a time.
+    """Write the ground-truth file, one clip in memory at a time.
 
     Arrays: ``frames`` (clip, frame, size, size, 3) uint8; the inputs that the metrics share (``flow``); of every metric
     that is paired, its description of the clip at ``settings.pair_size`` pixels (``pair:METRIC:ARRAY``); and the arrays

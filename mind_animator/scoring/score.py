@@ -177,7 +177,7 @@ def score(
     predictions : mapping of ``METHOD`` or ``METHOD/SUBJECT`` to Source
         Frames of ``settings.size`` and ``count``. What they need of a ground truth is computed once for all of them.
     networks : Networks
-        Used where the ground-ground truth file was made with them.
+        Used where the ground-truth file was made with them.
     settings : ScoringConfig
     count : int
         Frames per clip.
@@ -195,7 +195,7 @@ def score(
     Raises
     ------
     InputError
-        If the ground-ground truth file lacks what these settings need.
+        If the ground-truth file lacks what these settings need.
     """
     names = clips["clip"].tolist()
     rows = aligned_blocks(clips["segment"].tolist(), settings.block)
@@ -330,17 +330,17 @@ class _Scorer:
         lacking = [name for name, arrays in self.sides.items() if not arrays and name not in self.absent]
         if made != job.settings.pair_size or lacking:
             raise InputError(
-                f"Expected a ground-ground truth file for pairs of {job.settings.pair_size} pixels (scoring.pair_size) and the "
+                f"Expected a ground-truth file for pairs of {job.settings.pair_size} pixels (scoring.pair_size) and the "
                 f"metrics {list(self.sides)}, got {job.ground_truth} for {made} pixels"
                 + (f" without '{lacking[0]}'." if lacking else ".")
             )
 
     def close(self) -> None:
-        """Close the ground-ground truth file."""
+        """Close the ground-truth file."""
         self.kept.close()
 
     def known(self, clip: str, name: str) -> np.ndarray | None:
-        """An array of the ground-ground truth file."""
+        """An array of the ground-truth file."""
         if name in self.absent:
             raise NotComputed(self.absent[name])
         return self.kept.read(clip, name) if name in self.arrays else None
@@ -432,11 +432,7 @@ class _Scorer:
         looked_up = getattr(source, "known", None) is not None
         reasons = (
             ({} if looked_up else reasons)
-            | {
-                name: f"the ground-ground truth file holds no '{name}'"
-                for name in needed
-                if name not in self.arrays
-            }
+            | {name: f"the ground-truth file holds no '{name}'" for name in needed if name not in self.arrays}
             | {name: why for name, why in self.absent.items() if name in needed}
         )
         computed = []
@@ -568,12 +564,12 @@ def known_by(source: Source, clip: str) -> Callable[[str], np.ndarray | None] | 
 
 
 def pair_name(metric: Metric, key: str) -> str:
-    """Name in the ground-ground truth file of an array of a metric's description for pairs."""
+    """Name in the ground-truth file of an array of a metric's description for pairs."""
     return f"pair:{metric.name}:{key}"
 
 
 def pair_arrays(metric: Metric, arrays: Iterable[str]) -> dict[str, str]:
-    """Arrays of a metric's description for pairs -> their names in the ground-ground truth file."""
+    """Arrays of a metric's description for pairs -> their names in the ground-truth file."""
     start = pair_name(metric, "")
     return {name.removeprefix(start): name for name in sorted(arrays) if name.startswith(start)}
 

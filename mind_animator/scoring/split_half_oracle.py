@@ -99,7 +99,7 @@ def score_oracle(
 
 
 class _TrueVideos(DonorSource):
-    """The true video of each clip's answer; flows and embeddings are looked up in the ground-ground truth file."""
+    """The true video of each clip's answer; flows and embeddings are looked up in the ground-truth file."""
 
     def __init__(
         self, ground_truth: Path | str, donor: Mapping[str, str], reader: ClipReader, size: int, count: int
@@ -110,7 +110,7 @@ class _TrueVideos(DonorSource):
             self.arrays = set(file)
 
     def known(self, clip: str, name: str) -> np.ndarray | None:
-        """An array of the answer in the ground-ground truth file, or None."""
+        """An array of the answer in the ground-truth file, or None."""
         return self.reader.read(self.donor[clip], name) if name in self.arrays else None
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mind_animator.metrics.efficientnet import (
-    efficientnet_logits,
-    load_efficientnet_lite0,
-    two_way_image_efficientnet_lite0,
-)
 from PIL import Image
+from scipy.special import softmax
 from skimage import data
 
-from mind_animator.metrics.nway import nway_image
+from mind_animator.metrics.efficientnet_nway import (
+    EfficientnetNWay,
+    efficientnet_logits,
+    load_efficientnet_lite0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +28,17 @@ def test_real_images_get_their_classes(network: torch.nn.Module) -> None:
     images = [data.chelsea(), data.coffee(), data.stereo_motorcycle()[0]]
     frames = np.stack([np.asarray(Image.fromarray(image).resize((300, 240))) for image in images])
     logits = efficientnet_logits(network, frames)
-    assert logits.shape == (3, 1000) and logits.dtype == torch.float32
+    assert logits.shape == (3, 1000) and logits.dtype == np.float32
     for row, right in zip(logits, (range(281, 288), (967, 968), (665, 670)), strict=True):
         assert int(row.argmax()) in right
-        assert row.softmax(0)[list(right)].sum() > 0.5
+        assert softmax(row)[list(right)].sum() > 0.5
 
 
 def test_a_frames_logits_do_not_depend_on_its_neighbours(network: torch.nn.Module) -> None:
     frames = np.random.default_rng(0).integers(0, 256, size=(9, 40, 48, 3), dtype=np.uint8)
     copy = frames.copy()
     whole = efficientnet_logits(network, frames)
-    assert torch.equal(whole[8:], efficientnet_logits(network, frames[8:]))
+    np.testing.assert_array_equal(whole[8:], efficientnet_logits(network, frames[8:]))
     np.testing.assert_array_equal(frames, copy)
 
 
@@ -50,12 +50,17 @@ def test_real_reconstructions_beat_other_clips_reconstructions(
         frame = np.asarray(Image.open(file).convert("RGB"))
         sides.append((frame[2:514, 2:514], frame[2:514, 516:1028]))
     ground_truth, prediction = (np.stack(side)[:, None] for side in zip(*sides, strict=True))
-    logits = [efficientnet_logits(network, frames) for frames in (ground_truth, prediction)]
-    own = nway_image(*logits, n_way=2)
-    others = torch.stack([nway_image(logits[0].roll(k, 0), logits[1], n_way=2) for k in range(1, 8)])
+    metric = EfficientnetNWay(2)
+    truths, made = (
+        [metric.describe(clip) for clip in efficientnet_logits(network, side)]
+        for side in (ground_truth, prediction)
+    )
+    scores = np.array([metric.compare_many(t, made) for t in truths])  # (ground truth, prediction)
+    own = np.diag(scores)
+    others = scores[~np.eye(len(scores), dtype=bool)]
     assert own.mean() > 0.9 and own.mean() > others.mean() + 0.1
-    direct = two_way_image_efficientnet_lite0(ground_truth[:1], prediction[:1], network)
-    np.testing.assert_array_equal(direct, own[:1].numpy())
+    logits = metric.inputs[0].load("", "", "cpu")(ground_truth[:1])
+    np.testing.assert_array_equal(metric.describe(logits[0])["logits"], truths[0]["logits"])
 
 
 def test_errors_say_what_was_expected_and_found(network: torch.nn.Module) -> None:

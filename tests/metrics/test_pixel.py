@@ -8,9 +8,21 @@ import pytest
 from scipy.spatial.distance import cosine
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mind_animator.metrics import pixel
+from mind_animator.metrics.base import NotComputed
+from mind_animator.metrics.hue_circular_corr import HueCircularCorr, hue_pattern
+from mind_animator.metrics.hue_cos_published import HueCosPublished
+from mind_animator.metrics.psnr import Psnr
+from mind_animator.metrics.ssim import Ssim
 
-PAIRED = [pixel.ssim, pixel.psnr, pixel.hue_cos_published, pixel.hue_circular_corr]
+PAIRED = [Ssim(), Psnr(), HueCosPublished(), HueCircularCorr()]
+
+
+def by_frame(metric, ground_truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Values (..., frame) of clips (..., frame, height, width, 3)."""
+    shape = ground_truth.shape
+    pairs = zip(ground_truth.reshape(-1, *shape[-4:]), prediction.reshape(-1, *shape[-4:]), strict=True)
+    values = np.array([metric.frame_values(t, p) for t, p in pairs])
+    return values.reshape(*shape[:-4], -1)
 
 
 def smooth(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -29,7 +41,7 @@ def test_ssim_equals_scikit_image(size: tuple[int, int]) -> None:
         structural_similarity(t, p, win_size=7, channel_axis=-1, data_range=255)
         for t, p in zip(ground_truth, prediction, strict=True)
     ]
-    np.testing.assert_allclose(pixel.ssim(ground_truth, prediction), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(by_frame(Ssim(), ground_truth, prediction), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("low", [0, 254])
@@ -38,29 +50,29 @@ def test_ssim_does_not_overflow_at_the_ends_of_the_range(low: int) -> None:
     for frames in (values + np.uint8(low), values * np.uint8(255)):
         ground_truth, prediction = frames
         expected = structural_similarity(ground_truth[0], prediction[0], channel_axis=-1, data_range=255)
-        np.testing.assert_allclose(pixel.ssim(ground_truth, prediction)[0], expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(by_frame(Ssim(), ground_truth, prediction)[0], expected, rtol=0, atol=1e-6)
 
 
 def test_ssim_is_symmetric_one_for_equal_frames_and_independent_of_the_batch() -> None:
     ground_truth, prediction = smooth(0, (3, 2, 20, 24, 3)), smooth(1, (3, 2, 20, 24, 3))
-    whole = pixel.ssim(ground_truth, prediction)
+    whole = by_frame(Ssim(), ground_truth, prediction)
     assert whole.shape == (3, 2) and whole.dtype == np.float64
-    np.testing.assert_array_equal(whole, pixel.ssim(prediction, ground_truth))
-    np.testing.assert_array_equal(whole[1], pixel.ssim(ground_truth[1], prediction[1]))
-    np.testing.assert_array_equal(pixel.ssim(ground_truth, ground_truth), np.ones((3, 2)))
+    np.testing.assert_array_equal(whole, by_frame(Ssim(), prediction, ground_truth))
+    np.testing.assert_array_equal(whole[1], by_frame(Ssim(), ground_truth[1], prediction[1]))
+    np.testing.assert_array_equal(by_frame(Ssim(), ground_truth, ground_truth), np.ones((3, 2)))
 
 
 def test_psnr_equals_scikit_image_and_has_a_cap() -> None:
     ground_truth, prediction = smooth(0, (2, 3, 20, 24, 3)), smooth(1, (2, 3, 20, 24, 3))
-    values = pixel.psnr(ground_truth, prediction)
+    values = by_frame(Psnr(), ground_truth, prediction)
     for index in np.ndindex(2, 3):
         expected = peak_signal_noise_ratio(ground_truth[index], prediction[index], data_range=255)
         np.testing.assert_allclose(values[index], expected, rtol=1e-13)
-    np.testing.assert_array_equal(pixel.psnr(ground_truth, ground_truth), np.full((2, 3), 100.0))
+    np.testing.assert_array_equal(by_frame(Psnr(), ground_truth, ground_truth), np.full((2, 3), 100.0))
     one_level = ground_truth.copy()
     one_level[0, 0, 0, 0, 0] ^= 1  # an MSE of 1 / 1440, still below the cap
     np.testing.assert_allclose(
-        pixel.psnr(ground_truth, one_level)[0, 0], 20 * np.log10(255 * np.sqrt(1440)), rtol=1e-13
+        by_frame(Psnr(), ground_truth, one_level)[0, 0], 20 * np.log10(255 * np.sqrt(1440)), rtol=1e-13
     )
 
 
@@ -75,21 +87,23 @@ def test_published_hue_is_the_mean_cosine_of_six_frames() -> None:
         )
         for t, p in zip(ground_truth, prediction, strict=True)
     ]
-    np.testing.assert_allclose(pixel.hue_cos_published(ground_truth, prediction), expected, rtol=1e-13)
-    short = pixel.hue_cos_published(ground_truth[:, :2], prediction[:, :2])
+    np.testing.assert_allclose(
+        by_frame(HueCosPublished(), ground_truth, prediction).mean(-1), expected, rtol=1e-13
+    )
+    short = by_frame(HueCosPublished(), ground_truth[:, :2], prediction[:, :2]).mean(-1)
     assert short.shape == (2,) and not np.allclose(short, expected)
 
 
 def test_published_hue_of_independent_noise_is_near_three_quarters() -> None:
     # The hue of uniform noise is uniform to the eye: (E h)^2 / E h^2 = 3 / 4, whatever it is compared with.
     noise = np.random.default_rng(3).integers(0, 256, size=(2, 6, 64, 64, 3), dtype=np.uint8)
-    assert abs(pixel.hue_cos_published(noise[0], noise[1]) - 0.75) < 0.01
-    assert abs(pixel.hue_circular_corr(noise[0], noise[1]).mean()) < 0.02  # 4 sigma of 6 x 4096 pixels
+    assert abs(HueCosPublished()(noise[0], noise[1]) - 0.75) < 0.01
+    assert abs(by_frame(HueCircularCorr(), noise[0], noise[1]).mean()) < 0.02  # 4 sigma of 6 x 4096 pixels
 
 
 def test_circular_hue_is_the_real_part_of_a_complex_correlation() -> None:
     ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
-    values = pixel.hue_circular_corr(ground_truth, prediction)
+    values = by_frame(HueCircularCorr(), ground_truth, prediction)
     for t, p, value in zip(ground_truth, prediction, values, strict=True):
         z = []
         for frame in (t, p):
@@ -108,21 +122,23 @@ def test_circular_hue_agrees_with_unrounded_hues() -> None:
         z.append(hsv[:, 1] * np.exp(2j * np.pi * hsv[:, 0]))
     expected = np.corrcoef(z[1], z[0])[0, 1].real
     np.testing.assert_allclose(
-        pixel.hue_circular_corr(ground_truth, prediction)[0], expected, rtol=0, atol=0.07
+        by_frame(HueCircularCorr(), ground_truth, prediction)[0], expected, rtol=0, atol=0.07
     )
 
 
 def test_circular_hue_knows_no_first_hue() -> None:
     ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
     turned = [np.ascontiguousarray(np.roll(frames, 1, axis=-1)) for frames in (ground_truth, prediction)]
-    own = pixel.hue_circular_corr(ground_truth, ground_truth)
+    own = by_frame(HueCircularCorr(), ground_truth, ground_truth)
     np.testing.assert_allclose(own, 1, rtol=1e-12)
     # rolling the channels turns every hue by 120 degrees; rounded hues may differ by one count (2 degrees)
     np.testing.assert_allclose(
-        pixel.hue_circular_corr(ground_truth, turned[0]), np.cos(2 * np.pi / 3), atol=0.035
+        by_frame(HueCircularCorr(), ground_truth, turned[0]), np.cos(2 * np.pi / 3), atol=0.035
     )
     np.testing.assert_allclose(
-        pixel.hue_circular_corr(*turned), pixel.hue_circular_corr(ground_truth, prediction), atol=0.035
+        by_frame(HueCircularCorr(), *turned),
+        by_frame(HueCircularCorr(), ground_truth, prediction),
+        atol=0.035,
     )
 
 
@@ -131,8 +147,8 @@ def test_flat_and_grey_predictions_score_zero() -> None:
     flat = np.broadcast_to(np.array([200, 40, 90], np.uint8), ground_truth.shape).copy()
     grey = np.repeat(ground_truth[..., :1], 3, axis=-1)
     for prediction in (flat, grey):
-        np.testing.assert_array_equal(pixel.hue_circular_corr(ground_truth, prediction), [0, 0])
-    assert pixel.hue_cos_published(ground_truth, grey) == 0
+        np.testing.assert_array_equal(by_frame(HueCircularCorr(), ground_truth, prediction), [0, 0])
+    assert HueCosPublished()(ground_truth, grey) == 0
 
 
 @pytest.mark.parametrize("metric", PAIRED)
@@ -177,40 +193,18 @@ def test_errors_say_what_was_expected_and_found(metric) -> None:
 
 def test_ssim_needs_one_whole_window() -> None:
     small = np.zeros((1, 6, 9, 3), np.uint8)
-    with pytest.raises(ValueError) as error:
-        pixel.ssim(small, small)
-    assert str(error.value) == "Expected frames of at least 7 x 7 pixels, got (6, 9, 3)."
+    with pytest.raises(NotComputed, match="expected frames of at least 7 x 7 pixels, got 9 x 6"):
+        Ssim()(small, small)
 
 
-def test_what_is_kept_of_the_ground_truth_changes_no_bit() -> None:
-    ground_truth, prediction = (
-        smooth(0, (2, 3, 300, 120, 3)),
-        smooth(1, (2, 3, 300, 120, 3)),
-    )  # several strips
-    sums = pixel.window_sums(ground_truth)
-    for c, k in ((0, 0), (1, 2)):  # the definition, window by window
-        slow = [
-            [ground_truth[c, k, y : y + 7, x : x + 7, 1].sum(dtype=int) for x in (0, 50, 113)]
-            for y in (0, 293)
-        ]
-        np.testing.assert_array_equal(sums[c, k][np.ix_([0, 293], [0, 50, 113])][..., 1], slow)
-    np.testing.assert_array_equal(
-        pixel.ssim(ground_truth, prediction, sums), pixel.ssim(ground_truth, prediction)
-    )
-    patterns = np.array([[pixel.hue_pattern(frame) for frame in clip] for clip in ground_truth])
-    np.testing.assert_array_equal(
-        pixel.hue_circular_corr(ground_truth, prediction, patterns),
-        pixel.hue_circular_corr(ground_truth, prediction),
-    )
-    cases = {
-        "Expected sums (2, 3, 294, 114, 3) int32, got (2, 3, 294, 114, 3) int64.": lambda: pixel.ssim(
-            ground_truth, prediction, sums.astype(np.int64)
-        ),
-        "Expected patterns (2, 3, 72000), got (3, 72000).": lambda: pixel.hue_circular_corr(
-            ground_truth, prediction, patterns[0]
-        ),
-    }
-    for text, call in cases.items():
-        with pytest.raises(ValueError) as error:
-            call()
-        assert str(error.value) == text
+def test_what_is_kept_of_a_frame_is_exact() -> None:
+    frames = smooth(0, (3, 300, 140, 3))  # several strips
+    described = Ssim().describe(frames)
+    for k, channel in ((0, 0), (2, 1)):  # the definition, window by window
+        for y, x in ((0, 0), (90, 50), (293, 133)):
+            window = frames[k, y : y + 7, x : x + 7, channel].astype(int)
+            assert described["sums"][k, y, x, channel] == window.sum()
+            assert described["variances"][k, y, x, channel] == 49 * (window**2).sum() - window.sum() ** 2
+    pattern = HueCircularCorr().describe(frames)["pattern"]
+    np.testing.assert_array_equal(pattern[1], hue_pattern(frames[1]))
+    np.testing.assert_allclose(np.linalg.norm(pattern, axis=1), 1, rtol=1e-12)

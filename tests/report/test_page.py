@@ -47,7 +47,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos = [f"{m}/{s}={folder / m}.h5" for s in (1, 2) for m in METHODS[:2]]
     main([
         "--title", "A page", "--ground-truth", f"{folder}/ground_truth.h5", "--captions", f"{folder}/captions.tsv", "--rate", "4",
-        "--ceilings", "noise_ceiling", "--videos", *videos,
+        "--oracles", "split_half_oracle", "--videos", *videos,
         "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
         "--lag", f"1={folder}/figure.png", "--maps", f"mind_animator/1={folder}/figure.png", "--dag",
@@ -59,7 +59,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def summary() -> pd.DataFrame:
     means = {
         ("ssim", "mind_animator"): 0.5, ("ssim", "ridge"): 0.4, ("ssim", "frozen"): 0.3,
-        ("ssim", "noise_ceiling"): 0.9,
+        ("ssim", "split_half_oracle"): 0.9,
         ("epe", "mind_animator"): 2.0, ("epe", "ridge"): 1.0, ("epe", "frozen"): float("nan"),
     }  # fmt: skip
     rows = [
@@ -79,8 +79,8 @@ def table_of_tests() -> pd.DataFrame:
     ]  # fmt: skip
     paired = {"test": "paired", "method": "mind_animator", "other": "ridge", "subject": "1", "score": np.nan,
               "metric": "target_motion_corr", "statistic": -0.004, "p": 0.43}  # fmt: skip
-    ceiling = paired | {"other": "noise_ceiling", "statistic": -0.321}
-    return pd.DataFrame([*every, paired, ceiling])
+    oracle = paired | {"other": "split_half_oracle", "statistic": -0.321}
+    return pd.DataFrame([*every, paired, oracle])
 
 
 def retrieval() -> pd.DataFrame:
@@ -125,7 +125,7 @@ def test_scores_stand_beside_their_baselines_and_the_best_is_bold(page: Path):
         "<b>0.500</b><small>0.490 – 0.510</small>",
         "0.400<small>0.390 – 0.410</small>",
         "0.300<small>0.290 – 0.310</small>",
-        "0.900<small>0.890 – 0.910</small>",  # a ceiling is never the best
+        "0.900<small>0.890 – 0.910</small>",  # the oracle is never the best
     ]
     row = next(row for row in first.split("<tr>") if "EPE ↓" in row)
     assert "<b>1.000</b>" in row and "not computed: no flow" in row
@@ -138,7 +138,7 @@ def test_tests_say_their_p_and_baselines_are_controls(page: Path):
     part = text[text.index('id="tests"') : text.index('id="maps"')]
     assert part.count("<b>+0.200</b><small>p = 0.0001</small>") == 6
     assert "+0.600<small>p = 0.25</small>" in part and "-0.004<small>p = 0.43</small>" in part
-    assert "noise_ceiling" not in part and "-0.321" not in part  # nothing has to beat a ceiling
+    assert "split_half_oracle" not in part and "-0.321" not in part  # nothing has to beat the oracle
     controls = part[part.index("<details>") :]
     assert "frozen, subject 1" in controls and "ridge, subject 1" not in controls
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 from browser import act
-from mind_animator.metrics.catalogue import metric
 
+from mind_animator.metrics.registry import find_metric
 from mind_animator.report.leaderboard import build_leaderboard
 
 # mean of SSIM (and of EPE), clips scored of 10
@@ -20,7 +20,7 @@ def drawn(tmp_path_factory):
     rows = []
     for method, (mean, clips) in METHODS.items():
         for name in ("ssim", "epe"):
-            entry = metric(name)
+            entry = find_metric(name)
             rows.append(
                 {
                     "dataset": "d", "method": method, "subject": "all", "clips": "all", "metric": name,

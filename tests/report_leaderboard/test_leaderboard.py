@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import act, document, screenshot
-from mind_animator.metrics.catalogue import metric
 from PIL import Image
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import InputError
+from mind_animator.metrics.registry import find_metric
 from mind_animator.report.leaderboard import ClipVideo, build_leaderboard, read_published, side_by_side
 from workflow_scripts.build_leaderboard import main
 
-METHODS = {"mind_animator": 0.31, "ridge": 0.42, "flat_mean": 0.39, "frozen": 0.2, "noise_ceiling": 0.9}
+METHODS = {"mind_animator": 0.31, "ridge": 0.42, "flat_mean": 0.39, "frozen": 0.2, "split_half_oracle": 0.9}
 
 
 def summary(dataset="demo", subjects=("1", "pooled")):
@@ -25,7 +25,7 @@ def summary(dataset="demo", subjects=("1", "pooled")):
     for subject in subjects:
         for method, value in METHODS.items():
             for name in ("vifi_score", "ssim", "psnr", "epe"):
-                entry = metric(name)
+                entry = find_metric(name)
                 mean = np.nan if name == "vifi_score" else value * (10 if name == "psnr" else 1)
                 rows.append(
                     {
@@ -93,7 +93,7 @@ def page(tmp_path_factory):
     videos = [ClipVideo("demo", "ridge", "1", f"test1-{n:05d}", video(rng)) for n in (0, 60)]
     table = pd.concat([summary(), summary("CC2017", ("2",))], ignore_index=True)
     text = build_leaderboard(
-        table, baselines=["flat_mean", "frozen"], ceilings=["noise_ceiling"], videos=videos
+        table, baselines=["flat_mean", "frozen"], oracles=["split_half_oracle"], videos=videos
     )
     (folder / "leaderboard.html").write_text(text)
     return folder / "leaderboard.html"
@@ -104,8 +104,8 @@ def test_browser_draws_filters_baselines_and_videos(page):
     head = drawn[drawn.index('id="scores"') : drawn.index("</thead>")]
     assert head.replace("\u2011", "-").count("<th>") == 5
     body = drawn[drawn.index("<tbody>") : drawn.index("</tbody>")]
-    assert re.findall(r'<tr class="(\w*)"', body) == ["", "", "baseline", "baseline", "ceiling"]
-    assert "; noise_ceiling .900; best baseline" in body
+    assert re.findall(r'<tr class="(\w*)"', body) == ["", "", "baseline", "baseline", "oracle"]
+    assert "; split_half_oracle .900; best baseline" in body
     # ridge's SSIM .42 lies clear of the best baseline .39, mind_animator's .31 below it
     assert "ahead by .030" in body
     assert "behind by .080" in body
@@ -160,7 +160,7 @@ def test_a_visitor_sorts_filters_points_and_plays(page):
         return found;
         """,
     )
-    falling = ["noise_ceiling", "ridge", "flat_mean", "mind_animator", "frozen"]
+    falling = ["split_half_oracle", "ridge", "flat_mean", "mind_animator", "frozen"]
     assert found["before"] == list(METHODS)
     assert found["columns"] == ["SSIM", "PSNR", "EPE", "VIFI\u2011score"]  # what was not computed stands last
     assert found["best_first"] == falling

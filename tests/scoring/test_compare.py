@@ -75,7 +75,7 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
     frozen = summarise(table(np.ones(20), metric="epe_relative", weight=speed + 1), SETTINGS, seed=1).iloc[0]
     assert [frozen["low"], frozen["high"]] == pytest.approx([1, 1], abs=1e-12)
     weights = metric_table(["epe", "epe_relative"]).set_index("metric")["mean_weighted_by"]
-    assert weights.to_dict() == {"epe": "", "epe_relative": "the ground truth's speed (weight)"}
+    assert weights.to_dict() == {"epe": "", "epe_relative": "speed of the ground truth (weight)"}
     # two methods differ in it exactly as in their errors
     test = paired_tests(rows, SETTINGS, seed=1).iloc[0]
     own = paired_tests(

@@ -36,29 +36,29 @@ def test_baselines_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subj
         "theirs",
     )
     assert jobs["score_method"] == 2 * len(methods)
-    assert jobs["score_ceiling"] == 2
+    assert jobs["score_split_half_oracle"] == 2
     assert jobs["derive_baseline"] == 2 * 5  # four baselines and the folder
     command = next(line for line in done.stdout.splitlines() if "workflow_scripts.test_methods" in line)
     assert "--swaps mind_animator=swapped " in command
     scores = command.split("--scores ")[1].split(" --pairs")[0].split()
     assert sorted(scores) == sorted(
         f"results/demo/scores/{method}/sub-{subject}.parquet"
-        for method in (*methods, "noise_ceiling")
+        for method in (*methods, "split_half_oracle")
         for subject in "12"
     )
-    # frame shuffles of baselines say nothing; those of methods and of the ceiling do
+    # frame shuffles of baselines say nothing; those of methods and of the oracle do
     for line in done.stdout.splitlines():
         if "workflow_scripts.score_method" in line:
             baseline = re.search(r"--method (\w+)", line)[1] in methods[2:6]
             assert ('"shuffles":0' in line) == baseline
-        if "workflow_scripts.score_ceiling" in line:
+        if "workflow_scripts.score_split_half_oracle" in line:
             assert '"shuffles":100' in line
             assert "--text results/demo/features/" in line and "--image results/demo/features/" in line
         if "workflow_scripts.encode_ground_truth" in line:
-            assert "--pair-size 64" in line
+            assert '"pair_size":64' in line
 
 
-def test_the_ceilings_name_is_taken():
-    done = dry_run("--config", "methods={noise_ceiling: {kind: ridge}}")
+def test_the_name_of_the_oracle_is_taken():
+    done = dry_run("--config", "methods={split_half_oracle: {kind: ridge}}")
     assert done.returncode != 0
-    assert "Expected no method called 'noise_ceiling'" in done.stdout + done.stderr
+    assert "methods.split_half_oracle: the name is taken" in done.stdout + done.stderr

@@ -1,20 +1,19 @@
-"""The noise ceiling: true videos of the clips that the halves of the repeats take for each other."""
+"""The split-half oracle: true videos of the clips whose halves of the repeats are most similar."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from mind_animator.metrics.embedding import vifi_score
-from mind_animator.scoring.ceiling import CEILING, NO_REPEATS, UNDEFINED, score_ceiling
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.streams import read_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.scoring import ScoringConfig
-from mind_animator.metrics import motion, pixel
+from mind_animator.metrics.registry import find_metric
 from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.score import Networks
 from mind_animator.scoring.sources import ArraySource
-from workflow_scripts import score_ceiling as script
+from mind_animator.scoring.split_half_oracle import NO_REPEATS, ORACLE, UNDEFINED, score_oracle
+from workflow_scripts import score_split_half_oracle as script
 from workflow_scripts import test_methods as tests_script
 from workflow_scripts.make_report import _score_row
 
@@ -30,13 +29,17 @@ def study(tmp_path, rng):
     frames = rng.integers(0, 256, (8, 3, 16, 16, 3), dtype=np.uint8)
     write_arrays(tmp_path / "frames.h5", {"frames": frames}, CLIPS)
     networks = Networks(
-        image_logits=lambda frames: frames[:, ::4, ::4].reshape(len(frames), -1).astype(np.float32),
-        vifi=lambda frames: frames[:, ::8, ::8].reshape(len(frames), -1).astype(np.float32),
-        absent={"clip_embedding_image": "not here"},
+        {
+            "image_logits": lambda clips: (
+                clips[:, :, ::4, ::4].reshape(*clips.shape[:2], -1).astype(np.float32)
+            ),
+            "vifi": lambda clips: clips[:, :, ::8, ::8].reshape(*clips.shape[:2], -1).astype(np.float32),
+        },
+        {"clip_embedding_image": "not here"},
     )
     encode_ground_truth(
         CLIPS, ArraySource([tmp_path / "frames.h5"], size=16, count=3), networks, tmp_path / "ground_truth.h5",
-        batch=4, rate=4.0, pair_size=64,
+        SETTINGS, rate=4.0,
     )  # fmt: skip
     clips = pd.DataFrame({"clip": CLIPS, "segment": "t", "movie": "t.mp4", "scene_cut": False})
     first = rng.standard_normal((8, 40)).astype(np.float32)
@@ -60,7 +63,7 @@ def features(frames):
 
 def scored(study, first, second, extra=None):
     folder, clips, frames, *_ = study
-    return score_ceiling(
+    return score_oracle(
         clips, folder / "ground_truth.h5", first, second, features(frames), extra or {}, SETTINGS,
         count=3, dataset="d", subject="1", seed=0,
     )  # fmt: skip
@@ -77,16 +80,16 @@ def test_a_mistaken_clip_is_scored_on_the_video_it_was_taken_for(study):
     assert wide.loc[right, "vifi_score"].tolist() == pytest.approx([1] * 6, abs=1e-12)
     status = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
     assert status["clip_consistency_to_ground_truth"] == "not computed: not here"
-    embedded = frames[:, :, ::8, ::8].reshape(8, 3, -1)
+    embedded, vifi = frames[:, :, ::8, ::8].reshape(8, 3, -1), find_metric("vifi_score")
     for clip, other in ((2, 5), (5, 2)):
         # what the networks said of the other clip is looked up, and compared as for any method
         assert wide.loc[CLIPS[clip], "vifi_score"] == pytest.approx(
-            vifi_score(embedded[clip], embedded[other])
+            vifi.compare(vifi.describe(embedded[clip]), vifi.describe(embedded[other]))
         )
         assert wide.loc[CLIPS[clip], "image_2way"] < 1
-        assert wide.loc[CLIPS[clip], "ssim"] == pixel.ssim(frames[clip], frames[other]).mean()
-        assert wide.loc[CLIPS[clip], "epe"] == motion.epe(frames[clip], frames[other])
-    assert set(rows["method"]) == {CEILING}
+        assert wide.loc[CLIPS[clip], "ssim"] == find_metric("ssim")(frames[clip], frames[other])
+        assert wide.loc[CLIPS[clip], "epe"] == find_metric("epe")(frames[clip], frames[other])
+    assert set(rows["method"]) == {ORACLE}
     assert pairs.pairs["ssim"].shape == (4, 4, 2)
     hits = decoded[decoded["metric"] == "retrieval_image_top1"].set_index("clip")["value"]
     assert hits.tolist() == [float(index not in (2, 5)) for index in range(8)]
@@ -156,7 +159,7 @@ def test_targets_that_do_not_differ_are_no_lack_of_repeats(study):
     once[6:] = np.nan
     targets = features(frames)
     targets["latents"] = np.ones_like(targets["latents"])
-    _, _, decoded = score_ceiling(
+    _, _, decoded = score_oracle(
         clips, folder / "ground_truth.h5", first, once, targets, {}, SETTINGS, count=3, dataset="d", subject="1", seed=0
     )  # fmt: skip
     status = {name: rows["status"].tolist() for name, rows in decoded.groupby("metric")}
@@ -226,11 +229,12 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     assert set(read_table(made["summary.tsv"])["subject"]) == {"1", "2", "pooled"}
 
 
-def test_the_report_never_calls_the_ceiling_best():
-    rows = pd.DataFrame({"mean": [0.3, 0.4, 0.9], "low": 0.2, "high": 1.0, "status": "ok"})
-    rows.index = ["ours", "ridge", CEILING]
-    cells = _score_row("ssim", rows, list(rows.index), [CEILING])
+def test_the_report_never_calls_the_oracle_best():
+    rows = pd.DataFrame({"mean": [0.3, 0.4, 0.9], "low": 0.2, "high": 1.0, "status": "ok", "label": "SSIM"})
+    rows = rows.assign(unit="1", direction="higher", definition="published")
+    rows.index = ["ours", "ridge", ORACLE]
+    cells = _score_row(rows, list(rows.index), [ORACLE])
     assert [cell.strong for cell in cells[1:]] == [False, True, False]
-    rows["mean"] = [3.0, 4.0, 0.1]  # lower is better
-    cells = _score_row("epe", rows, list(rows.index), [CEILING])
+    rows = rows.assign(mean=[3.0, 4.0, 0.1], direction="lower")
+    cells = _score_row(rows, list(rows.index), [ORACLE])
     assert [cell.strong for cell in cells[1:]] == [True, False, False]
