@@ -1,5 +1,5 @@
 """Pixel and motion metrics against the plain scikit-image / OpenCV loop, side by side on the same files, and
-what keeping a ground truth's flows and moments saves.
+what keeping the description of a ground truth saves.
 
     python -m benchmarks.metrics --data FOLDER [--clips 5] [--repeats 3]
 
@@ -12,6 +12,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,9 +23,9 @@ from mind_animator.artefacts.clipfolder import find_clips, read_clip
 from mind_animator.artefacts.streams import ClipReader, write_stream
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics import motion, pixel
-from mind_animator.scoring.pairs import describe_pair
-from mind_animator.scoring.score import describe_ground_truth, describe_motion
+from mind_animator.metrics.base import Metric
+from mind_animator.metrics.registry import find_metric
+from mind_animator.video.conform import conform
 
 PAIR_SIZE = 64
 
@@ -44,80 +45,69 @@ def main() -> None:
     files = list(find_clips(options.data, layouts[0]).values())[: options.clips]
     clips = [tuple(read_clip(file, layout).frames for layout in layouts) for file in files]
     frames = sum(len(ground_truth) for ground_truth, _ in clips)
-    print(
-        f"{len(clips)} clips, {frames} frames of {clips[0][0].shape[1]} x {clips[0][0].shape[2]}, one thread"
-    )
-    print("| metric | plain, ms a frame | ours, ms a frame | ratio | largest difference |")
+    size = clips[0][0].shape[1:3]
+    print(f"{len(clips)} clips, {frames} frames of {size[0]} x {size[1]}, one thread")
+    print("| metric | plain, ms per frame | ours, ms per frame | ratio | largest difference |")
     print("|---|---|---|---|---|")
-    # of the ground truth: once for all methods
-    kept = {id(ground_truth): motion.flows(ground_truth) for ground_truth, _ in clips}
-    known = {id(ground_truth): describe_ground_truth(ground_truth, {}) for ground_truth, _ in clips}
-    rows: dict[str, tuple[Callable, Callable]] = {
-        "SSIM": (plain_ssim, lambda t, p: pixel.ssim(t, p).mean()),
-        "SSIM, ground truth's sums kept": (
-            plain_ssim,
-            lambda t, p: pixel.ssim(t, p, known[id(t)].sums).mean(),
-        ),
-        "PSNR": (plain_psnr, lambda t, p: pixel.psnr(t, p).mean()),
-        "hue (published)": (plain_hue, pixel.hue_cos_published),
-        "hue (circular)": (plain_circular_hue, lambda t, p: pixel.hue_circular_corr(t, p).mean()),
-        "hue (circular), ground truth's patterns kept": (
-            plain_circular_hue,
-            lambda t, p: pixel.hue_circular_corr(t, p, known[id(t)].patterns).mean(),
-        ),
-        "EPE, two flows": (plain_epe, motion.epe),
-        "EPE, ground truth's flow kept": (
-            plain_epe,
-            lambda t, p: motion.epe_of_flows(kept[id(t)], motion.flows(p)),
-        ),
-    }
-    for name, (plain, ours) in rows.items():
-        seconds, difference = {plain: 0.0, ours: 0.0}, 0.0
+    plain = {
+        "ssim": plain_ssim, "psnr": plain_psnr, "hue_cos_published": plain_hue,
+        "hue_circular_corr": plain_circular_hue, "epe": plain_epe,
+    }  # fmt: skip
+    rows: dict[str, tuple[Callable, Callable]] = {}
+    for name, way in plain.items():
+        metric = find_metric(name)
+        # of the ground truth: once for all methods
+        kept = {id(truth): described(metric, truth) for truth, _ in clips}
+        rows[name] = way, metric
+        rows[f"{name}, ground truth described"] = way, partial(against, metric, kept)
+    for name, (way, ours) in rows.items():
+        seconds, difference = {way: 0.0, ours: 0.0}, 0.0
         for ground_truth, prediction in clips:
             value = {}
-            for way in (plain, ours):
-                seconds[way] += min(
-                    timed(way, ground_truth, prediction, value=value) for _ in range(options.repeats)
+            for one in (way, ours):
+                seconds[one] += min(
+                    timed(one, ground_truth, prediction, value=value) for _ in range(options.repeats)
                 )
-            difference = max(difference, abs(float(value[plain]) - float(value[ours])))
-        before, after = (1000 * seconds[way] / frames for way in (plain, ours))
+            difference = max(difference, abs(float(value[way]) - float(value[ours])))
+        before, after = (1000 * seconds[one] / frames for one in (way, ours))
         print(
             f"| {name} | {before:.1f} | {after:.1f} | {before / after:.1f} | {difference:.1e} |", flush=True
         )
     print()
-    print("| kept of a true clip | computed, ms | read from the ground truth's file, ms | MB a clip |")
-    print("|---|---|---|---|")
-    for name, made, arrays in (
-        (
-            "SSIM's window sums, full size",
-            pixel.window_sums,
-            # as floats, which the file does not compress
-            lambda ground_truth: {"sums": pixel.window_sums(ground_truth).astype(np.float32)},
-        ),
-        ("both flows, full size", describe_motion, describe_motion),
-        (
-            "side of the pairs, 64 px (moments, hue, flow)",
-            lambda ground_truth: describe_pair(ground_truth, PAIR_SIZE),
-            lambda ground_truth: describe_pair(ground_truth, PAIR_SIZE).arrays,
-        ),
-    ):
-        computed, read, size = keeping(
-            [ground_truth for ground_truth, _ in clips], made, arrays, options.repeats
-        )
-        print(f"| {name} | {computed:.1f} | {read:.1f} | {size:.1f} |")
+    print(
+        "| of a clip at 64 px (pairs) | described, ms | read from the file, ms | MB per clip | compared, ms |"
+    )
+    print("|---|---|---|---|---|")
+    small = [conform(truth, size=PAIR_SIZE, count=len(truth)) for truth, _ in clips]
+    for name in ("ssim", "hue_circular_corr", "epe"):
+        metric = find_metric(name)
+        made, read, megabytes = keeping(small, partial(described, metric), options.repeats)
+        own = [described(metric, clip) for clip in small]
+        compared = min(timed(metric.compare_many, own[0], own * 20, value={}) for _ in range(options.repeats))
+        pair = 1000 * compared / (20 * len(own))
+        print(f"| {name} | {made:.1f} | {read:.1f} | {megabytes:.1f} | {pair:.2f} |")
 
 
-def keeping(
-    ground_truths: list[np.ndarray], make: Callable, arrays: Callable, repeats: int
-) -> tuple[float, float, float]:
-    """Milliseconds a clip of computing something, and of reading it back from a file such as the ground truth's; MB a clip."""
+def described(metric: Metric, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Description of a clip."""
+    return metric.describe(*(source.compute(frames) for source in metric.inputs))
+
+
+def against(metric: Metric, kept: dict, ground_truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Score of a prediction, the ground truth being described already."""
+    return float(np.mean(metric.compare(kept[id(ground_truth)], described(metric, prediction))))
+
+
+def keeping(clips: list[np.ndarray], make: Callable, repeats: int) -> tuple[float, float, float]:
+    """Milliseconds per clip of describing it, and of reading that from a file such as the ground truth's; MB per clip."""
     seconds = {"made": 0.0, "read": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        path, names = Path(folder) / "ground_truth.h5", [str(index) for index in range(len(ground_truths))]
+        path, names = Path(folder) / "ground_truth.h5", [str(index) for index in range(len(clips))]
         with write_stream(path, names) as stream:
-            for row, ground_truth in enumerate(ground_truths):
-                seconds["made"] += min(timed(make, ground_truth, value={}) for _ in range(repeats))
-                made = arrays(ground_truth)
+            for row, clip in enumerate(clips):
+                value: dict = {}
+                seconds["made"] += min(timed(make, clip, value=value) for _ in range(repeats))
+                made = value[make]
                 stream.write(row, made)
         reader = ClipReader([path])
 
@@ -128,7 +118,7 @@ def keeping(
             seconds["read"] += min(timed(read, name, value={}) for _ in range(repeats))
         reader.close()
     size = sum(np.asarray(array).nbytes for array in made.values()) / 1e6
-    return 1000 * seconds["made"] / len(ground_truths), 1000 * seconds["read"] / len(ground_truths), size
+    return 1000 * seconds["made"] / len(clips), 1000 * seconds["read"] / len(clips), size
 
 
 def timed(way: Callable, *given: object, value: dict) -> float:

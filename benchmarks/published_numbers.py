@@ -21,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mind_animator.metrics.efficientnet import efficientnet_logits, load_efficientnet_lite0
 from skimage.metrics import structural_similarity
 
 from mind_animator.artefacts.clipfolder import find_clips, read_clip
@@ -30,8 +29,12 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.cli import _main as score_command
 from mind_animator.config.clipfolder import PRESETS
 from mind_animator.errors import InputError, run_command
-from mind_animator.metrics import motion, pixel
-from mind_animator.metrics.nway import nway_accuracy, nway_image, nway_video, top_classes
+from mind_animator.metrics import flow as motion
+from mind_animator.metrics.efficientnet_nway import efficientnet_logits, load_efficientnet_lite0
+from mind_animator.metrics.hue_circular_corr import hue_pattern
+from mind_animator.metrics.hue_cos_published import N_FRAMES
+from mind_animator.metrics.nway import nway_accuracy, top_classes
+from mind_animator.metrics.registry import find_metric
 from mind_animator.statistics.calibration import Null, calibrate
 from mind_animator.statistics.permutation import (
     expected_false_alarms,
@@ -40,6 +43,7 @@ from mind_animator.statistics.permutation import (
 )
 from mind_animator.video.conform import conform
 
+PIXELS = {name: find_metric(name) for name in ("ssim", "psnr", "hue_cos_published", "hue_circular_corr")}
 DIGITS = {"psnr": 2, "epe": 2, "epe_published": 2, "epe_relative": 2}
 
 
@@ -103,13 +107,10 @@ def reference_values(data: Path) -> dict[str, list[float]]:
     for name, ground_truth, prediction in zip(names, ground_truths, predictions, strict=True):
         flow = motion.flows(ground_truth), motion.flows(prediction)
         values = (
-            pixel.ssim(ground_truth, prediction).mean(),
-            pixel.psnr(ground_truth, prediction).mean(),
-            pixel.hue_cos_published(ground_truth, prediction),
-            pixel.hue_circular_corr(ground_truth, prediction).mean(),
-            motion.epe_published(ground_truth, prediction),
-            motion.epe_of_flows(*flow),
-            motion.mean_speed(flow[0]),
+            *(metric(ground_truth, prediction) for metric in PIXELS.values()),
+            find_metric("epe_published")(ground_truth, prediction),
+            motion.end_point_errors(*flow).mean(),
+            motion.speeds(flow[0]).mean(),
         )
         rows[f"{name}.gif"] = [float(value) for value in values]
     rows["mean"] = list(np.mean(list(rows.values()), axis=0))
@@ -169,37 +170,35 @@ def score(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, float
         }
         rows.append(
             [
-                pixel.ssim(ground_truth, prediction).mean(),
-                pixel.psnr(ground_truth, prediction).mean(),
-                pixel.hue_cos_published(ground_truth, prediction),
-                pixel.hue_circular_corr(ground_truth, prediction).mean(),
-                motion.epe_of_flows(*flows["published"]),
-                motion.epe_of_flows(*flows["rgb"]),
-                motion.mean_speed(flows["rgb"][0]),
-                motion.flow_cosine(*map(motion.mean_flow, flows["rgb"])),
+                *(metric(ground_truth, prediction) for metric in PIXELS.values()),
+                motion.end_point_errors(*flows["published"]).mean(),
+                motion.end_point_errors(*flows["rgb"]).mean(),
+                motion.speeds(flows["rgb"][0]).mean(),
+                flow_cosine(*map(motion.mean_flow, flows["rgb"])),
             ]
         )
-    names = (
-        "ssim",
-        "psnr",
-        "hue_cos_published",
-        "hue_circular_corr",
-        "epe_published",
-        "epe",
-        "speed",
-        "cosine",
-    )
+    names = (*PIXELS, "epe_published", "epe", "speed", "cosine")
     values = dict(zip(names, np.mean(rows, axis=0), strict=True))
-    values["epe_relative"] = float(motion.epe_relative(values["epe"], values.pop("speed")))
+    values["epe_relative"] = float(values["epe"] / values.pop("speed"))
     values["flow_cosine"] = values.pop("cosine")
     for n_way in (2, 50):
-        value = nway_image(logits(ground_truths), logits(predictions), n_way=n_way).mean().item()
+        value = nway(logits(ground_truths), logits(predictions), n_way).mean()
         values[f"image_{n_way}way_efficientnet_lite0"] = value
     return values
 
 
+def flow_cosine(ground_truth: np.ndarray, prediction: np.ndarray) -> float:
+    """`flow_cosine` of two mean flows."""
+    return find_metric("flow_cosine").compare({"mean_flow": ground_truth}, {"mean_flow": prediction})
+
+
+def nway(ground_truth: np.ndarray, prediction: np.ndarray, n_way: int) -> np.ndarray:
+    """N-way accuracy of logits (..., class), (...)."""
+    return nway_accuracy(prediction, top_classes(ground_truth), n_way=n_way)
+
+
 _flows: dict[tuple[bytes, str], np.ndarray] = {}
-_logits: dict[bytes, torch.Tensor] = {}
+_logits: dict[bytes, np.ndarray] = {}
 
 
 def true_flow(clip: np.ndarray, grey: motion.Grey) -> np.ndarray:
@@ -210,14 +209,14 @@ def true_flow(clip: np.ndarray, grey: motion.Grey) -> np.ndarray:
     return _flows[key]
 
 
-def logits(frames: np.ndarray) -> torch.Tensor:
+def logits(frames: np.ndarray) -> np.ndarray:
     """Logits of every frame, each distinct frame once."""
     flat = frames.reshape(-1, *frames.shape[-3:])
     keys = [sha256(frame.tobytes()).digest() for frame in flat]
     fresh = {key: row for row, key in enumerate(keys) if key not in _logits}
     if fresh:
         _logits.update(zip(fresh, efficientnet_logits(network(), flat[list(fresh.values())]), strict=True))
-    return torch.stack([_logits[key] for key in keys]).reshape(*frames.shape[:-3], -1)
+    return np.stack([_logits[key] for key in keys]).reshape(*frames.shape[:-3], -1)
 
 
 @cache
@@ -239,25 +238,27 @@ def mismatched(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, 
     values["hue_circular_corr"] = float(np.mean([correlation[pair] for pair in pairs]))
     for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
         predicted = [true_flow(prediction, grey) for prediction in predictions]
-        errors = [motion.epe_of_flows(true_flow(ground_truths[t], grey), predicted[p]) for t, p in pairs]
+        errors = [
+            motion.end_point_errors(true_flow(ground_truths[t], grey), predicted[p]).mean() for t, p in pairs
+        ]
         values[name] = float(np.mean(errors))
-    speeds = [motion.mean_speed(true_flow(ground_truth, "rgb")) for ground_truth in ground_truths]
-    values["epe_relative"] = float(motion.epe_relative(values["epe"], np.mean(speeds)))
+    speeds = [motion.speeds(true_flow(ground_truth, "rgb")).mean() for ground_truth in ground_truths]
+    values["epe_relative"] = float(values["epe"] / np.mean(speeds))
     means = [
         np.array([motion.mean_flow(true_flow(clip, "rgb")) for clip in side])
         for side in (ground_truths, predictions)
     ]
-    values["flow_cosine"] = float(np.mean([motion.flow_cosine(means[0][t], means[1][p]) for t, p in pairs]))
+    values["flow_cosine"] = float(np.mean([flow_cosine(means[0][t], means[1][p]) for t, p in pairs]))
     true, predicted = logits(ground_truths), logits(predictions)
     for n_way in (2, 50):
-        turned = [nway_image(true, predicted.roll(k, 0), n_way=n_way).mean().item() for k in range(1, n)]
+        turned = [nway(true, np.roll(predicted, k, axis=0), n_way).mean() for k in range(1, n)]
         values[f"image_{n_way}way_efficientnet_lite0"] = float(np.mean(turned))
     return values
 
 
 def hue_patterns(clip: np.ndarray) -> np.ndarray:
     """Hue pattern of each frame, (frame, height * width * 2)."""
-    return np.stack([pixel.hue_pattern(frame) for frame in clip])
+    return np.stack([hue_pattern(frame) for frame in clip])
 
 
 def shuffled(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -269,44 +270,35 @@ def shuffled(ground_truths: np.ndarray, predictions: np.ndarray) -> dict[str, fl
     for ground_truth, prediction in zip(ground_truths, predictions, strict=True):
         steps = prediction[:, None]  # clips of one frame
         tables = {
-            name: np.stack(
-                [metric(np.repeat(frame[None, None], frames, 0), steps).ravel() for frame in ground_truth]
-            )
+            name: np.stack([[metric(frame[None], step) for step in steps] for frame in ground_truth])
             for name, metric in SINGLE.items()
         }
-        tables["hue_cos_published"] = tables["hue_cos_published"][: pixel.HUE_FRAMES]
+        tables["hue_cos_published"] = tables["hue_cos_published"][:N_FRAMES]
         tables["hue_circular_corr"] = hue_patterns(ground_truth) @ hue_patterns(prediction).T
         for n_way in (2, 50):
             true, predicted = logits(ground_truth), logits(steps)
             tables[f"image_{n_way}way_efficientnet_lite0"] = np.stack(
-                [
-                    nway_image(row.expand(frames, 1, -1), predicted, n_way=n_way).numpy().ravel()
-                    for row in true
-                ]
+                [nway(np.broadcast_to(row, predicted.shape), predicted, n_way).ravel() for row in true]
             )
         for name, table in tables.items():  # ground truth's frame t against predicted frame p
             own = np.trace(table) / len(table)
             values.setdefault(name, []).append((table.mean() * total - own) / (total - 1))
         for name, grey in {"epe_published": "published", "epe": "rgb"}.items():
-            table = motion.shuffle_epe_table(true_flow(ground_truth, grey), prediction, grey=grey)
-            values.setdefault(name, []).append(motion.shuffled_epe(table, every).mean())
-        values.setdefault("speed", []).append(motion.mean_speed(true_flow(ground_truth, "rgb")))
+            table = motion.shuffle_table(true_flow(ground_truth, grey), prediction, grey=grey)
+            values.setdefault(name, []).append(motion.shuffled_errors(table, every).mean())
+        values.setdefault("speed", []).append(motion.speeds(true_flow(ground_truth, "rgb")).mean())
         flows = np.array(
             [[motion.mean_flow(motion.flows(np.stack([i, j]))) for j in prediction] for i in prediction]
         )
         under = flows[every[:, :-1], every[:, 1:]].mean(axis=1)
         values.setdefault("flow_cosine", []).append(
-            motion.flow_cosine(motion.mean_flow(true_flow(ground_truth, "rgb")), under).mean()
+            np.mean([flow_cosine(motion.mean_flow(true_flow(ground_truth, "rgb")), flow) for flow in under])
         )
     means = {name: float(np.mean(value)) for name, value in values.items()}
-    return means | {"epe_relative": float(motion.epe_relative(means["epe"], means["speed"]))}
+    return means | {"epe_relative": float(means["epe"] / means["speed"])}
 
 
-SINGLE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "ssim": pixel.ssim,
-    "psnr": pixel.psnr,
-    "hue_cos_published": pixel.hue_cos_published,
-}
+SINGLE = {name: PIXELS[name] for name in ("ssim", "psnr", "hue_cos_published")}
 
 
 def scores(name: str) -> Callable[[Path], str]:
@@ -318,7 +310,7 @@ def scores(name: str) -> Callable[[Path], str]:
             with contextlib.redirect_stdout(sys.stderr):
                 score_command(
                     ["score", "--ground-truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset", name,
-                     "--no-models", "--efficientnet", "--videos", "0", "--out", out]
+                     "--no-models", "--metrics", "standard", "efficientnet_nway", "--videos", "0", "--out", out]
                 )  # fmt: skip
             summary = read_table(
                 Path(out) / "summary.tsv", ("method", "metric", "mean", "low", "high", "status")
@@ -348,7 +340,7 @@ def pitfalls(data: Path) -> str:
     rows = [
         (
             "SSIM, 7 x 7 window, RGB (the published one), first frames",
-            np.mean([pixel.ssim(t[None], p[None]) for t, p in first]),
+            np.mean([PIXELS["ssim"](t[None], p[None]) for t, p in first]),
         )
     ]
     variants: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -361,28 +353,26 @@ def pitfalls(data: Path) -> str:
         "SSIM, `data_range=1` on bytes": lambda t, p: structural_similarity(
             t, p, channel_axis=-1, data_range=1
         ),
-        "SSIM, halves of the grid cut a pixel apart": lambda t, p: pixel.ssim(
+        "SSIM, halves of the grid cut a pixel apart": lambda t, p: PIXELS["ssim"](
             np.ascontiguousarray(t[None, :, 1:]), np.ascontiguousarray(p[None, :, :-1])
-        )[0],
+        ),
     }  # fmt: skip
     rows += [(name, np.mean([metric(t, p) for t, p in first])) for name, metric in variants.items()]
     noise = np.random.default_rng(0).integers(0, 256, size=(2, 6, 256, 256, 3), dtype=np.uint8)
     grey = np.repeat(ground_truths[..., :1], 3, axis=-1)
     rows += [
-        ("`hue_cos_published` of two clips of independent noise", pixel.hue_cos_published(*noise)),
-        ("`hue_circular_corr` of the same", pixel.hue_circular_corr(*noise).mean()),
+        ("`hue_cos_published` of two clips of independent noise", PIXELS["hue_cos_published"](*noise)),
+        ("`hue_circular_corr` of the same", PIXELS["hue_circular_corr"](*noise)),
         (
             "`hue_cos_published` of the ground truths against clips of one grey-green hue (60 of 180)",
-            np.mean([pixel.hue_cos_published(t, one_hue(t.shape)) for t in ground_truths]),
+            np.mean([PIXELS["hue_cos_published"](t, one_hue(t.shape)) for t in ground_truths]),
         ),
         ("`hue_circular_corr` of the ground truths against their own grey versions", np.mean([
-            pixel.hue_circular_corr(t, g).mean() for t, g in zip(ground_truths, grey, strict=True)])),
+            PIXELS["hue_circular_corr"](t, g) for t, g in zip(ground_truths, grey, strict=True)])),
     ]  # fmt: skip
-    chance = torch.randn(2, 20_000, 1000, generator=torch.Generator().manual_seed(0))
-    rows.append(
-        ("2-way accuracy of random scores with three targets", nway_video(*chance, n_way=2).mean().item())
-    )
-    one = nway_accuracy(chance[1], top_classes(chance[0], 1), n_way=2).mean().item()
+    chance = torch.randn(2, 20_000, 1000, generator=torch.Generator().manual_seed(0)).numpy()
+    rows.append(("2-way accuracy of random scores with three targets", nway(*chance, 2).mean()))
+    one = nway_accuracy(chance[1], top_classes(chance[0], 1), n_way=2).mean()
     rows.append(("2-way accuracy of random scores with one target", one))
     lines = ["| what | value |", "|---|---|"]
     return "\n".join(lines + [f"| {name} | {value:.3f} |" for name, value in rows])
@@ -411,7 +401,7 @@ def epe_sizes(data: Path) -> str:
                 for clip in (ground_truth, prediction)
             ]
             flows = [motion.flows(clip) for clip in clips]
-            rows.append([motion.epe_of_flows(*flows), motion.mean_speed(flows[0])])
+            rows.append([motion.end_point_errors(*flows).mean(), motion.speeds(flows[0]).mean()])
         lines.append(
             f"| {size} px, {ground_truths.shape[1] // step} | {_relative_errors(*np.transpose(rows))} |"
         )
@@ -422,10 +412,10 @@ def _relative_errors(errors: np.ndarray, speeds: np.ndarray) -> str:
     """Cells: mean error and speed, their ratio and the mean of ratios, each with the most that one clip moves it."""
 
     def ratio(kept: np.ndarray) -> float:
-        return float(motion.epe_relative(errors[kept].mean(), speeds[kept].mean()))
+        return float(errors[kept].mean() / speeds[kept].mean())
 
     def plain(kept: np.ndarray) -> float:
-        return float(motion.epe_relative(errors[kept], speeds[kept]).mean())
+        return float((errors[kept] / speeds[kept]).mean())
 
     cells = [f"{errors.mean():.2f}", f"{speeds.mean():.2f}"]
     for estimator in (ratio, plain):
@@ -466,7 +456,7 @@ def shuffles(data: Path) -> str:
             "a frozen clip": np.repeat(ground_truth[:1], frames, axis=0),
         }
         for kind, prediction in predictions.items():
-            scores = motion.shuffled_epe(motion.shuffle_epe_table(flow, prediction), orders)
+            scores = motion.shuffled_errors(motion.shuffle_table(flow, prediction), orders)
             own[kind].append(scores[0])
             under[kind].append(scores[1:])
     lines = ["| prediction | P, ours | P a clip, mean | P, published form |", "|---|---|---|---|"]

@@ -3,7 +3,7 @@
     python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512]
 
 Noise clips of 8 frames, read from disk (12 different ones in turn), are scored as the workflow scores them
-(`mind_animator.scoring.judge.judge`: every clip by every metric, and every pair of aligned clips) against a
+(`mind_animator.scoring.score.score`: every clip by every metric, and every pair of aligned clips) against a
 ground truth's file of black clips of the full size, without the neural models, each number of clips in a process of
 its own whose peak resident memory and processor time are read from the kernel.
 """
@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import run_command
-from mind_animator.scoring.pairs import describe_pair
-from mind_animator.scoring.score import NETWORKS, describe_motion
 
 STORED = 12
 FRAMES = 8
@@ -61,21 +60,19 @@ def main(arguments: list[str] | None = None) -> None:
 def _score(count: int, size: int, folder: Path) -> dict[str, float]:
     """Score ``count`` clips in this process: how many were, its peak resident memory and processor time."""
     import cv2
-    from mind_animator.scoring.judge import judge
 
-    from mind_animator.config.scoring import ScoringConfig
-    from mind_animator.scoring.score import Networks
+    from mind_animator.scoring.score import Networks, score
 
     cv2.setNumThreads(1)
     clips = [f"t-{index:05d}" for index in range(count)]
     settings = ScoringConfig(size=size, frames=FRAMES, shuffles=0)
     prediction, path = _Noise(1, size, folder), folder / f"ground_truth-{count}.h5"
-    _dark_ground_truth(path, clips, size, settings.pair_size)
-    rows, pairs = judge(
+    _dark_ground_truth(path, clips, settings)
+    rows, pairs, *_ = score(
         pd.DataFrame({"clip": clips, "segment": "t", "movie": "t", "scene_cut": False}),
-        path, prediction, Networks(), settings,
-        count=FRAMES, dataset="noise", method="noise", subject="1", seed=0,
-    )  # fmt: skip
+        path, {"noise": prediction}, Networks(), settings,
+        count=FRAMES, dataset="noise", subject="1", seed=0,
+    )["noise"]  # fmt: skip
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "scored": int((rows[rows["metric"] == "ssim"]["status"] == "ok").sum()),
@@ -99,20 +96,30 @@ class _Noise:
         return np.load(self.paths[int(clip[2:]) % STORED])
 
 
-def _dark_ground_truth(path: Path, clips: list[str], size: int, pair_size: int) -> None:
-    """A ground truth's file of black clips: its arrays have their full shape, are read like any, and take no room on disk."""
+class _Black:
+    def __init__(self, size: int) -> None:
+        self.frames = np.zeros((FRAMES, size, size, 3), np.uint8)
+
+    def read(self, clip: str) -> np.ndarray:
+        return self.frames
+
+
+def _dark_ground_truth(path: Path, clips: list[str], settings: ScoringConfig) -> None:
+    """A ground-truth file of black clips: its arrays have their full shape, are read like any, and need no disk space."""
     import h5py
 
-    black = np.zeros((FRAMES, size, size, 3), np.uint8)
-    arrays = {"frames": black} | describe_motion(black) | describe_pair(black, pair_size).arrays
-    with h5py.File(path, "w") as file:
-        file.attrs["rate"] = 4.0
-        for name in NETWORKS:
-            file.attrs[f"absent:{name}"] = "no model given"
+    from mind_animator.scoring.ground_truth import encode_ground_truth
+    from mind_animator.scoring.score import Networks
+
+    one = path.with_suffix(".one.h5")
+    encode_ground_truth(["black"], _Black(settings.size), Networks(), one, settings, rate=4.0)
+    with h5py.File(one) as made, h5py.File(path, "w") as file:
+        file.attrs.update(made.attrs)
         file.create_dataset("clip", data=clips, dtype=h5py.string_dtype())
-        for name, array in arrays.items():
-            # a black clip's arrays are 0 but for the published flow, which OpenCV invents at the edges
-            file.create_dataset(name, (len(clips), *np.shape(array)), array.dtype)
+        for name, array in made.items():
+            if name != "clip":
+                # a black clip's arrays are 0 but for the published flow, which OpenCV invents at the edges
+                file.create_dataset(name, (len(clips), *array.shape[1:]), array.dtype)
 
 
 if __name__ == "__main__":

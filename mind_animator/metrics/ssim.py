@@ -47,7 +47,7 @@ class Ssim(Metric):
         for index, whole, inner in _strips(frames.shape):
             strip, total = frames[index, whole], sums[index, inner]
             total[...] = _window_sum(strip)
-            squares = _window_sum(cv2.multiply(strip, strip, dtype=cv2.CV_16U))
+            squares = _window_sum(np.multiply(strip, strip, dtype=np.uint16))
             variance = np.multiply(squares, _N, out=variances[index, inner])
             variance -= total * total
         return {"frames": frames, "sums": sums, "variances": variances}
@@ -57,9 +57,7 @@ class Ssim(Metric):
         frames, predicted = ground_truth["frames"], prediction["frames"]
         total = np.zeros(len(frames))
         for index, whole, inner in _strips(frames.shape):
-            product = _window_sum(
-                cv2.multiply(frames[index, whole], predicted[index, whole], dtype=cv2.CV_16U)
-            )
+            product = _window_sum(np.multiply(frames[index, whole], predicted[index, whole], dtype=np.uint16))
             t, p = ground_truth["sums"][index, inner], prediction["sums"][index, inner]
             means, powers = t * p, t * t
             powers += p * p

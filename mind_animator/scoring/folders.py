@@ -135,7 +135,9 @@ def score_folders(
         clips, path, sources, networks, settings, count=standard.frames, dataset=dataset, subject="all", seed=seed,
         workers=workers,
     )  # fmt: skip
-    return {key: scores._replace(notes=_notes(ground_truth, names, scores.notes)) for key, scores in found.items()}
+    return {
+        key: scores._replace(notes=_notes(ground_truth, names, scores.notes)) for key, scores in found.items()
+    }
 
 
 def _notes(ground_truth: FolderSource, clips: Sequence[str], notes: Mapping[str, str]) -> dict[str, str]:

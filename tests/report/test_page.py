@@ -14,6 +14,7 @@ from PIL import Image
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import InputError
+from mind_animator.metrics.registry import find_metric
 from mind_animator.report.page import Section, Table, build_page, data_uri, enlarge, side_by_side
 from workflow_scripts.make_report import main
 
@@ -56,6 +57,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "index.html"
 
 
+def described(name: str) -> dict[str, str]:
+    metric = find_metric(name)
+    return {
+        "label": metric.label, "group": metric.group, "unit": metric.unit, "direction": metric.direction,
+        "definition": "published" if metric.published else "ours",
+    }  # fmt: skip
+
+
 def summary() -> pd.DataFrame:
     means = {
         ("ssim", "mind_animator"): 0.5, ("ssim", "ridge"): 0.4, ("ssim", "frozen"): 0.3,
@@ -64,7 +73,8 @@ def summary() -> pd.DataFrame:
     }  # fmt: skip
     rows = [
         {"method": method, "subject": subject, "clips": "all", "metric": name, "mean": mean, "low": mean - 0.01,
-         "high": mean + 0.01, "level": 0.95, "n_clips": 5, "status": "ok" if mean == mean else "no flow"}
+         "high": mean + 0.01, "level": 0.95, "n_clips": 5, "status": "ok" if mean == mean else "no flow",
+         **described(name)}
         for subject in ("1", "2", "pooled") for (name, method), mean in means.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
