@@ -13,9 +13,9 @@ import json
 
 import numpy as np
 import torch
+from mind_animator.decoders.limits import machine_limits
 
 from mind_animator.config.decoders import CONFIGS, PRESETS, decoder_settings, needed_targets
-from mind_animator.decoders.limits import machine_limits
 from mind_animator.decoders.train import train_decoder
 from mind_animator.provenance import package_versions
 
@@ -83,7 +83,7 @@ def main() -> None:
             "decoder": decoder, "preset": given.preset, "size": given.size, "precision": given.precision,
             "clips": trained.clips, "parameters": sum(t.numel() for t in trained.weights.values()),
             "seconds_per_epoch": float(np.median([row["seconds"] for row in timed])),
-            "share_of_limit": float(np.median([row["share_of_limit"] for row in timed])),
+            "roofline_fraction": float(np.median([row["roofline_fraction"] for row in timed])),
         }))  # fmt: skip
 
 

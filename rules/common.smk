@@ -27,7 +27,7 @@ from mind_animator.datasets.check import (
 from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
-from mind_animator.methods.base import DECODERS, POOLED, TARGETS, check_features
+from mind_animator.methods.base import WITHOUT, Size, check_features
 from mind_animator.metrics.registry import (
     check_models,
     metric_file,
@@ -59,7 +59,7 @@ except InputError as error:
 
 if all(segment.split == "test" for segment in DATASET.segments):
     for name, method in METHODS.items():
-        if method.trains or method.frames_from == "training":
+        if method.parts or method.frames_from == "training":
             raise WorkflowError(
                 f"Expected methods that need no training on a data set of test clips alone, got '{name}':"
                 " use kind folder, and baselines made of it."
@@ -77,12 +77,10 @@ TRAIN_SEGMENTS = [s.id for s in DATASET.segments if s.split == "train"]
 TEST_SEGMENTS = [s.id for s in DATASET.segments if s.split == "test"]
 CLIPS = [clip for segment in DATASET.segments for clip in segment.clips]
 TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.clips]
-# What there is to decode: captions alone give the semantic decoder and retrieval.
-DECODED = DECODERS if DATASET.has_stimuli else ("semantic",)
 if not DATASET.has_stimuli:
     logger.info(
-        "The data set has captions but no movies and no frames: left out are the structure and motion decoders,"
-        " reconstruction, scores of videos, the figure of the lag and the report; retrieval is told in"
+        "The data set has captions but no movies or frames. Omitted: all parts of methods that need frames,"
+        " reconstruction, scores of videos, the lag figure and the report. Retrieval scores are written to"
         f" {R}/scores/retrieval.tsv."
     )
 # What a script needs to open the same data set.
@@ -94,7 +92,7 @@ wildcard_constraints:
     segment="|".join(SEGMENTS),
     shard=r"\d{5}",
     method=r"[A-Za-z0-9_]+",
-    decoder=r"[a-z]+",
+    part=r"[A-Za-z0-9_]+",
 
 
 def prepare_executor(name):
@@ -294,58 +292,114 @@ def captions_of_features(wildcards):
     return [f"{R}/captions/clips-{start:05d}.tsv" for start in starts]
 
 
-def subjects_of_training(subject):
-    """Subjects whose responses train the weights at a subject's path: itself, or all where they are pooled."""
-    return SUBJECTS if subject == POOLED else [subject]
+def trained_parts(method):
+    """Parts that a method trains here: those that need stimuli only if the data set has them."""
+    return [
+        part
+        for part in METHODS[method].parts
+        if DATASET.has_stimuli or not part.optional
+    ]
+
+
+def part_of(wildcards):
+    """The part of a method that weights belong to."""
+    try:
+        return METHODS[wildcards.method].part(wildcards.part)
+    except (KeyError, InputError) as error:
+        raise WorkflowError(
+            f"Expected a method of the config and one of its parts, got '{wildcards.method}' and"
+            f" '{wildcards.part}': {error}"
+        )
+
+
+def subjects_of_training(wildcards):
+    """Subjects whose responses train the weights at a subject wildcard."""
+    return part_of(wildcards).subjects(wildcards.subject, SUBJECTS)
+
+
+def held_out_of_training(wildcards):
+    """Option of the script that names the subject that is held out, if one is."""
+    if part_of(wildcards).trained_on != "all_but_one":
+        return ""
+    return f"--held-out {wildcards.subject.removeprefix(WITHOUT)}"
 
 
 def responses_of_training(wildcards):
-    """Responses that a decoder is trained on; it reads the training clips alone."""
+    """Responses that a part is trained on; only the training clips are read."""
     return [
         f"{R}/fmri/sub-{subject}/responses.h5"
-        for subject in subjects_of_training(wildcards.subject)
+        for subject in subjects_of_training(wildcards)
     ]
 
 
 def targets_of_training(wildcards):
-    """Shards of features that hold a decoder's targets for the training clips, which come first."""
-    count = sum(s.n_clips for s in DATASET.segments if s.split == "train")
-    return [
-        f"{R}/features/clips-{shard}.{kind}.h5"
-        for shard in shards(CLIPS[:count], CONFIG.shards.features)
-        for kind in sorted(set(TARGETS.get(wildcards.decoder, {}).values()))
-        if kind in FEATURE_KINDS
-    ]
-
-
-def training_settings(wildcards):
-    """JSON of what the weights of one decoder depend on."""
-    method = METHODS.get(wildcards.method)
-    if method is None or wildcards.decoder not in method.trains:
-        raise WorkflowError(
-            f"Expected a method of the config that trains the decoder '{wildcards.decoder}', got '{wildcards.method}'."
-        )
-    return method.training_settings(wildcards.decoder)
-
-
-def decoders_of_prediction(wildcards):
-    """Weights that a method predicts with, by decoder: its own or another method's."""
+    """Arrays that a part is trained on, with their feature providers."""
+    needs = part_of(wildcards).needs
     return {
-        decoder: "{}/decoders/{}/sub-{}/{}.safetensors".format(
-            R,
-            owner,
-            POOLED if METHODS[owner].pooled else wildcards.subject,
-            decoder,
-        )
-        for decoder, owner in METHODS[wildcards.method].decoders.items()
-        if decoder in DECODED
+        array: provider
+        for array, provider in needs.features.items()
+        if provider in FEATURE_KINDS or array not in needs.optional
     }
 
 
+def features_of_training(wildcards):
+    """Shards of features that contain the targets of a part for the training clips, which come first."""
+    count = sum(s.n_clips for s in DATASET.segments if s.split == "train")
+    return [
+        f"{R}/features/clips-{shard}.{provider}.h5"
+        for shard in shards(CLIPS[:count], CONFIG.shards.features)
+        for provider in sorted(set(targets_of_training(wildcards).values()))
+    ]
+
+
+def weights_before_training(wildcards):
+    """Weights of the parts that a part comes after."""
+    method, part = METHODS[wildcards.method], part_of(wildcards)
+    earlier = [method.part(name) for name in part.after]
+    return [
+        weights_file(
+            wildcards.method,
+            own.name,
+            (
+                own.group(wildcards.subject)
+                if part.trained_on == "subject"
+                else wildcards.subject
+            ),
+        )
+        for own in earlier
+    ]
+
+
+def weights_file(method, part, group):
+    """Path of the weights of a part."""
+    return f"{R}/decoders/{method}/sub-{group}/{part}.safetensors"
+
+
+def weights_of_prediction(wildcards):
+    """Weights that a method predicts with: its own or those of another method."""
+    return [
+        weights_file(owner, name, METHODS[owner].part(name).group(wildcards.subject))
+        for name, owner in METHODS[wildcards.method].weights.items()
+        if METHODS[owner].part(name) in trained_parts(owner)
+    ]
+
+
 def training_memory(wildcards):
-    """Memory of training and prediction in MB: the targets of all clips grow with the frames' area."""
-    latents = len(CLIPS) * CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2
-    return 2_000 + 4 * 4 * latents // 10**6
+    """Memory in MB of the largest training of a method; predictions take no more."""
+    size = Size(
+        clips=len(CLIPS),
+        latent=CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2,
+        voxels=CONFIG.fmri.voxels.count or DATASET.n_voxels,
+        subjects=len(SUBJECTS),
+    )
+    method = METHODS[wildcards.method]
+    parts = [wildcards.part] if "part" in wildcards.keys() else method.weights
+    return max(
+        METHODS[method.weights.get(part, wildcards.method)].training_memory_mb(
+            part, size
+        )
+        for part in parts
+    )
 
 
 SCORED_FRAMES = CONFIG.scoring.frames or CONFIG.stimuli.frames
@@ -405,7 +459,7 @@ def further_candidates(kind):
 def scoring_settings(settings, method=None):
     """What the scores of one method depend on; frame shuffles of baselines are left out."""
     names = {"size", "n_ways", "shuffles", "block", "pair_size", "batch", "metrics"}
-    if method is not None and method.frames_from in ("training", "method"):
+    if method is not None and method.is_baseline:
         settings = settings.model_copy(update={"shuffles": 0})
     return settings.model_dump_json(include=names)
 
@@ -455,12 +509,11 @@ def scoring_revisions():
 
 
 def swaps():
-    """Pairs ``method=swapped``: methods whose motion decoder got the responses of other clips, and their originals."""
+    """Pairs ``method=control``: methods and their negative controls with permuted responses."""
     return [
-        f"{method.options.decoders_from}={name}"
+        f"{method.permuted_copy_of}={name}"
         for name, method in METHODS.items()
-        if tuple(getattr(method.options, "swap", ())) == ("motion",)
-        and method.options.decoders_from
+        if method.permuted_copy_of
     ]
 
 
@@ -491,11 +544,7 @@ def pattern_of(names):
 
 
 # Methods that are shown with videos: all but the baselines, which are derived from others' frames.
-REPORTED = [
-    name
-    for name, method in METHODS.items()
-    if method.frames_from not in ("training", "method")
-]
+REPORTED = [name for name, method in METHODS.items() if not method.is_baseline]
 
 
 def labelled(label, pattern, **wildcards):
@@ -505,12 +554,12 @@ def labelled(label, pattern, **wildcards):
 
 
 def histories():
-    """Records of every decoder that some method trains."""
+    """Records of every part that some method trains."""
     return {
-        f"{name}/{subject}/{decoder}": f"{R}/decoders/{name}/sub-{subject}/{decoder}.json"
-        for name, method in METHODS.items()
-        for subject in ([POOLED] if method.pooled else SUBJECTS)
-        for decoder in method.trains
+        f"{name}/{group}/{part.name}": f"{R}/decoders/{name}/sub-{group}/{part.name}.json"
+        for name in METHODS
+        for part in trained_parts(name)
+        for group in dict.fromkeys(map(part.group, SUBJECTS))
     }
 
 

@@ -1,20 +1,21 @@
-"""Responses and targets -> trained decoders, and their predictions for the test clips."""
+"""Responses and targets -> trained parts of the methods, and their predictions for the test clips."""
 
 
 rule train_decoder:
     input:
         responses=responses_of_training,
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
-        features=targets_of_training,
+        features=features_of_training,
+        earlier=weights_before_training,
         # nothing is trained before the splits are known to be clean
         splits=ancient(f"{R}/stimuli/splits.tsv"),
     output:
-        weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.safetensors",
-        record=f"{R}/decoders/{{method}}/sub-{{subject}}/{{decoder}}.json",
+        weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{part}}.safetensors",
+        record=f"{R}/decoders/{{method}}/sub-{{subject}}/{{part}}.json",
     log:
-        f"{R}/logs/train_decoder/{{method}}/sub-{{subject}}-{{decoder}}.log",
+        f"{R}/logs/train_decoder/{{method}}/sub-{{subject}}-{{part}}.log",
     benchmark:
-        f"{R}/benchmarks/train_decoder/{{method}}/sub-{{subject}}-{{decoder}}.tsv"
+        f"{R}/benchmarks/train_decoder/{{method}}/sub-{{subject}}-{{part}}.tsv"
     conda:
         "../envs/gpu.yaml"
     threads: 1
@@ -27,28 +28,38 @@ rule train_decoder:
             "workflow_scripts/train_decoder.py", METHODS[wildcards.method].module
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
-        subjects=lambda wildcards: subjects_of_training(wildcards.subject),
-        settings=training_settings,
+        subjects=subjects_of_training,
+        held_out=held_out_of_training,
+        targets=lambda wildcards: json.dumps(targets_of_training(wildcards)),
+        settings=lambda wildcards: METHODS[wildcards.method].training_settings(
+            wildcards.part
+        ),
         seed=CONFIG.seed,
-        # not tracked: derived from resources or output
+        # not tracked: derived from input, resources or output
+        earlier=lambda wildcards, input: [
+            f"{Path(path).stem}={path}" for path in input.earlier
+        ],
         device=lambda wildcards, resources: CONFIG.device,
-        state=subpath(output.weights, with_suffix=".state"),
+        checkpoint=subpath(output.weights, with_suffix=".checkpoint"),
         logs=subpath(output.weights, with_suffix=".logs"),
     message:
-        "Training the {wildcards.decoder} decoder of {wildcards.method}, subject {wildcards.subject}"
-    # exec: whoever waits for the job waits for the training itself, which stores its state when asked to end
+        "Training {wildcards.part} of {wildcards.method}, subject {wildcards.subject}"
+    # exec: signals to the job reach the training itself, which stores its checkpoint before it ends
     shell:
         "OMP_NUM_THREADS={threads} exec python -m workflow_scripts.train_decoder"
         " --kind {params.kind}"
-        " --decoder {wildcards.decoder}"
+        " --part {wildcards.part}"
         " --settings {params.settings:q}"
         " --subjects {params.subjects}"
+        " {params.held_out}"
         " --responses {input.responses}"
         " --clips {input.clips}"
+        " --targets {params.targets:q}"
         " --features {input.features}"
+        " --weights-of {params.earlier}"
         " --seed {params.seed}"
         " --device {params.device}"
-        " --state {params.state}"
+        " --checkpoint {params.checkpoint}"
         " --logs {params.logs}"
         " --weights {output.weights}"
         " --record {output.record}"
@@ -57,7 +68,7 @@ rule train_decoder:
 
 rule predict:
     input:
-        unpack(decoders_of_prediction),
+        weights=weights_of_prediction,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TEST_SEGMENTS),
     output:
@@ -83,7 +94,7 @@ rule predict:
         # not tracked: derived from resources or input
         device=lambda wildcards, resources: CONFIG.device,
         weights=lambda wildcards, input: [
-            f"--{decoder} {input[decoder]}" for decoder in DECODED
+            f"{Path(path).stem}={path}" for path in input.weights
         ],
     message:
         "Predicting the test clips of subject {wildcards.subject} by {wildcards.method}"
@@ -91,7 +102,7 @@ rule predict:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.predict"
         " --kind {params.kind}"
         " --settings {params.settings:q}"
-        " {params.weights}"
+        " --weights {params.weights}"
         " --subject {wildcards.subject}"
         " --responses {input.responses}"
         " --clips {input.clips}"

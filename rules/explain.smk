@@ -1,9 +1,9 @@
-"""Decoders -> maps of what they read."""
+"""Outputs of the methods -> activation patterns."""
 
 
 rule explain_decoder:
     input:
-        unpack(decoders_of_prediction),
+        weights=weights_of_prediction,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
     output:
@@ -27,17 +27,18 @@ rule explain_decoder:
         settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
         block=CONFIG.scoring.block,
         seed=CONFIG.seed,
-        # not tracked: derived from resources
+        # not tracked: derived from resources or input
         device=lambda wildcards, resources: CONFIG.device,
+        weights=lambda wildcards, input: [
+            f"{Path(path).stem}={path}" for path in input.weights
+        ],
     message:
-        "Explaining the decoders of {wildcards.method}, subject {wildcards.subject}"
+        "Computing activation patterns of {wildcards.method}, subject {wildcards.subject}"
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.explain_decoder"
         " --kind {params.kind}"
         " --settings {params.settings:q}"
-        " --semantic {input.semantic}"
-        " --structure {input.structure}"
-        " --motion {input.motion}"
+        " --weights {params.weights}"
         " --subject {wildcards.subject}"
         " --responses {input.responses}"
         " --clips {input.clips}"
@@ -65,7 +66,7 @@ rule draw_maps:
         code=code_digest("workflow_scripts/draw_maps.py"),
         cortex="--cortex" if DATASET.rois_of == "fs_LR_32k" else "",
     message:
-        "Drawing what the decoders of {wildcards.method} read, subject {wildcards.subject}"
+        "Drawing activation patterns of {wildcards.method}, subject {wildcards.subject}"
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_maps"
         " --maps {input.maps}"
@@ -77,10 +78,10 @@ rule draw_maps:
 
 
 rule explain:
-    """Maps of every method that trains decoders of its own, for all subjects."""
+    """Activation patterns of every method that trains parts of its own, for all subjects."""
     input:
         expand(
             f"{R}/explain/{{method}}/sub-{{subject}}.png",
-            method=[name for name, method in METHODS.items() if method.trains],
+            method=[n for n, m in METHODS.items() if m.explains and m.parts],
             subject=SUBJECTS,
         ),

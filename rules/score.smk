@@ -280,7 +280,7 @@ rule build_leaderboard:
         baselines=[
             f"{name}={method.source}" if method.source else name
             for name, method in METHODS.items()
-            if method.frames_from in ("training", "method")
+            if method.is_baseline
         ],
         videos=[
             f"{method}/{subject}={shard}"

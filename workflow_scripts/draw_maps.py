@@ -1,4 +1,4 @@
-"""Draw what each decoder of a subject reads: activation patterns on the flat cortex and by area."""
+"""Draw the activation patterns of a method's outputs on the flattened cortex and per area."""
 
 import argparse
 from pathlib import Path
@@ -6,17 +6,16 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from mind_animator.artefacts.arrays import read_whole
+from mind_animator.artefacts.arrays import read_attrs, read_whole
 from mind_animator.artefacts.cortex import N_CORTEX, flat_raster, sulcal_depth
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import run_command
-from mind_animator.methods.base import DECODERS
 
 ROIS = 16
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """One row a decoder: the flat map, and the mean pattern of the strongest areas with its null interval."""
+    """One row per output: the flat map, and the mean pattern of the strongest areas with its null interval."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", type=Path, required=True, help="of explain_decoder, HDF5")
     parser.add_argument("--subject", required=True)
@@ -29,26 +28,32 @@ def main(arguments: list[str] | None = None) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [n for decoder in DECODERS for n in (decoder, f"{decoder}_permuted")]
+    outputs = list(read_attrs(given.maps)["outputs"])
+    names = [n for output in outputs for n in (output, f"{output}_permuted")]
     maps = read_whole(given.maps, [*names, "voxel_index", "roi"])
     rois = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in maps["roi"]])
     figure, panels = plt.subplots(
-        3, 2, figsize=(12, 10), width_ratios=(2.2, 1), layout="constrained", squeeze=False
+        len(outputs),
+        2,
+        figsize=(12, 0.4 + 3.2 * len(outputs)),
+        width_ratios=(2.2, 1),
+        layout="constrained",
+        squeeze=False,
     )
     figure.suptitle(
-        f"What the decoders of {given.method} read, subject {given.subject}: mean absolute activation pattern"
+        f"{given.method}, subject {given.subject}: mean absolute activation pattern of each output"
     )
-    for (left, right), decoder in zip(panels, DECODERS, strict=True):
-        values = maps[decoder]
-        left.set_title(decoder, loc="left", fontsize=11)
+    for (left, right), output in zip(panels, outputs, strict=True):
+        values = maps[output]
+        left.set_title(output, loc="left", fontsize=11)
         if given.cortex:
             _draw_flat(figure, left, values, maps["voxel_index"])
         else:
             left.text(
-                0.5, 0.5, "no surface is known for this data set", ha="center", transform=left.transAxes
+                0.5, 0.5, "no cortical surface for this data set", ha="center", transform=left.transAxes
             )
         left.axis("off")
-        _draw_rois(right, values, maps[f"{decoder}_permuted"], rois)
+        _draw_rois(right, values, maps[f"{output}_permuted"], rois)
     with atomic(given.figure) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Explain what a subject's decoders read: activation patterns by voxel, with permuted and resampled ones."""
+"""Activation patterns of a method's outputs per voxel, with permuted and resampled ones."""
 
 import argparse
 from pathlib import Path
@@ -17,43 +17,49 @@ from mind_animator.explain.patterns import (
     permuted_patterns,
     resampled_patterns,
 )
-from mind_animator.methods.base import DECODERS, Using, open_kind
+from mind_animator.methods.base import Responses, open_kind
 from mind_animator.statistics.blocks import aligned_blocks
-from workflow_scripts.predict import subject_index
+from workflow_scripts.predict import prediction_inputs
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read responses and weights, let the decoders answer, correlate the answers with the voxels."""
+    """Read responses and weights, compute the outputs, and their covariance with the voxels."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", required=True, help="kind of the method")
-    parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
-    for decoder in DECODERS:
-        parser.add_argument(
-            f"--{decoder}", type=Path, required=True, help=f"weights of the {decoder} decoder"
-        )
-    parser.add_argument("--subject", required=True)
+    parser.add_argument("--kind", required=True, help="method type")
+    parser.add_argument("--settings", required=True, help="prediction settings of the method, JSON")
+    parser.add_argument(
+        "--weights", nargs="+", required=True, metavar="PART=FILE", help="weights of the method's parts"
+    )
+    parser.add_argument("--subject", required=True, help="subject of the responses")
     parser.add_argument("--responses", type=Path, required=True, help="HDF5: responses, voxel_index, area")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of the clips to use")
-    parser.add_argument("--block", type=int, required=True, help="neighbouring clips kept together")
     parser.add_argument(
-        "--most-clips", type=int, default=960, help="more are thinned by whole blocks, evenly"
+        "--block", type=int, required=True, help="neighbouring clips that are permuted together"
     )
-    parser.add_argument("--draws", type=int, default=200, help="permutations, and resamples")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--most-clips",
+        type=int,
+        default=960,
+        help="maximum number of clips; more are reduced to evenly spaced blocks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--draws", type=int, default=200, help="permutations, and resamples (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, required=True, help="random seed")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     parser.add_argument("--maps", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)
     kind = open_kind(given.kind, "--kind")
     device = use_device(given.device)
-    weights = {decoder: getattr(given, decoder) for decoder in DECODERS}
-    index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
+    inputs = prediction_inputs(given.weights, given.subject, given.seed, device)
     table = pd.concat([read_table(path, ("clip", "segment")) for path in given.clips], ignore_index=True)
     table = table[read_responses(given.responses, table["clip"].tolist())[2]]
     clips, segments = table["clip"].tolist(), table["segment"].tolist()
     blocks = aligned_blocks(segments, given.block)
     if len(blocks) < 2:
         raise InputError(
-            f"Expected at least 2 whole blocks of {given.block} clips in {given.clips[0]} and its fellows, "
+            f"Expected at least 2 whole blocks of {given.block} clips in {given.clips[0]} (and "
+            f"{len(given.clips) - 1} more tables), "
             f"got {len(blocks)} (subject {given.subject})."
         )
     most = max(2, given.most_clips // given.block)
@@ -62,15 +68,21 @@ def main(arguments: list[str] | None = None) -> None:
     responses = read_arrays(given.responses, ["responses"], names)[1]["responses"]
     places = read_whole(given.responses, ["voxel_index", "roi"])
     blocks = np.arange(len(names)).reshape(len(blocks), given.block)
-    outputs = kind.readout(given.settings, Using(weights, index, given.seed, device), responses)
+    outputs = kind.readout(given.settings, inputs, Responses(responses, names))
     maps: dict[str, np.ndarray] = {}
-    for number, decoder in enumerate(DECODERS):
-        leading = leading_components(outputs[decoder])
+    for number, (output, values) in enumerate(outputs.items()):
+        leading = leading_components(values)
         generator = np.random.default_rng([given.seed, number])
-        maps[decoder] = activation_pattern(responses, leading)
-        maps[f"{decoder}_permuted"] = permuted_patterns(responses, leading, blocks, given.draws, generator)
-        maps[f"{decoder}_resampled"] = resampled_patterns(responses, leading, blocks, given.draws, generator)
-    attrs = {"subject": given.subject, "clips": len(names), "block": given.block, "draws": given.draws}
+        maps[output] = activation_pattern(responses, leading)
+        maps[f"{output}_permuted"] = permuted_patterns(responses, leading, blocks, given.draws, generator)
+        maps[f"{output}_resampled"] = resampled_patterns(responses, leading, blocks, given.draws, generator)
+    attrs = {
+        "outputs": list(outputs),
+        "subject": given.subject,
+        "clips": len(names),
+        "block": given.block,
+        "draws": given.draws,
+    }
     values = {name: values.astype(np.float32) for name, values in maps.items()}
     others = {**values, "voxel_index": places["voxel_index"], "roi": places["roi"].tolist()}
     write_arrays(given.maps, {}, None, attrs, others)

@@ -1,4 +1,4 @@
-"""Predict what the generator needs from responses: of the test clips, or of any new response vector."""
+"""Apply the trained parts of a method to responses: of the test clips, or of new response vectors."""
 
 import argparse
 import json
@@ -12,62 +12,70 @@ from mind_animator.artefacts.responses import NO_RESPONSE, read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import DECODERS, POOLED, Using, open_kind
+from mind_animator.methods.base import PredictionInputs, Responses, named_paths, open_kind
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read responses and weights, predict, write one array a target."""
+    """Read responses and weights, predict, write one array per prediction."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", required=True, help="kind of the method")
-    parser.add_argument("--settings", required=True, help="the method's prediction settings, JSON")
-    for decoder in DECODERS:
-        parser.add_argument(
-            f"--{decoder}",
-            type=Path,
-            required=decoder == "semantic",
-            help=f"weights of the {decoder} decoder",
-        )
-    parser.add_argument("--subject", required=True, help="whose responses these are")
+    parser.add_argument("--kind", required=True, help="method type")
+    parser.add_argument("--settings", required=True, help="prediction settings of the method, JSON")
+    parser.add_argument(
+        "--weights", nargs="*", default=[], metavar="PART=FILE", help="weights of the method's parts"
+    )
+    parser.add_argument("--subject", required=True, help="subject of the responses")
     parser.add_argument(
         "--responses", type=Path, required=True,
-        help="HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled as the training clips' were",
+        help="HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled like the training clips",
     )  # fmt: skip
     parser.add_argument(
-        "--clips", type=Path, nargs="*", default=[], help="tables; their test clips are predicted"
+        "--clips",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="tables of clips: predict their test clips (default: all clips)",
     )
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--seed", type=int, required=True, help="random seed")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     parser.add_argument("--predictions", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)
     kind = open_kind(given.kind, "--kind")
     device = use_device(given.device)
-    weights = {decoder: path for decoder in DECODERS if (path := getattr(given, decoder)) is not None}
-    if len(weights) not in (1, len(DECODERS)):
-        raise InputError(f"Expected weights of {DECODERS} or of semantic alone, got {tuple(weights)}.")
-    index = {decoder: subject_index(path, given.subject) for decoder, path in weights.items()}
+    inputs = prediction_inputs(given.weights, given.subject, given.seed, device)
     clips, responses, present = read_new(given.responses, given.clips)
-    out = kind.predict(given.settings, Using(weights, index, given.seed, device), responses[present])
-    missing = [clip for clip, kept in zip(clips, present, strict=True) if not kept]
+    known = [clip for clip, kept in zip(clips, present, strict=True) if kept]
+    out = kind.predict(given.settings, inputs, Responses(responses[present], known))
     arrays = {}
     for name, array in out.items():
         arrays[name] = np.full((len(clips), *array.shape[1:]), np.nan, np.float32)
         arrays[name][present] = array
-    attrs = {"kind": given.kind, "problems": json.dumps(dict.fromkeys(missing, NO_RESPONSE))}
-    write_arrays(given.predictions, arrays, clips, attrs)
+    problems = {clip: NO_RESPONSE for clip, kept in zip(clips, present, strict=True) if not kept}
+    write_arrays(given.predictions, arrays, clips, {"kind": given.kind, "problems": json.dumps(problems)})
 
 
-def subject_index(path: Path, subject: str) -> int:
-    """Place of a subject among those that a decoder was trained on; `InputError` if it is not one of them."""
-    trained = read_json(path.with_suffix(".json"))["subjects"]
-    if subject not in trained:
-        raise InputError(
-            f"Expected {path} to be trained on subject {subject}, got {trained} ({POOLED} or not)."
-        )
-    return trained.index(subject)
+def prediction_inputs(weights: list[str], subject: str, seed: int, device: str) -> PredictionInputs:
+    """Weights given as ``part=file``, with the index of the subject in each.
+
+    Raises
+    ------
+    InputError
+        If weights were trained on other subjects only, not by holding out this subject on purpose.
+    """
+    paths, index = named_paths(weights), {}
+    for part, path in paths.items():
+        record = read_json(path.with_suffix(".json"))
+        trained = record["subjects"]
+        if subject in trained:
+            index[part] = trained.index(subject)
+        elif record.get("held_out") == subject:
+            index[part] = None
+        else:
+            raise InputError(f"Expected {path} to be trained on subject {subject}, got subjects {trained}.")
+    return PredictionInputs(paths, index, seed, device)
 
 
 def read_new(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Clips, responses (clip, voxel) and which are present: the tables' test clips, or all without a table.
+    """Clips, responses (clip, voxel) and which are present: the test clips in the tables, or all without tables.
 
     Raises
     ------

@@ -15,7 +15,7 @@ import yaml
 from mind_animator.artefacts.arrays import open_arrays
 from mind_animator.config import Config, load_config
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import POOLED, open_methods
+from mind_animator.methods.base import open_methods
 from workflow_scripts import decode_latents, invert_latents, predict, reconstruct_clips
 
 
@@ -44,14 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
         )
     results = Path(config.results)
     check_voxels(given.responses, results / f"fmri/sub-{given.subject}/responses.h5")
-    weights: list[str] = []
-    for decoder, owner in method.decoders.items():
-        subject = POOLED if methods[owner].pooled else given.subject
-        weights += [f"--{decoder}", str(results / f"decoders/{owner}/sub-{subject}/{decoder}.safetensors")]
+    weights = []
+    for part, owner in method.weights.items():
+        group = methods[owner].part(part).group(given.subject)
+        weights.append(f"{part}={results / f'decoders/{owner}/sub-{group}/{part}.safetensors'}")
     predictions, output = given.output / "predictions.h5", given.output
     machine = ["--seed", str(config.seed), "--device", config.device]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, *machine,
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, *machine,
         "--subject", given.subject, "--responses", str(given.responses), "--predictions", str(predictions),
     ])  # fmt: skip
     model = ["--model", config.models.stable_diffusion, "--lock", config.models.lock]

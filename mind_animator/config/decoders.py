@@ -1,50 +1,49 @@
-"""The three decoders: settings, the presets ``paper``, ``released_code`` and ``best``, and every published
-quirk.
+"""Settings of the three decoders and the presets ``paper``, ``released_code`` and ``ridge_residual``.
 
-A quirk of the published code that changes results is an option of its own, so that its effect can be
+Every peculiarity of the released code that changes results is an option of its own, so that its effect can be
 measured: `SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `inference_mask` and `guidance`,
 `OptimisationConfig.schedule` (``noam`` overwrites ``learning_rate``) and `ValidationConfig.how`.
 """
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
 from mind_animator.config.base import Strict, explain, merged
 from mind_animator.errors import InputError
 
 Decoder = Literal["semantic", "structure", "motion"]
-Preset = Literal["paper", "released_code", "best"]
+Preset = Literal["paper", "released_code", "ridge_residual"]
 
 
 class OptimisationConfig(Strict):
-    """How weights are fitted.
+    """Optimisation of the weights.
 
     Attributes
     ----------
     optimiser : str
         ``adam`` or ``adamw``.
     learning_rate : float
-        At the start (``exponential``, ``constant``) or at its highest (``cosine``); not used by ``noam``.
+        Initial (``exponential``, ``constant``) or maximum (``cosine``) learning rate; not used by ``noam``.
     schedule : str
-        ``exponential``: times ``decay`` each epoch; ``cosine``: to zero over all steps; ``noam``:
-        width^-1/2 min(step^-1/2, step warm_up^-3/2), which overwrites the learning rate given, as published.
+        ``exponential``: multiplied by ``decay`` each epoch; ``cosine``: to zero over all steps; ``noam``:
+        width^-1/2 min(step^-1/2, step warm_up^-3/2), which replaces ``learning_rate``, as published.
     weight_decay : float
         Of ``adamw``.
     l1, l1_decay : float
-        Weight of the sum of absolute parameters in the loss, and its factor an epoch.
+        Weight of the sum of absolute parameters in the loss, and its factor per epoch.
     batch, epochs : int
-        Clips a step; at most so many passes.
+        Clips per optimiser step; maximum number of epochs.
     patience : int, optional
-        Epochs without a better validation loss after which training ends; None: all epochs are run.
+        Early stopping: epochs without a lower validation loss; None: all epochs are run.
     keep : str
-        Weights of the ``best`` validation loss or of the ``last`` epoch.
+        Weights of the epoch with the ``best`` validation loss, or of the ``last`` epoch.
     clip_gradient : float, optional
-        Largest norm of the gradient.
+        Maximum norm of the gradient.
     precision : str
         ``float32``, or ``bfloat16`` (autocast; master weights stay float32).
-    save_seconds : float
-        Least time between two stores of the resumable state, seconds; 0 stores after every step.
+    checkpoint_interval : float
+        Minimum time between two checkpoints, seconds; 0 stores one after every step.
     """
 
     optimiser: Literal["adam", "adamw"] = "adam"
@@ -61,72 +60,74 @@ class OptimisationConfig(Strict):
     keep: Literal["best", "last"] = "best"
     clip_gradient: float | None = Field(None, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
-    save_seconds: float = Field(30.0, ge=0)
+    checkpoint_interval: float = Field(30.0, ge=0)
 
 
 class ValidationConfig(Strict):
-    """Which training clips are kept from the fit to stop it.
+    """Training clips that are held out for early stopping.
 
     Attributes
     ----------
     how : str
-        ``movies``: whole training movies, drawn with the seed; ``tail``: the last clips in order, which cuts
-        inside a movie (released_code).
-    share : float
-        Share of the movies (at least one) or of the clips.
+        ``movies``: whole training movies, drawn with the seed; ``tail``: the last clips in order, which splits
+        a movie (released_code).
+    fraction : float
+        Fraction of the movies (at least one) or of the clips.
     """
 
     how: Literal["movies", "tail"] = "movies"
-    share: float = Field(0.1, gt=0, lt=1)
+    fraction: float = Field(0.1, gt=0, lt=1)
 
 
 class SparsificationConfig(Strict):
-    """fMRI sparsification: a share of the values of each clip is set to zero.
+    """fMRI sparsification: a fraction of the values of each clip is set to zero.
 
     Attributes
     ----------
-    share : float
-        Share of values zeroed.
+    fraction : float
+        Fraction of the values set to zero.
     accumulates : bool
-        False: drawn anew from the whole data each step. True (released_code): zeros are written into the
-        training array, so that a share (1 - share)^epoch of the values is left.
+        False: drawn again from the full data at each step. True (released_code): zeros are written into the
+        training array, so that a fraction (1 - fraction)^epoch of the values remains.
     """
 
-    share: float = Field(0.0, ge=0, lt=1)
+    fraction: float = Field(0.0, ge=0, lt=1)
     accumulates: bool = False
 
 
 class LinearConfig(Strict):
-    """The closed-form path of ``best``: ridge regression, its penalty chosen a target by leaving movies out.
+    """Linear baseline of ``ridge_residual``: ridge regression with leave-one-movie-out selected penalties.
 
     Attributes
     ----------
     alphas : tuple of float
-        Penalties tried, in units of the mean eigenvalue of the kernel.
-    rank : int
-        Most principal components of a target that are predicted, each with a penalty of its own.
-    components : int
-        Leading ones of these that feed the network (in training: as predicted with the clip's movie left
-        out).
+        Penalties to try, in units of the mean eigenvalue of the kernel.
+    n_components : int
+        Maximum number of principal components predicted per target; each has its own penalty.
+    n_input_components : int
+        Number of leading components per target that the network receives as input (in training: their
+        out-of-fold predictions).
     """
 
-    alphas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-    rank: int = Field(1024, ge=1)
-    components: int = Field(64, ge=1)
+    alphas: tuple[PositiveFloat, ...] = Field(
+        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), min_length=1
+    )
+    n_components: int = Field(1024, ge=1)
+    n_input_components: int = Field(64, ge=1)
 
 
 class DecoderConfig(Strict):
-    """What the three decoders share.
+    """Settings common to the three decoders.
 
     Attributes
     ----------
     linear : LinearConfig, optional
-        If given, the network corrects a linear path, starting from no correction; it sees the linear path's
-        predictions instead of voxels.
+        If given, the network corrects a linear baseline, starting from no correction; its input is the
+        baseline's predictions instead of voxels.
     width, blocks : int
         Width and number of residual blocks of the body (or of the fMRI encoder).
     dropout_in, dropout : float
-        After the first layer; in the blocks.
+        Dropout after the first layer; in the blocks.
     """
 
     linear: LinearConfig | None = None
@@ -139,31 +140,33 @@ class DecoderConfig(Strict):
     optimisation: OptimisationConfig = OptimisationConfig()
 
     @model_validator(mode="after")
-    def _no_voxels_to_thin(self) -> "DecoderConfig":
-        if self.linear is not None and self.sparsification.share:
-            raise ValueError("expected sparsification only without linear: the network sees no voxels there")
+    def _no_voxels_to_sparsify(self) -> "DecoderConfig":
+        if self.linear is not None and self.sparsification.fraction:
+            raise ValueError(
+                "sparsification requires linear: null, since the network receives no voxels with a linear baseline"
+            )
         return self
 
 
 class SemanticConfig(DecoderConfig):
-    """Responses to the CLIP embedding f and the text condition.
+    """Responses to the CLIP embedding f and the prompt embedding.
 
     Loss = MSE(f, text) + contrast / 2 (InfoNCE(f, text) + InfoNCE(f, image)) + condition MSE(condition).
 
     Attributes
     ----------
     head : tuple of int
-        Hidden widths between the embedding and the text condition.
+        Hidden widths between the CLIP embedding and the prompt embedding.
     contrast, prompt_embedding : float
         Weights of the two further terms.
     temperature : float
-        Of InfoNCE at the start; learnt.
+        Initial temperature of InfoNCE; learned.
     standardise : bool
         Divide each squared error by the variance of its target over the training clips.
     augmented_captions, cropped_images : bool
-        In training each clip is aimed at its own caption's targets or at those of one of its augmented captions,
-        at its own image embedding or at that of one of its random crops; all alike likely. The features must
-        hold them (``features.caption_copies``, ``features.crops``).
+        In training, the target of a clip is that of its own caption or of one of its augmented captions, and its
+        own image embedding or that of one of its random crops, all with equal probability. The features must
+        contain them (``features.caption_copies``, ``features.crops``).
     """
 
     head: tuple[int, ...] = (2048, 4096)
@@ -190,41 +193,41 @@ class MotionConfig(DecoderConfig):
     Attributes
     ----------
     network : str
-        ``frame_tokens``: one token a frame (released_code); ``patch_tokens``: patches, sparse causal
-        attention over earlier frames, cross-attention to several fMRI tokens; ``per_frame``: a network
-        without earlier frames, a frame at a time (the paper's ablation without the motion decoder).
+        ``frame_tokens``: one token per frame (released_code); ``patch_tokens``: patches, sparse causal
+        attention over earlier frames, cross-attention to several fMRI tokens; ``per_frame``: each frame
+        separately, without earlier frames (the paper's ablation without the motion decoder).
     layers, heads, head_width, hidden : int
-        Of the transformer; ``hidden`` is the width of its feed-forward part.
+        Of the transformer; ``hidden`` is the width of its feed-forward sublayer.
     token_width : int
         Width of a patch token (``patch_tokens``).
     patch : int
         Side of a patch, latent pixels (``patch_tokens``).
     fmri_tokens : int
-        Keys of the cross-attention (``patch_tokens``).
+        Number of keys of the cross-attention (``patch_tokens``).
     guidance : str
         ``tokens``: cross-attention over ``fmri_tokens`` keys; ``single_token`` (released_code): one key,
-        whose softmax is constant, so that queries and keys get no gradient and guidance is an added vector.
-    mask_kept : float
-        Share of the earlier frames but the first that a frame sees in training. The published "mask ratio" of
-        .6 is this share *kept*.
+        whose softmax is constant, so that queries and keys receive no gradient and guidance is an added vector.
+    mask_keep_ratio : float
+        Fraction of the earlier frames (other than the first) that a frame attends to in training. The published
+        "mask ratio" of .6 is this fraction *kept*.
     mask_drawn : str
-        ``step``: anew for every step and clip; ``once`` (released_code): one mask for all clips and epochs.
+        ``step``: for every step and clip; ``once`` (released_code): one mask for all clips and epochs.
     inference_mask : str
-        ``causal``: every earlier frame visible; ``kept_none`` (released_code): a frame sees itself and the
-        first frame only.
-    first_loss : int
-        First frame (1-based) that the loss counts; m + 1 of the paper.
-    cells : int
-        The linear path also predicts the velocity of what moves, on a grid of cells x cells, and where it is.
-        Latents are moved by it as far as that lowers their squared error; besides it is handed on as ``flow``,
-        by which `ReconstructionConfig` can move a whole image.
-    full_speed : bool
-        Ridge regression shrinks the decoded velocity towards zero, the more the noisier the brain. False: it is
-        handed on so. True: scaled to the mean square of the training clips' own, which shows the direction at its
-        natural speed, whatever the brain.
-    decoded_share : float
-        Share of the training clips whose earlier frames are decoded (from movies left out) instead of true,
-        as they are at inference.
+        ``causal``: all earlier frames are visible; ``kept_none`` (released_code): a frame attends to itself and
+        to the first frame only.
+    first_loss_frame : int
+        First frame (1-based) that contributes to the loss; m + 1 in the paper.
+    flow_grid_size : int
+        The linear baseline also predicts the velocity of the moving content on a grid of this many rows and
+        columns, and where it moves. Latents are moved by it as far as this lowers their squared error; it is
+        also a prediction of its own, ``flow``, by which `ReconstructionConfig` can move a whole image.
+    rescale_flow : bool
+        Ridge regression shrinks the decoded velocity towards zero, the more the noisier the responses. If False,
+        the decoded flow is used as is. If True, it is rescaled to the mean square flow of the training clips,
+        which restores natural speed but also amplifies noise.
+    scheduled_sampling_prob : float
+        Fraction of the training clips whose earlier frames are decoded (out of fold) instead of true ones, as
+        they are at inference.
     """
 
     network: Literal["frame_tokens", "patch_tokens", "per_frame"] = "patch_tokens"
@@ -238,22 +241,22 @@ class MotionConfig(DecoderConfig):
     patch: int = Field(8, ge=1)
     fmri_tokens: int = Field(8, ge=1)
     guidance: Literal["tokens", "single_token"] = "tokens"
-    mask_kept: float = Field(0.6, ge=0, le=1)
+    mask_keep_ratio: float = Field(0.6, ge=0, le=1)
     mask_drawn: Literal["step", "once"] = "step"
     inference_mask: Literal["causal", "kept_none"] = "causal"
-    first_loss: int = Field(2, ge=2)
-    cells: int = Field(1, ge=1)
-    full_speed: bool = False
-    decoded_share: float = Field(0.0, ge=0, le=1)
+    first_loss_frame: int = Field(2, ge=2)
+    flow_grid_size: int = Field(1, ge=1)
+    rescale_flow: bool = False
+    scheduled_sampling_prob: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "MotionConfig":
         if self.network != "patch_tokens" and self.linear is not None:
-            raise ValueError("expected linear only with network: patch_tokens")
+            raise ValueError("linear requires network: patch_tokens")
         if self.network == "frame_tokens" and self.guidance != "single_token":
-            raise ValueError("expected guidance: single_token with network: frame_tokens")
-        if self.decoded_share and self.linear is None:
-            raise ValueError("expected decoded_share only where linear is given")
+            raise ValueError("network: frame_tokens requires guidance: single_token")
+        if self.scheduled_sampling_prob and self.linear is None:
+            raise ValueError("scheduled_sampling_prob requires linear")
         return self
 
 
@@ -264,7 +267,7 @@ CONFIGS: dict[str, type[DecoderConfig]] = {
 }
 
 _AUGMENTED = {"augmented_captions": True, "cropped_images": True}
-_TAIL = {"how": "tail", "share": 320 / 4320}
+_TAIL = {"how": "tail", "fraction": 320 / 4320}
 _LATER = {
     "optimiser": "adamw",
     "schedule": "cosine",
@@ -277,29 +280,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "semantic": {
             **_AUGMENTED,
-            "sparsification": {"share": 0.1},
+            "sparsification": {"fraction": 0.1},
             "optimisation": {"learning_rate": 2e-4, "epochs": 30},
         },
         "structure": {
-            "sparsification": {"share": 0.2},
+            "sparsification": {"fraction": 0.2},
             "optimisation": {"learning_rate": 1e-6, "epochs": 75, "l1": 4e-6},
         },
         "motion": {
             "dropout_in": 0.3,
             "dropout": 0.2,
             "optimisation": {"learning_rate": 2e-4, "epochs": 70, "l1": 6e-7},
-            "first_loss": 3,
+            "first_loss_frame": 3,
         },
     },
     "released_code": {
         "semantic": {
             **_AUGMENTED,
-            "sparsification": {"share": 0.1, "accumulates": True},
+            "sparsification": {"fraction": 0.1, "accumulates": True},
             "validation": _TAIL,
             "optimisation": {"learning_rate": 2e-4, "epochs": 30, "keep": "last"},
         },
         "structure": {
-            "sparsification": {"share": 0.2, "accumulates": True},
+            "sparsification": {"fraction": 0.2, "accumulates": True},
             "validation": _TAIL,
             "optimisation": {"learning_rate": 1e-6, "epochs": 75, "l1": 4e-6, "keep": "last"},
         },
@@ -320,7 +323,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             },
         },
     },
-    "best": {
+    "ridge_residual": {
         "semantic": {
             "linear": {},
             "width": 512,
@@ -335,22 +338,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "optimisation": {**_LATER, "learning_rate": 5e-4, "epochs": 40},
         },
         "motion": {
-            "linear": {"components": 32},
+            "linear": {"n_input_components": 32},
             "patch": 4,
             "token_width": 256,
             "head_width": 64,
             "hidden": 512,
             "dropout_in": 0.1,
             "dropout": 0.1,
-            "decoded_share": 0.75,
-            "cells": 1,
+            "scheduled_sampling_prob": 0.75,
             "optimisation": {**_LATER, "learning_rate": 1e-3, "epochs": 40},
         },
     },
 }
 
 
-# Arrays of the feature files that a decoder aims at, and the kind of file (text, image) that holds them.
+# Target arrays of each decoder, and the feature provider (text, image) whose files contain them.
 TARGETS: dict[str, dict[str, str]] = {
     "semantic": {"clip_embedding_text": "text", "prompt_embedding": "text", "clip_embedding_image": "image"},
     "structure": {"latents": "image"},
@@ -359,7 +361,7 @@ TARGETS: dict[str, dict[str, str]] = {
 
 
 def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
-    """Arrays that the training of a decoder reads -> the kind of feature file (text, image) that holds them."""
+    """Arrays that the training of a decoder reads, and the feature provider whose files contain them."""
     needed = dict(TARGETS[decoder])
     if isinstance(settings, SemanticConfig) and settings.augmented_captions:
         needed |= {"clip_embedding_text_copies": "text", "prompt_embedding_copies": "text"}
@@ -369,12 +371,12 @@ def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
 
 
 def decoder_settings(decoder: str, preset: str, overrides: dict[str, Any]) -> DecoderConfig:
-    """Settings of one decoder: the preset's, with single keys (nested ones too) overridden.
+    """Settings of one decoder: those of the preset, with single (also nested) keys overridden.
 
     Raises
     ------
     InputError
-        If the merged settings are not valid; the key is named.
+        If the merged settings are invalid; names the key.
     """
     try:
         return CONFIGS[decoder].model_validate(merged(PRESETS[preset][decoder], overrides))

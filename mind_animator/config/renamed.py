@@ -5,7 +5,8 @@ RENAMED = {
     "cells": "flow_grid_size",
     "clip_image": "clip_embedding_image",
     "clip_text": "clip_embedding_text",
-    "condition": "prompt_embedding",
+    "components": "n_input_components",
+    "condition": "prompt_embedding_weight",
     "decoded_share": "scheduled_sampling_prob",
     "depth": "strength",
     "first_loss": "first_loss_frame",
@@ -13,6 +14,8 @@ RENAMED = {
     "inversion_steps": "num_inversion_steps",
     "mask_kept": "mask_keep_ratio",
     "moving": "moving_fraction",
+    "rank": "n_components",
     "save_seconds": "checkpoint_interval",
+    "share": "fraction",
     "steps": "num_inference_steps",
 }

@@ -1,55 +1,55 @@
-"""Augmentation of responses and choice among augmented targets. Nothing is written into its input; every draw
-has a generator."""
+"""Augmentation of responses, and choice among augmented targets. Inputs are not modified; every function that
+draws random numbers takes a generator."""
 
 import torch
 from torch import Tensor
 
 
-def sparsify(responses: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Set a share of the values to zero, drawn independently for each value.
+def sparsify(responses: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor:
+    """Set a fraction of the values to zero, each value independently.
 
     Parameters
     ----------
     responses : Tensor of shape (clip, voxel)
-    share : float in [0, 1)
+    fraction : float in [0, 1)
     generator : Generator on the same device
 
     Returns
     -------
     Tensor of shape (clip, voxel)
     """
-    if not share:
+    if not fraction:
         return responses
-    draws = torch.rand(responses.shape, generator=generator, device=responses.device)
-    return responses * (draws >= share)
+    uniform = torch.rand(responses.shape, generator=generator, device=responses.device)
+    return responses * (uniform >= fraction)
 
 
-def sparsify_accumulated(responses: Tensor, lifetimes: Tensor, share: float, epoch: int) -> Tensor:
-    """Sparsification that is written into the training array each epoch, as the published code does.
+def sparsify_accumulated(responses: Tensor, lifetimes: Tensor, fraction: float, epoch: int) -> Tensor:
+    """Sparsification that accumulates over epochs, as in the released code.
 
-    A value that was zeroed once stays zero, so that after ``epoch`` passes it is there with probability
-    (1 - share)^epoch. One uniform draw u a value has the same law as a draw an epoch: the value lives while
-    u < (1 - share)^epoch. The responses themselves stay as they are.
+    There, zeros are written into the training array, so that after ``epoch`` passes a value is still present
+    with probability (1 - fraction)^epoch. One uniform number u per value gives the same distribution as a draw
+    per epoch: the value is kept while u < (1 - fraction)^epoch. The responses are not modified.
 
     Parameters
     ----------
     responses, lifetimes : Tensors of shape (clip, voxel)
-        ``lifetimes`` are the uniform draws.
+        ``lifetimes`` are uniform random numbers in [0, 1).
     epoch : int
-        Passes so far, this one included.
+        Number of passes so far, including this one.
     """
-    return responses * (lifetimes < (1 - share) ** epoch)
+    return responses * (lifetimes < (1 - fraction) ** epoch)
 
 
 def pick_copies(own: Tensor, copies: Tensor, choice: Tensor) -> Tensor:
-    """For each clip its own target or one of its augmented copies.
+    """For each clip, its own target or one of its augmented copies.
 
     Parameters
     ----------
     own : Tensor of shape (clip, ...)
     copies : Tensor of shape (clip, copy, ...)
     choice : LongTensor of shape (clip,)
-        0: its own; k: copy k.
+        0: the clip's own target; k: copy k.
 
     Returns
     -------

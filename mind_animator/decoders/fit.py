@@ -1,4 +1,4 @@
-"""The one training loop: data on the device, early stopping, and a state from which a killed run goes on."""
+"""The training loop of all decoders: data on the device, early stopping, and checkpoints."""
 
 import math
 import sys
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig
-from mind_animator.decoders.limits import seconds_at_the_limit
-from mind_animator.decoders.state import Part, State
+from mind_animator.decoders.checkpoint import Checkpoint, Content
+from mind_animator.decoders.roofline import roofline_seconds
 from mind_animator.errors import InputError
 
 # (network, batch, generator or None in validation, epoch) -> mean loss of the batch.
@@ -32,38 +32,38 @@ def fit(
     seed: int,
     device: str = "cpu",
     noam_width: int = 512,
-    state: State | None = None,
+    checkpoint: Checkpoint | None = None,
     logs: Path | None = None,
 ) -> list[dict[str, float | None]]:
-    """Train a network in place and leave it with its best (or last) weights.
+    """Train a network in place; it ends with its best (or last) weights.
 
-    Every draw (order of clips, dropout, masks) comes from a generator seeded by ``seed`` and the epoch, whose
-    place is part of the state: a run that was killed after any step and resumed ends with the same bits, on the
-    same device and number of threads.
+    All random numbers (order of clips, dropout, masks) come from a generator seeded by ``seed`` and the epoch,
+    whose position is stored in the checkpoint: a run that is killed after any step and resumed gives bit-identical
+    weights on the same device and number of threads.
 
     Parameters
     ----------
     network : Module
-        With its starting weights.
+        With its initial weights.
     loss : callable
-        Mean loss of a batch; draws from the generator given, or none in validation.
+        Mean loss of a batch; receives a generator, or None in validation.
     data : mapping of name to Tensor, first axis = clip
         Moved to the device once.
     rows, validation_rows : sequences of int
-        Clips to fit and clips to stop by.
+        Clips to fit, and clips for early stopping.
     seed : int
     noam_width : int
         Width in the ``noam`` schedule.
-    state : State, optional
-        Told of every step; where it holds a part ``fit``, training goes on from there.
+    checkpoint : Checkpoint, optional
+        Notified after every optimiser step; if it holds a stored step ``fit``, training resumes from it.
     logs : Path, optional
         Folder of TensorBoard event files.
 
     Returns
     -------
-    list of dict, one an epoch (0: before training)
-        ``epoch, train_loss, validation_loss, learning_rate, seconds, share_of_limit`` (seconds that the
-        arithmetic and the optimiser's traffic need on this machine, over the seconds taken).
+    list of dict, one per epoch (0: before training)
+        ``epoch, train_loss, validation_loss, learning_rate, seconds, roofline_fraction`` (`roofline_seconds`
+        of the steps divided by the seconds taken).
 
     Raises
     ------
@@ -81,9 +81,9 @@ def fit(
     autocast = {"device_type": torch.device(device).type, "dtype": torch.bfloat16}
     autocast["enabled"] = settings.precision == "bfloat16"
     steps = math.ceil(len(rows) / settings.batch)
-    state = state or State()
-    history, best, inside = _resume(state, trained, optimiser)
-    limit, said = None, -math.inf
+    checkpoint = checkpoint or Checkpoint()
+    history, best, inside = _resume(checkpoint, trained, optimiser)
+    roofline, reported = None, -math.inf
     writer = _writer(logs, purge_step=len(history))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
         for epoch in range(len(history), settings.epochs + 1):
@@ -91,20 +91,20 @@ def fit(
                 break
             started, done = time.monotonic(), 0
             torch.manual_seed(_epoch_seed(seed, epoch))  # dropout; restored on leaving fork_rng
-            draw = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch))
+            rng = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch))
             network.train()
             total = torch.zeros((), device=device)
-            order = rows[torch.randperm(len(rows), generator=draw, device=device)]
+            order = rows[torch.randperm(len(rows), generator=rng, device=device)]
             if inside:
                 done, started = inside["step"], started - inside["seconds"]
                 total.copy_(inside["total"])
-                _place_generators(draw, inside, device)
+                _restore_generators(rng, inside, device)
                 inside = None
             batches = order.tensor_split(steps) if epoch else ()
-            if batches and limit is None:
+            if batches and roofline is None:
                 batch = {name: tensor[batches[0]] for name, tensor in data.items()}
                 forward = partial(loss, network, batch, None, epoch)
-                limit = seconds_at_the_limit(network, forward, device, autocast)
+                roofline = roofline_seconds(network, forward, device, autocast)
             for step, chosen in enumerate(batches):
                 if step < done:
                     continue
@@ -114,7 +114,7 @@ def fit(
                 batch = {name: tensor[chosen] for name, tensor in data.items()}
                 optimiser.zero_grad(set_to_none=True)
                 with torch.autocast(**autocast):
-                    value = loss(network, batch, draw, epoch)
+                    value = loss(network, batch, rng, epoch)
                 value.backward()
                 if settings.l1:
                     reached = [p for p in parameters if p.grad is not None]
@@ -125,10 +125,10 @@ def fit(
                     nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
                 optimiser.step()
                 total += value.detach() * (len(chosen) / len(rows))
-                here = partial(_inside, draw, total, step + 1, started)
-                state.tell("fit", partial(_content, trained, optimiser, best, history, here))
+                position = partial(_inside, rng, total, step + 1, started)
+                checkpoint.save("fit", partial(_content, trained, optimiser, best, history, position))
             held_out = evaluate(network, loss, data, validation_rows, settings.batch, epoch, autocast)
-            # the epoch's one synchronisation
+            # the only synchronisation of the epoch
             train_loss, validation_loss = torch.stack([total, held_out]).tolist()
             if not math.isfinite(train_loss + validation_loss):
                 raise InputError(
@@ -137,7 +137,7 @@ def fit(
                 )
             seconds = time.monotonic() - started
             rate = settings.learning_rate
-            if epoch:  # its last step's, which need not be among those run since a resume
+            if epoch:  # of its last step, which may have been run before a resume
                 rate = _learning_rate(settings, epoch, steps - 1, steps, noam_width)
             row = {
                 "epoch": epoch,
@@ -145,7 +145,7 @@ def fit(
                 "validation_loss": validation_loss,
                 "learning_rate": rate,
                 "seconds": seconds,
-                "share_of_limit": steps * limit / seconds if limit else None,
+                "roofline_fraction": steps * roofline / seconds if roofline else None,
             }
             if validation_loss < min((r["validation_loss"] for r in history), default=math.inf):
                 best = {name: p.detach().clone() for name, p in trained.items()}
@@ -153,12 +153,12 @@ def fit(
             for name, scalar in row.items():
                 if writer and name != "epoch" and scalar is not None:
                     writer.add_scalar(name, scalar, epoch)
-            state.tell("fit", partial(_content, trained, optimiser, best, history))
-            if time.monotonic() - said >= 5 or epoch == settings.epochs:
-                said = time.monotonic()
+            checkpoint.save("fit", partial(_content, trained, optimiser, best, history))
+            if time.monotonic() - reported >= 5 or epoch == settings.epochs:
+                reported = time.monotonic()
                 print(
                     f"epoch {epoch}/{settings.epochs}: validation loss {validation_loss:.5g}, {seconds:.2f} "
-                    f"s an epoch, at most {(settings.epochs - epoch) * seconds:.0f} s left",
+                    f"s per epoch, at most {(settings.epochs - epoch) * seconds:.0f} s left",
                     file=sys.stderr,
                 )
     if writer:
@@ -179,7 +179,7 @@ def evaluate(
     epoch: int,
     autocast: dict[str, Any],
 ) -> Tensor:
-    """Mean loss over rows, without dropout or any draw; a scalar that stays on the device."""
+    """Mean loss over rows, without dropout or other randomness; a scalar tensor on the device."""
     network.eval()
     total = torch.zeros((), device=rows.device)
     for chosen in rows.tensor_split(math.ceil(len(rows) / batch)):
@@ -192,7 +192,7 @@ def evaluate(
 def split_clips(
     movies: Sequence[str], settings: ValidationConfig, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit and rows to stop by.
+    """Rows to fit, and rows for early stopping.
 
     Parameters
     ----------
@@ -206,24 +206,24 @@ def split_clips(
     Raises
     ------
     InputError
-        If ``movies`` are asked for and there are fewer than two.
+        If whole movies are to be held out and there are fewer than two.
     """
     movies = np.asarray(movies)
     if settings.how == "tail":
         held_out = np.zeros(len(movies), bool)
-        held_out[len(movies) - max(1, round(settings.share * len(movies))) :] = True
+        held_out[len(movies) - max(1, round(settings.fraction * len(movies))) :] = True
     else:
         names = np.unique(movies)
         if len(names) < 2:
             raise InputError(
-                f"Expected at least 2 training movies, one of them to stop by, got {len(names)} "
+                f"Expected at least 2 training movies, one of them for early stopping, got {len(names)} "
                 f"({len(movies)} clips); 'validation: {{how: tail}}' splits inside a movie."
             )
-        count = min(len(names) - 1, max(1, round(settings.share * len(names))))
+        count = min(len(names) - 1, max(1, round(settings.fraction * len(names))))
         chosen = np.random.default_rng([seed, 0]).choice(names, count, replace=False)
         held_out = np.isin(movies, chosen)
     if held_out.all():
-        raise InputError(f"Expected clips to fit beside those to stop by, got {len(movies)} in all.")
+        raise InputError(f"Expected clips to fit besides those for early stopping, got {len(movies)} in all.")
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -265,9 +265,9 @@ def _content(
     optimiser: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
     history: list[dict[str, float | None]],
-    inside: Callable[[], Part] = lambda: ({}, None),
-) -> Part:
-    """What a training goes on from: after an epoch, or inside one."""
+    inside: Callable[[], Content] = lambda: ({}, None),
+) -> Content:
+    """State of a training, after an epoch or inside one."""
     tensors = {f"network/{name}": tensor for name, tensor in trained.items()}
     tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
     for index, moments in optimiser.state_dict()["state"].items():
@@ -277,16 +277,16 @@ def _content(
     return tensors, {"history": history, "inside": values}
 
 
-def _inside(draw: torch.Generator, total: Tensor, step: int, started: float) -> Part:
-    """Where an epoch stands after a step: sum of losses, places of the generators, seconds taken."""
-    tensors = {"total": total, "draw": draw.get_state(), "random": torch.get_rng_state()}
+def _inside(rng: torch.Generator, total: Tensor, step: int, started: float) -> Content:
+    """Position inside an epoch after a step: sum of losses, states of the generators, seconds taken."""
+    tensors = {"total": total, "rng": rng.get_state(), "random": torch.get_rng_state()}
     if total.is_cuda:
         tensors["random_cuda"] = torch.cuda.get_rng_state(total.device)
     return tensors, {"step": step, "seconds": time.monotonic() - started}
 
 
-def _place_generators(draw: torch.Generator, inside: Mapping[str, Any], device: str) -> None:
-    draw.set_state(inside["draw"].cpu())
+def _restore_generators(rng: torch.Generator, inside: Mapping[str, Any], device: str) -> None:
+    rng.set_state(inside["rng"].cpu())
     torch.set_rng_state(inside["random"].cpu())
     if "random_cuda" in inside:
         torch.cuda.set_rng_state(inside["random_cuda"].cpu(), device)
@@ -298,9 +298,9 @@ def _set(trained: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
             tensor.copy_(values[name])
 
 
-def _resume(state: State, trained: Mapping[str, Tensor], optimiser: torch.optim.Optimizer):
-    """History, best weights, and where the next epoch stands, of a stored training, which is loaded; else nothing."""
-    stored = state.read("fit")
+def _resume(checkpoint: Checkpoint, trained: Mapping[str, Tensor], optimiser: torch.optim.Optimizer):
+    """Load a stored training: its history, best weights, and position inside the next epoch, if any."""
+    stored = checkpoint.read("fit")
     if stored is None:
         return [], {}, None
     tensors, values = stored
@@ -315,6 +315,6 @@ def _resume(state: State, trained: Mapping[str, Tensor], optimiser: torch.optim.
         moments.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     history, inside = values["history"], values["inside"]
-    told = f" and step {inside['step']} of the next" if inside else ""
-    print(f"Resuming after epoch {len(history) - 1}{told} from {state.folder}.", file=sys.stderr)
+    more = f" and step {inside['step']} of the next" if inside else ""
+    print(f"Resuming after epoch {len(history) - 1}{more} from {checkpoint.folder}.", file=sys.stderr)
     return history, parts["best"], inside and {**parts["inside"], **inside}

@@ -1,4 +1,4 @@
-"""How the latents of a clip move: the motion decoder's linear targets, and clips made of them."""
+"""Motion of a clip's latents: targets of the linear baseline of the motion decoder, and clips built from them."""
 
 import math
 from collections.abc import Sequence
@@ -9,43 +9,44 @@ from torch.nn import functional
 
 from mind_animator.video.warp import warp
 
-# Fastest motion that is looked for, frame widths a frame, and the search's first step.
+# Fastest velocity searched, frame widths per frame, and the first step of the search.
 FASTEST, STEP = 0.1, 0.0125
 DIRECTIONS = 12
 
 
-def moving_flow(latents: Tensor, cells: int, batch: int = 256) -> Tensor:
-    """Velocity of what moves in a clip, on a coarse grid, by search.
+def moving_flow(latents: Tensor, grid: int, batch: int = 256) -> Tensor:
+    """Velocity of the moving content of a clip on a coarse grid, found by search.
 
     In each cell the velocity v minimises::
 
         sum over frames a < b far apart, pixels p:  w(p) |z_b(p) - z_a(p - (b - a) v)|^2
 
-    with w = (variance of the pixel over the clip) x (a tent about the cell's centre): still ground does not
-    count. Latents of neighbouring frames differ by far less than a pixel and by how the encoder rounds, so that
-    gradients mislead; comparing frames far apart does not. Velocities up to `FASTEST` on circles, then refined.
+    with w = (variance of the pixel over the clip) x (a tent around the centre of the cell), so that static
+    background does not contribute. Latents of neighbouring frames differ by far less than a pixel and by
+    encoder rounding, which makes gradients unreliable; frames far apart are compared instead. Velocities up to
+    `FASTEST` are searched on circles and then refined.
 
     Parameters
     ----------
     latents : Tensor of shape (clip, frame, channel, h, w)
-    cells : int
+    grid : int
     batch : int
-        Clips at once: bounds the memory, changes nothing.
+        Clips per batch: limits the memory, does not change the result.
 
     Returns
     -------
-    Tensor of shape (clip, 2, cell, cell)
-        (x, y) in latent pixels a frame, y pointing down; 0 where nothing changes.
+    Tensor of shape (clip, 2, row, column)
+        (x, y) in latent pixels per frame, y pointing down; 0 where nothing changes.
     """
-    return torch.cat([_search(part, cells) for part in latents.split(batch)])
+    return torch.cat([_search(part, grid) for part in latents.split(batch)])
 
 
-def _search(latents: Tensor, cells: int) -> Tensor:
+def _search(latents: Tensor, grid: int) -> Tensor:
     frames, (height, width) = latents.shape[1], latents.shape[-2:]
     gap = max(1, frames // 3)
     pairs = [(a, b) for a in range(frames) for b in range(a + gap, frames)]
     tents = functional.interpolate(
-        torch.eye(cells * cells, device=latents.device, dtype=latents.dtype).unflatten(1, (cells, cells))[None],
+        torch.eye(grid * grid, device=latents.device, dtype=latents.dtype).unflatten(1, (grid, grid))[None],
         (height, width), mode="bilinear", align_corners=False,
     )[0]  # fmt: skip
     weights = (latents - latents.mean(1, keepdim=True)).square().sum((1, 2))  # (clip, h, w)
@@ -71,17 +72,17 @@ def _search(latents: Tensor, cells: int) -> Tensor:
         errors = torch.stack(
             [
                 torch.stack([error(options[:, cell, option])[:, cell] for option in range(len(around))], -1)
-                for cell in range(cells * cells)
+                for cell in range(grid * grid)
             ],
             dim=1,
         )
         found = options.gather(2, errors.argmin(-1)[:, :, None, None].expand(-1, -1, 1, 2))[:, :, 0]
-    return found.permute(0, 2, 1).unflatten(2, (cells, cells))
+    return found.permute(0, 2, 1).unflatten(2, (grid, grid))
 
 
-def moving_part(latents: Tensor) -> Tensor:
-    """Where clips change: v / (v + mean v), v the variance of a latent pixel over its clip, the mean that of all
-    clips and pixels.
+def motion_mask(latents: Tensor) -> Tensor:
+    """Where clips change: v / (v + mean v), with v the variance of a latent pixel over the frames of its clip and
+    the mean over all clips and pixels.
 
     Parameters
     ----------
@@ -96,14 +97,14 @@ def moving_part(latents: Tensor) -> Tensor:
 
 
 def linear_clip(first: Tensor, flow: Tensor, change: Tensor) -> Tensor:
-    """A first frame moved with constant flow, plus a change: (clip, frame, channel, h, w), the first
-    included.
+    """A first frame moved with constant flow, plus a change: (clip, frame, channel, h, w), including the first
+    frame.
 
     Parameters
     ----------
     first : Tensor of shape (clip, channel, h, w)
-    flow : Tensor of shape (clip, 2, cell, cell)
-        Latent pixels a frame, on a coarse grid.
+    flow : Tensor of shape (clip, 2, row, column)
+        Latent pixels per frame, on a coarse grid.
     change : Tensor of shape (clip, frame - 1, channel, h, w)
     """
     clips, later = change.shape[:2]
@@ -122,14 +123,14 @@ def choose_gains(
     flow_gains: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
     change_gains: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
 ) -> Tensor:
-    """Gains of the flow and of the change with the least squared error over clips.
+    """Gains of the flow and of the change with the lowest squared error over clips.
 
     Parameters
     ----------
     first, flow, change : Tensors
-        As in `linear_clip`, decoded with each clip's movie left out.
+        As in `linear_clip`, decoded out of fold.
     latents : Tensor of shape (clip, frame, channel, h, w)
-        The ground truth.
+        The targets.
 
     Returns
     -------

@@ -1,30 +1,36 @@
-"""The motion decoder (Consistency Motion Generator): responses and earlier frames to the next frame.
+"""The motion decoder: responses and a first frame to the latents of a clip.
 
-Three networks: one token a frame (as released), patches with attention over earlier frames and several fMRI
-tokens (the paper's description, and ``best``), and a frame at a time without earlier frames (the ablation).
+Three networks: `FrameTokenDecoder` (one token per frame, as released), `PatchTokenDecoder` (patches with
+attention to earlier frames and to several fMRI tokens: the description of the paper, and `ridge_residual`), and
+`PerFrameDecoder` (each frame on its own, without earlier frames: the ablation of the paper).
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mind_animator.config.decoders import MotionConfig
-from mind_animator.decoders.flow import linear_clip
-from mind_animator.decoders.layers import Decoder, Residual, initialise, repeat_subjects
+from mind_animator.decoders.checkpoint import Checkpoint
+from mind_animator.decoders.flow import choose_gains, linear_clip, motion_mask, moving_flow
+from mind_animator.decoders.layers import Decoder, Residual, by_subject, initialise, repeat_subjects
 
-Cache = list[tuple[Tensor, Tensor]]
+# Quantiles, over pixels and clips, of the decoded motion mask that are mapped to 0 and 1.
+MASK_QUANTILES = (0.5, 0.85)
 
 
 class Attention(nn.Module):
-    """Multi-head attention with biases, heads of any width.
+    """Multi-head attention with biases and heads of any width.
 
     Parameters
     ----------
     width, context : int
-        Widths of the queries' and of the keys' tokens.
+        Widths of the query tokens and of the key tokens.
     heads, head_width : int
     """
 
@@ -41,8 +47,7 @@ class Attention(nn.Module):
         return self._split(self.key(context)), self._split(self.value(context))
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attend from tokens (clip, token, width); ``visible`` (..., token, key) is True where a key is
-        seen."""
+        """Attend from tokens (clip, token, width); ``visible`` (..., token, key) is True for keys to attend to."""
         query = self._split(self.query(tokens))
         mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -58,40 +63,41 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 def causal_mask(
-    clips: int, frames: int, kept: float, draw: torch.Generator | None, device: torch.device | str
+    clips: int, frames: int, keep_ratio: float, rng: torch.Generator | None, device: torch.device | str
 ) -> Tensor:
-    """Sparse causal mask: a frame sees itself, the first frame, and a random share of those between.
+    """Sparse causal mask: each frame attends to itself, to the first frame, and to a random fraction of the
+    frames between.
 
     Parameters
     ----------
     clips, frames : int
-    kept : float in [0, 1]
-        Share of the frames between that stays visible; 1 is plainly causal.
-    draw : Generator, optional
-        Needed where 0 < kept < 1.
+    keep_ratio : float in [0, 1]
+        Fraction of the frames between that stays visible; 1 is an ordinary causal mask.
+    rng : Generator, optional
+        Required if 0 < keep_ratio < 1.
 
     Returns
     -------
-    BoolTensor of shape (clip, frame, frame), True = seen: [clip, query, key]
+    BoolTensor of shape (clip, frame, frame), True = visible: [clip, query, key]
     """
     causal = torch.ones(frames, frames, dtype=torch.bool, device=device).tril()
     always = torch.eye(frames, dtype=torch.bool, device=device)
     always[:, 0] = True
-    chance = torch.full((clips, frames, frames), float(kept), device=device)
-    if 0 < kept < 1:
-        chance = chance - torch.rand(chance.shape, generator=draw, device=device)
+    chance = torch.full((clips, frames, frames), float(keep_ratio), device=device)
+    if 0 < keep_ratio < 1:
+        chance = chance - torch.rand(chance.shape, generator=rng, device=device)
     return causal & (always | (chance > 0))
 
 
 class FrameBlock(nn.Module):
-    """A layer of the released decoder: x + LN(dropout(sublayer(x))) for attention to earlier frames, to the
-    one fMRI token, and a feed-forward part."""
+    """Layer of the released decoder: x + LN(dropout(sublayer(x))) for attention to earlier frames, attention to
+    the one fMRI token, and a feed-forward sublayer."""
 
     def __init__(self, settings: MotionConfig, width: int) -> None:
         super().__init__()
         shape = (settings.heads, settings.head_width)
         self.earlier = Attention(width, width, *shape)
-        self.brain = Attention(width, width, *shape)
+        self.fmri = Attention(width, width, *shape)
         self.feed = nn.Sequential(
             nn.Linear(width, settings.hidden),
             nn.ReLU(),
@@ -102,26 +108,26 @@ class FrameBlock(nn.Module):
         self.drop = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor, brain: tuple[Tensor, Tensor]
+        self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor, fmri: tuple[Tensor, Tensor]
     ) -> Tensor:
-        x = x + self.norms[0](self.drop(self.earlier(x, keys, values, seen)))
-        x = x + self.norms[1](self.drop(self.brain(x, *brain)))
+        x = x + self.norms[0](self.drop(self.earlier(x, keys, values, visible)))
+        x = x + self.norms[1](self.drop(self.fmri(x, *fmri)))
         return x + self.norms[2](self.drop(self.feed(x)))
 
-    def own(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of this layer's input."""
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the input of this layer."""
         return self.earlier.project(x)
 
 
 class PatchBlock(nn.Module):
-    """Temporal module (attention to all patches of the earlier frames seen), spatial module (cross-attention
-    to the fMRI tokens), feed-forward part; each on its normed input, added to it."""
+    """Temporal module (attention to all patches of the visible frames), spatial module (cross-attention to the
+    fMRI tokens), and a feed-forward sublayer; each with pre-normalisation and a residual connection."""
 
     def __init__(self, settings: MotionConfig) -> None:
         super().__init__()
         width, shape = settings.token_width, (settings.heads, settings.head_width)
         self.earlier = Attention(width, width, *shape)
-        self.brain = Attention(width, width, *shape)
+        self.fmri = Attention(width, width, *shape)
         self.feed = nn.Sequential(
             nn.Linear(width, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, width)
         )
@@ -129,41 +135,31 @@ class PatchBlock(nn.Module):
         self.drop = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor, brain: tuple[Tensor, Tensor]
+        self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor, fmri: tuple[Tensor, Tensor]
     ) -> Tensor:
-        x = x + self.drop(self.earlier(self.norms[0](x), keys, values, seen))
-        x = x + self.drop(self.brain(self.norms[1](x), *brain))
+        x = x + self.drop(self.earlier(self.norms[0](x), keys, values, visible))
+        x = x + self.drop(self.fmri(self.norms[1](x), *fmri))
         return x + self.drop(self.feed(self.norms[2](x)))
 
-    def own(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of this layer's input."""
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the input of this layer."""
         return self.earlier.project(self.norms[0](x))
 
 
 class MotionDecoder(Decoder):
-    """Responses and a first frame to a clip's latents.
+    """Base of the motion decoders: the fMRI encoder, its targets and its loss.
 
     Parameters
     ----------
     settings : MotionConfig
-    voxels : sequence of int, one a subject
-    latent : tuple of int
-        (frame, channel, h, w) of a clip.
-    sizes : mapping, optional
-        Components and width of the linear path's targets ``first, change, flow, part``.
+    shapes : mapping
+        ``voxels``, ``latent`` (frame, channel, h, w), and ``sizes`` of the linear baseline's targets
+        ``first, change, flow, mask``.
     """
 
-    def __init__(
-        self,
-        settings: MotionConfig,
-        voxels: Sequence[int],
-        latent: tuple[int, int, int, int],
-        sizes: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None:
-        super().__init__(settings, voxels, sizes)
-        self.latent = tuple(latent)
-        frames, channels, height, breadth = self.latent
-        flat = channels * height * breadth
+    def __init__(self, settings: MotionConfig, shapes: Mapping[str, Any]) -> None:
+        super().__init__(settings, shapes)
+        self.latent = tuple(shapes["latent"])
         width = settings.width
         self.body = nn.Sequential(
             nn.LayerNorm(width),
@@ -176,235 +172,414 @@ class MotionDecoder(Decoder):
                 for _ in range(settings.blocks)
             ),
         )
-        if settings.network == "frame_tokens":
-            self.patches, token = 1, flat
-            self.brain = nn.Linear(width, flat)
-            self.layers = nn.ModuleList(FrameBlock(settings, flat) for _ in range(settings.layers))
-            self.final = nn.LayerNorm(flat)
-        elif settings.network == "patch_tokens":
-            side = settings.patch
-            if height % side or breadth % side:
-                raise ValueError(f"Expected latents of a multiple of patch {side}, got {height} x {breadth}.")
-            self.patches, token = (height // side) * (breadth // side), settings.token_width
-            count = 1 if settings.guidance == "single_token" else settings.fmri_tokens
-            self.brain = nn.Linear(width, count * token)
-            self.into = nn.Linear((2 if self.path else 1) * channels * side * side, token)
-            self.place = nn.Parameter(torch.zeros(self.patches, token))
-            self.layers = nn.ModuleList(PatchBlock(settings) for _ in range(settings.layers))
-            self.final = nn.LayerNorm(token)
-            self.out = nn.Linear(token, channels * side * side)
-        else:
-            self.patches, token = 1, 0
-            self.layers = nn.ModuleList()
-            self.out = nn.Sequential(nn.Linear(width + width, width), nn.GELU(), nn.Linear(width, flat))
-            self.register_buffer("times", sinusoids(frames, width), persistent=False)
-            return
-        self.register_buffer("times", sinusoids(frames, token), persistent=False)
-        if self.path:
-            self.register_buffer("gains", torch.zeros(2))
-            self.register_buffer("speed", torch.ones(()))
-            self.register_buffer("part_range", torch.tensor([0.0, 1.0]))
 
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw the starting weights."""
-        initialise(self, generator, zero=[self.out] if self.path else [])
-        if self.settings.network == "patch_tokens":
-            nn.init.normal_(self.place, std=0.5, generator=generator)
+    @classmethod
+    def build(cls, settings: MotionConfig, shapes: Mapping[str, Any]) -> "MotionDecoder":
+        return NETWORKS[settings.network](settings, shapes)
 
-    def forward(self, inputs: Tensor, frames: Tensor, seen: Tensor, moved: Tensor | None = None) -> Tensor:
-        """Next frame after each frame given: all frames at once, as in training.
+    @classmethod
+    def measure(cls, targets: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {"latent": list(targets["latents"].shape[1:])}
+
+    @classmethod
+    def prepare(
+        cls, settings: MotionConfig, targets: Mapping[str, Tensor], checkpoint: Checkpoint
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The latents; for the linear baseline also the change from the first frame, the flow and the motion
+        mask."""
+        latents = targets["latents"]
+        first = {"first": latents[:, 0].flatten(1)}
+        if settings.linear is None:
+            return {"latents": latents}, first
+        change = (latents[:, 1:] - latents[:, :1]).flatten(1)
+        flow = _flow_targets(latents, settings.flow_grid_size, checkpoint).flatten(1)
+        return {"latents": latents}, first | {
+            "change": change, "flow": flow, "mask": motion_mask(latents).flatten(1)
+        }  # fmt: skip
+
+    def calibrate(
+        self,
+        data: Mapping[str, Tensor],
+        baseline_targets: Mapping[str, Tensor],
+        rows: np.ndarray,
+        rng: torch.Generator,
+        checkpoint: Checkpoint,
+    ) -> dict[str, Tensor]:
+        """With ``mask_drawn: once``: the attention mask of the whole training."""
+        if self.settings.mask_drawn != "once":
+            return {}
+        mask = causal_mask(1, self.latent[0] - 1, self.settings.mask_keep_ratio, rng, "cpu")
+        return {"mask": mask.expand(len(data["latents"]), -1, -1)}
+
+    def forward(self, inputs: Tensor, frames: Tensor, visible: Tensor, steps: Tensor | None = None) -> Tensor:
+        """The next frame after each given frame, all at once, as in training.
 
         Parameters
         ----------
         inputs : Tensor of shape (clip, ...)
-            Of `Decoder.inputs`.
+            From `Decoder.inputs`.
         frames : Tensor of shape (clip, frame, channel, h, w)
             Frames 1..k.
-        seen : BoolTensor of shape (clip, frame, frame)
-            `causal_mask`.
-        moved : Tensor of shape (clip, frame, channel, h, w), optional
-            With the linear path, its change from each frame to the next (`linear_steps`).
+        visible : BoolTensor of shape (clip, frame, frame)
+            From `causal_mask`.
+        steps : Tensor of shape (clip, frame, channel, h, w), optional
+            With the linear baseline, its change from each frame to the next.
 
         Returns
         -------
         Tensor of shape (clip, frame, channel, h, w)
-            Prediction of frames 2..k + 1.
+            Predicted frames 2..k + 1.
         """
-        hidden = self.body(self.hidden(inputs))
-        if self.settings.network == "per_frame":
-            return self._per_frame(hidden, range(1, frames.shape[1] + 1))
-        x = self._tokens(frames, moved, range(frames.shape[1]))
-        visible = self._visible(seen)
-        brain = self._brain(hidden)
-        for layer in self.layers:
-            x = layer(x, *layer.own(x), visible, layer.brain.project(brain))
-        return self._frames(x, frames, moved)
+        raise NotImplementedError
 
-    @torch.no_grad()
     def generate(self, inputs: Tensor, first: Tensor, *, cached: bool = True) -> Tensor:
-        """Decode a clip frame by frame from its first frame.
+        """Latents of a clip (clip, frame, channel, h, w), decoded frame by frame from its first frame.
 
         Parameters
         ----------
         inputs : Tensor of shape (clip, ...)
         first : Tensor of shape (clip, channel, h, w)
         cached : bool
-            Keep the keys and values of earlier frames instead of computing them anew for every frame.
-
-        Returns
-        -------
-        Tensor of shape (clip, frame, channel, h, w)
-            The first frame included.
+            Reuse keys and values of earlier frames instead of recomputing them for every frame.
         """
-        count = self.latent[0]
-        if self.settings.network == "per_frame":
-            later = self._per_frame(self.body(self.hidden(inputs)), range(1, count))
-            return torch.cat([first[:, None], later], dim=1)
-        kept = 1.0 if self.settings.inference_mask == "causal" else 0.0
-        seen = causal_mask(1, count - 1, kept, None, first.device)
-        steps = self.linear_steps(inputs, first) if self.path else None
-        frames = first[:, None]
-        hidden = self.body(self.hidden(inputs))
-        brain = self._brain(hidden)
-        guides = [layer.brain.project(brain) for layer in self.layers]
-        kept_keys: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
-        for index in range(count - 1):
-            if not cached:
-                moved = None if steps is None else steps[:, : index + 1]
-                out = self(inputs, frames, seen[:, : index + 1, : index + 1], moved)
-                frames = torch.cat([frames, out[:, -1:]], dim=1)
-                continue
-            last = frames[:, -1:]
-            moved = None if steps is None else steps[:, index : index + 1]
-            x = self._tokens(last, moved, range(index, index + 1))
-            visible = self._visible(seen[:, index : index + 1, : index + 1])
-            for place, layer in enumerate(self.layers):
-                keys, values = layer.own(x)
-                if kept_keys[place] is not None:
-                    keys = torch.cat([kept_keys[place][0], keys], dim=2)
-                    values = torch.cat([kept_keys[place][1], values], dim=2)
-                kept_keys[place] = keys, values
-                x = layer(x, keys, values, visible, guides[place])
-            frames = torch.cat([frames, self._frames(x, last, moved)], dim=1)
-        return frames
+        raise NotImplementedError
 
-    def linear_steps(self, inputs: Tensor, first: Tensor) -> Tensor:
-        """Changes from frame to frame that the linear path predicts for a given first frame.
+    def predict(self, inputs: Tensor, **given: Tensor) -> dict[str, Tensor]:
+        """``latents`` (clip, frame, channel, h, w) from the first frame ``first`` (clip, channel, h, w)."""
+        return {"latents": self.generate(inputs, given["first"])}
 
-        The first frame is moved by the decoded flow f, and the decoded change c is added::
+    def loss(self, batch: Mapping[str, Tensor], rng: torch.Generator | None, epoch: int) -> Tensor:
+        """Mean squared error of the next frames.
 
-            base_t = warp(first, gain_0 (t - 1) f) + gain_1 c_t,    step_t = base_(t+1) - base_t
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (clip, score)
-        first : Tensor of shape (clip, channel, h, w)
-
-        Returns
-        -------
-        Tensor of shape (clip, frame - 1, channel, h, w)
-        """
-        flow, change = self.decoded_motion(inputs)
-        return linear_clip(first, flow * self.gains[0], change * self.gains[1]).diff(dim=1)
-
-    def decoded_motion(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The linear path's flow (clip, 2, cell, cell) and change (clip, frame - 1, channel, h, w)."""
-        cells = self.settings.cells
-        flow = self.path.target(inputs, "flow").unflatten(1, (2, cells, cells))
-        frames, *shape = self.latent
-        return flow, self.path.target(inputs, "change").unflatten(1, (frames - 1, *shape))
-
-    def decoded_flow(self, inputs: Tensor) -> Tensor:
-        """The flow by which an image of the clip is to be moved: the linear path's velocity in the part that moves.
-
-        ``speed x velocity(p) x part(p)``; the decoded part is stretched so that the range of `part_range` becomes
-        [0, 1], and clipped.
-
-        Returns
-        -------
-        Tensor of shape (clip, 2, h, w)
-            Latent pixels a frame.
-        """
-        height, width = self.latent[2:]
-        velocity, _ = self.decoded_motion(inputs)
-        fine = functional.interpolate(velocity, (height, width), mode="bilinear", align_corners=False)
-        low, high = self.part_range
-        part = ((self.path.target(inputs, "part") - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
-        return self.speed * fine * part.unflatten(1, (1, height, width))
-
-    def loss(self, batch: Mapping[str, Tensor], draw: torch.Generator | None, epoch: int) -> Tensor:
-        """Mean squared error of next frames.
-
-        Training shows each frame a random share of the earlier frames; validation shows what inference does.
+        In training each frame attends to a random fraction of the earlier frames; in validation, to those that
+        it attends to at inference.
 
         Parameters
         ----------
         batch : mapping
-            Inputs, and ``latents`` (clip, frame, channel, h, w); with the linear path also
-            ``decoded/{subject}`` (clip, channel, h, w): the first frame decoded with the clip's movie left
-            out; with ``mask_drawn: once``, ``mask`` (clip, frame, frame), the same for every clip.
+            Inputs and ``latents`` (clip, frame, channel, h, w); with ``mask_drawn: once``, ``mask`` (clip,
+            frame, frame), the same for every clip.
         """
-        settings = self.settings
-        inputs = self.batch_inputs(batch, draw, epoch)
+        inputs = self.batch_inputs(batch, rng, epoch)
         latents = repeat_subjects(batch["latents"], inputs)
-        clips, count = len(latents), self.latent[0]
-        earlier, moved = latents[:, :-1], None
-        if draw is None:
-            seen = causal_mask(1, count - 1, float(settings.inference_mask == "causal"), None, latents.device)
-        elif settings.mask_drawn == "once":
-            seen = repeat_subjects(batch["mask"], inputs)
-        else:
-            seen = causal_mask(clips, count - 1, settings.mask_kept, draw, latents.device)
-        if self.path:
-            decoded = torch.cat([batch[name] for name in sorted(batch) if name.startswith("decoded/")])
-            share = settings.decoded_share if draw is not None else 1.0
-            use = torch.rand(clips, generator=draw, device=latents.device) < share if draw else None
-            first = decoded if use is None else torch.where(use[:, None, None, None], decoded, latents[:, 0])
-            moved = self.linear_steps(inputs, first)
-            followed = torch.cat([first[:, None], first[:, None] + moved[:, :-1].cumsum(1)], dim=1)
-            earlier = (
-                followed if use is None else torch.where(use[:, None, None, None, None], followed, earlier)
-            )
-        out = self(inputs, earlier, seen, moved)
-        start = settings.first_loss - 2
+        visible = self._visible_frames(batch, latents, inputs, rng)
+        earlier, steps = self._earlier_frames(batch, latents, inputs, rng)
+        out = self(inputs, earlier, visible, steps)
+        start = self.settings.first_loss_frame - 2
         return functional.mse_loss(out[:, start:], latents[:, start + 1 :])
 
-    def _per_frame(self, hidden: Tensor, frames: Sequence[int]) -> Tensor:
+    def _visible_frames(
+        self, batch: Mapping[str, Tensor], latents: Tensor, inputs: Tensor, rng: torch.Generator | None
+    ) -> Tensor:
+        settings, count = self.settings, self.latent[0] - 1
+        if rng is None:
+            keep = float(settings.inference_mask == "causal")
+            return causal_mask(1, count, keep, None, latents.device)
+        if settings.mask_drawn == "once":
+            return repeat_subjects(batch["mask"], inputs)
+        return causal_mask(len(latents), count, settings.mask_keep_ratio, rng, latents.device)
+
+    def _earlier_frames(
+        self, batch: Mapping[str, Tensor], latents: Tensor, inputs: Tensor, rng: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Frames that the next ones are predicted from, and the linear baseline's changes between them."""
+        return latents[:, :-1], None
+
+
+class PerFrameDecoder(MotionDecoder):
+    """Each frame from the responses and its time alone, without earlier frames."""
+
+    def __init__(self, settings: MotionConfig, shapes: Mapping[str, Any]) -> None:
+        super().__init__(settings, shapes)
+        width, flat = settings.width, torch.Size(self.latent[1:]).numel()
+        self.out = nn.Sequential(nn.Linear(width + width, width), nn.GELU(), nn.Linear(width, flat))
+        self.register_buffer("times", sinusoids(self.latent[0], width), persistent=False)
+
+    @property
+    def noam_width(self) -> int:
+        """Width of the hidden layer of a frame."""
+        return self.settings.token_width
+
+    def forward(self, inputs: Tensor, frames: Tensor, visible: Tensor, steps: Tensor | None = None) -> Tensor:
+        return self._decode(inputs, range(1, frames.shape[1] + 1))
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor, first: Tensor, *, cached: bool = True) -> Tensor:
+        return torch.cat([first[:, None], self._decode(inputs, range(1, self.latent[0]))], dim=1)
+
+    def _decode(self, inputs: Tensor, frames: Sequence[int]) -> Tensor:
+        hidden = self.body(self.hidden(inputs))
         parts = [
             self.out(torch.cat([hidden, self.times[frame].expand(len(hidden), -1)], dim=1))
             for frame in frames
         ]
         return torch.stack(parts, dim=1).unflatten(2, self.latent[1:])
 
-    def _brain(self, hidden: Tensor) -> Tensor:
+
+class TokenDecoder(MotionDecoder):
+    """Base of the transformers: frames to tokens, layers with attention to earlier frames, tokens to frames.
+
+    Attributes
+    ----------
+    patches : int
+        Tokens per frame.
+    layers : ModuleList of FrameBlock or PatchBlock
+    fmri : Linear
+        Hidden units to fMRI tokens.
+    """
+
+    patches: int = 1
+    layers: nn.ModuleList
+    fmri: nn.Linear
+
+    def forward(self, inputs: Tensor, frames: Tensor, visible: Tensor, steps: Tensor | None = None) -> Tensor:
+        x = self._tokens(frames, steps, range(frames.shape[1]))
+        token_mask = self._token_mask(visible)
+        fmri = self._fmri_tokens(inputs)
+        for layer in self.layers:
+            x = layer(x, *layer.keys_values(x), token_mask, layer.fmri.project(fmri))
+        return self._frames(x, frames, steps)
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor, first: Tensor, *, cached: bool = True) -> Tensor:
+        count = self.latent[0]
+        keep = 1.0 if self.settings.inference_mask == "causal" else 0.0
+        visible = causal_mask(1, count - 1, keep, None, first.device)
+        steps = self._linear_steps(inputs, first)
+        frames = first[:, None]
+        fmri = self._fmri_tokens(inputs)
+        guides = [layer.fmri.project(fmri) for layer in self.layers]
+        cache: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        for index in range(count - 1):
+            if not cached:
+                own = None if steps is None else steps[:, : index + 1]
+                out = self(inputs, frames, visible[:, : index + 1, : index + 1], own)
+                frames = torch.cat([frames, out[:, -1:]], dim=1)
+                continue
+            last = frames[:, -1:]
+            own = None if steps is None else steps[:, index : index + 1]
+            x = self._tokens(last, own, range(index, index + 1))
+            token_mask = self._token_mask(visible[:, index : index + 1, : index + 1])
+            for place, layer in enumerate(self.layers):
+                keys, values = layer.keys_values(x)
+                if cache[place] is not None:
+                    keys = torch.cat([cache[place][0], keys], dim=2)
+                    values = torch.cat([cache[place][1], values], dim=2)
+                cache[place] = keys, values
+                x = layer(x, keys, values, token_mask, guides[place])
+            frames = torch.cat([frames, self._frames(x, last, own)], dim=1)
+        return frames
+
+    def _linear_steps(self, inputs: Tensor, first: Tensor) -> Tensor | None:
+        """Changes from frame to frame (clip, frame - 1, channel, h, w) of the linear baseline, if there is one."""
+        return None
+
+    def _fmri_tokens(self, inputs: Tensor) -> Tensor:
         """fMRI tokens (clip, token, width)."""
-        return self.brain(hidden).unflatten(1, (-1, self.times.shape[1]))
+        return self.fmri(self.body(self.hidden(inputs))).unflatten(1, (-1, self.times.shape[1]))
 
-    def _visible(self, seen: Tensor) -> Tensor:
+    def _token_mask(self, visible: Tensor) -> Tensor:
         """Frame mask to token mask (clip, 1, token, token)."""
-        seen = seen.repeat_interleave(self.patches, 1).repeat_interleave(self.patches, 2)
-        return seen[:, None]
+        return visible.repeat_interleave(self.patches, 1).repeat_interleave(self.patches, 2)[:, None]
 
-    def _tokens(self, frames: Tensor, moved: Tensor | None, indices: range) -> Tensor:
+    def _tokens(self, frames: Tensor, steps: Tensor | None, indices: range) -> Tensor:
         """Frames (clip, frame, channel, h, w) to tokens (clip, frame * patch, width) with their positions."""
-        times = self.times[list(indices)]
-        if self.settings.network == "frame_tokens":
-            return frames.flatten(2) + times
-        content = frames if moved is None else torch.cat([frames, moved], dim=2)
-        tokens = self.into(fold_patches(content, self.settings.patch))  # (clip, frame, patch, width)
-        return (tokens + times[:, None] + self.place).flatten(1, 2)
+        raise NotImplementedError
 
-    def _frames(self, tokens: Tensor, frames: Tensor, moved: Tensor | None) -> Tensor:
-        """Tokens to next frames: as they are (released), or added to the frame that they follow."""
-        if self.settings.network == "frame_tokens":
-            return self.final(tokens).unflatten(2, self.latent[1:])
+    def _frames(self, tokens: Tensor, frames: Tensor, steps: Tensor | None) -> Tensor:
+        """Tokens to the frames that follow ``frames``."""
+        raise NotImplementedError
+
+
+class FrameTokenDecoder(TokenDecoder):
+    """One token per frame and one fMRI token; frames are predicted directly (released code)."""
+
+    def __init__(self, settings: MotionConfig, shapes: Mapping[str, Any]) -> None:
+        super().__init__(settings, shapes)
+        flat = torch.Size(self.latent[1:]).numel()
+        self.fmri = nn.Linear(settings.width, flat)
+        self.layers = nn.ModuleList(FrameBlock(settings, flat) for _ in range(settings.layers))
+        self.final = nn.LayerNorm(flat)
+        self.register_buffer("times", sinusoids(self.latent[0], flat), persistent=False)
+
+    @property
+    def noam_width(self) -> int:
+        """Width of a frame token: channel * h * w."""
+        return self.times.shape[1]
+
+    def _tokens(self, frames: Tensor, steps: Tensor | None, indices: range) -> Tensor:
+        return frames.flatten(2) + self.times[list(indices)]
+
+    def _frames(self, tokens: Tensor, frames: Tensor, steps: Tensor | None) -> Tensor:
+        return self.final(tokens).unflatten(2, self.latent[1:])
+
+
+class PatchTokenDecoder(TokenDecoder):
+    """Patches as tokens and several fMRI tokens; predicts the change from each frame to the next.
+
+    With the linear baseline, it corrects the changes that the baseline predicts: the first frame moved by the
+    decoded flow, plus the decoded change.
+    """
+
+    def __init__(self, settings: MotionConfig, shapes: Mapping[str, Any]) -> None:
+        super().__init__(settings, shapes)
+        frames, channels, height, breadth = self.latent
+        side, token = settings.patch, settings.token_width
+        if height % side or breadth % side:
+            raise ValueError(f"Expected latents of a multiple of patch {side}, got {height} x {breadth}.")
+        self.patches = (height // side) * (breadth // side)
+        count = 1 if settings.guidance == "single_token" else settings.fmri_tokens
+        self.fmri = nn.Linear(settings.width, count * token)
+        self.into = nn.Linear((2 if self.linear_baseline else 1) * channels * side * side, token)
+        self.position = nn.Parameter(torch.zeros(self.patches, token))
+        self.layers = nn.ModuleList(PatchBlock(settings) for _ in range(settings.layers))
+        self.final = nn.LayerNorm(token)
+        self.out = nn.Linear(token, channels * side * side)
+        self.register_buffer("times", sinusoids(frames, token), persistent=False)
+        if self.linear_baseline:
+            self.register_buffer("gains", torch.zeros(2))
+            self.register_buffer("speed", torch.ones(()))
+            self.register_buffer("mask_range", torch.tensor([0.0, 1.0]))
+
+    @property
+    def noam_width(self) -> int:
+        """Width of a patch token."""
+        return self.settings.token_width
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the initial weights."""
+        initialise(self, generator, zero=[self.out] if self.linear_baseline else [])
+        nn.init.normal_(self.position, std=0.5, generator=generator)
+
+    def calibrate(
+        self,
+        data: Mapping[str, Tensor],
+        baseline_targets: Mapping[str, Tensor],
+        rows: np.ndarray,
+        rng: torch.Generator,
+        checkpoint: Checkpoint,
+    ) -> dict[str, Tensor]:
+        """Gains, speed and range of the motion mask from out-of-fold predictions; the decoded first frames
+        ``decoded/{subject}``."""
+        extra: dict[str, Tensor] = {}
+        if self.linear_baseline:
+            pcs = by_subject(data, "pcs")
+            first = [self.linear_baseline.target(own, "first").unflatten(1, self.latent[1:]) for own in pcs]
+            extra |= {f"decoded/{subject}": own for subject, own in enumerate(first)}
+            estimate = partial(self._estimate, data["latents"][rows], baseline_targets["flow"][rows],
+                               [own[rows] for own in pcs], [own[rows] for own in first])  # fmt: skip
+            for name, value in checkpoint.cached("gains", estimate).items():
+                getattr(self, name).copy_(value)
+        return extra | super().calibrate(data, baseline_targets, rows, rng, checkpoint)
+
+    def _estimate(
+        self, latents: Tensor, flow: Tensor, pcs: Sequence[Tensor], first: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        decoded, change = (torch.cat(parts) for parts in zip(*map(self.decoded_motion, pcs), strict=True))
+        targets = latents.repeat(len(pcs), 1, 1, 1, 1)
+        gains = choose_gains(torch.cat(list(first)), decoded, change, targets)
+        speed = torch.ones(())
+        if self.settings.rescale_flow:
+            speed = (flow.square().mean() / decoded.square().mean()).sqrt()
+        mask = torch.cat([self.linear_baseline.target(own, "mask") for own in pcs]).flatten()
+        return {"gains": gains, "speed": speed, "mask_range": _quantiles(mask, MASK_QUANTILES)}
+
+    def predict(self, inputs: Tensor, **given: Tensor) -> dict[str, Tensor]:
+        """``latents``; with the linear baseline also ``flow`` (clip, 2, h, w), latent pixels per frame."""
+        out = super().predict(inputs, **given)
+        return out | {"flow": self.decoded_flow(inputs)} if self.linear_baseline else out
+
+    def decoded_motion(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear baseline's flow (clip, 2, row, column) and change (clip, frame - 1, channel, h, w)."""
+        grid = self.settings.flow_grid_size
+        flow = self.linear_baseline.target(inputs, "flow").unflatten(1, (2, grid, grid))
+        frames, *shape = self.latent
+        return flow, self.linear_baseline.target(inputs, "change").unflatten(1, (frames - 1, *shape))
+
+    def decoded_flow(self, inputs: Tensor) -> Tensor:
+        """Flow field for moving a still image of the clip: ``speed x velocity(p) x mask(p)``.
+
+        The decoded motion mask is rescaled so that `mask_range` becomes [0, 1], and clipped.
+
+        Returns
+        -------
+        Tensor of shape (clip, 2, h, w)
+            Latent pixels per frame.
+        """
+        height, width = self.latent[2:]
+        velocity, _ = self.decoded_motion(inputs)
+        fine = functional.interpolate(velocity, (height, width), mode="bilinear", align_corners=False)
+        low, high = self.mask_range
+        mask = ((self.linear_baseline.target(inputs, "mask") - low) / (high - low).clamp(min=1e-6)).clamp(
+            0, 1
+        )
+        return self.speed * fine * mask.unflatten(1, (1, height, width))
+
+    def _linear_steps(self, inputs: Tensor, first: Tensor) -> Tensor | None:
+        """Changes from frame to frame that the linear baseline predicts for a given first frame.
+
+        The first frame is moved by the decoded flow f, and the decoded change c is added::
+
+            base_t = warp(first, gain_0 (t - 1) f) + gain_1 c_t,    step_t = base_(t+1) - base_t
+        """
+        if not self.linear_baseline:
+            return None
+        flow, change = self.decoded_motion(inputs)
+        return linear_clip(first, flow * self.gains[0], change * self.gains[1]).diff(dim=1)
+
+    def _earlier_frames(
+        self, batch: Mapping[str, Tensor], latents: Tensor, inputs: Tensor, rng: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """With the linear baseline, the frames of some clips are decoded ones (scheduled sampling); in
+        validation, of all clips."""
+        earlier = latents[:, :-1]
+        if not self.linear_baseline:
+            return earlier, None
+        first = torch.cat(by_subject(batch, "decoded"))
+        use = None
+        if rng is not None:
+            uniform = torch.rand(len(latents), generator=rng, device=latents.device)
+            use = (uniform < self.settings.scheduled_sampling_prob)[:, None, None, None]
+            first = torch.where(use, first, latents[:, 0])
+        steps = self._linear_steps(inputs, first)
+        decoded = torch.cat([first[:, None], first[:, None] + steps[:, :-1].cumsum(1)], dim=1)
+        return decoded if use is None else torch.where(use[:, None], decoded, earlier), steps
+
+    def _tokens(self, frames: Tensor, steps: Tensor | None, indices: range) -> Tensor:
+        content = frames if steps is None else torch.cat([frames, steps], dim=2)
+        tokens = self.into(fold_patches(content, self.settings.patch))  # (clip, frame, patch, width)
+        return (tokens + self.times[list(indices)][:, None] + self.position).flatten(1, 2)
+
+    def _frames(self, tokens: Tensor, frames: Tensor, steps: Tensor | None) -> Tensor:
         patches = self.out(self.final(tokens)).unflatten(1, (-1, self.patches))
         out = frames + unfold_patches(patches, self.latent[1:], self.settings.patch)
-        return out if moved is None else out + moved
+        return out if steps is None else out + steps
+
+
+NETWORKS: dict[str, type[MotionDecoder]] = {
+    "frame_tokens": FrameTokenDecoder,
+    "patch_tokens": PatchTokenDecoder,
+    "per_frame": PerFrameDecoder,
+}
+
+
+def _flow_targets(latents: Tensor, grid: int, checkpoint: Checkpoint, batch: int = 256) -> Tensor:
+    """`moving_flow` in batches, each of them cached."""
+    parts = []
+    for start, own in zip(range(0, len(latents), batch), latents.split(batch), strict=True):
+        step = checkpoint.cached(f"flow-{start:06d}", lambda own=own: {"flow": moving_flow(own, grid)})
+        parts.append(step["flow"])
+    return torch.cat(parts)
+
+
+def _quantiles(values: Tensor, fractions: Sequence[float]) -> Tensor:
+    """Order statistics; torch.quantile accepts at most 16 million values."""
+    ordered = values.sort().values
+    return ordered[[round(fraction * (len(ordered) - 1)) for fraction in fractions]]
 
 
 def fold_patches(frames: Tensor, side: int) -> Tensor:
-    """(clip, frame, channel, h, w) to (clip, frame, patch, channel * side * side), patches row by row."""
+    """Frames (clip, frame, channel, h, w) to patches (clip, frame, patch, channel * side * side), in row order."""
     folded = frames.unflatten(4, (-1, side)).unflatten(
         3, (-1, side)
     )  # clip, frame, c, rows, side, columns, side

@@ -13,7 +13,7 @@ from mind_animator.datasets.simulate import (
     simulate_fmriprep,
     simulate_hcp,
 )
-from mind_animator.decoders.train import build, decode, train_decoder
+from mind_animator.decoders.train import decode, restore, train_decoder
 from mind_animator.fmri.reliability import average_repeats
 from mind_animator.fmri.scale import scale_splits
 
@@ -98,13 +98,12 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
     ground_truth = targets_of(features[test])
     out = {}
     for decoder in ("semantic", "structure", "motion"):
-        chosen = decoder_settings(decoder, "best", SMALL[decoder])
+        chosen = decoder_settings(decoder, "ridge_residual", SMALL[decoder])
         trained = train_decoder(decoder, chosen, [scaled[is_train]], shown, movies, seed=1)
-        network = build(decoder, chosen, trained.shapes)
-        network.load_state_dict(trained.weights)
-        first = {"first": out["structure"].reshape(-1, 2, 2, 2)} if decoder == "motion" else {}
-        out[decoder] = decode(network.eval(), scaled[~is_train], **first)[0]
-    drift = out["motion"][:, 2] - out["motion"][:, 0]
+        network = restore(decoder, chosen.model_dump(mode="json"), trained.shapes, trained.weights)
+        first = {"first": out["structure"]} if decoder == "motion" else {}
+        out |= decode(network, scaled[~is_train], **first)
+    drift = out["latents"][:, 2] - out["latents"][:, 0]
     scores = {
         "semantic": told_apart(out["semantic"], ground_truth["clip_embedding_text"]),
         "structure": told_apart(

@@ -9,6 +9,8 @@ from mind_animator.decoders.augment import pick_copies, sparsify, sparsify_accum
 from mind_animator.decoders.semantic import SemanticDecoder
 from mind_animator.decoders.structure import StructureDecoder
 
+SHAPES = {"voxels": [3], "embedding": 4, "prompt_embedding": (2, 3)}
+
 
 def test_sparsification_zeroes_its_share_anew_each_time():
     responses = torch.ones(200, 500)
@@ -41,7 +43,7 @@ def test_accumulated_zeros_blind_the_decoder():
         settings = decoder_settings(
             "structure", "paper", {"sparsification": {"accumulates": accumulates}, "width": 8}
         )
-        network = StructureDecoder(settings, [40], 4)
+        network = StructureDecoder(settings, {"voxels": [40], "latent": (1, 4, 1, 1)})
         late = network.batch_inputs(batch, draw, epoch=75)
         assert torch.equal(late, network.inputs(torch.zeros(6, 40))) == accumulates
         # validation sees the whole data
@@ -59,7 +61,7 @@ def test_training_aims_at_augmented_targets_and_validation_at_the_own():
     """Captions and crops are drawn apart; a caption's two targets are of one copy; each is equally likely."""
     settings = decoder_settings("semantic", "paper", {})
     assert settings.augmented_captions and settings.cropped_images
-    network = SemanticDecoder(settings.model_copy(update={"width": 4, "head": (4,)}), [3], 4, 6)
+    network = SemanticDecoder(settings.model_copy(update={"width": 4, "head": (4,)}), SHAPES)
     clips = 3000
     batch = {
         "clip_embedding_text": torch.zeros(clips, 4),
@@ -84,9 +86,7 @@ def test_training_aims_at_augmented_targets_and_validation_at_the_own():
             "paper",
             {"augmented_captions": False, "cropped_images": False, "width": 4, "head": (4,)},
         ),
-        [3],
-        4,
-        6,
+        SHAPES,
     )
     still = plain.targets(batch, torch.Generator().manual_seed(0))
     assert not any(bool(target.any()) for target in still.values())

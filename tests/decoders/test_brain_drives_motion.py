@@ -17,7 +17,7 @@ SMALL = {
 
 def _trained(world, **settings):
     train = world.split == "train"
-    settings = decoder_settings("motion", "best", {**SMALL, **settings})
+    settings = decoder_settings("motion", "ridge_residual", {**SMALL, **settings})
     trained = train_decoder(
         "motion", settings, [world.responses[train]], {"latents": world.latents[train]},
         list(world.movie[train]), seed=0,
@@ -30,7 +30,8 @@ def _decoded(motion):
     world = make_blobs(movies=6, clips=80, voxels=150, motion=motion)
     train, test = world.split == "train", world.split == "test"
     first = np.broadcast_to(world.latents[train, 0].mean(0), world.latents[test, 0].shape)
-    return world, *decode(_trained(world), world.responses[test], first=first)
+    out = decode(_trained(world), world.responses[test], first=first)
+    return world, out["latents"], out["flow"]
 
 
 def _cosines(vectors, velocity):
@@ -61,13 +62,13 @@ def test_no_motion_in_the_brain_gives_none():
     assert np.linalg.norm(flow, axis=1).mean() < 0.5 * np.linalg.norm(moving, axis=1).mean()
 
 
-def test_full_speed_undoes_the_shrinkage():
+def test_rescaling_the_flow_undoes_the_shrinkage():
     world = make_blobs(movies=4, clips=40, noise=1.0)
     train = world.split == "train"
     responses = torch.from_numpy(world.responses[train])
     speed = {}
     for full in (False, True):
-        network = _trained(world, full_speed=full, optimisation={"epochs": 0})
+        network = _trained(world, rescale_flow=full, optimisation={"epochs": 0})
         velocity, _ = network.decoded_motion(network.inputs(responses))
         speed[full] = float((network.speed * velocity).square().mean().sqrt())
     true = float(moving_flow(torch.from_numpy(world.latents[train]), 1).square().mean().sqrt())

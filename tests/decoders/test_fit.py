@@ -11,13 +11,16 @@ from moving_blobs import make_blobs
 from torch import nn
 
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig, decoder_settings
+from mind_animator.decoders.checkpoint import Checkpoint
 from mind_animator.decoders.fit import fit, split_clips
-from mind_animator.decoders.state import State
+from mind_animator.decoders.layers import by_subject
+from mind_animator.decoders.linear_baseline import fit_linear_baseline
+from mind_animator.decoders.motion import MotionDecoder
 from mind_animator.decoders.train import decode, restore, train_decoder
 from mind_animator.errors import InputError
 
 OVERFIT = {"epochs": 150, "schedule": "constant", "learning_rate": 5e-3, "l1": 0.0, "keep": "last"}
-PLAIN = {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"share": 0.0}, "optimisation": OVERFIT}
+PLAIN = {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"fraction": 0.0}, "optimisation": OVERFIT}
 NETWORKS = {
     "semantic": {
         "width": 64, "head": [64], "contrast": 0.0, "augmented_captions": False, "cropped_images": False,
@@ -25,7 +28,7 @@ NETWORKS = {
     "structure": {"width": 64},
     "motion": {
         "width": 64, "token_width": 96, "heads": 4, "head_width": 24, "hidden": 192, "patch": 4,
-        "fmri_tokens": 2, "mask_kept": 1.0, "first_loss": 2,
+        "fmri_tokens": 2, "mask_keep_ratio": 1.0, "first_loss_frame": 2,
         "optimisation": {**OVERFIT, "batch": 2, "learning_rate": 3e-3},  # attention wants more steps
     },
 }  # fmt: skip
@@ -53,12 +56,16 @@ def test_each_decoder_overfits_a_few_clips(decoder):
     network = restore(decoder, settings.model_dump(mode="json"), trained.shapes, trained.weights)
     out = decode(network, world.responses[fitted])
     wanted = {
-        "semantic": lambda: (world.clip_embedding_text, world.prompt_embedding.reshape(len(world.clips), -1)),
-        "structure": lambda: (world.latents[:, 0].reshape(len(world.clips), -1),),
+        "semantic": lambda: {
+            "semantic": world.clip_embedding_text,
+            "prompt_embedding": world.prompt_embedding,
+        },
+        "structure": lambda: {"structure": world.latents[:, 0]},
     }[decoder]()
-    for got, target in zip(out, wanted, strict=True):
+    assert out.keys() == wanted.keys()
+    for name, target in wanted.items():
         target = target[fitted]
-        assert np.square(got - target).mean() < 0.05 * target.var()
+        assert np.square(out[name] - target).mean() < 0.05 * target.var()
 
 
 class _Line(nn.Module):
@@ -81,24 +88,24 @@ def _problem(seed=0):
 
 
 def _fit(network, data, **settings):
-    folder, stamp, loss = settings.pop("state", None), settings.pop("stamp", ""), settings.pop("loss", _loss)
+    folder, stamp, loss = settings.pop("folder", None), settings.pop("stamp", ""), settings.pop("loss", _loss)
     more = {"logs": settings.pop("logs")} if "logs" in settings else {}
-    plain = {"batch": 16, "epochs": 6, "learning_rate": 0.01, "save_seconds": 0}
+    plain = {"batch": 16, "epochs": 6, "learning_rate": 0.01, "checkpoint_interval": 0}
     chosen = OptimisationConfig(**{**plain, **settings})
-    state = State(folder, stamp, chosen.save_seconds)
-    return fit(network, loss, data, range(40), range(40, 60), chosen, seed=5, state=state, **more)
+    checkpoint = Checkpoint(folder, stamp, chosen.checkpoint_interval)
+    return fit(network, loss, data, range(40), range(40, 60), chosen, seed=5, checkpoint=checkpoint, **more)
 
 
 def test_resumed_equals_uninterrupted(tmp_path, capsys):
     whole, data = _problem()
     history = _fit(whole, data)
     assert [row["epoch"] for row in history] == list(range(7))
-    state = tmp_path / "x.state"
+    folder = tmp_path / "x.checkpoint"
     for stop in (2, 4):  # interrupted twice
         network, _ = _problem()
-        _fit(network, data, state=state, stamp="s", epochs=stop)
+        _fit(network, data, folder=folder, stamp="s", epochs=stop)
     network, _ = _problem()
-    again = _fit(network, data, state=state, stamp="s")
+    again = _fit(network, data, folder=folder, stamp="s")
     assert "Resuming after epoch 4" in capsys.readouterr().err
     assert [row["validation_loss"] for row in again] == [row["validation_loss"] for row in history]
     for name, tensor in whole.state_dict().items():
@@ -106,12 +113,12 @@ def test_resumed_equals_uninterrupted(tmp_path, capsys):
 
 
 def test_a_state_of_another_experiment_is_not_used(tmp_path, capsys):
-    state = tmp_path / "x.state"
+    folder = tmp_path / "x.checkpoint"
     network, data = _problem()
-    _fit(network, data, state=state, stamp="one", epochs=3)
+    _fit(network, data, folder=folder, stamp="one", epochs=3)
     network, _ = _problem()
-    _fit(network, data, state=state, stamp="two")
-    assert "A state of another experiment" in capsys.readouterr().err
+    _fit(network, data, folder=folder, stamp="two")
+    assert "Removed the checkpoint of another experiment" in capsys.readouterr().err
     whole, _ = _problem()
     _fit(whole, data)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), network.parameters(), strict=True))
@@ -193,15 +200,56 @@ def test_tensorboard_files_are_written(tmp_path):
 def test_history_is_plain_json():
     network, data = _problem()
     row = json.loads(json.dumps(_fit(network, data)))[-1]
-    assert 0 < row["share_of_limit"] < 2 and row["seconds"] > 0 and math.isfinite(row["train_loss"])
+    assert 0 < row["roofline_fraction"] < 2 and row["seconds"] > 0 and math.isfinite(row["train_loss"])
 
 
 def test_validation_is_whole_movies_or_the_tail():
     movies = np.repeat(["a", "b", "c", "d"], 10)
-    rows, held_out = split_clips(movies, ValidationConfig(how="movies", share=0.3), 1)
+    rows, held_out = split_clips(movies, ValidationConfig(how="movies", fraction=0.3), 1)
     assert len(np.unique(movies[held_out])) == 1 and len(held_out) == 10
     assert not set(movies[rows]) & set(movies[held_out])
-    rows, held_out = split_clips(movies, ValidationConfig(how="tail", share=0.3), 1)
+    rows, held_out = split_clips(movies, ValidationConfig(how="tail", fraction=0.3), 1)
     np.testing.assert_array_equal(held_out, np.arange(28, 40))
-    with pytest.raises(InputError, match=r"Expected at least 2 training movies, one of them to stop by"):
+    with pytest.raises(
+        InputError, match=r"Expected at least 2 training movies, one of them for early stopping"
+    ):
         split_clips(["a"] * 9, ValidationConfig(), 1)
+
+
+def test_pooled_training_keeps_subjects_in_order_beyond_ten():
+    """Twelve subjects: the decoded first frames of each are those of its own responses.
+
+    All subjects but the last have pure noise; sorted by name, the last ones would change places.
+    """
+    world = make_blobs(movies=3, clips=8)
+    rows = np.arange(16)
+    rng = np.random.default_rng(0)
+    responses = [rng.normal(size=(16, 20 + n)).astype(np.float32) for n in range(11)] + [
+        world.responses[rows]
+    ]
+    settings = decoder_settings("motion", "ridge_residual", {
+        "width": 16, "token_width": 16, "heads": 1, "head_width": 16, "hidden": 16, "patch": 4,
+    })  # fmt: skip
+    targets = {"latents": torch.from_numpy(world.latents[rows])}
+    checkpoint = Checkpoint()
+    data, baseline_targets = MotionDecoder.prepare(settings, targets, checkpoint)
+    voxels = [torch.from_numpy(own) for own in responses]
+    baseline, pcs = fit_linear_baseline(
+        voxels, baseline_targets, world.movie[rows], settings.linear, checkpoint
+    )
+    shapes = {"voxels": [own.shape[1] for own in responses], "latent": world.latents.shape[1:]}
+    network = MotionDecoder.build(settings, {**shapes, "sizes": baseline.sizes})
+    network.linear_baseline.load_state_dict(baseline.state_dict())
+    data |= {f"pcs/{subject}": own for subject, own in enumerate(pcs)}
+    data |= network.calibrate(data, baseline_targets, np.arange(16), torch.Generator(), checkpoint)
+    for subject, own in enumerate(pcs):
+        expected = baseline.target(own, "first").unflatten(1, world.latents.shape[2:])
+        assert torch.equal(by_subject(data, "decoded")[subject], expected), subject
+    inputs = network.batch_inputs(data, None, 0)
+    first = []
+    network._linear_steps = lambda inputs, frames: (
+        first.append(frames) or torch.zeros(len(frames), 3, 4, 8, 8)
+    )
+    network.loss(data, None, 0)
+    expected = baseline.target(inputs, "first").unflatten(1, world.latents.shape[2:])
+    np.testing.assert_array_equal(first[0], expected)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from moving_blobs import make_blobs
 
-from mind_animator.decoders.flow import moving_flow, moving_part
+from mind_animator.decoders.flow import motion_mask, moving_flow
 from mind_animator.video.warp import move_image, warp
 
 
@@ -42,11 +42,11 @@ def test_each_cell_has_its_own_velocity():
 
 def test_the_part_that_moves_is_where_the_blob_goes():
     world = make_blobs(movies=2, clips=30)
-    part = moving_part(torch.from_numpy(world.latents)).numpy()
+    part = motion_mask(torch.from_numpy(world.latents)).numpy()
     variance = world.latents.var(axis=1).mean(axis=1)
     np.testing.assert_allclose(part, variance / (variance + variance.mean()), rtol=1e-5)
     assert part.min() >= 0 and part.max() < 1
-    assert not moving_part(torch.zeros(2, 3, 1, 4, 4)).any()
+    assert not motion_mask(torch.zeros(2, 3, 1, 4, 4)).any()
 
 
 def test_warp_by_whole_pixels_is_a_shift():

@@ -19,12 +19,13 @@ SMALL = {
     "patch": 4,
     "fmri_tokens": 3,
 }
-SIZES = {"first": (6, 256), "change": (6, 1024), "flow": (2, 2), "part": (6, 64)}
+SIZES = {"first": (6, 256), "change": (6, 1024), "flow": (2, 2), "mask": (6, 64)}
+SHAPES = {"voxels": [10], "latent": LATENT, "sizes": SIZES}
 
 
 def _network(preset, **overrides):
     settings = decoder_settings("motion", preset, {**SMALL, **overrides})
-    network = MotionDecoder(settings, [10], LATENT, SIZES if settings.linear else None)
+    network = MotionDecoder.build(settings, SHAPES if settings.linear else SHAPES | {"sizes": None})
     network.reset(torch.Generator().manual_seed(0))
     draw = torch.Generator().manual_seed(1)
     for tensor in [*network.parameters(), *network.buffers()]:  # nothing at zero, no symmetric part
@@ -38,7 +39,7 @@ def _inputs(clips=3):
     return torch.randn(clips, 10, generator=draw), torch.randn(clips, *LATENT, generator=draw)
 
 
-@pytest.mark.parametrize("preset", ["paper", "released_code", "best"])
+@pytest.mark.parametrize("preset", ["paper", "released_code", "ridge_residual"])
 def test_cached_decoding_equals_uncached(preset):
     network, (responses, latents) = _network(preset), _inputs()
     with torch.no_grad():
@@ -100,18 +101,18 @@ def test_one_fmri_token_leaves_queries_and_keys_without_gradient():
         network, (responses, latents) = _network(preset), _inputs()
         out = network(network.inputs(responses), latents[:, :4], causal_mask(3, 4, 1.0, None, "cpu"))
         out.square().sum().backward()
-        gradient = network.layers[0].brain.query.weight.grad.abs().max()
-        assert (gradient < 1e-6 * network.layers[0].brain.value.weight.grad.abs().max()) == dead
+        gradient = network.layers[0].fmri.query.weight.grad.abs().max()
+        assert (gradient < 1e-6 * network.layers[0].fmri.value.weight.grad.abs().max()) == dead
 
 
 def test_linear_start_is_the_linear_clip():
-    """Before training, `best` gives the warped first frame plus the decoded change, and nothing of its
+    """Before training, `ridge_residual` gives the warped first frame plus the decoded change, and nothing of its
     own."""
-    settings = decoder_settings("motion", "best", SMALL)
-    network = MotionDecoder(settings, [10], LATENT, SIZES)
+    settings = decoder_settings("motion", "ridge_residual", SMALL)
+    network = MotionDecoder.build(settings, SHAPES)
     network.reset(torch.Generator().manual_seed(0))
     draw = torch.Generator().manual_seed(3)
-    for buffer in network.path.buffers():
+    for buffer in network.linear_baseline.buffers():
         buffer.copy_(torch.randn(buffer.shape, generator=draw))
     network.gains.copy_(torch.tensor([0.05, 0.7]))
     network.eval()
@@ -133,7 +134,7 @@ def test_patches_fold_and_unfold():
             np.testing.assert_array_equal(patches[:, :, 3 * row + column], own.flatten(2))
     np.testing.assert_array_equal(unfold_patches(patches, (2, 4, 6), 2), frames)
     with pytest.raises(ValueError, match=r"Expected latents of a multiple of patch 3, got 8 x 8\."):
-        MotionDecoder(MotionConfig(**{**SMALL, "patch": 3}), [10], LATENT)
+        MotionDecoder.build(MotionConfig(**{**SMALL, "patch": 3}), SHAPES)
 
 
 def test_gains_are_the_best_of_the_grid():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mind_animator.config.decoders import PRESETS, decoder_settings
-from mind_animator.decoders.train import build
+from mind_animator.decoders.train import DECODERS
 from mind_animator.errors import InputError
 
 FULL = {"voxels": [4500], "embedding": 512, "prompt_embedding": (19, 768), "latent": (8, 4, 64, 64)}
@@ -15,7 +15,7 @@ FULL = {"voxels": [4500], "embedding": 512, "prompt_embedding": (19, 768), "late
 )
 def test_released_code_has_the_published_number_of_parameters(decoder, count):
     with torch.device("meta"):
-        network = build(decoder, decoder_settings(decoder, "released_code", {}), FULL)
+        network = DECODERS[decoder].build(decoder_settings(decoder, "released_code", {}), FULL)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
@@ -28,21 +28,21 @@ def test_every_preset_builds_at_full_size(preset, decoder):
         widths = {"text": 512, "image": 512, "prompt_embedding": 14592}
         if decoder != "semantic":
             widths = {"first": 16384} | (
-                {"change": 7 * 16384, "flow": 2, "part": 4096} if decoder == "motion" else {}
+                {"change": 7 * 16384, "flow": 2, "mask": 4096} if decoder == "motion" else {}
             )
         sizes = {name: (min(1024, width), width) for name, width in widths.items()}
     with torch.device("meta"):
-        network = build(decoder, settings, FULL | {"sizes": sizes})
+        network = DECODERS[decoder].build(settings, FULL | {"sizes": sizes})
     assert sum(parameter.numel() for parameter in network.parameters()) > 0
 
 
 # What the released code does otherwise than the paper, by option; each has a test of its effect beside its code.
 QUIRKS = {
-    "semantic": {"sparsification.accumulates", "validation.how", "validation.share", "optimisation.keep"},
-    "structure": {"sparsification.accumulates", "validation.how", "validation.share", "optimisation.keep"},
+    "semantic": {"sparsification.accumulates", "validation.how", "validation.fraction", "optimisation.keep"},
+    "structure": {"sparsification.accumulates", "validation.how", "validation.fraction", "optimisation.keep"},
     "motion": {
-        "network", "guidance", "mask_drawn", "inference_mask", "first_loss", "validation.how", "validation.share",
-        "optimisation.schedule", "optimisation.l1_decay", "optimisation.keep",
+        "network", "guidance", "mask_drawn", "inference_mask", "first_loss_frame", "validation.how",
+        "validation.fraction", "optimisation.schedule", "optimisation.l1_decay", "optimisation.keep",
     },
 }  # fmt: skip
 
@@ -92,10 +92,10 @@ def _differences(one, other):
             {"optimisation": {"epochs": -1}},
             "structure.optimisation.epochs = -1: must be at least 0.",
         ),
-        ("motion", {"network": "frame_tokens"}, "linear only with network: patch_tokens"),
-        ("semantic", {"sparsification": {"share": 0.1}}, "sparsification only without linear"),
+        ("motion", {"network": "frame_tokens"}, "linear requires network: patch_tokens"),
+        ("semantic", {"sparsification": {"fraction": 0.1}}, "sparsification requires linear: null"),
     ],
 )
 def test_wrong_settings_are_named(decoder, overrides, text):
     with pytest.raises(InputError, match=text):
-        decoder_settings(decoder, "best", overrides)
+        decoder_settings(decoder, "ridge_residual", overrides)

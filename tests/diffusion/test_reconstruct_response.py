@@ -64,13 +64,14 @@ def run(tmp_path_factory, random_models) -> Path:
     table = pd.DataFrame({"clip": clips, "movie": [clip[0] for clip in clips], "split": "train"})
     write_table(place / "clips.tsv", table)
     method = open_methods(config.methods)["mind_animator"]
-    for decoder in method.trains:
-        out = place / "results" / "decoders" / "mind_animator" / "sub-1" / decoder
+    for part in method.parts:
+        out = place / "results" / "decoders" / "mind_animator" / "sub-1" / part.name
         train_decoder.main([
-            "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+            "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
+            "--targets", json.dumps(part.needs.features),
             "--subjects", "1", "--responses", str(responses), "--clips", str(place / "clips.tsv"),
             "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "4",
-            "--weights", f"{out}.safetensors", "--record", f"{out}.json", "--state", f"{out}.state",
+            "--weights", f"{out}.safetensors", "--record", f"{out}.json", "--checkpoint", f"{out}.checkpoint",
             "--logs", f"{out}.logs",
         ])  # fmt: skip
     return place

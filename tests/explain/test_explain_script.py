@@ -1,5 +1,7 @@
 """explain_decoder and draw_maps on files: each decoder's map points at the voxels that drive it."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,17 +57,18 @@ def maps(tmp_path_factory):
     write_table(place / "train.tsv", table[train])
     method = open_methods({"m": MethodConfig(kind="mind_animator", options=SMALL)})["m"]
     weights = []
-    for decoder in ("semantic", "structure", "motion"):
-        path = place / f"{decoder}.safetensors"
-        weights += [f"--{decoder}", str(path)]
+    for part in method.parts:
+        path = place / f"{part.name}.safetensors"
+        weights.append(f"{part.name}={path}")
         train_decoder.main([
-            "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+            "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
+            "--targets", json.dumps(part.needs.features),
             "--subjects", "1", "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"),
             "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "3",
             "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
     explain_decoder.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", "1",
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, "--subject", "1",
         "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"), "--block", "10",
         "--draws", "20", "--seed", "1", "--maps", str(place / "maps.h5"),
     ])  # fmt: skip

@@ -15,9 +15,7 @@ def test_ablations_share_weights_and_inversions(tmp_path):
         "--config", f"results={tmp_path}", "--", "score",
     ]  # fmt: skip
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    trained = re.findall(
-        r"--weights \S+/decoders/(\w+)/sub-(\w+)/(\w+)\.safetensors", run.stdout + run.stderr
-    )
+    trained = re.findall(r"--record \S+/decoders/(\w+)/sub-(\w+)/(\w+)\.json", run.stdout + run.stderr)
     assert len(trained) == len(set(trained))
     both, one = ["1", "2"], ["pooled"]
     every, motion = ["semantic", "structure", "motion"], ["motion"]

@@ -77,10 +77,18 @@ def _method(kind, options=None, name="m", **others):
     return open_methods({**configs, **{n: MethodConfig(**o) for n, o in others.items()}})[name]
 
 
-def _train(files, method, decoder, out, responses="responses", tables=None, extra=()):
+def _targets(method, part, stimuli=True):
+    needs = method.part(part).needs
+    return json.dumps(
+        {name: kind for name, kind in needs.features.items() if stimuli or name not in needs.optional}
+    )
+
+
+def _train(files, method, decoder, out, responses="responses", tables=None, extra=(), stimuli=True):
     tables = tables or sorted(files.glob("*.tsv"))
     train_decoder.main([
-        "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+        "--kind", method.kind, "--part", decoder, "--targets", _targets(method, decoder, stimuli),
+        "--settings", method.training_settings(decoder),
         "--subjects", "1", "--responses", str(files / f"{responses}.h5"),
         "--clips", *map(str, tables), "--features", *map(str, sorted(files.glob("clips-*.h5"))),
         "--seed", "3", "--weights", str(out / f"{decoder}.safetensors"),
@@ -91,9 +99,9 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
 
 
 def _predict(files, method, places, out, responses=None, subject="1"):
-    weights = [part for d in places for part in (f"--{d}", str(places[d] / f"{d}.safetensors"))]
+    weights = [f"{part}={folder / f'{part}.safetensors'}" for part, folder in places.items()]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), *weights, "--subject", subject,
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, "--subject", subject,
         "--responses", str(responses or files / "responses.h5"),
         *(() if responses else ("--clips", *map(str, sorted(files.glob("*.tsv"))))),
         "--seed", "3", "--predictions", str(out),
@@ -105,7 +113,7 @@ def _predict(files, method, places, out, responses=None, subject="1"):
 
 @pytest.fixture(scope="module")
 def trained(files, tmp_path_factory):
-    """Weights of `best` and of ridge, small."""
+    """Weights of `ridge_residual` and of ridge, small."""
     places = {}
     for kind, options in (("mind_animator", SMALL), ("ridge", {})):
         method, out = _method(kind, options), tmp_path_factory.mktemp(kind)
@@ -147,7 +155,7 @@ def test_test_rows_cannot_be_reached(files, trained, tmp_path, kind, decoder):
 
 def test_training_needs_training_clips(files, tmp_path):
     with pytest.raises(
-        InputError, match=r"Expected training clips in .*movie4\.tsv and its fellows, found none"
+        InputError, match=r"Expected training clips in .*movie4\.tsv \(and 0 more tables\), found none"
     ):
         _train(files, _method("ridge"), "structure", tmp_path, tables=[files / "movie4.tsv"])
 
@@ -163,20 +171,24 @@ def test_poisoned_training_row_is_named(world, files, tmp_path):
 def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
     """SIGKILL in the middle, start anew: every weight equals that of a run that was never stopped."""
     slow = {
-        "motion": {**SMALL["motion"], "optimisation": {"epochs": 12, "patience": None, "save_seconds": 0}}
+        "motion": {
+            **SMALL["motion"],
+            "optimisation": {"epochs": 12, "patience": None, "checkpoint_interval": 0},
+        }
     }
     method = _method("mind_animator", slow)
     whole = _train(files, method, "motion", tmp_path)
     out = tmp_path / "killed"
     out.mkdir()
-    state = out / "motion.state"
+    state = out / "motion.checkpoint"
     command = [
-        sys.executable, "-m", "workflow_scripts.train_decoder", "--kind", method.kind, "--decoder", "motion",
+        sys.executable, "-m", "workflow_scripts.train_decoder", "--kind", method.kind, "--part", "motion",
+        "--targets", _targets(method, "motion"),
         "--settings", method.training_settings("motion"), "--subjects", "1",
         "--responses", str(files / "responses.h5"), "--clips", *map(str, sorted(files.glob("*.tsv"))),
         "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
         "--weights", str(out / "motion.safetensors"), "--record", str(out / "motion.json"),
-        "--state", str(state),
+        "--checkpoint", str(state),
     ]  # fmt: skip
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""), "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, **{k: v for k, v in threads.items() if v}}
@@ -200,14 +212,14 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
 
 def test_nothing_is_left_of_a_state_whose_training_is_done(files, tmp_path):
     """A training killed between its record and its state's removal; a kind that keeps its state in one file."""
-    state, method = tmp_path / "structure.state", _method("ridge")
+    state, method = tmp_path / "structure.checkpoint", _method("ridge")
     state.write_text("a kind's own")
-    _train(files, method, "structure", tmp_path, extra=("--state", str(state)))
+    _train(files, method, "structure", tmp_path, extra=("--checkpoint", str(state)))
     assert not state.exists()
     made = (tmp_path / "structure.safetensors").stat().st_mtime_ns
     state.mkdir()
     (state / "fit.safetensors").write_text("left behind")
-    _train(files, method, "structure", tmp_path, extra=("--state", str(state)))
+    _train(files, method, "structure", tmp_path, extra=("--checkpoint", str(state)))
     assert not state.exists()
     assert (tmp_path / "structure.safetensors").stat().st_mtime_ns == made  # not made again
 
@@ -220,7 +232,7 @@ def test_ablations(world, files, trained, tmp_path):
     _, plain = _predict(files, _method("mind_animator", SMALL), full, tmp_path / "full.h5")
 
     silent = _method("mind_animator", {"decoders_from": "m", "without": ["semantic"]}, "s", m=base)
-    assert silent.trains == () and silent.inversion_of == "m"
+    assert silent.parts == () and silent.inversion_of == "m"
     _predict(files, silent, full, tmp_path / "silent.h5")
     with pytest.raises(InputError, match="prompt_embedding"):
         read_arrays(tmp_path / "silent.h5", ["prompt_embedding"])
@@ -233,7 +245,11 @@ def test_ablations(world, files, trained, tmp_path):
     still = _method(
         "mind_animator", {"decoders_from": "m", "without": ["motion"], "motion": SMALL["motion"]}, "w", m=base
     )
-    assert still.trains == ("motion",) and still.decoders["semantic"] == "m" and still.inversion_of == "w"
+    assert (
+        [part.name for part in still.parts] == ["motion"]
+        and still.weights["semantic"] == "m"
+        and still.inversion_of == "w"
+    )
     _train(files, still, "motion", tmp_path)
     _, arrays = _predict(files, still, {**full, "motion": tmp_path}, tmp_path / "still.h5")
     assert not np.array_equal(arrays["latents"], plain["latents"])
@@ -256,14 +272,14 @@ def test_a_new_response_vector(world, files, trained, tmp_path):
         np.testing.assert_allclose(array[0], all_clips[name][4], atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["best", "paper"])
+@pytest.mark.parametrize("preset", ["ridge_residual", "paper"])
 def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
     """One training on two subjects of unlike voxels: each one's own responses are decoded, a stranger's are not."""
     small = {d: dict(SMALL[d]) for d in SMALL}
     if preset == "paper":
         small["semantic"] |= {"augmented_captions": False, "cropped_images": False}
         for decoder in small:
-            small[decoder] |= {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"share": 0.0}}
+            small[decoder] |= {"dropout_in": 0.0, "dropout": 0.0, "sparsification": {"fraction": 0.0}}
             small[decoder]["optimisation"] = {
                 "epochs": 20,
                 "schedule": "constant",
@@ -275,10 +291,11 @@ def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
     write_arrays(tmp_path / "other.h5", {"responses": other}, world.clips)
     responses = {"1": files / "responses.h5", "2": tmp_path / "other.h5"}
     method = _method("mind_animator", {"preset": preset, "subjects": "pooled", **small})
-    assert method.pooled
+    assert {part.trained_on for part in method.parts} == {"all"}
     for decoder in ("semantic", "structure", "motion"):
         train_decoder.main([
-            "--kind", method.kind, "--decoder", decoder, "--settings", method.training_settings(decoder),
+            "--kind", method.kind, "--part", decoder, "--targets", _targets(method, decoder),
+            "--settings", method.training_settings(decoder),
             "--subjects", *responses, "--responses", *map(str, responses.values()),
             "--clips", *map(str, sorted(files.glob("*.tsv"))),
             "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
@@ -295,7 +312,9 @@ def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
         error = np.square(found[subject] - wanted).mean()
         assert error < 0.75 * wanted.var(axis=0).mean(), subject
     assert not np.allclose(found["1"], found["2"], atol=1e-3)
-    with pytest.raises(InputError, match=r"Expected .* to be trained on subject 3, got \['1', '2'\]"):
+    with pytest.raises(
+        InputError, match=r"Expected .* to be trained on subject 3, got subjects \['1', '2'\]"
+    ):
         _predict(files, method, places, tmp_path / "3.h5", responses["1"], "3")
 
 
@@ -303,7 +322,7 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
     """Captions and crops of the feature files reach the training; the weights differ from those without."""
     small = {"preset": "paper", "semantic": SMALL["semantic"]}
     method = _method("mind_animator", small)
-    with pytest.raises(InputError, match="Expected an array 'clip_embedding_text_copies' in"):
+    with pytest.raises(InputError, match="Expected an array 'clip_embedding_image_crops' in"):
         _train(files, method, "semantic", tmp_path)
     draw = np.random.default_rng(0)
     for path in sorted(files.glob("clips-*.h5")):
@@ -326,9 +345,10 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
         (tmp_path / path.name).write_text(path.read_text())
     write_arrays(tmp_path / "responses.h5", {"responses": world.responses}, world.clips)
     augmented = _train(tmp_path, method, "semantic", tmp_path)
-    for path in tmp_path.glob("*.image.h5"):  # captions alone: their embeddings stand for the images'
+    for path in tmp_path.glob("*.image.h5"):  # captions alone: their embeddings replace those of the images
         path.unlink()
-    assert all(np.isfinite(array).all() for array in _train(tmp_path, method, "semantic", tmp_path).values())
+    spoken = _train(tmp_path, method, "semantic", tmp_path, stimuli=False)
+    assert all(np.isfinite(array).all() for array in spoken.values())
     plain = {**small, "semantic": {**SMALL["semantic"], "augmented_captions": False, "cropped_images": False}}
     without = _train(files, _method("mind_animator", plain), "semantic", tmp_path)
     assert any(not np.array_equal(augmented[name], without[name]) for name in without)
@@ -337,9 +357,9 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
 def test_features_must_hold_what_a_method_trains_on():
     methods = {"paper": _method("mind_animator", {"preset": "paper"})}
     check_features(methods, FeaturesConfig(caption_copies=2, crops=1))
-    check_features({"best": _method("mind_animator")}, FeaturesConfig())
+    check_features({"ridge_residual": _method("mind_animator")}, FeaturesConfig())
     with pytest.raises(
-        InputError, match=r"Expected 'features.crops' of at least 1, since methods.paper trains"
+        InputError, match=r"config\.features\.crops = 0: must be at least 1, since methods\.paper trains"
     ):
         check_features(methods, FeaturesConfig(caption_copies=2))
 
@@ -351,7 +371,11 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
     methods = open_methods({name: MethodConfig(**given) for name, given in config.items()})
     check_features(methods, FeaturesConfig())
     every = ("semantic", "structure", "motion")
-    trains = {name: method.trains for name, method in methods.items() if method.kind == "mind_animator"}
+    trains = {
+        name: tuple(part.name for part in method.parts)
+        for name, method in methods.items()
+        if method.kind == "mind_animator"
+    }
     masked = [f"mask_{share}" for share in (0, 20, 40, 60, 80)]
     wholly = ["mind_animator", "clips_480", "clips_960", "pooled"]
     wanted = dict.fromkeys(wholly, every) | dict.fromkeys([*masked, "without_motion"], ("motion",))
@@ -361,7 +385,7 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
         assert methods[name].inversion_of == name
     settings = [json.loads(methods[name].training_settings("motion"))["decoder"] for name in masked]
     assert settings[0]["linear"] is None  # the paper's
-    assert [own.pop("mask_kept") for own in settings] == [1.0, 0.8, 0.6, 0.4, 0.2]
+    assert [own.pop("mask_keep_ratio") for own in settings] == [1.0, 0.8, 0.6, 0.4, 0.2]
     assert all(own == settings[0] for own in settings)
     for name in ("clips_480", "clips_960", "pooled"):
         for decoder in every:

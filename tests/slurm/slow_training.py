@@ -22,7 +22,7 @@ from mind_animator.artefacts.files import read_json
 CONFIG = "faults.yaml"
 DECODERS = "results/small/decoders"
 SLOW = f"{DECODERS}/slow/sub-1/semantic"
-STATE = f"{SLOW}.safetensors.state"
+STATE = f"{SLOW}.safetensors.checkpoint"
 LOG = "results/small/logs/train_decoder/slow/sub-1-semantic.log"
 SAVE_SECONDS = 1.0
 EPOCHS = 240
@@ -70,7 +70,7 @@ class Watched:
 
         Nothing, by its own word, where it stored when it was asked to end: what it did then was leaving.
         """
-        return 0.0 if "Asked to end: all is stored" in self._said else self.last - self.stores[-1]
+        return 0.0 if "Interrupted: the checkpoint is stored" in self._said else self.last - self.stores[-1]
 
     def _follow(self) -> None:
         while (now := cpu_seconds(self.process)) is not None:
@@ -158,9 +158,9 @@ def write_config(folder: Path, **changes) -> None:
     config["methods"]["slow"] = {
         "kind": "mind_animator",
         "options": {
-            "preset": "best",
+            "preset": "ridge_residual",
             "semantic": {
-                "optimisation": {"epochs": EPOCHS, "patience": None, "save_seconds": SAVE_SECONDS},
+                "optimisation": {"epochs": EPOCHS, "patience": None, "checkpoint_interval": SAVE_SECONDS},
             },
         },
     }

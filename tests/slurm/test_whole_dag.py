@@ -196,5 +196,5 @@ def without_times(path: Path) -> dict:
     record = json.loads(path.read_text())
     for row in record.get("history") or []:
         row.pop("seconds", None)
-        row.pop("share_of_limit", None)
+        row.pop("roofline_fraction", None)
     return record

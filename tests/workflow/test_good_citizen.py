@@ -16,7 +16,7 @@ from tiny_demo import ROOT, snakemake, snakemake_command, write_tiny_demo
 SEMANTIC = "results/decoders/mind_animator/sub-1/semantic"
 NOTHING = "Nothing to be done"
 # A training that lasts long enough to be killed in its middle.
-LONG = {"epochs": 600, "patience": None, "keep": "last", "save_seconds": 0}
+LONG = {"epochs": 600, "patience": None, "keep": "last", "checkpoint_interval": 0}
 # All that follows from a decoder's weights.
 AFTER_TRAINING = {
     "predict": 1, "invert_latents": 1, "reconstruct_clips": 1, "explain_decoder": 1, "draw_maps": 1, "score_method": 1,
@@ -179,7 +179,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
     heeding = ["env", "--default-signal=INT", *command]
     process = subprocess.Popen(heeding, cwd=folder, start_new_session=True, **quiet)
-    state = folder / f"{SEMANTIC}.safetensors.state"
+    state = folder / f"{SEMANTIC}.safetensors.checkpoint"
     wait_for_stores(state / "fit.safetensors", 12, process)  # two an epoch: after its one step, at its end
     interrupt(process)
     assert process.wait(60) != 0

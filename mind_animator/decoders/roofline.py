@@ -1,4 +1,4 @@
-"""What a machine could do at best, so that a step's time can be read as a share of it."""
+"""Roofline model of a training step: the time that it would take at the measured speed of the machine."""
 
 import time
 from collections.abc import Callable
@@ -13,22 +13,22 @@ from torch.utils.flop_counter import FlopCounterMode
 ADAM_BYTES = 7 * 4
 
 
-def seconds_at_the_limit(
+def roofline_seconds(
     network: nn.Module, forward: Callable[[], Tensor], device: str, autocast: dict[str, Any]
 ) -> float:
-    """Seconds that one training step needs if arithmetic and optimiser traffic run at this machine's speed.
+    """Seconds of one training step if arithmetic and optimiser traffic ran at the measured machine speed.
 
-    The sum of (forward and backward operations) / (speed of a large matrix product) and (28 bytes a
-    parameter) / (speed of a large copy). Small networks are bound by launches instead and reach a small
-    share.
+    The sum of (forward and backward operations) / (speed of a large matrix product) and (28 bytes per
+    parameter) / (bandwidth of a large copy). Small networks are limited by kernel launches and reach a small
+    fraction of this speed.
 
     Parameters
     ----------
     forward : callable
-        Computes the loss; it is run once, with its gradient, and changes nothing else.
+        Computes the loss; called once, with its gradient, without other effects.
     """
     dtype = autocast["dtype"] if autocast["enabled"] else torch.float32
-    speed, bandwidth = machine_limits(device, dtype)
+    speed, bandwidth = machine_speed(device, dtype)
     trained = [p for p in network.parameters() if p.requires_grad]
     gpus = range(torch.cuda.device_count()) if device != "cpu" else ()
     counter = FlopCounterMode(display=False)
@@ -39,8 +39,8 @@ def seconds_at_the_limit(
 
 
 @cache
-def machine_limits(device: str, dtype: torch.dtype = torch.float32) -> tuple[float, float]:
-    """Operations a second of a large matrix product, and bytes a second of a large copy; best of three."""
+def machine_speed(device: str, dtype: torch.dtype = torch.float32) -> tuple[float, float]:
+    """Operations per second of a large matrix product, bytes per second of a large copy; best of three."""
     side = 1024 if device == "cpu" else 8192
     matrix = torch.ones(side, side, dtype=dtype, device=device)
     block = torch.ones(16 * side * side, device=device)

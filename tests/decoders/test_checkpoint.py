@@ -1,4 +1,4 @@
-"""A training that is stopped anywhere loses no more than it may, and ends with the bits of one left in peace."""
+"""An interrupted training loses at most one interval of work and ends with the bits of an uninterrupted one."""
 
 import itertools
 import json
@@ -15,8 +15,8 @@ from safetensors import safe_open
 from torch import nn
 
 from mind_animator.config.decoders import OptimisationConfig, decoder_settings
+from mind_animator.decoders.checkpoint import Checkpoint
 from mind_animator.decoders.fit import fit
-from mind_animator.decoders.state import State
 from mind_animator.decoders.train import train_decoder
 
 EPOCHS, STEPS = 3, 4
@@ -39,7 +39,7 @@ def kill():
     raise Killed
 
 
-def run(state=None, at=None, happens=kill, seconds=0.0, step_seconds=0.0):
+def run(folder=None, at=None, happens=kill, seconds=0.0, step_seconds=0.0):
     """Weights and history of a training whose loss draws, too; in the forward pass of a step (from 1) it happens."""
     network, data = problem()
     counted = itertools.count(1)
@@ -55,8 +55,8 @@ def run(state=None, at=None, happens=kill, seconds=0.0, step_seconds=0.0):
     settings = OptimisationConfig(
         batch=10, epochs=EPOCHS, learning_rate=0.01, schedule="exponential", decay=0.5
     )
-    with State(state, "stamp", seconds) as kept:
-        history = fit(network, loss, data, range(40), range(40, 60), settings, seed=5, state=kept)
+    with Checkpoint(folder, "fingerprint", seconds) as kept:
+        history = fit(network, loss, data, range(40), range(40, 60), settings, seed=5, checkpoint=kept)
     return [p.detach().clone() for p in network.parameters()], history
 
 
@@ -68,7 +68,7 @@ def stored_steps(folder) -> int:
 
 
 @pytest.fixture(scope="module")
-def in_peace():
+def uninterrupted():
     return run()
 
 
@@ -78,15 +78,19 @@ def assert_same(one, other):
     for first, second in zip(one[1], other[1], strict=True):
         for name in ("epoch", "train_loss", "validation_loss", "learning_rate"):
             assert first[name] == second[name], name
-        assert (first["share_of_limit"] is None) == (second["share_of_limit"] is None) == (not first["epoch"])
+        assert (
+            (first["roofline_fraction"] is None)
+            == (second["roofline_fraction"] is None)
+            == (not first["epoch"])
+        )
 
 
 @pytest.mark.parametrize("step", range(1, EPOCHS * STEPS + 1))
-def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, in_peace, step):
+def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, uninterrupted, step):
     with pytest.raises(Killed):
         run(tmp_path / "state", at=step)
     assert stored_steps(tmp_path / "state") == step - 1
-    assert_same(in_peace, run(tmp_path / "state"))
+    assert_same(uninterrupted, run(tmp_path / "state"))
 
 
 @pytest.mark.parametrize("step", [8, 12])
@@ -102,7 +106,7 @@ def test_a_kill_loses_at_most_the_interval_and_a_step(tmp_path, step):
 
 @pytest.mark.parametrize("step", [6, 8])  # inside an epoch, and its last
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, in_peace, number, step, capfd):
+def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, uninterrupted, number, step, capfd):
     inherited = signal.signal(number, signal.default_int_handler)  # a job in the background ignores SIGINT
     try:
         with pytest.raises(SystemExit) as ended:
@@ -113,14 +117,16 @@ def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, in_peace, number, st
     assert ended.value.code == 128 + number
     assert stored_steps(tmp_path / "state") == step  # the step under way, too
     said = capfd.readouterr().err
-    assert said.index("storing after the piece under way") < said.index("Asked to end: all is stored in")
-    assert_same(in_peace, run(tmp_path / "state"))
+    assert said.index("storing the checkpoint after the step in progress") < said.index(
+        "Interrupted: the checkpoint is stored in"
+    )
+    assert_same(uninterrupted, run(tmp_path / "state"))
 
 
 def test_only_a_main_thread_heeds_signals_and_an_ignored_one_stays_ignored(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with State(tmp_path / "state"):
+        with Checkpoint(tmp_path / "state"):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
@@ -128,8 +134,8 @@ def test_only_a_main_thread_heeds_signals_and_an_ignored_one_stays_ignored(tmp_p
     found = []
 
     def work():
-        with State(tmp_path / "state", seconds=0) as state:
-            found.append(state.piece("piece", lambda: {"x": torch.ones(2)}))
+        with Checkpoint(tmp_path / "state", interval=0) as checkpoint:
+            found.append(checkpoint.cached("piece", lambda: {"x": torch.ones(2)}))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -139,33 +145,33 @@ def test_only_a_main_thread_heeds_signals_and_an_ignored_one_stays_ignored(tmp_p
 
 @pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
 def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, decoder):
-    """The training of `best`, ended after every single piece of work and started again each time."""
+    """The training of `ridge_residual`, ended after every single piece of work and started again each time."""
     world = make_blobs(movies=3, clips=8)
-    small = {"width": 16, "linear": {"rank": 8, "components": 4, "alphas": [1.0, 10.0]}}
+    small = {"width": 16, "linear": {"n_components": 8, "n_input_components": 4, "alphas": [1.0, 10.0]}}
     small |= {"head": [16]} if decoder == "semantic" else {}
     if decoder == "motion":
-        small |= {"token_width": 16, "heads": 1, "head_width": 16, "hidden": 16, "full_speed": True}
-    optimisation = {"epochs": 1, "batch": 8, "save_seconds": 1000}
-    settings = decoder_settings(decoder, "best", {**small, "optimisation": optimisation})
+        small |= {"token_width": 16, "heads": 1, "head_width": 16, "hidden": 16, "rescale_flow": True}
+    optimisation = {"epochs": 1, "batch": 8, "checkpoint_interval": 1000}
+    settings = decoder_settings(decoder, "ridge_residual", {**small, "optimisation": optimisation})
 
-    def train(state=None):
+    def train(folder=None):
         return train_decoder(
             decoder, settings, [world.responses], world.targets(decoder, np.arange(24)), list(world.movie),
-            seed=0, state=state, stamp="stamp",
+            seed=0, checkpoint=folder, fingerprint="fingerprint",
         )  # fmt: skip
 
     whole = train()
     pieces = []
-    tell = State.tell
+    save = Checkpoint.save
 
-    def end_after(self, part, content, *others):
-        pieces.append(part)
-        assert all(t.is_contiguous() for t in content()[0].values()), part  # what is read has the same layout
+    def end_after(self, step, content, *others, **more):
+        pieces.append(step)
+        assert all(t.is_contiguous() for t in content()[0].values()), step  # what is read has the same layout
         if self.folder:
             os.kill(os.getpid(), signal.SIGTERM)
-        tell(self, part, content, *others)
+        save(self, step, content, *others, **more)
 
-    monkeypatch.setattr(State, "tell", end_after)
+    monkeypatch.setattr(Checkpoint, "save", end_after)
     again = None
     while again is None:
         try:
@@ -175,7 +181,7 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
     whole_pieces = {
         "semantic": ["basis-text", "basis-image", "basis-prompt_embedding"],
         "structure": ["basis-first"],
-        "motion": ["flow-000000", "basis-first", "basis-change", "basis-flow", "basis-part"],
+        "motion": ["flow-000000", "basis-first", "basis-change", "basis-flow", "basis-mask"],
     }[decoder]
     whole_pieces += ["kernel-0", "penalties-0", "penalties-0", "ridge-0"]
     whole_pieces += ["gains"] if decoder == "motion" else []
@@ -191,20 +197,20 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
 
 def test_another_stamp_starts_anew(tmp_path, capsys):
     for stamp in ("one", "two"):
-        with State(tmp_path / "state", stamp, 0) as state:
-            assert state.read("piece") is None
-            state.piece("piece", lambda: {"x": torch.ones(2)})
-            assert torch.equal(state.read("piece")[0]["x"], torch.ones(2))
-    assert "A state of another experiment" in capsys.readouterr().err
+        with Checkpoint(tmp_path / "state", stamp, 0) as checkpoint:
+            assert checkpoint.read("piece") is None
+            checkpoint.cached("piece", lambda: {"x": torch.ones(2)})
+            assert torch.equal(checkpoint.read("piece")[0]["x"], torch.ones(2))
+    assert "Removed the checkpoint of another experiment" in capsys.readouterr().err
 
 
 def test_a_part_of_another_stamp_takes_no_other_part_with_it(tmp_path):
-    with State(tmp_path / "state", "one", 0) as state:
-        state.piece("fit", lambda: {"x": torch.ones(2)})
-    with State(tmp_path / "state", "two", 0) as state:
-        state.piece("basis", lambda: {"x": torch.zeros(2)})
-        assert state.read("fit") is None
-        assert torch.equal(state.read("basis")[0]["x"], torch.zeros(2))
+    with Checkpoint(tmp_path / "state", "one", 0) as checkpoint:
+        checkpoint.cached("fit", lambda: {"x": torch.ones(2)})
+    with Checkpoint(tmp_path / "state", "two", 0) as checkpoint:
+        checkpoint.cached("basis", lambda: {"x": torch.zeros(2)})
+        assert checkpoint.read("fit") is None
+        assert torch.equal(checkpoint.read("basis")[0]["x"], torch.zeros(2))
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["basis.safetensors"]
 
 
@@ -212,19 +218,19 @@ def test_a_superseded_part_goes_with_the_store_of_what_is_in_its_place(tmp_path)
     def stored():
         return {path.stem for path in (tmp_path / "state").iterdir()}
 
-    with State(tmp_path / "state", "stamp", 0) as state:
-        state.piece("kernel", lambda: {"x": torch.ones(2)})
-        state.seconds = 1000
-        state.piece("ridge", lambda: {"x": torch.ones(2)}, ("kernel",))
+    with Checkpoint(tmp_path / "state", "fingerprint", 0) as checkpoint:
+        checkpoint.cached("kernel", lambda: {"x": torch.ones(2)})
+        checkpoint.interval = 1000
+        checkpoint.save("ridge", lambda: ({"x": torch.ones(2)}, None), replaces=("kernel",))
         assert stored() == {"kernel"}
-        state.seconds = 0
-        state.piece("gains", lambda: {"x": torch.ones(2)})
+        checkpoint.interval = 0
+        checkpoint.cached("gains", lambda: {"x": torch.ones(2)})
         assert stored() == {"ridge", "gains"}
 
 
 def test_a_file_where_the_folder_goes_makes_way(tmp_path):
     (tmp_path / "state").write_text("of other code")
-    with State(tmp_path / "state", "stamp", 0) as state:
-        state.piece("piece", lambda: {"x": torch.ones(2)})
-    with State(tmp_path / "state", "stamp", 0) as state:
-        assert torch.equal(state.read("piece")[0]["x"], torch.ones(2))
+    with Checkpoint(tmp_path / "state", "fingerprint", 0) as checkpoint:
+        checkpoint.cached("piece", lambda: {"x": torch.ones(2)})
+    with Checkpoint(tmp_path / "state", "fingerprint", 0) as checkpoint:
+        assert torch.equal(checkpoint.read("piece")[0]["x"], torch.ones(2))

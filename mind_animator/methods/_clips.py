@@ -1,0 +1,41 @@
+"""Subsets and permutations of clips in whole blocks of neighbours."""
+
+import numpy as np
+
+from mind_animator.errors import InputError
+
+
+def choose_clips(count: int, number: int | None, block: int, seed: int) -> np.ndarray:
+    """Rows of a random subset of whole blocks of neighbours, ascending; the last block is cut to ``number``.
+
+    A smaller subset is part of every larger one with the same seed.
+    """
+    if number is None:
+        return np.arange(count)
+    if number > count:
+        raise InputError(f"Expected training_clips to be at most the {count} training clips, got {number}.")
+    blocks = np.random.default_rng([seed, 2]).permutation(-(-count // block))
+    rows = np.concatenate([np.arange(b * block, min((b + 1) * block, count)) for b in blocks])
+    return np.sort(rows[:number])
+
+
+def swapped_rows(count: int, block: int, seed: int) -> np.ndarray:
+    """For each clip, the clip at the same position in another block; blocks are permuted without fixed points.
+
+    Where the other block is shorter (the last one), its clips repeat.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two blocks.
+    """
+    starts = np.arange(0, count, block)
+    if len(starts) < 2:
+        raise InputError(f"Expected more than {block} clips for permuting blocks, got {count}.")
+    order = np.random.default_rng([seed, 3]).permutation(len(starts))  # a single cycle has no fixed points
+    partner = np.empty_like(order)
+    partner[order] = np.roll(order, 1)
+    rows = np.arange(count)
+    other = starts[partner[rows // block]]
+    lengths = np.minimum(block, count - other)
+    return other + (rows % block) % lengths
