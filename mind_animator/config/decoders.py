@@ -151,13 +151,13 @@ class DecoderConfig(Strict):
 class SemanticConfig(DecoderConfig):
     """Responses to the CLIP embedding f and the prompt embedding.
 
-    Loss = MSE(f, text) + contrast / 2 (InfoNCE(f, text) + InfoNCE(f, image)) + condition MSE(condition).
+    Loss = MSE(f, text) + contrast / 2 (InfoNCE(f, text) + InfoNCE(f, image)) + prompt_embedding_weight MSE(prompt embedding).
 
     Attributes
     ----------
     head : tuple of int
         Hidden widths between the CLIP embedding and the prompt embedding.
-    contrast, prompt_embedding : float
+    contrast, prompt_embedding_weight : float
         Weights of the two further terms.
     temperature : float
         Initial temperature of InfoNCE; learned.
@@ -171,7 +171,7 @@ class SemanticConfig(DecoderConfig):
 
     head: tuple[int, ...] = (2048, 4096)
     contrast: float = Field(0.01, ge=0)
-    prompt_embedding: float = Field(0.5, ge=0)
+    prompt_embedding_weight: float = Field(0.5, ge=0)
     temperature: float = Field(0.07, gt=0)
     standardise: bool = False
     augmented_captions: bool = False

@@ -132,7 +132,7 @@ class SemanticDecoder(Decoder):
                     loss = loss + settings.contrast / 2 * weight * info_nce(own, target, self.log_scale, same)
         return (
             loss
-            + settings.prompt_embedding
+            + settings.prompt_embedding_weight
             * functional.mse_loss(prompt_embedding, prompt)
             / self.variances["prompt_embedding"]
         )
