@@ -49,14 +49,14 @@ def run(tmp_path_factory, random_models) -> Path:
     clips = [f"{movie}-{index:05d}" for movie in ("a", "b", "c") for index in range(10)]
     arrays = {
         "responses": rng.standard_normal((30, VOXELS)),
-        "clip_embedding_text": rng.standard_normal((30, 64)), "condition": rng.standard_normal((30, 19, 128)),
+        "clip_embedding_text": rng.standard_normal((30, 64)), "prompt_embedding": rng.standard_normal((30, 19, 128)),
         "clip_embedding_image": rng.standard_normal((30, 64)), "latents": rng.standard_normal((30, 4, 4, 8, 8)),
     }  # fmt: skip
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     responses = place / "results" / "fmri" / "sub-1" / "responses.h5"
     files = {
         responses: ("responses",),
-        place / "clips-00000.text.h5": ("clip_embedding_text", "condition"),
+        place / "clips-00000.text.h5": ("clip_embedding_text", "prompt_embedding"),
         place / "clips-00000.image.h5": ("clip_embedding_image", "latents"),
     }
     for path, names in files.items():
