@@ -70,6 +70,10 @@ class ArraysOptions(Strict):
         Length in seconds. Folds over blocks of time: every movie is divided into blocks of this length, which
         take the place of movies in cross-validation and early stopping. A movie may then have training and test
         clips, at least 10 s apart. Default: whole movies.
+    srm_components : int, optional
+        Functional alignment: map every subject's responses into the shared space of this many dimensions that the
+        shared response model fits to the training clips of all subjects (`mind_animator.fmri.shared_response`). The
+        dimensions then take the place of voxels. All subjects must have seen the same training clips.
     frames : str, optional
         File of ready frames, with ``{split}`` or ``{segment}`` where each has its own.
     frame_axes : str
@@ -92,6 +96,7 @@ class ArraysOptions(Strict):
     axes: str = "clip voxel"
     runs: str | None = None
     time_blocks: float | None = Field(None, gt=0)
+    srm_components: int | None = Field(None, ge=1)
     frames: str | None = None
     frame_axes: str = "clip frame height width channel"
     captions: str | None = None
@@ -156,6 +161,12 @@ class Arrays(Dataset):
         self.has_stimuli = self._frames is not None or "file" in self._rows[0]
         self.has_captions = self._captions is not None or "caption" in self._rows[0]
         self._runs = self._read_runs() if self.applies_lag else {}
+        self._maps: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        if self.options.srm_components is not None and (self.has_rois or len(self.subjects) < 2):
+            raise InputError(
+                "config.dataset.options.srm_components: requires at least 2 subjects and no 'space' or 'rois', since the "
+                "shared dimensions have no place in the brain."
+            )
         self._cleaned: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
         self._segments, self._clips_of = _pack(self._rows)
 
@@ -263,15 +274,71 @@ class Arrays(Dataset):
         return pd.DataFrame({"clip": clips, "caption": texts})
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        runs = dict.fromkeys(row.get("run") or "" for row in self._of(segment))
-        places = [self._place(p, segment, subject=subject, run=run) for p in self._responses for run in runs]
-        return list(dict.fromkeys(places))
+        wanted = [(subject, segment)]
+        if (
+            self.options.srm_components is not None
+        ):  # the shared space depends on every subject's training clips
+            train = [other.id for other in self.segments if other.split == "train"]
+            wanted += [(other, own) for other in self.subjects for own in train]
+        return list(
+            dict.fromkeys(
+                self._place(pattern, of, subject=who, run=run)
+                for who, of in wanted
+                for pattern in self._responses
+                for run in dict.fromkeys(row.get("run") or "" for row in self._of(of))
+            )
+        )
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
         return (run.values for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
-        """One `Run` per repeat.
+        """One `Run` per repeat; with ``srm_components`` in the space that all subjects share."""
+        if self.options.srm_components is None:
+            yield from self._own_runs(subject, segment, settings)
+            return
+        mean, deviation, basis = self._shared_map(subject, settings)
+        for run in self._own_runs(subject, segment, settings):
+            yield Run(run.name, ((run.values - mean) / deviation @ basis).astype("float32"))
+
+    def _shared_map(
+        self, subject: str, settings: "FmriConfig"
+    ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        """Mean and deviation (voxel,) of a subject's training clips and the map (voxel, dimension) to the shared
+        space, fitted to the training clips that no subject lacks."""
+        import numpy as np
+
+        from mind_animator.fmri.scale import fit_scale
+        from mind_animator.fmri.shared_response import shared_response
+
+        if not self._maps:
+            train = [segment.id for segment in self.segments if segment.split == "train"]
+            means = []
+            for who in self.subjects:
+                parts = []
+                for segment in train:
+                    values = np.stack([run.values for run in self._own_runs(who, segment, settings)])
+                    present = np.isfinite(values).all(axis=2, keepdims=True)
+                    count = present.sum(axis=0)
+                    total = np.where(present, values, 0).sum(axis=0)
+                    parts.append(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
+                means.append(np.concatenate(parts))
+            whole = np.all([np.isfinite(own).all(axis=1) for own in means], axis=0)
+            if not whole.any():
+                raise InputError("Expected training clips that every subject has (srm_components), got none.")
+            scales = [fit_scale(own[whole]) for own in means]
+            scaled = [(own[whole] - m) / d for own, (m, d) in zip(means, scales, strict=True)]
+            try:
+                bases, _ = shared_response(scaled, self.options.srm_components)
+            except ValueError as error:
+                raise InputError(f"config.dataset.options.srm_components: {error}") from None
+            self._maps = {
+                who: (*scale, basis) for who, scale, basis in zip(self.subjects, scales, bases, strict=True)
+            }
+        return self._maps[subject]
+
+    def _own_runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
+        """One `Run` per repeat, in the subject's own voxels.
 
         Rows per clip are used as they are. Of responses per volume, each run is detrended and z-scored, and a
         clip is the mean of the volumes acquired between ``onset + lag`` and ``onset + lag + duration``, each

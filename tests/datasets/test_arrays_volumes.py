@@ -249,3 +249,31 @@ def test_faults_of_runs_are_reported(tmp_path, options, columns, message):
     ]
     with pytest.raises(InputError, match=message):
         list(opened(tmp_path, table, axes="volume voxel", **options).runs("01", "train000", PLAIN))
+
+
+def test_subjects_are_aligned_in_a_shared_space_fitted_to_training_clips(tmp_path, rng):
+    """Two subjects with other voxels: in the shared space the same test clip evokes the same response."""
+    signal = rng.standard_normal((60, 4))
+    for subject, voxels in (("01", 30), ("02", 20)):
+        weights = rng.standard_normal((4, voxels))
+        values = 100 + signal @ weights + 0.3 * rng.standard_normal((60, voxels))
+        values[3] = np.nan if subject == "01" else values[3]
+        np.save(tmp_path / f"sub-{subject}.npy", values)
+    table = [
+        {"split": "test" if k >= 40 else "train", "movie": f"m{k // 10}", "caption": "x"} for k in range(60)
+    ]
+    dataset = opened(tmp_path, table, subjects=("01", "02"), srm_components=4)
+    train, test = ([s.id for s in dataset.segments if s.split == split] for split in ("train", "test"))
+    one, two = (next(dataset.runs(who, test[0], FmriConfig())).values for who in ("01", "02"))
+    assert one.shape == two.shape == (20, 4)
+    assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.95
+    assert np.isnan(next(dataset.runs("01", train[0], FmriConfig())).values[3]).all()
+    assert len(dataset.response_files("01", test[0])) == 2
+    # the map does not depend on test clips
+    whole = np.load(tmp_path / "sub-02.npy")
+    whole[40:] = 0
+    np.save(tmp_path / "sub-02.npy", whole)
+    again = opened(tmp_path, table, subjects=("01", "02"), srm_components=4)
+    assert np.array_equal(next(again.runs("01", test[0], FmriConfig())).values, one)
+    with pytest.raises(InputError, match="requires at least 2 subjects"):
+        opened(tmp_path, table, srm_components=4)
