@@ -1,6 +1,8 @@
 """Text targets of one shard of clips: CLIP text embeddings and the text condition."""
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 from mind_animator.artefacts.arrays import write_arrays
@@ -9,7 +11,7 @@ from mind_animator.config.base import parse_settings
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.features.targets import text_targets
+from mind_animator.features.targets import count_cut, text_targets
 from mind_animator.models.load import load_clip, load_text_encoder, torch_device
 
 
@@ -40,7 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
     clip = load_clip(given.clip, given.lock, device=device)
     encoder = load_text_encoder(given.stable_diffusion, given.lock, device=device)
     targets = text_targets(clip, encoder, captions, settings, given.seed)
-    write_arrays(given.features, targets, list(captions), {"features": settings.model_dump_json()})
+    texts, context = list(captions.values()), clip.model.config.text_config.max_position_embeddings
+    cut = {
+        f"embedding ({context} tokens)": count_cut(clip.tokenizer, texts, context),
+        f"prompt embedding ({settings.tokens} tokens)": count_cut(encoder.tokenizer, texts, settings.tokens),
+    }
+    for what, count in cut.items():
+        if count:
+            print(f"{count} of {len(texts)} captions are cut for the {what}", file=sys.stderr)
+    attrs = {"features": settings.model_dump_json(), "captions_cut": json.dumps(cut)}
+    write_arrays(given.features, targets, list(captions), attrs)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,12 @@ def main(arguments: list[str] | None = None) -> None:
         captions = dict(zip(table["clip"], table["caption"], strict=True))
         where = f"the data set {dataset.name}"
     texts = captions_of(captions, wanted, where)
+    empty = [clip for clip, text in zip(wanted, texts, strict=True) if not text.strip()]
+    if empty:
+        raise InputError(
+            f"Expected a caption of every clip in {where}, got an empty one for '{empty[0]}' ({len(empty)} of "
+            f"{len(texts)} are empty): write them, or remove these clips from the table."
+        )
     write_table(given.captions, pd.DataFrame({"clip": wanted, "caption": texts}))
 
 

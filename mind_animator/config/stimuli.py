@@ -18,7 +18,8 @@ class StimuliConfig(Strict):
         Sampling rate, Hz; frames are taken at onset + k / rate, by presentation time.
     sampling : str
         ``true_rate``, or ``released_code``: every 8th frame of the file, whatever its rate (0, 8, .., 56;
-        3.75 Hz at 30 fps).
+        3.75 Hz at 30 fps), or ``whole_clip``: ``frames`` spread evenly over each clip, for clips that are longer than
+        ``frames / rate`` or of different lengths; reconstructions then play at ``rate`` all the same.
     size : int
         Height and width of the frames, pixels; the aspect ratio is not kept (as published).
     crop : float
@@ -27,6 +28,6 @@ class StimuliConfig(Strict):
 
     frames: int = Field(8, ge=2)
     rate: float = Field(4.0, gt=0)
-    sampling: Literal["true_rate", "released_code"] = "true_rate"
+    sampling: Literal["true_rate", "released_code", "whole_clip"] = "true_rate"
     size: int = Field(512, ge=16, multiple_of=8)
     crop: float = Field(1.0, gt=0, le=1)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,11 @@ def text_targets(
             for name, array in embed(texts).items()
         }
     return targets
+
+
+def count_cut(tokenizer: Any, texts: Sequence[str], length: int) -> int:
+    """Number of texts that have more than ``length`` tokens, BOS and EOS included, so that their ends are ignored."""
+    return sum(len(ids) > length for ids in tokenizer(list(texts), verbose=False).input_ids)
 
 
 def image_targets(

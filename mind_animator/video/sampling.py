@@ -43,7 +43,8 @@ def sample_indices(
     """Frame indices of every clip of one movie.
 
     ``true_rate``: the frame shown at ``onset + k / rate``, k = 0 .. frames - 1. ``released_code``: every
-    8th frame of the file, counted from the frame shown at the onset (0, 8, .., 56 for 8 frames).
+    8th frame of the file, counted from the frame shown at the onset (0, 8, .., 56 for 8 frames). ``whole_clip``: the
+    frame shown at ``onset + k duration / frames``, so that clips of any length are covered from end to end.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ def sample_indices(
     Raises
     ------
     InputError
-        If a clip does not lie in the movie, or its samples do not lie in the clip.
+        If a clip does not lie in the movie, its samples do not lie in the clip, or (``true_rate``) more than one
+        sampling interval at its end would be ignored.
     """
     onsets, durations = np.asarray(onsets, float), np.asarray(durations, float)
     length = float(end - starts[0])
@@ -79,12 +81,23 @@ def sample_indices(
     steps = np.arange(frames)
     if sampling == "released_code":
         indices = frames_shown_at(starts, onsets)[:, None] + _RELEASED_STEP * steps
+    elif sampling == "whole_clip":
+        indices = frames_shown_at(starts, onsets[:, None] + durations[:, None] * steps / frames)
     else:
+        uncovered = np.flatnonzero(durations > (frames + 1) / rate + _SLACK)
+        if uncovered.size:
+            long = durations[uncovered[0]]
+            raise InputError(
+                f"{where}: {frames} frames at {rate:g} Hz cover {frames / rate:g} s, but clip {uncovered[0]} of its "
+                f"table lasts {long:g} s: set stimuli.sampling to whole_clip (frames spread over each clip), or "
+                f"stimuli.frames to {int(np.ceil(long * rate))}."
+            )
         late = np.flatnonzero(durations + _TICK < (frames - 1) / rate)
         if late.size:
             raise InputError(
                 f"Expected {frames} frames at {rate:g} Hz to fit into a clip, "
-                f"got clips of {durations[late[0]]:g} s ({where})."
+                f"got clips of {durations[late[0]]:g} s ({where}): set stimuli.frames and rate, or stimuli.sampling to "
+                "whole_clip."
             )
         # a time within the slack after the end shows the last frame
         indices = frames_shown_at(starts, onsets[:, None] + steps / rate)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.arrays import read_arrays, read_attrs, write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.errors import InputError
@@ -141,6 +141,9 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     )
     assert np.allclose(whole["clip_embedding_text"], embed_texts(clip, CAPTIONS, 7).numpy(), atol=1e-5)
     assert run("short.h5", "a", 0, 4, {"batch": 4, "tokens": 7})[1]["prompt_embedding"].shape == (4, 6, 128)
+    # "a pig, and then a frog" has 8 tokens with BOS and EOS, "a turtle in space" 6
+    cut = json.loads(read_attrs(tmp_path / "short.h5")["captions_cut"])
+    assert list(cut.values()) == [0, 1] and list(cut)[1] == "prompt embedding (7 tokens)"
     with pytest.raises(InputError, match=r"Expected 9 captions in .*b.tsv, got 7"):
         run("none.h5", "ab", 3, 6, {})
     # augmented captions: of the same clips whatever the shard, none of them the clips' own targets

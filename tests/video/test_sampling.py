@@ -62,3 +62,12 @@ def test_samples_that_do_not_fit_into_a_clip_are_refused():
         sample_indices(
             np.arange(40) / 15, 40 / 15, np.zeros(1), np.full(1, 2.0), **RULE | {"sampling": "released_code"}
         )
+
+
+def test_a_long_clip_is_covered_from_end_to_end_or_refused():
+    """Clips of 12 s and of 1 s at 10 fps."""
+    starts, onsets, durations = np.arange(200) / 10, np.array([0.0, 12.0]), np.array([12.0, 1.0])
+    with pytest.raises(InputError, match=r"cover 2 s, but clip 0 .* lasts 12 s: .*whole_clip.* to 48\."):
+        sample_indices(starts, 20.0, onsets, durations, **RULE)
+    indices = sample_indices(starts, 20.0, onsets, durations, **RULE | {"sampling": "whole_clip"})
+    assert indices.tolist() == [[0, 15, 30, 45, 60, 75, 90, 105], [120, 121, 122, 123, 125, 126, 127, 128]]
