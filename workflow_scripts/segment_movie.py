@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     movies = dataset.stimulus_files(given.segment)
     if ready is None:
         plan = plan_segment(table, {path.name: path for path in movies}, settings, given.threads)
-        clips = segment_clips(plan, settings, given.threads)
+        clips = segment_clips(plan, settings)
+        for movie in plan:
+            print(movie.describe(), file=sys.stderr)
     else:
         clips = ready_clips(ready, len(table), settings, given.segment)
 

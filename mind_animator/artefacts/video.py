@@ -1,14 +1,27 @@
-"""Video files by PyAV: written frame by frame with exact counts and times, read in presentation order."""
+"""Video files: written by PyAV with exact counts and times, read in presentation order by one set of rules."""
 
+import atexit
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from mind_animator.artefacts.decoding import serve
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
+from mind_animator.provenance import ROOT
+
+# A decoder that shows no progress for so long is ended, seconds; decord also may read this many bytes per second
+# while it indexes a file.
+STALL_SECONDS = 60.0
+_SLOW_DISK = 2e7
 
 
 def write_mp4(
@@ -69,76 +82,250 @@ def write_mp4(
     return written
 
 
-def read_video(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """All frames of a video (MP4, AVI, GIF, ...) in presentation order.
+class Movie:
+    """Presentation times of a video file, and its frames by one sequential pass.
 
-    Returns
-    -------
-    frames : array of shape (frame, height, width, 3), uint8
-        RGB at the file's own size.
-    times : array of shape (frame,), float64
-        Presentation times, seconds, counted from the first frame.
+    Every part of the project reads movies through this class, so that all choose the same stream, the same
+    times and the same image (rules: `mind_animator.artefacts.decoding`). Decoding runs in a separate
+    process. One that shows no progress for `STALL_SECONDS` is ended, with one line.
+
+    Parameters
+    ----------
+    path : path
+        Any file that FFmpeg reads.
+    threads : int
+        Decoder threads.
+    reader : {"decord", "PyAV"}
+        ``"decord"``: decord where its times and frames are proved right for this file, otherwise PyAV.
+        ``"PyAV"``: PyAV. Both give the same frames; decord pays where few frames of a long movie are wanted.
+
+    Attributes
+    ----------
+    starts : array of shape (n_frames,), float64
+        Presentation times of the frames shown, seconds, ascending; the first is 0.
+    end : float
+        When the last frame's presentation ends, seconds.
+    size : tuple of int
+        (height, width) of the frames, pixels.
+    notes : tuple of str
+        What was done to the images, or not done (rotation, transparency, interlaced, HDR).
+    reader : str
+        ``"decord"`` or ``"PyAV"``: what reads this file; ``reason`` says why it is PyAV.
 
     Raises
     ------
     InputError
-        If the file is absent, holds no video, is truncated or corrupt.
+        If the file is absent, has no video, is truncated or corrupt, has no decoder, or its decoder stalls.
     """
-    pairs = list(iterate_video(path))
-    return np.stack([frame for frame, _ in pairs]), np.array([time for _, time in pairs])
+
+    def __init__(self, path: Path | str, threads: int = 1, reader: str = "decord") -> None:
+        self.path, self._threads, self.reason = Path(path), threads, ""
+        if not self.path.is_file():
+            raise InputError(f"Expected a movie at {path}, found none.")
+        facts = _ask("scan", self._arguments())
+        if facts["header"]["lacking"]:
+            raise InputError(
+                f"Expected a whole video at {path}, got one that lacks {facts['header']['lacking']} bytes "
+                "at its end."
+            )
+        self._pts = facts["pts"] if facts["exact"] else None
+        self._seek, self.notes = facts["seek"], facts["notes"]
+        if not facts["exact"]:  # only decoding tells which frames are shown, and when
+            facts |= _ask("frames", self._arguments(wanted=np.zeros(0, np.int64))) | {"size": facts["size"]}
+            self.notes = facts["notes"]
+        self.starts, self.end, self.size = facts["starts"], facts["end"], facts["size"]
+        self.header = facts["header"]
+        if reader == "decord":
+            self.reason = facts["blocker"] or self._decord_fault()
+        self.reader = "decord" if reader == "decord" and not self.reason else "PyAV"
+
+    def frames(self, wanted: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (index, frame) for ascending indices (default: all), decoding the movie once.
+
+        Frames are RGB uint8 (height, width, 3). If decord turns out wrong on the way, the wanted frames are
+        yielded once more, by PyAV, from the first on: the later ones count.
+
+        Raises
+        ------
+        InputError
+            If the decoder fails, stalls or conceals damage before the last wanted frame.
+        """
+        wanted = np.arange(len(self.starts)) if wanted is None else np.asarray(wanted, np.int64)
+        if wanted.size == 0:
+            return
+        falling = np.flatnonzero(np.diff(wanted) <= 0)
+        if falling.size or wanted[0] < 0:
+            raise ValueError(f"Expected ascending indices from 0, got {wanted[:10]}.")
+        if self.reader == "decord":
+            try:
+                arguments = self._arguments(wanted=wanted, pts=self._pts, seek=self._seek)
+                yield from _stream("decord_frames", arguments)
+                return
+            except (_Stalled, _Mismatch) as error:
+                self.reader, self.reason = "PyAV", str(error)
+        arguments = self._arguments(wanted=wanted, pts=self._pts)
+        try:
+            yield from _stream("frames", arguments)
+        except (_Stalled, _Mismatch) as error:
+            raise InputError(f"Expected a whole movie in {self.path}, got: {error}.") from None
+
+    def describe(self) -> str:
+        """One line for a log: file, frames, reader and why, notes."""
+        why = f" ({self.reason})" if self.reason else ""
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"{self.path}: {len(self.starts)} frames, {self.end:.3f} s, read by {self.reader}{why}{notes}"
+
+    def _decord_fault(self) -> str:
+        patience = (
+            STALL_SECONDS + self.path.stat().st_size / _SLOW_DISK
+        )  # decord indexes the file in one call
+        try:
+            return _ask("prove_decord", self._arguments(starts=self.starts), patience)["fault"]
+        except (InputError, _Stalled) as error:
+            return f"decord cannot read it: {error}"
+
+    def _arguments(self, **more: Any) -> dict[str, Any]:
+        return {"path": str(self.path), "threads": self._threads, **more}
 
 
-def iterate_video(path: Path | str) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield (frame, time) as `read_video` returns them, one at a time: memory does not grow with length."""
+def read_frames(
+    path: Path | str, max_bytes: int | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """All frames of a video file, decoded once by PyAV, by the rules of `Movie`.
+
+    Parameters
+    ----------
+    path : path
+        Any file that FFmpeg reads.
+    max_bytes : int, optional
+        Most memory that the frames may take.
+
+    Returns
+    -------
+    frames : array of shape (frame, height, width, 3), uint8
+        RGB as a player shows them.
+    times : array of shape (frame + 1,), float64
+        Start of every frame and the end of the last, seconds from the first frame.
+    notes : tuple of str
+        See `Movie`.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, has no video, is truncated, corrupt or larger than allowed, or its decoder
+        stalls.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"Expected a video at {path}, found none.")
-    count, start, shape = 0, None, None
+    frames: list[np.ndarray] = []
+    facts: dict[str, Any] = {}
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"Expected a video stream in {path}, found none.")
-            stream = container.streams.video[0]
-            # A damaged frame is an error, never a guess.
-            stream.codec_context.options = {"err_detect": "explode"}
-            declared = stream.frames  # 0 where the container does not say
-            for image in container.decode(stream):
-                if image.is_corrupt:
-                    raise InputError(f"Expected whole frames in {path}, frame {count} is corrupt.")
-                frame = image.to_ndarray(format="rgb24")
-                start = image.time if start is None else start
-                shape = frame.shape if shape is None else shape
-                if frame.shape != shape:
-                    raise InputError(f"Expected frames of {shape} in {path}, got {frame.shape} at {count}.")
-                count += 1
-                yield frame, float(image.time - start)
-    except av.FFmpegError as error:
-        raise InputError(f"Expected a whole video at {path}, got: {error} (after {count} frames).") from None
-    if not count or count < declared:
-        raise InputError(f"Expected {declared or 'some'} frames in {path}, got {count}: is it truncated?")
-    if not declared and (lacking := _bytes_lacking(path)):
-        raise InputError(f"Expected a whole video at {path}, got one that lacks {lacking} bytes at its end.")
+        for _, frame in _stream("frames", {"path": str(path), "threads": 1, "wanted": None}, facts=facts):
+            frames.append(frame)
+            if max_bytes is not None and frame.nbytes * len(frames) > max_bytes:
+                raise InputError(
+                    f"Expected frames of at most {max_bytes / 1e9:.3g} GB in {path}, got more "
+                    f"({frame.shape[1]} x {frame.shape[0]} pixels, {len(frames)} frames so far)."
+                )
+    except _Stalled as error:
+        raise InputError(f"Expected a whole video at {path}, got: {error}.") from None
+    return np.stack(frames), np.append(facts["starts"], facts["end"]), facts["notes"]
 
 
-def _bytes_lacking(path: Path) -> int:
-    """Bytes that a Matroska file (webm, mkv) lacks by its own account, which counts no frames; 0 for others.
+def read_video(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (frame, height, width, 3) uint8 and their start times (frame,) in seconds; see `read_frames`."""
+    frames, times, _ = read_frames(path)
+    return frames, times[:-1]
 
-    An EBML header, then one Segment, each an id, a size of 1 to 8 bytes and that many bytes; a size of all
-    ones says that nobody knew (live recordings).
-    """
-    with path.open("rb") as file:
-        for identity in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
-            if file.read(4) != identity:
-                return 0
-            first = file.read(1)[0]
-            extra = 8 - first.bit_length()  # as many bytes follow as zeros lead
-            bits = 7 * (extra + 1)
-            size = int.from_bytes(bytes([first]) + file.read(extra)) & ((1 << bits) - 1)
-            if size == (1 << bits) - 1:
-                return 0
-            start = file.tell()
-            file.seek(size, 1)
-    return max(0, start + size - path.stat().st_size)
+
+class _Stalled(Exception):
+    """The decoding process made no progress and was ended."""
+
+
+class _Mismatch(Exception):
+    """The decoder's frames are not those that the container's times promise."""
+
+
+class _Process:
+    """A decoding process and the connection to it."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        code = f"from {serve.__module__} import serve; serve({theirs.fileno()}, {os.getpid()})"
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+        theirs.close()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+
+
+_idle: list[_Process] = []
+
+
+os.register_at_fork(after_in_child=_idle.clear)  # a connection serves one process
+
+
+@atexit.register
+def _end_processes() -> None:
+    while _idle:
+        _idle.pop().kill()
+
+
+def _stream(
+    name: str,
+    arguments: dict[str, Any],
+    patience: float | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the frames of a request; its value goes to ``facts``."""
+    process = _idle.pop() if _idle else _Process()
+    patience = STALL_SECONDS if patience is None else patience
+    finished = False
+    try:
+        process.connection.send((name, arguments))
+        while True:
+            if not process.connection.poll(patience):
+                raise _Stalled(f"the decoder made no progress for {patience:.0f} s and was ended")
+            message = process.connection.recv()
+            if message[0] == "frame":
+                frame = np.empty(message[2], np.uint8)
+                process.connection.recv_bytes_into(frame.data.cast("B"))
+                yield message[1], frame
+            elif message[0] != "alive":
+                break
+        finished = True
+    except (EOFError, OSError):
+        raise InputError(
+            f"Expected a whole video at {arguments['path']}, got one at which the decoder crashed."
+        ) from None
+    finally:
+        if finished:
+            _idle.append(process)
+        else:
+            process.kill()
+    if message[0] == "error":
+        raise InputError(message[1])
+    if message[0] == "mismatch":
+        raise _Mismatch(message[1])
+    if facts is not None:
+        facts.update(message[1])
+
+
+def _ask(name: str, arguments: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+    """The value of a request that yields no frames."""
+    value: dict[str, Any] = {}
+    for _ in _stream(name, arguments, patience, value):
+        raise ValueError(f"Expected no frames of request '{name}'.")
+    return value
 
 
 def _exact_rate(fps: float | Fraction) -> Fraction:

@@ -6,21 +6,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mind_animator.artefacts.video import Movie
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
-from mind_animator.video.decode import Movie, read_clips, resize_frame
+from mind_animator.video.decode import read_clips, resize_frame
 from mind_animator.video.sampling import sample_indices
 
 
 def plan_segment(
     table: pd.DataFrame, movies: Mapping[str, Path], settings: StimuliConfig, threads: int = 1
-) -> dict[Path, tuple[np.ndarray, np.ndarray]]:
+) -> dict[Movie, tuple[np.ndarray, np.ndarray]]:
     """Open every movie and find the frames of every clip, before any is decoded.
 
     Parameters
     ----------
     table : DataFrame
-        One row a clip with columns ``file`` (name or path of its movie), ``onset``, ``duration`` (seconds).
+        One row per clip with columns ``file`` (name or path of its movie), ``onset``, ``duration`` (seconds).
     movies : mapping of file name to path
     settings : StimuliConfig
     threads : int
@@ -53,17 +54,16 @@ def plan_segment(
             sampling=settings.sampling,
             where=str(movies[name]),
         )
-        plan[movies[name]] = (rows, indices)
+        plan[movie] = (rows, indices)
     return plan
 
 
 def segment_clips(
-    plan: Mapping[Path, tuple[np.ndarray, np.ndarray]], settings: StimuliConfig, threads: int = 1
+    plan: Mapping[Movie, tuple[np.ndarray, np.ndarray]], settings: StimuliConfig
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, by movies."""
-    for path, (rows, indices) in plan.items():
-        clips = read_clips(Movie(path, threads), indices, size=settings.size, crop=settings.crop)
-        for row, frames in clips:
+    for movie, (rows, indices) in plan.items():
+        for row, frames in read_clips(movie, indices, size=settings.size, crop=settings.crop):
             yield int(rows[row]), frames
 
 

@@ -1,0 +1,586 @@
+"""Decoding of movies, run in a process of its own, so that a decoder that stalls can be stopped.
+
+`mind_animator.artefacts.video` starts the process (`serve`) and sends it requests. Every request is a
+generator in this module: it yields None while it makes progress and (index, frame) for every frame, and
+returns a picklable value. PyAV reads every file; decord reads a file only where `prove_decord` finds it right.
+
+Rules (the same for every user of a movie):
+
+- Stream: the first video stream marked as default, otherwise the first; cover images are not movies.
+- Time: presentation times of the container with edit lists applied, zero at the first frame shown. AVI
+  stores none: there the k-th frame shown takes the k-th filled slot of the file's frame clock. Raw streams
+  have no clock either: their frames are spaced by the average rate, and a note says so.
+- Image: display rotation and flips applied, pixels made square (width = stored width x sample aspect ratio),
+  YCbCr to RGB by the file's own matrix and range, more than 8 bits rounded to 8, transparency laid on black.
+  Interlaced frames keep both fields; HDR is not tone mapped: notes say so.
+"""
+
+import itertools
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from mind_animator.artefacts.truncation import bytes_lacking
+from mind_animator.errors import InputError
+
+# decord waits for its decoding thread by polling; on a crowded machine 10240 polls are too few for a whole movie.
+os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
+
+# What FFmpeg prints when it conceals damage in a frame. Other messages occur in undamaged files too.
+_DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
+_HEARTBEAT = 0.5  # seconds
+_COVER = av.stream.Disposition.attached_pic
+_HDR = {16: "PQ", 18: "HLG"}
+# decord 0.6 reads right what these containers store; in transport streams it hangs or returns other frames
+_DECORD_CONTAINERS = ("mov", "matroska")
+_DECORD_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vp9")
+# Frames that the closing comparison may decode twice, as a fraction of the movie's.
+_PROOF_FRACTION = 0.25
+_GREY_LEVELS = 2
+
+Work = Generator["tuple[int, np.ndarray] | None", None, Any]
+
+
+class Mismatch(Exception):
+    """The decoder's frames do not fit the times or frames that were expected."""
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """Answer requests (name, arguments) on a socket until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    connection = Connection(descriptor)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    av.logging.restore_default_callback()
+    messages = _Messages()
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = ("done", _send_frames(connection, REQUESTS[name](**arguments)))
+        except InputError as error:
+            answer = ("error", str(error))
+        except Mismatch as error:
+            answer = ("mismatch", str(error))
+        except (av.FFmpegError, MemoryError, OSError, ValueError) as error:
+            answer = ("error", f"Expected a whole video at {arguments['path']}, got: {brief(error)}.")
+        damage = messages.forward()
+        if damage and answer[0] == "done":
+            answer = ("error", f"Expected a whole video at {arguments['path']}, got: {damage}.")
+        connection.send(answer)
+
+
+def _send_frames(connection: Connection, work: Work) -> Any:
+    last = time.monotonic()
+    while True:
+        try:
+            item = next(work)
+        except StopIteration as end:
+            return end.value
+        now = time.monotonic()
+        if item is not None:
+            index, frame = item
+            connection.send(("frame", index, frame.shape))
+            connection.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
+            last = now
+        elif now - last > _HEARTBEAT:
+            connection.send(("alive",))
+            last = now
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+class _Messages:
+    """Everything written to stderr, by C libraries too: passed on, and searched for signs of damage."""
+
+    def __init__(self) -> None:
+        sys.stderr.flush()
+        self._original = os.dup(2)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        os.dup2(self._file.fileno(), 2)
+
+    def forward(self) -> str | None:
+        """Pass on what was written since the last call; the first sign of damage in it, if any."""
+        sys.stderr.flush()
+        size = os.lseek(2, 0, os.SEEK_CUR)
+        text = os.pread(2, size, 0)
+        os.ftruncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
+        if text:
+            os.write(self._original, text)
+        found = _DAMAGE.search(text.decode(errors="replace"))
+        return found[0] if found else None
+
+
+def scan(path: str, threads: int) -> Work:
+    """Facts of a movie from its packets and its first frame, without decoding the rest.
+
+    Returns
+    -------
+    dict
+        ``pts`` (int64, time base units; of the frames shown, ascending), ``starts`` and ``end`` (seconds),
+        ``exact`` (whether packets alone give the frames shown and their times; if not, `frames` with no
+        wanted index does), ``size`` (height, width), ``notes``, ``blocker`` (why decord is not tried, or
+        None), ``seek`` (per frame: pts of the key frame from which it can be decoded), ``header`` (what the
+        container states, for `check_movie`).
+    """
+    with _opened(path) as container:
+        stream = _choose(container, path)
+        packets = yield from _packets(container, stream)
+        header = _header(container, stream, packets)
+        n_streams = len(container.streams.video)
+    first = None
+    for frame in _decoded(path, threads):
+        yield None
+        if frame is not None:
+            first = frame
+            break
+    if first is None:
+        raise InputError(f"Expected a video with frames in {path}, got none.")
+    with _opened(path) as container:
+        stream = _choose(container, path)
+        size = _shown(first, stream, path).shape[:2]
+        notes = _notes(first, stream, container)
+        clock = _clock(container, packets)
+        base = float(stream.time_base)
+        codec, kind = stream.codec_context.name, container.format.name
+        turned = _matrix(first) is not None
+        square = _aspect(stream) == 1
+    shown = [p for p in packets if not p["discard"] and p["pts"] is not None]
+    if clock == "pts" and first.pts is not None:
+        shown = [p for p in shown if p["pts"] >= first.pts]
+    exact = (
+        clock == "pts"
+        and kind.startswith(("mov", "matroska", "flv", "asf"))
+        and codec != "vp8"  # its packets may hold frames that are never shown
+        and not first.interlaced_frame  # a packet may hold one field
+        and bool(shown)
+        and min(p["pts"] for p in shown) == first.pts
+    )
+    pts = np.sort(np.array([p["pts"] for p in shown], np.int64)) if exact else np.zeros(0, np.int64)
+    blocker = None
+    if not exact or not kind.startswith(_DECORD_CONTAINERS) or codec not in _DECORD_CODECS:
+        blocker = f"decord is not used for {codec} in {kind.split(',')[0]}"
+    elif any(p["discard"] for p in packets) or len(shown) < len(packets):
+        blocker = "an edit list or a cut hides some of its frames"
+    elif n_streams > 1:
+        blocker = "it has several video streams"
+    elif turned or not square:
+        blocker = "it is shown rotated or with pixels that are not square"
+    facts = {
+        "exact": exact, "pts": pts, "base": base, "size": size, "notes": notes, "blocker": blocker,
+        "header": header, "seek": _seek_points(packets, pts) if exact else None,
+    }  # fmt: skip
+    if exact:
+        longest = max((p["duration"] for p in shown if p["pts"] == pts[-1]), default=0)
+        facts["starts"], facts["end"] = _seconds(pts * base, longest * base, _rate(header))
+    return facts
+
+
+def frames(
+    path: str,
+    threads: int,
+    wanted: np.ndarray | None,
+    pts: np.ndarray | None = None,
+) -> Work:
+    """Yield the wanted frames by PyAV, in one pass; None: every frame.
+
+    Parameters
+    ----------
+    wanted : array of ascending indices, or None
+        An empty array decodes everything and yields nothing: the times alone are asked for.
+    pts : array, optional
+        Presentation times that the frames must have (`scan`); the pass ends after the last wanted frame.
+
+    Returns
+    -------
+    dict
+        ``starts``, ``end`` (seconds), ``size``, ``notes``; empty where the pass ended early or ``pts`` was given.
+    """
+    with _opened(path) as container:
+        stream = _choose(container, path)
+        packets = (yield from _packets(container, stream)) if pts is None else []
+        clock = _clock(container, packets)
+        header = _header(container, stream, packets)
+        base = float(stream.time_base)
+    keep = None if wanted is None else iter(wanted.tolist())
+    following = None if keep is None else next(keep, None)
+    times: list[int | None] = []
+    shape, notes, duration = None, (), 0
+    with _opened(path) as container:
+        stream = _choose(container, path)
+        for frame in _decoded(path, threads, container, stream):
+            yield None
+            if frame is None:
+                continue
+            index = len(times)
+            times.append(frame.pts)
+            duration = frame.duration or 0
+            if pts is not None and (index >= len(pts) or frame.pts != pts[index]):
+                raise Mismatch(f"frame {index} has another time than its packet")
+            if index == 0:
+                notes = _notes(frame, stream, container)
+            if keep is not None and index != following:
+                continue
+            image = _shown(frame, stream, path)
+            if shape is not None and image.shape != shape:
+                raise InputError(
+                    f"Expected frames of one size in {path}, got {image.shape[:2]} after {shape[:2]} "
+                    f"(height, width; frame {index})."
+                )
+            shape = image.shape
+            yield index, image
+            if keep is not None:
+                following = next(keep, None)
+                if following is None:
+                    return {}
+    if following is not None:
+        raise InputError(f"Expected frame {following} in {path}, got {len(times)} frames.")
+    if not times:
+        raise InputError(f"Expected a video with frames in {path}, got none.")
+    if lacking := bytes_lacking(Path(path)):
+        raise InputError(f"Expected a whole video at {path}, got one that lacks {lacking} bytes at its end.")
+    if pts is not None:
+        return {}
+    ticks, note = _frame_clock(times, packets, clock, base, _rate(header))
+    starts, end = _seconds(ticks, duration * base, _rate(header))
+    return {"starts": starts, "end": end, "size": shape and shape[:2], "notes": notes + note}
+
+
+def prove_decord(path: str, threads: int, starts: np.ndarray) -> Work:
+    """Compare decord's times and first frame with PyAV's; ``fault``: why decord must not read this movie."""
+    yield None
+    reader, first = _decord(path, threads)
+    if isinstance(reader, str):
+        return {"fault": reader}
+    times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)[:, 0]
+    yield None
+    if len(times) != len(starts):
+        return {"fault": f"decord counts {len(times)} frames, the file's packets {len(starts)}"}
+    apart = np.abs(times - times[0] - starts)
+    if apart.max() > 1e-3 + 1e-6 * starts[-1]:
+        return {"fault": f"decord's times differ from the presentation times by {apart.max():.3g} s"}
+    for frame in _decoded(path, threads):
+        if frame is not None:
+            if not _alike(first, frame.to_ndarray(format="rgb24")):
+                return {"fault": "decord's first frame differs from PyAV's"}
+            break
+    return {"fault": ""}
+
+
+def decord_frames(path: str, threads: int, wanted: np.ndarray, pts: np.ndarray, seek: np.ndarray) -> Work:
+    """Yield the wanted frames by decord, sequentially, then compare the last one with PyAV's.
+
+    decord's ``skip_frames`` seeks where a key frame lies between, and may arrive elsewhere. So skips end before
+    every key frame, and the key frame itself is read. A frame lost anywhere shifts all later ones: if the
+    last frame is right, so are the others.
+    """
+    reader, frame = _decord(path, threads)
+    if isinstance(reader, str):
+        raise Mismatch(reader)
+    import decord
+
+    keys = iter(int(key) for key in reader.get_key_indices())
+    key = next(keys, None)
+    at = 1  # frames read
+    try:
+        for index in wanted.tolist():
+            while key is not None and key < at:
+                key = next(keys, None)
+            while key is not None and key <= index:
+                yield from _skip(reader, key - at)
+                frame = reader.next().asnumpy()
+                at = key + 1
+                yield None
+                key = next(keys, None)
+            if index >= at:
+                yield from _skip(reader, index - at)
+                frame = reader.next().asnumpy()
+                at = index + 1
+            yield index, frame
+    except (RuntimeError, StopIteration, decord.DECORDError) as error:
+        raise Mismatch(f"decord stopped: {brief(error)}") from None
+    last = int(wanted[-1])
+    with _opened(path) as container:
+        stream = _choose(container, path)
+        container.seek(int(seek[last]), stream=stream, backward=True)
+        for again in _decoded(path, threads, container, stream):
+            yield None
+            if again is not None and again.pts >= pts[last]:
+                if again.pts == pts[last] and _alike(frame, again.to_ndarray(format="rgb24")):
+                    return {}
+                break
+    raise Mismatch(f"decord's frame {last} differs from PyAV's")
+
+
+REQUESTS: dict[str, Callable[..., Work]] = {
+    "scan": scan,
+    "frames": frames,
+    "prove_decord": prove_decord,
+    "decord_frames": decord_frames,
+}
+
+
+def brief(error: BaseException) -> str:
+    """The last clause of an exception's first line, without its source path."""
+    text = (str(error).strip().splitlines() or ["end of file"])[0]
+    return text.rsplit(": ", 1)[-1].rstrip(". ") or type(error).__name__
+
+
+def _decord(path: str, threads: int) -> tuple[Any, np.ndarray | None]:
+    """An open decord reader and its first frame, or the reason why there is none."""
+    try:
+        import decord
+
+        reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=threads)
+        return reader, reader.next().asnumpy()
+    except ImportError:
+        return "decord is not installed", None
+    except (RuntimeError, StopIteration, decord.DECORDError) as error:
+        return f"decord cannot read it: {brief(error)}", None
+
+
+def _skip(reader: Any, count: int) -> Iterator[None]:
+    while count > 0:
+        step = min(count, 64)
+        reader.skip_frames(step)
+        count -= step
+        yield None
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and int(cv2.absdiff(one, other).max()) <= _GREY_LEVELS
+
+
+def _opened(path: str) -> Any:
+    try:
+        return av.open(path, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise InputError(f"Expected a whole video at {path}, got: {brief(error)}.") from None
+
+
+def _choose(container: Any, path: str) -> Any:
+    """The stream that is shown."""
+    movies = [stream for stream in container.streams.video if not stream.disposition & _COVER]
+    if not movies:
+        raise InputError(f"Expected a video stream in {path}, found none.")
+    default = [stream for stream in movies if stream.disposition & av.stream.Disposition.default]
+    stream = (default or movies)[0]
+    if stream.codec_context is None:
+        raise InputError(
+            f"Expected a codec that PyAV decodes in {path}, found no decoder for its video stream."
+        )
+    return stream
+
+
+def _packets(container: Any, stream: Any) -> Generator[None, None, list[dict[str, Any]]]:
+    packets = []
+    for packet in container.demux(stream):
+        yield None
+        if packet.size:
+            packets.append(
+                {
+                    "pts": packet.pts, "dts": packet.dts, "duration": packet.duration or 0,
+                    "key": packet.is_keyframe, "discard": packet.is_discard,
+                }
+            )  # fmt: skip
+    return packets
+
+
+def _clock(container: Any, packets: list[dict[str, Any]]) -> str:
+    """Where times come from: ``pts``, ``dts`` (AVI: filled slots of the frame clock) or ``rate``."""
+    shown = [p["pts"] for p in packets if not p["discard"]]
+    if container.format.name == "avi":
+        return "rate" if any(p["dts"] is None for p in packets) else "dts"
+    if None in shown or len(set(shown)) < len(shown):
+        return "guess"
+    return "pts"
+
+
+def _frame_clock(
+    times: list[int | None], packets: list[dict[str, Any]], clock: str, base: float, rate: float
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Start of every decoded frame, seconds, and a note where the file gave no usable times."""
+    if clock == "dts":
+        slots = sorted(p["dts"] for p in packets)
+        if len(slots) >= len(times):
+            return np.array(slots[: len(times)]) * base, ()
+    elif clock != "rate" and None not in times and all(a < b for a, b in itertools.pairwise(times)):
+        return np.array(times) * base, ()
+    return np.arange(len(times)) / rate, (f"no usable time stamps: {rate:g} frames per second assumed",)
+
+
+def _seconds(ticks: np.ndarray, last: float, rate: float) -> tuple[np.ndarray, float]:
+    """Starts from zero, and the end of the last frame."""
+    starts = ticks - ticks[0]
+    if last <= 0:
+        last = float(np.median(np.diff(starts))) if len(starts) > 1 else 1 / rate
+    return starts, float(starts[-1] + last)
+
+
+def _seek_points(packets: list[dict[str, Any]], pts: np.ndarray) -> np.ndarray:
+    """Per frame shown the pts of a key frame before it, in decoding and in presentation order."""
+    points: dict[int, int] = {}
+    keys = [packets[0]["pts"]]
+    for packet in packets:
+        if packet["key"]:
+            keys = [keys[-1], packet["pts"]]
+        if packet["pts"] is not None:
+            points[packet["pts"]] = keys[-1] if packet["pts"] >= keys[-1] else keys[0]
+    return np.array([points[time] for time in pts.tolist()], np.int64)
+
+
+def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the container states about itself."""
+    audio = [sound for sound in container.streams.audio if sound.duration is not None]
+    return {
+        "container": container.format.name,
+        "codec": stream.codec_context.name,
+        "rate": float(stream.guessed_rate or stream.average_rate or 25),
+        "frames": stream.frames,
+        "packets": len(packets),
+        "slots": max((p["dts"] + 1 for p in packets if p["dts"] is not None), default=0),
+        "seconds": None if stream.duration is None else float(stream.duration * stream.time_base),
+        "start": None if stream.start_time is None else float(stream.start_time * stream.time_base),
+        "container_seconds": None if container.duration is None else container.duration / 1e6,
+        "audio": [
+            (float((sound.start_time or 0) * sound.time_base), float(sound.duration * sound.time_base))
+            for sound in audio
+        ],
+        "lacking": bytes_lacking(Path(container.name)),
+        "streams": len(container.streams.video),
+    }
+
+
+def _rate(header: dict[str, Any]) -> float:
+    return header["rate"]
+
+
+def _decoded(path: str, threads: int, container: Any = None, stream: Any = None) -> Iterator[Any]:
+    """Decoded frames in presentation order, and None after every packet."""
+    if container is None:
+        with _opened(path) as own:
+            yield from _decoded(path, threads, own, _choose(own, path))
+        return
+    context = stream.codec_context
+    clear = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
+    if clear and stream.metadata.get("alpha_mode") == "1":  # FFmpeg's own decoders leave transparency out
+        context = av.CodecContext.create(clear, "r")
+    context.thread_count = threads
+    context.options = {"err_detect": "explode"}  # a damaged frame is an error, never a guess
+    count = 0
+    try:
+        for packet in container.demux(stream):
+            yield None
+            if not packet.size and packet.dts is not None:
+                continue  # an empty slot of an AVI: the frame before stays on show
+            if packet.is_corrupt and count:
+                raise InputError(f"Expected a whole video at {path}, got a damaged packet (frame {count}).")
+            try:
+                images = context.decode(packet if packet.size else None)
+            except av.error.EOFError:
+                images = []
+            except av.error.InvalidDataError:
+                if count:
+                    raise
+                continue  # a cut may begin with frames whose references were left behind
+            for frame in images:
+                if frame.is_corrupt:
+                    raise InputError(f"Expected whole frames in {path}, frame {count} is corrupt.")
+                count += 1
+                yield frame
+    except av.FFmpegError as error:
+        raise InputError(
+            f"Expected a whole video at {path}, got: {brief(error)} (after {count} frames)."
+        ) from None
+
+
+def _shown(frame: Any, stream: Any, path: str) -> np.ndarray:
+    """The image that a player shows: RGB, square pixels, turned, transparency on black."""
+    if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
+        image = on_black(frame.to_ndarray(format="rgba"))[0]
+    else:
+        image = frame.to_ndarray(format="rgb24")
+    aspect = _aspect(stream)
+    if aspect != 1:
+        height, width = image.shape[:2]
+        method = cv2.INTER_AREA if aspect < 1 else cv2.INTER_CUBIC
+        image = cv2.resize(image, (max(1, round(width * aspect)), height), interpolation=method)
+    matrix = _matrix(frame)
+    if matrix is not None:
+        image = _turn(image, matrix, path)
+    return image
+
+
+def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Lay an image (height, width, 4) uint8 on black; the RGB image and whether anything was transparent."""
+    alpha = rgba[..., 3:]
+    if (alpha == 255).all():
+        return rgba[..., :3].copy(), False
+    return ((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255).astype(np.uint8), True
+
+
+def _aspect(stream: Any) -> float:
+    aspect = stream.sample_aspect_ratio
+    return float(aspect) if aspect else 1.0
+
+
+def _matrix(frame: Any) -> np.ndarray | None:
+    """Display matrix [[a, b], [c, d]], (x, y) -> (a x + c y, b x + d y); None where it changes nothing."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5] / 65536
+    matrix = np.array([[a, b], [c, d]])
+    return None if np.allclose(matrix, np.eye(2)) else matrix
+
+
+def _turn(image: np.ndarray, matrix: np.ndarray, path: str) -> np.ndarray:
+    (a, b), (c, d) = np.round(matrix)
+    if (
+        not np.allclose(np.abs(matrix), [[abs(a), abs(b)], [abs(b), abs(a)]], atol=1e-2)
+        or abs(a) + abs(b) != 1
+    ):
+        angle = np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0]))
+        raise InputError(
+            f"Expected a display rotation by a multiple of 90 degrees in {path}, got {angle:.1f}."
+        )
+    turned = image[:: int(d), :: int(a)] if a else image.transpose(1, 0, 2)[:: int(b), :: int(c)]
+    return np.ascontiguousarray(turned)
+
+
+def _notes(frame: Any, stream: Any, container: Any) -> tuple[str, ...]:
+    """What a reader of the numbers should know about the images."""
+    notes = []
+    if frame.interlaced_frame:
+        notes.append("interlaced: every frame is shown with both fields, not deinterlaced")
+    if frame.color_trc in _HDR:
+        notes.append(f"HDR ({_HDR[frame.color_trc]}): not tone mapped")
+    if any(component.is_alpha for component in frame.format.components):
+        notes.append("transparency laid on black")
+    if len(container.streams.video) > 1:
+        notes.append(f"{len(container.streams.video)} video streams: stream {stream.index} is read")
+    if "grey" in frame.format.name or frame.format.name.startswith("gray"):
+        notes.append("grey repeated in three channels")
+    if _matrix(frame) is not None:
+        notes.append("display rotation applied")
+    if _aspect(stream) != 1:
+        notes.append(f"pixels of aspect ratio {_aspect(stream):.4g} made square")
+    return tuple(notes)
