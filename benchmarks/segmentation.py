@@ -15,8 +15,9 @@ import cv2
 import decord
 import numpy as np
 
+from mind_animator.artefacts.video import Movie
 from mind_animator.errors import InputError, run_command
-from mind_animator.video.decode import Movie, read_clips, resize_frame
+from mind_animator.video.decode import read_clips, resize_frame
 from mind_animator.video.sampling import sample_indices
 
 

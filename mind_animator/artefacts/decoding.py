@@ -10,8 +10,9 @@ Rules (the same for every user of a movie):
 - Time: presentation times of the container with edit lists applied, zero at the first frame shown. AVI
   stores none: there the k-th frame shown takes the k-th filled slot of the file's frame clock. Raw streams
   have no clock either: their frames are spaced by the average rate, and a note says so.
-- Image: display rotation and flips applied, pixels made square (width = stored width x sample aspect ratio),
-  YCbCr to RGB by the file's own matrix and range, more than 8 bits rounded to 8, transparency laid on black.
+- Image: display rotation and flips applied; pixels made square (width = stored width x sample aspect ratio),
+  unless frames are resized to a fixed size next, which would interpolate twice; YCbCr to RGB by the file's own
+  matrix and range; more than 8 bits rounded to 8; transparency laid on black.
   Interlaced frames keep both fields; HDR is not tone mapped: notes say so.
 """
 
@@ -129,7 +130,7 @@ class _Messages:
         return found[0] if found else None
 
 
-def scan(path: str, threads: int) -> Work:
+def scan(path: str, threads: int, square: bool) -> Work:
     """Facts of a movie from its packets and its first frame, without decoding the rest.
 
     Returns
@@ -156,13 +157,14 @@ def scan(path: str, threads: int) -> Work:
         raise InputError(f"Expected a video with frames in {path}, got none.")
     with _opened(path) as container:
         stream = _choose(container, path)
-        size = _shown(first, stream, path).shape[:2]
+        aspect = _aspect(stream)
+        size = _shown(first, stream, path, square).shape[:2]
         notes = _notes(first, stream, container)
         clock = _clock(container, packets)
         base = float(stream.time_base)
         codec, kind = stream.codec_context.name, container.format.name
+        reorders = stream.codec_context.has_b_frames
         turned = _matrix(first) is not None
-        square = _aspect(stream) == 1
     shown = [p for p in packets if not p["discard"] and p["pts"] is not None]
     if clock == "pts" and first.pts is not None:
         shown = [p for p in shown if p["pts"] >= first.pts]
@@ -171,6 +173,7 @@ def scan(path: str, threads: int) -> Work:
         and kind.startswith(("mov", "matroska", "flv", "asf"))
         and codec != "vp8"  # its packets may hold frames that are never shown
         and not first.interlaced_frame  # a packet may hold one field
+        and not (reorders and all(p["pts"] == p["dts"] for p in packets))  # times of the decoding order
         and bool(shown)
         and min(p["pts"] for p in shown) == first.pts
     )
@@ -182,7 +185,7 @@ def scan(path: str, threads: int) -> Work:
         blocker = "an edit list or a cut hides some of its frames"
     elif n_streams > 1:
         blocker = "it has several video streams"
-    elif turned or not square:
+    elif turned or (square and aspect != 1):
         blocker = "it is shown rotated or with pixels that are not square"
     facts = {
         "exact": exact, "pts": pts, "base": base, "size": size, "notes": notes, "blocker": blocker,
@@ -197,6 +200,7 @@ def scan(path: str, threads: int) -> Work:
 def frames(
     path: str,
     threads: int,
+    square: bool,
     wanted: np.ndarray | None,
     pts: np.ndarray | None = None,
 ) -> Work:
@@ -239,7 +243,7 @@ def frames(
                 notes = _notes(frame, stream, container)
             if keep is not None and index != following:
                 continue
-            image = _shown(frame, stream, path)
+            image = _shown(frame, stream, path, square)
             if shape is not None and image.shape != shape:
                 raise InputError(
                     f"Expected frames of one size in {path}, got {image.shape[:2]} after {shape[:2]} "
@@ -264,7 +268,7 @@ def frames(
     return {"starts": starts, "end": end, "size": shape and shape[:2], "notes": notes + note}
 
 
-def prove_decord(path: str, threads: int, starts: np.ndarray) -> Work:
+def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> Work:
     """Compare decord's times and first frame with PyAV's; ``fault``: why decord must not read this movie."""
     yield None
     reader, first = _decord(path, threads)
@@ -285,7 +289,9 @@ def prove_decord(path: str, threads: int, starts: np.ndarray) -> Work:
     return {"fault": ""}
 
 
-def decord_frames(path: str, threads: int, wanted: np.ndarray, pts: np.ndarray, seek: np.ndarray) -> Work:
+def decord_frames(
+    path: str, threads: int, square: bool, wanted: np.ndarray, pts: np.ndarray, seek: np.ndarray
+) -> Work:
     """Yield the wanted frames by decord, sequentially, then compare the last one with PyAV's.
 
     decord's ``skip_frames`` seeks where a key frame lies between, and may arrive elsewhere. So skips end before
@@ -340,6 +346,8 @@ REQUESTS: dict[str, Callable[..., Work]] = {
 
 def brief(error: BaseException) -> str:
     """The last clause of an exception's first line, without its source path."""
+    if isinstance(error, av.FFmpegError | OSError) and error.strerror:
+        return error.strerror
     text = (str(error).strip().splitlines() or ["end of file"])[0]
     return text.rsplit(": ", 1)[-1].rstrip(". ") or type(error).__name__
 
@@ -418,12 +426,15 @@ def _frame_clock(
     times: list[int | None], packets: list[dict[str, Any]], clock: str, base: float, rate: float
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Start of every decoded frame, seconds, and a note where the file gave no usable times."""
-    if clock == "dts":
-        slots = sorted(p["dts"] for p in packets)
-        if len(slots) >= len(times):
-            return np.array(slots[: len(times)]) * base, ()
-    elif clock != "rate" and None not in times and all(a < b for a, b in itertools.pairwise(times)):
+    slots = sorted(p["pts" if clock == "pts" else "dts"] for p in packets) if clock in ("pts", "dts") else []
+    if clock == "dts" and len(slots) >= len(times):
+        return np.array(slots[: len(times)]) * base, ()
+    if clock != "rate" and None not in times and all(a < b for a, b in itertools.pairwise(times)):
         return np.array(times) * base, ()
+    if len(slots) >= len(times) and None not in times:
+        return np.array(slots[: len(times)]) * base, (
+            "time stamps in decoding order: taken in ascending order",
+        )
     return np.arange(len(times)) / rate, (f"no usable time stamps: {rate:g} frames per second assumed",)
 
 
@@ -484,7 +495,10 @@ def _decoded(path: str, threads: int, container: Any = None, stream: Any = None)
     if clear and stream.metadata.get("alpha_mode") == "1":  # FFmpeg's own decoders leave transparency out
         context = av.CodecContext.create(clear, "r")
     context.thread_count = threads
-    context.options = {"err_detect": "explode"}  # a damaged frame is an error, never a guess
+    if (
+        context.name == "hevc"
+    ):  # the only decoder here that neither marks nor reports frames with lost references
+        context.options = {"err_detect": "explode"}
     count = 0
     try:
         for packet in container.demux(stream):
@@ -512,14 +526,14 @@ def _decoded(path: str, threads: int, container: Any = None, stream: Any = None)
         ) from None
 
 
-def _shown(frame: Any, stream: Any, path: str) -> np.ndarray:
-    """The image that a player shows: RGB, square pixels, turned, transparency on black."""
+def _shown(frame: Any, stream: Any, path: str, square: bool) -> np.ndarray:
+    """The image that a player shows: RGB, square pixels (if wished), turned, transparency on black."""
     if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
         image = on_black(frame.to_ndarray(format="rgba"))[0]
     else:
         image = frame.to_ndarray(format="rgb24")
     aspect = _aspect(stream)
-    if aspect != 1:
+    if square and aspect != 1:
         height, width = image.shape[:2]
         method = cv2.INTER_AREA if aspect < 1 else cv2.INTER_CUBIC
         image = cv2.resize(image, (max(1, round(width * aspect)), height), interpolation=method)
@@ -582,5 +596,5 @@ def _notes(frame: Any, stream: Any, container: Any) -> tuple[str, ...]:
     if _matrix(frame) is not None:
         notes.append("display rotation applied")
     if _aspect(stream) != 1:
-        notes.append(f"pixels of aspect ratio {_aspect(stream):.4g} made square")
+        notes.append(f"anamorphic: pixels have the aspect ratio {_aspect(stream):.4g}")
     return tuple(notes)

@@ -97,7 +97,10 @@ class Movie:
         Decoder threads.
     reader : {"decord", "PyAV"}
         ``"decord"``: decord where its times and frames are proved right for this file, otherwise PyAV.
-        ``"PyAV"``: PyAV. Both give the same frames; decord pays where few frames of a long movie are wanted.
+        ``"PyAV"``: PyAV. Both give the same frames; decord is for the few frames of a long movie.
+    square : bool
+        Make pixels square. False keeps stored pixels of anamorphic movies, for frames that are resized to a
+        fixed size next.
 
     Attributes
     ----------
@@ -118,8 +121,10 @@ class Movie:
         If the file is absent, has no video, is truncated or corrupt, has no decoder, or its decoder stalls.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1, reader: str = "decord") -> None:
-        self.path, self._threads, self.reason = Path(path), threads, ""
+    def __init__(
+        self, path: Path | str, threads: int = 1, reader: str = "decord", square: bool = True
+    ) -> None:
+        self.path, self._threads, self._square, self.reason = Path(path), threads, square, ""
         if not self.path.is_file():
             raise InputError(f"Expected a movie at {path}, found none.")
         facts = _ask("scan", self._arguments())
@@ -185,7 +190,7 @@ class Movie:
             return f"decord cannot read it: {error}"
 
     def _arguments(self, **more: Any) -> dict[str, Any]:
-        return {"path": str(self.path), "threads": self._threads, **more}
+        return {"path": str(self.path), "threads": self._threads, "square": self._square, **more}
 
 
 def read_frames(
@@ -221,7 +226,9 @@ def read_frames(
     frames: list[np.ndarray] = []
     facts: dict[str, Any] = {}
     try:
-        for _, frame in _stream("frames", {"path": str(path), "threads": 1, "wanted": None}, facts=facts):
+        for _, frame in _stream(
+            "frames", {"path": str(path), "threads": 1, "square": True, "wanted": None}, facts=facts
+        ):
             frames.append(frame)
             if max_bytes is not None and frame.nbytes * len(frames) > max_bytes:
                 raise InputError(

@@ -43,7 +43,7 @@ def plan_segment(
         if name not in movies:
             raise InputError(f"Expected movie '{name}' among the segment's files, got {sorted(movies)[:5]}.")
         rows = np.flatnonzero(names == name)
-        movie = Movie(movies[name], threads)
+        movie = Movie(movies[name], threads, square=False)
         indices = sample_indices(
             movie.starts,
             movie.end,

@@ -6,7 +6,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from mind_animator.artefacts.video import iterate_video, read_video, write_mp4
+from mind_animator.artefacts.video import read_frames, read_video, write_mp4
 from mind_animator.errors import InputError
 
 
@@ -57,13 +57,14 @@ def test_rates_that_are_not_whole(tmp_path, frames, fps):
     np.testing.assert_allclose(times, np.arange(13) / float(fps), atol=6e-4)  # 29.97 stands for 30000/1001
 
 
-def test_iterating_is_reading(tmp_path, frames):
+def test_frames_with_their_end_and_notes_within_bounded_memory(tmp_path, frames):
     write_mp4(tmp_path / "movie.mp4", frames, 30)
-    read, times = read_video(tmp_path / "movie.mp4")
-    for index, (frame, time) in enumerate(iterate_video(tmp_path / "movie.mp4")):
-        np.testing.assert_array_equal(frame, read[index])
-        assert time == times[index]
-    assert index == 12
+    read, times, notes = read_frames(tmp_path / "movie.mp4", max_bytes=frames.nbytes)
+    np.testing.assert_array_equal(read, read_video(tmp_path / "movie.mp4")[0])
+    np.testing.assert_allclose(times, np.arange(14) / 30, atol=1e-4)
+    assert notes == ()
+    with pytest.raises(InputError, match=r"Expected frames of at most 0.00012 GB in .*movie.mp4, got more"):
+        read_frames(tmp_path / "movie.mp4", max_bytes=frames.nbytes - 1)
 
 
 def test_gif_is_read(published_data):

