@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mind_animator.artefacts.foreign import read_foreign
-from mind_animator.artefacts.video import iterate_video
+from mind_animator.artefacts.video import read_frames
 from mind_animator.config.clipfolder import GridConfig, LayoutConfig
 from mind_animator.errors import InputError
 
@@ -263,13 +263,7 @@ def _read_file(path: Path) -> Video:
         return _read_array(path)
     if suffix in (*ANIMATIONS, *IMAGES):
         return _read_image(path)
-    frames, starts = [], []
-    for frame, time in iterate_video(path):
-        frames.append(frame)
-        starts.append(time)
-        _check_room(len(frames), *frame.shape[:2], path)
-    step = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
-    return Video(np.stack(frames), np.append(starts, starts[-1] + step))
+    return Video(*read_frames(path, max_bytes=LIMIT))
 
 
 def _read_image(path: Path) -> Video:

@@ -12,7 +12,7 @@ Rules (the same for every user of a movie):
   have no clock either: their frames are spaced by the average rate, and a note says so.
 - Image: display rotation and flips applied; pixels made square (width = stored width x sample aspect ratio),
   unless frames are resized to a fixed size next, which would interpolate twice; YCbCr to RGB by the file's own
-  matrix and range; more than 8 bits rounded to 8; transparency laid on black.
+  matrix and range; more than 8 bits rounded to 8; transparent pixels composited on black.
   Interlaced frames keep both fields; HDR is not tone mapped: notes say so.
 """
 
@@ -43,6 +43,7 @@ os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
 _DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
 _HEARTBEAT = 0.5  # seconds
 _COVER = av.stream.Disposition.attached_pic
+_TRANSPARENT = ("transparent pixels composited on black",)  # the words of still images
 _HDR = {16: "PQ", 18: "HLG"}
 # decord 0.6 reads right what these containers store; in transport streams it hangs or returns other frames
 _DECORD_CONTAINERS = ("mov", "matroska")
@@ -158,8 +159,8 @@ def scan(path: str, threads: int, square: bool) -> Work:
     with _opened(path) as container:
         stream = _choose(container, path)
         aspect = _aspect(stream)
-        size = _shown(first, stream, path, square).shape[:2]
-        notes = _notes(first, stream, container)
+        image, transparent = _shown(first, stream, path, square)
+        notes = _notes(first, stream, container) + _TRANSPARENT * transparent
         clock = _clock(container, packets)
         base = float(stream.time_base)
         codec, kind = stream.codec_context.name, container.format.name
@@ -188,7 +189,7 @@ def scan(path: str, threads: int, square: bool) -> Work:
     elif turned or (square and aspect != 1):
         blocker = "it is shown rotated or with pixels that are not square"
     facts = {
-        "exact": exact, "pts": pts, "base": base, "size": size, "notes": notes, "blocker": blocker,
+        "exact": exact, "pts": pts, "base": base, "size": image.shape[:2], "notes": notes, "blocker": blocker,
         "header": header, "seek": _seek_points(packets, pts) if exact else None,
     }  # fmt: skip
     if exact:
@@ -227,7 +228,7 @@ def frames(
     keep = None if wanted is None else iter(wanted.tolist())
     following = None if keep is None else next(keep, None)
     times: list[int | None] = []
-    shape, notes, duration = None, (), 0
+    shape, notes, duration, transparent = None, (), 0, False
     with _opened(path) as container:
         stream = _choose(container, path)
         for frame in _decoded(path, threads, container, stream):
@@ -243,7 +244,8 @@ def frames(
                 notes = _notes(frame, stream, container)
             if keep is not None and index != following:
                 continue
-            image = _shown(frame, stream, path, square)
+            image, seen = _shown(frame, stream, path, square)
+            transparent |= seen
             if shape is not None and image.shape != shape:
                 raise InputError(
                     f"Expected frames of one size in {path}, got {image.shape[:2]} after {shape[:2]} "
@@ -265,7 +267,12 @@ def frames(
         return {}
     ticks, note = _frame_clock(times, packets, clock, base, _rate(header))
     starts, end = _seconds(ticks, duration * base, _rate(header))
-    return {"starts": starts, "end": end, "size": shape and shape[:2], "notes": notes + note}
+    return {
+        "starts": starts,
+        "end": end,
+        "size": shape and shape[:2],
+        "notes": notes + _TRANSPARENT * transparent + note,
+    }
 
 
 def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> Work:
@@ -526,10 +533,11 @@ def _decoded(path: str, threads: int, container: Any = None, stream: Any = None)
         ) from None
 
 
-def _shown(frame: Any, stream: Any, path: str, square: bool) -> np.ndarray:
-    """The image that a player shows: RGB, square pixels (if wished), turned, transparency on black."""
+def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray, bool]:
+    """The image that a player shows (RGB, square pixels if wanted, turned, on black), and if it had transparency."""
+    transparent = False
     if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
-        image = on_black(frame.to_ndarray(format="rgba"))[0]
+        image, transparent = on_black(frame.to_ndarray(format="rgba"))
     else:
         image = frame.to_ndarray(format="rgb24")
     aspect = _aspect(stream)
@@ -540,11 +548,11 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> np.ndarray:
     matrix = _matrix(frame)
     if matrix is not None:
         image = _turn(image, matrix, path)
-    return image
+    return image, transparent
 
 
 def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Lay an image (height, width, 4) uint8 on black; the RGB image and whether anything was transparent."""
+    """Composite an image (height, width, 4) uint8 on black; the RGB image and whether anything was transparent."""
     alpha = rgba[..., 3:]
     if (alpha == 255).all():
         return rgba[..., :3].copy(), False
@@ -587,8 +595,6 @@ def _notes(frame: Any, stream: Any, container: Any) -> tuple[str, ...]:
         notes.append("interlaced: every frame is shown with both fields, not deinterlaced")
     if frame.color_trc in _HDR:
         notes.append(f"HDR ({_HDR[frame.color_trc]}): not tone mapped")
-    if any(component.is_alpha for component in frame.format.components):
-        notes.append("transparency laid on black")
     if len(container.streams.video) > 1:
         notes.append(f"{len(container.streams.video)} video streams: stream {stream.index} is read")
     if "grey" in frame.format.name or frame.format.name.startswith("gray"):

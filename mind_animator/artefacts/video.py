@@ -232,8 +232,8 @@ def read_frames(
             frames.append(frame)
             if max_bytes is not None and frame.nbytes * len(frames) > max_bytes:
                 raise InputError(
-                    f"Expected frames of at most {max_bytes / 1e9:.3g} GB in {path}, got more "
-                    f"({frame.shape[1]} x {frame.shape[0]} pixels, {len(frames)} frames so far)."
+                    f"Expected at most {max_bytes / 2**30:.3g} GiB of pixels in {path}, got {len(frames)} frame(s) "
+                    f"of {frame.shape[1]} x {frame.shape[0]} (or more): shorten it, or make it smaller."
                 )
     except _Stalled as error:
         raise InputError(f"Expected a whole video at {path}, got: {error}.") from None

@@ -63,7 +63,9 @@ def test_frames_with_their_end_and_notes_within_bounded_memory(tmp_path, frames)
     np.testing.assert_array_equal(read, read_video(tmp_path / "movie.mp4")[0])
     np.testing.assert_allclose(times, np.arange(14) / 30, atol=1e-4)
     assert notes == ()
-    with pytest.raises(InputError, match=r"Expected frames of at most 0.00012 GB in .*movie.mp4, got more"):
+    with pytest.raises(
+        InputError, match=r"Expected at most 0.000112 GiB of pixels in .*movie.mp4, got 13 frame"
+    ):
         read_frames(tmp_path / "movie.mp4", max_bytes=frames.nbytes - 1)
 
 
