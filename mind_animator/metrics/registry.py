@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -134,8 +135,9 @@ def _load(path: Path) -> tuple[type[Metric], ...]:
         return _added[path]
     if not path.is_file():
         raise InputError(f"scoring.metrics: expected a Python file at {path}, found none.")
-    spec = importlib.util.spec_from_file_location(f"mind_animator_metric_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"metrics_of_{path.stem}_{len(_added)}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -13,6 +13,18 @@ METHODS = (
 )
 
 
+BRIGHTNESS = """
+from mind_animator.metrics.base import Metric
+
+
+class Brightness(Metric):
+    name, label = "brightness", "difference of brightness"
+
+    def compare(self, ground_truth, prediction):
+        return abs(ground_truth["frames"].mean() - prediction["frames"].mean())
+"""
+
+
 def dry_run(*more: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "2", "--nolock", "--forceall", *more]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -21,7 +33,12 @@ def dry_run(*more: str) -> subprocess.CompletedProcess:
 def test_baselines_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
     for subject in "12":
         (tmp_path / f"sub-{subject}").mkdir()
-    done = dry_run("results/demo/scores/summary.tsv", "--config", METHODS.replace("FOLDER", str(tmp_path)))
+    own = tmp_path / "brightness.py"  # a metric of the user's own
+    own.write_text(BRIGHTNESS)
+    done = dry_run(
+        "results/demo/scores/summary.tsv", "--config", METHODS.replace("FOLDER", str(tmp_path)),
+        f"scoring={{metrics: [standard, '{own}']}}",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     jobs = {row[1]: int(row[2]) for row in re.finditer(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
     methods = (
@@ -47,7 +64,10 @@ def test_baselines_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subj
         for subject in "12"
     )
     # frame shuffles of baselines say nothing; those of methods and of the oracle do
+    scripts = ("encode_ground_truth", "score_method", "score_split_half_oracle", "test_methods")
     for line in done.stdout.splitlines():
+        if any(f"workflow_scripts.{script}" in line for script in scripts):
+            assert f'"metrics":["standard","{own}"]' in line
         if "workflow_scripts.score_method" in line:
             baseline = re.search(r"--method (\w+)", line)[1] in methods[2:6]
             assert ('"shuffles":0' in line) == baseline
