@@ -23,13 +23,7 @@ if CONFIG.captions.ready or DATASET.has_captions:
         message:
             "Reading ready captions of shard {wildcards.shard}"
         shell:
-            "python -m workflow_scripts.read_captions"
-            " --dataset {params.dataset:q}"
-            " --ready {input.ready:q}"
-            " --first $((10#{wildcards.shard}))"
-            " --count {params.n_clips}"
-            " --captions {output.captions}"
-            " > {log} 2>&1"
+            stage("read_captions")
 
 else:
 

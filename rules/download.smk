@@ -27,9 +27,7 @@ if LISTED:
         message:
             "Fetching listed files"
         shell:
-            "python -m workflow_scripts.fetch_listing"
-            " --dataset {params.dataset:q}"
-            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+            stage("fetch_listing", log="last_line")
 
 
 if DOWNLOADS.files or DOWNLOADS.zips:
@@ -55,11 +53,7 @@ if DOWNLOADS.files or DOWNLOADS.zips:
         message:
             "Fetching {wildcards.file}"
         shell:
-            "python -m workflow_scripts.fetch_archive"
-            " --dataset {params.dataset:q}"
-            " --archive {params.archive:q}"
-            " --output {output.file:q}"
-            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+            stage("fetch_archive", log="last_line")
 
     use rule fetch_file as fetch_archive with:
         output:
@@ -87,17 +81,13 @@ for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
             "../envs/cpu.yaml"
         threads: 1
         params:
-            archive=zip_to_unpack.name,
+            name=zip_to_unpack.name,
             # not tracked (it names threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
             "Unpacking {input.archive}"
         shell:
-            "python -m workflow_scripts.unpack_archive"
-            " --dataset {params.dataset:q}"
-            " --archive {params.archive:q}"
-            " --zip {input.archive:q}"
-            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+            stage("unpack_archive", log="last_line")
 
 
 if DOWNLOADS.by_hand:
@@ -113,14 +103,13 @@ if DOWNLOADS.by_hand:
         conda:
             "../envs/cpu.yaml"
         params:
+            require=True,
             # not tracked (it names threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
             "Looking for files that cannot be downloaded"
         shell:
-            "python -m workflow_scripts.check_data --require"
-            " --dataset {params.dataset:q}"
-            " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 2; }}"
+            stage("check_data", without=["table"], log="last_line")
 
 
 rule check_splits:
@@ -144,11 +133,7 @@ rule check_splits:
     message:
         "Making sure that no test movie is trained on"
     shell:
-        "python -m workflow_scripts.check_splits"
-        " --tables {input.tables}"
-        " --frames {input.frames}"
-        " --output {output.table}"
-        " > {log} 2>&1"
+        stage("check_splits")
 
 
 rule download:
@@ -168,7 +153,4 @@ rule check_data:
         table=f"{R}/check_data.tsv",
         dataset=lambda wildcards, threads: DATASET_JSON,
     shell:
-        "python -m workflow_scripts.check_data"
-        " --dataset {params.dataset:q}"
-        " --table {params.table:q}"
-        " 2>&1 | tee {log:q}"
+        stage("check_data", without=["require"], log="tee")

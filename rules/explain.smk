@@ -35,18 +35,7 @@ rule explain_decoder:
     message:
         "Computing activation patterns of {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.explain_decoder"
-        " --kind {params.kind}"
-        " --settings {params.settings:q}"
-        " --weights {params.weights}"
-        " --subject {wildcards.subject}"
-        " --responses {input.responses}"
-        " --clips {input.clips}"
-        " --block {params.block}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --maps {output.maps}"
-        " > {log} 2>&1"
+        stage("explain_decoder")
 
 
 rule draw_maps:
@@ -64,17 +53,11 @@ rule draw_maps:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_maps.py"),
-        cortex="--cortex" if DATASET.rois_of == "fs_LR_32k" else "",
+        cortex=DATASET.rois_of == "fs_LR_32k",
     message:
         "Drawing activation patterns of {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_maps"
-        " --maps {input.maps}"
-        " --subject {wildcards.subject}"
-        " --method {wildcards.method}"
-        " {params.cortex}"
-        " --figure {output.figure}"
-        " > {log} 2>&1"
+        stage("draw_maps")
 
 
 rule explain:

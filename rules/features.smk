@@ -65,8 +65,7 @@ rule encode_text:
         runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/encode_text.py"),
-        clip=pinned_model("clip"),
-        stable_diffusion=pinned_model("stable_diffusion"),
+        revisions=[pinned_model(name) for name in ("clip", "stable_diffusion")],
         settings=CONFIG.features.model_dump_json(
             include={"tokens", "batch", "caption_copies", "synonyms"}
         ),
@@ -74,22 +73,12 @@ rule encode_text:
         skip=lambda wildcards: int(wildcards.shard) % CONFIG.shards.captions,
         n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
+        models=lambda wildcards, resources: models_json("clip", "stable_diffusion"),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Encoding the captions of shard {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_text"
-        " --captions {input.captions}"
-        " --skip {params.skip}"
-        " --count {params.n_clips}"
-        f" --clip {CONFIG.models.clip}"
-        f" --stable-diffusion {CONFIG.models.stable_diffusion}"
-        f" --lock {CONFIG.models.lock}"
-        " --settings {params.settings:q}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --features {output.features}"
-        " > {log} 2>&1"
+        stage("encode_text")
 
 
 rule encode_frames:
@@ -112,8 +101,7 @@ rule encode_frames:
         runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/encode_frames.py"),
-        clip=pinned_model("clip"),
-        stable_diffusion=pinned_model("stable_diffusion"),
+        revisions=[pinned_model(name) for name in ("clip", "stable_diffusion")],
         settings=CONFIG.features.model_dump_json(
             include={"latents", "image", "batch", "crops"}
         ),
@@ -125,22 +113,12 @@ rule encode_frames:
         skip=clips_before(CONFIG.shards.features),
         n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
+        models=lambda wildcards, resources: models_json("clip", "stable_diffusion"),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Encoding the frames of shard {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.encode_frames"
-        " --frames {input.frames}"
-        " --skip {params.skip}"
-        " --count {params.n_clips}"
-        f" --clip {CONFIG.models.clip}"
-        f" --stable-diffusion {CONFIG.models.stable_diffusion}"
-        f" --lock {CONFIG.models.lock}"
-        " --settings {params.settings:q}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --features {output.features}"
-        " > {log} 2>&1"
+        stage("encode_frames")
 
 
 if READY.given:

@@ -15,5 +15,8 @@ rule pin_models:
     message:
         f"Fetching the frozen models and writing {CONFIG.models.lock}"
     shell:
-        "HF_HUB_OFFLINE=0 TRANSFORMERS_OFFLINE=0 python -m workflow_scripts.pin_models --models {params.models:q}"
-        " 2>&1 | tee {log}"
+        stage(
+            "pin_models",
+            environment="HF_HUB_OFFLINE=0 TRANSFORMERS_OFFLINE=0",
+            log="tee",
+        )

@@ -17,8 +17,7 @@ rule draw_dag:
     message:
         "Drawing the rule graph"
     shell:
-        "python -m workflow_scripts.draw_dag --config {params.config:q} --svg {output.svg}"
-        " > {log} 2>&1"
+        stage("draw_dag")
 
 
 rule record_provenance:
@@ -45,11 +44,7 @@ rule record_provenance:
     message:
         "Recording what made the results"
     shell:
-        "python -m workflow_scripts.record_provenance"
-        " --config {params.config:q}"
-        " --dataset {params.dataset:q}"
-        " --weights {input.weights} --output {output.record}"
-        " > {log} 2>&1"
+        stage("record_provenance")
 
 
 rule draw_contact_sheet:
@@ -73,12 +68,7 @@ rule draw_contact_sheet:
     message:
         "Drawing the contact sheet of subject {wildcards.subject}"
     shell:
-        "python -m workflow_scripts.draw_contact_sheet"
-        " --ground-truth {input.ground_truth}"
-        " --tables {input.tables}"
-        " --reconstructions {input.reconstructions}"
-        " --figure {output.figure}"
-        " > {log} 2>&1"
+        stage("draw_contact_sheet")
 
 
 rule make_report:
@@ -117,7 +107,7 @@ rule make_report:
         code=code_digest("workflow_scripts/make_report.py"),
         title=f"Mind-Animator on {CONFIG.dataset.name}",
         rate=CONFIG.stimuli.rate,
-        oracle=ORACLE,
+        oracles=ORACLE,
         videos=shown_videos(),
         histories=[f"{key}={path}" for key, path in histories().items()],
         lag=labelled("{subject}", f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),
@@ -134,25 +124,7 @@ rule make_report:
     message:
         "Making the report"
     shell:
-        "python -m workflow_scripts.make_report"
-        " --title {params.title:q}"
-        " --ground-truth {input.ground_truth}"
-        " --captions {input.captions}"
-        " --rate {params.rate}"
-        " --videos {params.videos}"
-        " --oracles {params.oracle}"
-        " --summary {input.summary}"
-        " --tests {input.tests}"
-        " --retrieval {input.retrieval}"
-        " --histories {params.histories}"
-        " --lag {params.lag}"
-        " --quality {params.quality}"
-        " --maps {params.maps}"
-        " --dag {input.dag}"
-        " --provenance {input.provenance}"
-        " --benchmarks {params.benchmarks}"
-        " --page {output.page}"
-        " > {log} 2>&1"
+        stage("make_report")
 
 
 # What `measure_gpu` says of your GPU; the plan takes it where it is.
@@ -177,8 +149,7 @@ rule measure_gpu:
     message:
         "Measuring the GPU"
     shell:
-        "python -m workflow_scripts.measure_gpu --device {params.device} --output {output.gpu}"
-        " > {log} 2>&1"
+        stage("measure_gpu")
 
 
 rule plan:
@@ -197,10 +168,8 @@ rule plan:
                 "fetch_archive": stated_bytes(DOWNLOADS.zips),
             }
         ),
-        gpu=f"--gpu {GPU}" if GPU.exists() else "",
+        gpu=str(GPU) if GPU.exists() else "",
     message:
         "Planning"
     shell:
-        "python -m workflow_scripts.plan_run --config {params.config:q} --scale {params.scale:q}"
-        " --fetched {params.fetched:q} {params.gpu}"
-        " 2>&1 | tee {log}"
+        stage("plan_run", log="tee")

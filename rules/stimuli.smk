@@ -28,14 +28,7 @@ rule segment_movie:
     message:
         "Cutting segment {wildcards.segment} into clips"
     shell:
-        "python -m workflow_scripts.segment_movie"
-        " --dataset {params.dataset:q}"
-        " --segment {wildcards.segment}"
-        " --settings {params.settings:q}"
-        " --threads {threads}"
-        " --frames {output.frames}"
-        " --table {output.table}"
-        " > {log} 2>&1"
+        stage("segment_movie")
 
 
 rule stimuli:

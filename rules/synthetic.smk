@@ -1,6 +1,7 @@
 """The synthetic data set: movies and brains of known content (data set `demo` only)."""
 
 if CONFIG.dataset.name == "demo":
+    SIGNALS = ["full", "no_motion", "none"]
 
     rule make_movie:
         output:
@@ -23,13 +24,7 @@ if CONFIG.dataset.name == "demo":
         message:
             "Drawing movie {wildcards.segment}"
         shell:
-            "python -m workflow_scripts.make_movie"
-            " --name {wildcards.segment}"
-            " --seed {params.seed}"
-            " --duration {params.seconds}"
-            " --movie {output.movie}"
-            " --ground-truth {output.ground_truth}"
-            " > {log} 2>&1"
+            stage("make_movie")
 
     rule simulate_training_runs:
         output:
@@ -46,7 +41,7 @@ if CONFIG.dataset.name == "demo":
         wildcard_constraints:
             segment="|".join(TRAIN_SEGMENTS),
             number=r"\d",
-            signal="full|no_motion|none",
+            signal="|".join(SIGNALS),
         conda:
             "../envs/cpu.yaml"
         threads: 1
@@ -61,15 +56,7 @@ if CONFIG.dataset.name == "demo":
         message:
             "Simulating subject {wildcards.number} ({wildcards.signal}) watching {wildcards.segment}"
         shell:
-            "OMP_NUM_THREADS={threads} python -m workflow_scripts.simulate_runs"
-            " --subject {wildcards.number}"
-            " --movie {wildcards.segment}"
-            " --seed {params.seed}"
-            " --clips {params.clips}"
-            " --signal {wildcards.signal}"
-            " --noise {params.noise}"
-            " --runs {output.runs}"
-            " > {log} 2>&1"
+            stage("simulate_runs")
 
     use rule simulate_training_runs as simulate_test_runs with:
         output:
@@ -82,7 +69,7 @@ if CONFIG.dataset.name == "demo":
         wildcard_constraints:
             segment="|".join(TEST_SEGMENTS),
             number=r"\d",
-            signal="full|no_motion|none",
+            signal="|".join(SIGNALS),
 
     # The proof: brains that hold all, all but motion, or nothing, in one DAG with shared movies and features.
     rule test_brain:
@@ -100,7 +87,7 @@ if CONFIG.dataset.name == "demo":
         log:
             f"{R}/logs/test_brain/{{signal}}.log",
         wildcard_constraints:
-            signal="full|no_motion|none",
+            signal="|".join(SIGNALS),
         conda:
             "../envs/cpu.yaml"
         threads: 1
@@ -126,7 +113,7 @@ if CONFIG.dataset.name == "demo":
         log:
             f"{R}/logs/judge_maps/{{signal}}.log",
         wildcard_constraints:
-            signal="full|no_motion|none",
+            signal="|".join(SIGNALS),
         conda:
             "../envs/cpu.yaml"
         threads: 1
@@ -138,10 +125,7 @@ if CONFIG.dataset.name == "demo":
         message:
             "Holding the maps of '{wildcards.signal}' against what was planted"
         shell:
-            "python -m workflow_scripts.judge_maps"
-            " --maps {input.maps}"
-            " --table {output.table}"
-            " > {log} 2>&1"
+            stage("judge_maps")
 
     rule calibrate_ridge:
         input:
@@ -152,7 +136,7 @@ if CONFIG.dataset.name == "demo":
             ],
             clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
         output:
-            values=f"{R}/ground_truth/ridge_nulls.tsv",
+            p_values=f"{R}/ground_truth/ridge_nulls.tsv",
         log:
             f"{R}/logs/calibrate_ridge.log",
         benchmark:
@@ -170,21 +154,14 @@ if CONFIG.dataset.name == "demo":
         message:
             "Training ridge on pairings that mean nothing"
         shell:
-            "OMP_NUM_THREADS={threads} python -m workflow_scripts.calibrate_ridge"
-            " --responses {input.responses}"
-            " --features {input.features}"
-            " --clips {input.clips}"
-            " --block {params.block}"
-            " --seed {params.seed}"
-            " --p-values {output.values}"
-            " > {log} 2>&1"
+            stage("calibrate_ridge")
 
     rule draw_calibration:
         input:
-            values=f"{R}/ground_truth/ridge_nulls.tsv",
+            add=f"{R}/ground_truth/ridge_nulls.tsv",
         output:
             figure=f"{R}/ground_truth/calibration.png",
-            values=f"{R}/ground_truth/calibration_p.tsv",
+            p_values=f"{R}/ground_truth/calibration_p.tsv",
             table=f"{R}/ground_truth/calibration.tsv",
         log:
             f"{R}/logs/draw_calibration.log",
@@ -203,24 +180,13 @@ if CONFIG.dataset.name == "demo":
         message:
             "Drawing how often each test rejects where nothing is to be found"
         shell:
-            "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_calibration"
-            " --seed {params.seed}"
-            " --block {params.block}"
-            " --add {input.values}"
-            " --p-values {output.values}"
-            " --table {output.table}"
-            " --figure {output.figure}"
-            " > {log} 2>&1"
+            stage("draw_calibration")
 
     rule demo_controls:
         """The table that the pipeline tells the ground truth; fails where a row fails."""
         input:
-            full=f"{R}/ground_truth/full/tests.tsv",
-            full_maps=f"{R}/ground_truth/full/maps.tsv",
-            no_motion=f"{R}/ground_truth/no_motion/tests.tsv",
-            no_motion_maps=f"{R}/ground_truth/no_motion/maps.tsv",
-            none=f"{R}/ground_truth/none/tests.tsv",
-            none_maps=f"{R}/ground_truth/none/maps.tsv",
+            tests=expand(f"{R}/ground_truth/{{signal}}/tests.tsv", signal=SIGNALS),
+            maps=expand(f"{R}/ground_truth/{{signal}}/maps.tsv", signal=SIGNALS),
             calibration=f"{R}/ground_truth/calibration.tsv",
         log:
             f"{R}/logs/demo_controls.log",
@@ -228,17 +194,17 @@ if CONFIG.dataset.name == "demo":
         conda:
             "../envs/cpu.yaml"
         params:
+            tests=labelled(
+                "{signal}", f"{R}/ground_truth/{{signal}}/tests.tsv", signal=SIGNALS
+            ),
+            maps=labelled(
+                "{signal}", f"{R}/ground_truth/{{signal}}/maps.tsv", signal=SIGNALS
+            ),
             table=f"{R}/ground_truth/table.tsv",
         message:
             "What the synthetic data set must show"
         shell:
-            "python -m workflow_scripts.check_controls"
-            " --full-tests {input.full} --full-maps {input.full_maps}"
-            " --no-motion-tests {input.no_motion} --no-motion-maps {input.no_motion_maps}"
-            " --none-tests {input.none} --none-maps {input.none_maps}"
-            " --calibration {input.calibration}"
-            " --table {params.table}"
-            " 2>&1 | tee {log}"
+            stage("check_controls", log="tee")
 
 
 DEMO_MODELS = "results/demo_models"
@@ -271,18 +237,15 @@ rule train_demo_model:
         runtime=per_attempt(180),
     params:
         code=code_digest("workflow_scripts/train_demo_model.py"),
-        budget=CONFIG.demo_models_seconds or "",
+        budget_seconds=CONFIG.demo_models_seconds or "",
         # not tracked: derived from the output
-        folder=lambda wildcards, output: str(
+        output=lambda wildcards, output: str(
             Path(output.record).parent / wildcards.model
         ),
     message:
         "Training the synthetic data set's {wildcards.model}"
     shell:
-        "python -m workflow_scripts.train_demo_model"
-        " --model {wildcards.model} --output {params.folder} --threads {threads}"
-        " $([ -z '{params.budget}' ] || echo --budget-seconds {params.budget})"
-        " > {output.record} 2> {log}"
+        stage("train_demo_model")
 
 
 rule demo_models:

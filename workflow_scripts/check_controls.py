@@ -1,6 +1,5 @@
 """Print what the synthetic data set shows beside what it must show; exit 1 where a row fails."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -9,52 +8,69 @@ import pandas as pd
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.demo_controls import calibration_rows, judge_subjects
+from workflow_scripts.stages import Input, Param, command
 
 BRAINS = ("full", "no_motion", "none")
 MAP_COLUMNS = ("subject", "decoder", "auc", "low", "high", "voxels_alone")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for brain in BRAINS:
-        name = brain.replace("_", "-")
-        parser.add_argument(f"--{name}-tests", type=Path, help=f"tests.tsv of the brain '{brain}'")
-        parser.add_argument(f"--{name}-maps", type=Path, help=f"maps of '{brain}', TSV")
-    parser.add_argument("--calibration", type=Path, help="rejections of `ridge` on dealt pairs, TSV")
-    parser.add_argument("--method", default="mind_animator")
-    parser.add_argument("--baseline", default="ridge", help="whose decoders the method must not fall behind")
-    parser.add_argument("--table", type=Path, help="output, TSV; no file by default")
-    given = vars(parser.parse_args(arguments))
-
-    tests, maps = {}, {}
-    for brain in BRAINS:
-        if given[f"{brain}_tests"]:
-            tests[brain] = read_table(given[f"{brain}_tests"], ("subject", "test", "method", "metric", "p"))
-        if given[f"{brain}_maps"]:
-            maps[brain] = read_table(given[f"{brain}_maps"], MAP_COLUMNS)
-    if not tests:
-        raise InputError("Expected the tests of at least one brain (--full-tests, ...), got none.")
-    rows, notes = judge_subjects(tests, maps, method=given["method"], baseline=given["baseline"])
-    if given["calibration"]:
-        rates = read_table(given["calibration"], ("test", "rejections", "nulls", "alpha"))
+def check_controls(
+    *,
+    tests: Param[dict[str, Path]],
+    maps: Param[dict[str, Path]] = {},  # noqa: B006
+    calibration: Input | None = None,
+    method: str = "mind_animator",
+    baseline: str = "ridge",
+    table: Param[Path] | None = None,
+) -> int:
+    """
+    Parameters
+    ----------
+    tests
+        Table of tests (tests.tsv) of each group of simulated subjects: full, no_motion, none.
+    maps
+        Table of activation patterns of each group (TSV).
+    calibration
+        Rejection rates of `ridge` on shuffled pairings (TSV).
+    method
+        Method that the tests are about.
+    baseline
+        Method whose decoders it must not be worse than.
+    table
+        Table to write (TSV).
+    """
+    unknown = {*tests, *maps} - set(BRAINS)
+    if unknown:
+        raise InputError(f"--tests and --maps: labels must be of {BRAINS}, found {sorted(unknown)}.")
+    of_tests = {
+        name: read_table(tests[name], ("subject", "test", "method", "metric", "p"))
+        for name in BRAINS
+        if name in tests
+    }
+    of_maps = {name: read_table(maps[name], MAP_COLUMNS) for name in BRAINS if name in maps}
+    rows, notes = judge_subjects(of_tests, of_maps, method=method, baseline=baseline)
+    if calibration:
+        rates = read_table(calibration, ("test", "rejections", "nulls", "alpha"))
         rows += calibration_rows(rates, "ridge_on_dealt_pairs")
-    table = pd.DataFrame([vars(row) for row in rows])
-    shown = table.assign(
-        statistic=table["statistic"].map("{:.4g}".format),
-        p=table["p"].map("{:.4g}".format),
-        passes=table["passes"].map({True: "pass", False: "FAIL"}),
+    made = pd.DataFrame([vars(row) for row in rows])
+    shown = made.assign(
+        statistic=made["statistic"].map("{:.4g}".format),
+        p=made["p"].map("{:.4g}".format),
+        passes=made["passes"].map({True: "pass", False: "FAIL"}),
     )
     print(shown.to_string(index=False))
     for note in notes:
         print(note)
-    failed = int((~table["passes"]).sum())
-    print(f"{len(table) - failed} of {len(table)} rows hold.")
-    if given["table"]:
-        write_table(given["table"], table)
+    failed = int((~made["passes"]).sum())
+    print(f"{len(made) - failed} of {len(made)} rows hold.")
+    if table:
+        write_table(table, made)
     if failed:
         print(f"{failed} rows fail.", file=sys.stderr)
     return 1 if failed else 0
 
+
+main = command(check_controls)
 
 if __name__ == "__main__":
     run_command(main)

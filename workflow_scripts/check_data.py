@@ -1,43 +1,53 @@
-"""Tell file by file what of a data set is here, what is missing and what is wrong, from sizes and headers."""
+"""Report for each file of a data set whether it is present, missing or invalid, judged by its size and header."""
 
-import argparse
 from pathlib import Path
 
 from mind_animator.artefacts.tables import write_table
-from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import check_files, summarise
 from mind_animator.errors import InputError, run_command
+from workflow_scripts.stages import Param, command
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
-    parser.add_argument("--table", type=Path, help="output, TSV")
-    parser.add_argument("--require", action="store_true", help="fail at the first file that is not here")
-    given = parser.parse_args(arguments)
-
-    dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
-    if given.require:
-        dataset.check_before_work()
-    table = check_files(dataset)
-    if given.table:
-        write_table(given.table, table)
-    if given.require:
-        for row in table[table["state"] != "here"].itertuples():
+def check_data(
+    *,
+    dataset: Param[DatasetConfig],
+    table: Param[Path] | None = None,
+    require: Param[bool] = False,
+) -> int:
+    """
+    Parameters
+    ----------
+    dataset
+        Settings of the data set (config.dataset).
+    table
+        Table to write, one row per file (TSV).
+    require
+        Fail at the first missing file instead of listing all files.
+    """
+    data = open_dataset(dataset)
+    if require:
+        data.check_before_work()
+    found = check_files(data)
+    if table:
+        write_table(table, found)
+    if require:
+        for row in found[found["state"] != "here"].itertuples():
             raise InputError(
-                f"Expected {dataset.root / row.file}, got: {row.state}, {row.told}. {summarise(table)}; "
+                f"Expected {data.root / row.file}, got: {row.state}, {row.told}. {summarise(found)}; "
                 "`snakemake check_data` lists them."
             )
-    print(table.to_string(index=False, max_colwidth=100))
-    print(summarise(table))
+    print(found.to_string(index=False, max_colwidth=100))
+    print(summarise(found))
     try:
-        dataset.check_before_work()
+        data.check_before_work()
     except InputError as error:
         print(f"before any download: {error}")
-    return int((table["state"] == "wrong").any())
+    return int((found["state"] == "wrong").any())
 
+
+main = command(check_data)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,6 +1,5 @@
-"""Make sure that no test movie was trained on: by its name, its file's content and what the clips show."""
+"""Check that no test movie is also a training movie: by name, by file content and by what the clips show."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,36 +12,44 @@ from mind_animator.artefacts.arrays import iterate_clips, open_arrays, read_attr
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.datasets.check import check_leak, check_same_clips, same_clips, thumbnails
 from mind_animator.errors import InputError, run_command
+from workflow_scripts.stages import Inputs, Output, command
 
 COLUMNS = ("clip", "segment", "movie", "file", "onset", "duration", "split")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=Path, nargs="+", required=True, help="clips of every segment, TSV")
-    parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frames of every segment, HDF5")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="output, TSV: movies, their splits and twins"
-    )
-    given = parser.parse_args(arguments)
-
-    table = pd.concat([read_table(path, COLUMNS) for path in given.tables], ignore_index=True)
-    if table.empty:
-        raise InputError(f"Expected clips in {given.tables[0]}, got none.")
+def check_splits(
+    *,
+    tables: Inputs,
+    frames: Inputs,
+    table: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    tables
+        Tables of clips of every segment (TSV).
+    frames
+        Frames of every segment (HDF5).
+    table
+        Movies, their splits, and the number of test clips that look like a training clip (TSV).
+    """
+    clips = pd.concat([read_table(path, COLUMNS) for path in tables], ignore_index=True)
+    if clips.empty:
+        raise InputError(f"Expected clips in {tables[0]}, got none.")
     sums: dict[str, str] = {}
-    for path in given.frames:
+    for path in frames:
         sums |= json.loads(read_attrs(path).get("movies", "{}"))
-    by_file = {file: sums[Path(file).name] for file in table["file"].unique() if Path(file).name in sums}
-    check_leak(table, by_file)
+    by_file = {file: sums[Path(file).name] for file in clips["file"].unique() if Path(file).name in sums}
+    check_leak(clips, by_file)
 
-    train, test = (table[table["split"] == split] for split in ("train", "test"))
+    train, test = (clips[clips["split"] == split] for split in ("train", "test"))
     pairs = []
-    if _has_frames(given.frames[0]):  # not where captions are all that there is
+    if _has_frames(frames[0]):  # not where captions are all that there is
         small = {}
         for side in (side for side in (train, test) if not side.empty):
-            clips = iterate_clips(given.frames, "frames", list(side["clip"]))
-            told = tqdm(clips, total=len(side), unit="clip", mininterval=5)
-            small[side["split"].iloc[0]] = np.stack([thumbnails(frames) for _, frames in told])
+            shown = iterate_clips(frames, "frames", list(side["clip"]))
+            shown = tqdm(shown, total=len(side), unit="clip", mininterval=5)
+            small[side["split"].iloc[0]] = np.stack([thumbnails(images) for _, images in shown])
         if len(small) == 2:  # a published test set has nothing to train on
             pairs = same_clips(small["train"], small["test"])
     check_same_clips(pairs, train, test)
@@ -54,16 +61,18 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
     movies = (
-        table.groupby(["movie", "segment", "split"], sort=False).agg(clips=("clip", "size")).reset_index()
+        clips.groupby(["movie", "segment", "split"], sort=False).agg(clips=("clip", "size")).reset_index()
     )
-    twins = table.assign(twins=table["clip"].isin(twin_of)).groupby("movie")["twins"].sum()
-    write_table(given.output, movies.assign(twins=movies["movie"].map(twins)))
+    twins = clips.assign(twins=clips["clip"].isin(twin_of)).groupby("movie")["twins"].sum()
+    write_table(table, movies.assign(twins=movies["movie"].map(twins)))
 
 
 def _has_frames(path: Path) -> bool:
     with open_arrays(path) as file:
         return "frames" in file
 
+
+main = command(check_splits)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,6 +1,5 @@
 """Show how often each test rejects where nothing is to be found: simulated nulls, and other p values."""
 
-import argparse
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +10,7 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.statistics.calibration import Calibration, Null, calibrate
+from workflow_scripts.stages import Inputs, Output, Param, command
 
 SIMULATED = {
     "paired_sign_flip": "paired sign flips of blocks",
@@ -19,51 +19,79 @@ SIMULATED = {
 LABELS = {**SIMULATED, "ridge_on_dealt_pairs": "ridge, re-pairing of blocks (dealt pairs)"}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nulls", type=int, default=1000, help="simulated nulls; 0 for none")
-    parser.add_argument("--movies", type=int, default=5)
-    parser.add_argument("--clips-per-movie", type=int, default=240)
-    parser.add_argument("--hardness", type=float, default=1.0, help="spread that the two methods share")
-    parser.add_argument("--autocorrelation", type=float, default=0.3, help="of neighbouring clips")
-    parser.add_argument("--block", type=int, default=10, help="clips a block")
-    parser.add_argument("--permutations", type=int, default=999)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--alpha", type=float, default=0.05)
-    parser.add_argument("--add", type=Path, nargs="*", default=[], help="tables with the columns test and p")
-    parser.add_argument("--p-values", type=Path, required=True, help="output: every p, TSV or Parquet")
-    parser.add_argument("--table", type=Path, required=True, help="output: rejection rates, TSV")
-    parser.add_argument("--figure", type=Path, required=True, help="output, PNG or SVG")
-    given = parser.parse_args(arguments)
-    if given.nulls < 0 or not 0 <= given.autocorrelation < 1 or not 0 < given.alpha < 1:
+def draw_calibration(
+    *,
+    nulls: int = 1000,
+    movies: int = 5,
+    clips_per_movie: int = 240,
+    hardness: float = 1.0,
+    autocorrelation: float = 0.3,
+    block: Param[int] = 10,
+    permutations: int = 999,
+    seed: Param[int],
+    alpha: float = 0.05,
+    add: Inputs = (),
+    p_values: Output,
+    table: Output,
+    figure: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    nulls
+        Number of simulated null data sets; 0 for none.
+    movies
+        Movies of a simulated data set.
+    clips_per_movie
+        Clips per movie.
+    hardness
+        Standard deviation of the clip effect that both methods share.
+    autocorrelation
+        Autocorrelation of neighbouring clips.
+    block
+        Length of a block in clips.
+    permutations
+        Permutations of each test.
+    seed
+        Random seed.
+    alpha
+        Level of the tests.
+    add
+        Further tables with the columns test and p (TSV).
+    p_values
+        Every p value (TSV or Parquet).
+    table
+        Rejection rates (TSV).
+    figure
+        The figure (PNG or SVG).
+    """
+    if nulls < 0 or not 0 <= autocorrelation < 1 or not 0 < alpha < 1:
         raise InputError(
             "Expected --nulls >= 0, --autocorrelation in [0, 1) and --alpha in (0, 1), got "
-            f"{given.nulls}, {given.autocorrelation} and {given.alpha}."
+            f"{nulls}, {autocorrelation} and {alpha}."
         )
     p: dict[str, np.ndarray] = {}
-    for path in given.add:
+    for path in add:
         for test, rows in read_table(path, ("test", "p")).groupby("test", sort=False):
-            if test in p or (given.nulls and test in SIMULATED):
+            if test in p or (nulls and test in SIMULATED):
                 raise InputError(f"Expected every test once, got '{test}' again (file {path}).")
             p[str(test)] = rows["p"].to_numpy(float)
-    if given.nulls:
-        null = Null(given.movies, given.clips_per_movie, given.hardness, given.autocorrelation)
-        simulated = calibrate(
-            null, n_nulls=given.nulls, block=given.block, n_permutations=given.permutations, seed=given.seed
-        )
+    if nulls:
+        null = Null(movies, clips_per_movie, hardness, autocorrelation)
+        simulated = calibrate(null, n_nulls=nulls, block=block, n_permutations=permutations, seed=seed)
         p = {**simulated.p, **p}
     if not p:
         raise InputError("Expected simulated nulls (--nulls) or tables of p values (--add), got neither.")
-    rates = pd.DataFrame(Calibration(p).rejections(given.alpha))
+    rates = pd.DataFrame(Calibration(p).rejections(alpha))
     write_table(
-        given.p_values,
+        p_values,
         pd.concat(
             [pd.DataFrame({"test": test, "p": values}) for test, values in p.items()], ignore_index=True
         ),
     )
-    write_table(given.table, rates.assign(alpha=given.alpha))
-    with atomic(given.figure) as temporary:
-        draw(temporary, p, rates, given.alpha)
+    write_table(table, rates.assign(alpha=alpha))
+    with atomic(figure) as temporary:
+        draw(temporary, p, rates, alpha)
 
 
 def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float) -> None:
@@ -99,6 +127,8 @@ def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
+
+main = command(draw_calibration)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,6 +1,5 @@
 """Draw the rule graph of a target as SVG."""
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -10,30 +9,41 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError, run_command
 from mind_animator.provenance import ROOT
 from mind_animator.report.dag import dag_svg
+from workflow_scripts.stages import Output, Param, command
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="resolved configuration, as JSON text")
-    parser.add_argument("--target", default="all")
-    parser.add_argument("--svg", type=Path, required=True)
-    arguments = parser.parse_args()
+def draw_dag(
+    *,
+    config: Param[str],
+    target: str = "all",
+    svg: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    config
+        The whole configuration as JSON.
+    target
+        Target of the workflow.
+    svg
+        The figure (SVG).
+    """
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.json"
-        config.write_text(arguments.config)
-        command = [
+        file = Path(folder) / "config.json"
+        file.write_text(config)
+        dry_run = [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--configfile", str(config), "--rulegraph", "dot", "--nolock", "--forceall"),
-            *("--quiet", "all", "--", arguments.target),
+            *("--configfile", str(file), "--rulegraph", "dot", "--nolock", "--forceall"),
+            *("--quiet", "all", "--", target),
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(dry_run, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(
-            f"Expected the rule graph of '{arguments.target}', got: {done.stderr.strip()[-500:]}"
-        )
-    with atomic(arguments.svg) as temporary:
+        raise InputError(f"Expected the rule graph of '{target}', got: {done.stderr.strip()[-500:]}")
+    with atomic(svg) as temporary:
         temporary.write_text(dag_svg(done.stdout))
 
+
+main = command(draw_dag)
 
 if __name__ == "__main__":
     run_command(main)

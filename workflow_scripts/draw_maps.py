@@ -1,8 +1,5 @@
 """Draw the activation patterns of a method's outputs on the flattened cortex and per area."""
 
-import argparse
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 
@@ -10,29 +7,41 @@ from mind_animator.artefacts.arrays import read_attrs, read_whole
 from mind_animator.artefacts.cortex import N_CORTEX, flat_raster, sulcal_depth
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import run_command
+from workflow_scripts.stages import Input, Output, Param, Wildcard, command
 
 ROIS = 16
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """One row per output: the flat map, and the mean pattern of the strongest areas with its null interval."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--maps", type=Path, required=True, help="of explain_decoder, HDF5")
-    parser.add_argument("--subject", required=True)
-    parser.add_argument("--method", required=True)
-    parser.add_argument(
-        "--cortex", action="store_true", help="voxel_index counts the 59,412 cortical vertices"
-    )
-    parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
-    given = parser.parse_args(arguments)
+def draw_maps(
+    *,
+    maps: Input,
+    subject: Wildcard[str],
+    method: Wildcard[str],
+    cortex: Param[bool] = False,
+    figure: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    maps
+        Activation patterns (HDF5).
+    subject
+        Name of the subject.
+    method
+        Name of the method.
+    cortex
+        Draw a flat map: voxel_index counts the 59,412 cortical vertices.
+    figure
+        The figure (PNG).
+    """
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    outputs = list(read_attrs(given.maps)["outputs"])
+    outputs = list(read_attrs(maps)["outputs"])
     names = [n for output in outputs for n in (output, f"{output}_permuted")]
-    maps = read_whole(given.maps, [*names, "voxel_index", "roi"])
-    rois = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in maps["roi"]])
-    figure, panels = plt.subplots(
+    patterns = read_whole(maps, [*names, "voxel_index", "roi"])
+    rois = np.array([name[2:] if name[:2] in ("L_", "R_") else name for name in patterns["roi"]])
+    page, panels = plt.subplots(
         len(outputs),
         2,
         figsize=(12, 0.4 + 3.2 * len(outputs)),
@@ -40,23 +49,21 @@ def main(arguments: list[str] | None = None) -> None:
         layout="constrained",
         squeeze=False,
     )
-    figure.suptitle(
-        f"{given.method}, subject {given.subject}: mean absolute activation pattern of each output"
-    )
+    page.suptitle(f"{method}, subject {subject}: mean absolute activation pattern of each output")
     for (left, right), output in zip(panels, outputs, strict=True):
-        values = maps[output]
+        values = patterns[output]
         left.set_title(output, loc="left", fontsize=11)
-        if given.cortex:
-            _draw_flat(figure, left, values, maps["voxel_index"])
+        if cortex:
+            _draw_flat(page, left, values, patterns["voxel_index"])
         else:
             left.text(
                 0.5, 0.5, "no cortical surface for this data set", ha="center", transform=left.transAxes
             )
         left.axis("off")
-        _draw_rois(right, values, maps[f"{output}_permuted"], rois)
-    with atomic(given.figure) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+        _draw_rois(right, values, patterns[f"{output}_permuted"], rois)
+    with atomic(figure) as temporary:
+        page.savefig(temporary, dpi=110)
+    plt.close(page)
 
 
 def _draw_flat(figure, panel, values: np.ndarray, voxel_index: np.ndarray) -> None:
@@ -88,6 +95,8 @@ def _draw_rois(panel, values: np.ndarray, permuted: np.ndarray, rois: np.ndarray
     panel.set_title("mean by area; grey: blocks permuted", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
 
+
+main = command(draw_maps)
 
 if __name__ == "__main__":
     run_command(main)

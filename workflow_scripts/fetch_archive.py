@@ -1,42 +1,48 @@
 """Fetch one archive (or file) of a data set, after checking that terms and credentials are there."""
 
-import argparse
-from pathlib import Path
-
-from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.download import fetch
 from mind_animator.errors import InputError, run_command
+from workflow_scripts.stages import Output, Param, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
-    parser.add_argument("--archive", required=True, help="name of the archive")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="where it lands: its place in the data folder"
-    )
-    given = parser.parse_args(arguments)
-
-    dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
-    dataset.check_before_work()
-    archives = {archive.name: archive for archive in dataset.archives()}
-    if given.archive not in archives:
-        raise InputError(f"Expected --archive to be of {sorted(archives)}, got '{given.archive}'.")
-    archive = archives[given.archive]
-    if given.output != dataset.root / archive.file:
-        raise InputError(f"Expected --output {dataset.root / archive.file}, got {given.output}.")
+def fetch_archive(
+    *,
+    dataset: Param[DatasetConfig],
+    archive: Param[str],
+    file: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    dataset
+        Settings of the data set (config.dataset).
+    archive
+        Name of the archive in the download table.
+    file
+        Path of the file in the data folder.
+    """
+    data = open_dataset(dataset)
+    data.check_before_work()
+    archives = {one.name: one for one in data.archives()}
+    if archive not in archives:
+        raise InputError(f"--archive = '{archive}': must be one of {sorted(archives)}.")
+    wanted = archives[archive]
+    if file != data.root / wanted.file:
+        raise InputError(f"--file = {file}: must be {data.root / wanted.file}.")
     entry = fetch(
-        archive.urls,
-        dataset.root,
-        archive.file,
-        size=archive.size,
-        sha256=archive.sha256,
-        anonymous=archive.anonymous,
+        wanted.urls,
+        data.root,
+        wanted.file,
+        size=wanted.size,
+        sha256=wanted.sha256,
+        anonymous=wanted.anonymous,
     )
     print(f"{entry.file}: {entry.size} bytes, sha256 {entry.sha256}, checked by: {entry.checked_by}")
 
+
+main = command(fetch_archive)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,8 +1,5 @@
 """Hold maps of what decoders read against where the synthetic data set planted it: AUC over areas, by decoder."""
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -11,20 +8,31 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import run_command
 from mind_animator.explain.patterns import roi_auc
 from mind_animator.synthetic.brains import PLANTED
+from workflow_scripts.stages import Inputs, Output, command
 
 # The decoder that should read each planted signal.
 READS = {"structure": "structure", "motion": "motion", "semantic": "semantics"}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--maps", type=Path, nargs="+", required=True, help="one file a subject, HDF5")
-    parser.add_argument("--confidence", type=float, default=0.99, help="level of the permutation interval")
-    parser.add_argument("--table", type=Path, required=True, help="output, TSV")
-    given = parser.parse_args(arguments)
-    tail = 50 * (1 - given.confidence)
+def judge_maps(
+    *,
+    maps: Inputs,
+    confidence: float = 0.99,
+    table: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    maps
+        Activation patterns, one file per subject (HDF5).
+    confidence
+        Level of the permutation interval.
+    table
+        How well each decoder's pattern finds the planted areas (TSV).
+    """
+    tail = 50 * (1 - confidence)
     rows = []
-    for path in given.maps:
+    for path in maps:
         subject = read_attrs(path)["subject"]
         for decoder, signal in READS.items():
             held = read_whole(path, [decoder, f"{decoder}_permuted", "roi"])
@@ -39,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
             voxels = np.isin(np.strings.slice(of_voxel, 2, None), sorted(set(planted) - foreign)).sum()
             rows.append((subject, decoder, float(auc), low, high, voxels))
     columns = ["subject", "decoder", "auc", "low", "high", "voxels_alone"]
-    write_table(given.table, pd.DataFrame(rows, columns=columns))
+    write_table(table, pd.DataFrame(rows, columns=columns))
 
 
 def _mean_by_roi(rois: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -48,6 +56,8 @@ def _mean_by_roi(rois: np.ndarray) -> tuple[np.ndarray, list[str]]:
     member = (place[:, None] == np.arange(len(names))).astype(np.float64)
     return member / member.sum(axis=0), names.tolist()
 
+
+main = command(judge_maps)
 
 if __name__ == "__main__":
     run_command(main)

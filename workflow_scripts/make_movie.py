@@ -1,32 +1,46 @@
 """Draw one movie of the synthetic data set, and write its ground truth beside it."""
 
-import argparse
-from pathlib import Path
-
 from mind_animator.errors import InputError, run_command
 from mind_animator.synthetic.ground_truth import write_ground_truth
 from mind_animator.synthetic.movies import MOVIE_SECONDS, VIDEO_SIZE, movie_shots, write_movie
+from workflow_scripts.stages import Output, Param, Wildcard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="seg<number> (training) or test<number>")
-    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
-    parser.add_argument(
-        "--duration", type=float, default=MOVIE_SECONDS, help="seconds, a whole number of 2-s clips"
-    )
-    parser.add_argument("--size", type=int, default=VIDEO_SIZE, help="height and width in pixels")
-    parser.add_argument("--movie", type=Path, required=True, help="output, mp4")
-    parser.add_argument("--ground-truth", type=Path, required=True, help="output, json")
-    given = parser.parse_args(arguments)
+def make_movie(
+    *,
+    segment: Wildcard[str],
+    seed: Param[int],
+    seconds: Param[float] = MOVIE_SECONDS,
+    size: int = VIDEO_SIZE,
+    movie: Output,
+    ground_truth: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    segment
+        Name of the movie: seg<number> for training, test<number> for test.
+    seed
+        Seed of the synthetic data set.
+    seconds
+        Duration in seconds, a whole number of 2-s clips.
+    size
+        Height and width of the frames in pixels.
+    movie
+        The movie (mp4).
+    ground truth
+        Content of every shot (JSON).
+    """
     try:
-        shots = movie_shots(given.name, given.seed, given.duration)
-        frames = write_movie(given.movie, shots, given.size)
+        shots = movie_shots(segment, seed, seconds)
+        frames = write_movie(movie, shots, size)
     except ValueError as error:
         raise InputError(str(error)) from error
-    write_ground_truth(given.ground_truth, shots)
-    print(f"{given.movie.name}: {frames} frames, {len(shots)} shots")
+    write_ground_truth(ground_truth, shots)
+    print(f"{movie.name}: {frames} frames, {len(shots)} shots")
 
+
+main = command(make_movie)
 
 if __name__ == "__main__":
     run_command(main)

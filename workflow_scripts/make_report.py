@@ -1,6 +1,5 @@
 """Tables, figures and videos -> one self-contained page."""
 
-import argparse
 import json
 import math
 import tempfile
@@ -14,7 +13,7 @@ from mind_animator.artefacts.files import atomic, read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.device import read_use
-from mind_animator.errors import InputError, run_command
+from mind_animator.errors import run_command
 from mind_animator.metrics.base import GROUPS
 from mind_animator.metrics.registry import find_metric
 from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
@@ -31,6 +30,7 @@ from mind_animator.report.page import (
     enlarge,
     side_by_side,
 )
+from workflow_scripts.stages import Input, Inputs, Output, Param, command
 
 SHOWN = 12
 VIDEO_HEIGHT = 192
@@ -42,91 +42,110 @@ TESTS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--title", required=True)
-    parser.add_argument(
-        "--ground-truth", type=Path, nargs="+", required=True, help="frames of the test segments"
-    )
-    parser.add_argument("--captions", type=Path, nargs="*", default=[], help="tables of captions")
-    parser.add_argument("--rate", type=float, required=True, help="frames a second")
-    parser.add_argument("--videos", nargs="+", required=True, metavar="METHOD/SUBJECT=FILE", help="shards")
-    parser.add_argument("--oracles", nargs="*", default=[], help="methods that are split-half oracles")
-    parser.add_argument("--summary", type=Path, required=True)
-    parser.add_argument("--tests", type=Path, required=True)
-    parser.add_argument("--retrieval", type=Path, required=True)
-    parser.add_argument("--histories", nargs="*", default=[], metavar="METHOD/SUBJECT/DECODER=FILE")
-    parser.add_argument("--lag", nargs="*", default=[], metavar="SUBJECT=FILE")
-    parser.add_argument("--quality", nargs="*", default=[], metavar="SUBJECT=FILE")
-    parser.add_argument("--maps", nargs="*", default=[], metavar="METHOD/SUBJECT=FILE")
-    parser.add_argument("--dag", type=Path, required=True)
-    parser.add_argument("--provenance", type=Path, required=True)
-    parser.add_argument("--benchmarks", type=Path, help="folder of what the jobs took")
-    parser.add_argument("--page", type=Path, required=True, help="output, HTML")
-    given = parser.parse_args(arguments)
-
-    summary = read_table(
-        given.summary, ("method", "subject", "metric", "label", "group", "mean", "low", "high")
-    )
-    labels = summary.drop_duplicates("metric").set_index("metric")["label"]
-    tests = read_table(given.tests, ("test", "method", "subject", "metric", "p"))
-    retrieval = read_table(given.retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
-    shards = _grouped(given.videos)
-    captions = (
-        pd.concat([read_table(path, ("clip", "caption")) for path in given.captions]).set_index("clip")[
-            "caption"
-        ]
-        if given.captions
+def make_report(
+    *,
+    title: Param[str],
+    ground_truth: Inputs,
+    captions: Inputs = (),
+    rate: Param[float],
+    videos: Param[dict[str, list[Path]]],
+    oracles: Param[list[str]] = (),
+    summary: Input,
+    tests: Input,
+    retrieval: Input,
+    histories: Param[dict[str, Path]] = {},  # noqa: B006
+    lag: Param[dict[str, Path]] = {},  # noqa: B006
+    quality: Param[dict[str, Path]] = {},  # noqa: B006
+    maps: Param[dict[str, Path]] = {},  # noqa: B006
+    dag: Input,
+    provenance: Input,
+    benchmarks: Param[Path] | None = None,
+    page: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    title
+        Title of the page.
+    ground_truth
+        Frames of the test segments (HDF5).
+    captions
+        Tables of captions (TSV).
+    rate
+        Frames per second of the videos.
+    videos
+        Shards of frames of each method/subject (HDF5).
+    oracles
+        Methods that are split-half oracles.
+    summary
+        Means and intervals of all scores (TSV).
+    tests
+        Permutation tests (TSV).
+    retrieval
+        Retrieval by decoded embeddings (TSV).
+    histories
+        Training record of each method/subject/decoder (JSON).
+    lag
+        Figure of the haemodynamic lag of each subject (PNG).
+    quality
+        Figure of the data quality of each subject (PNG).
+    maps
+        Figure of activation patterns of each method/subject (PNG).
+    dag
+        Rule graph (SVG).
+    provenance
+        Configuration, versions and digests (JSON).
+    benchmarks
+        Folder of the jobs' benchmarks (TSV).
+    page
+        The page (HTML).
+    """
+    scores = read_table(summary, ("method", "subject", "metric", "label", "group", "mean", "low", "high"))
+    labels = scores.drop_duplicates("metric").set_index("metric")["label"]
+    tested = read_table(tests, ("test", "method", "subject", "metric", "p"))
+    ranks = read_table(retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
+    texts = (
+        pd.concat([read_table(path, ("clip", "caption")) for path in captions]).set_index("clip")["caption"]
+        if captions
         else pd.Series(dtype=str)
     )
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        own = list(dict.fromkeys(key.split("/")[0] for key in shards))
+        own = list(dict.fromkeys(key.split("/")[0] for key in videos))
         sections = [
-            _glance(summary, tests, retrieval, own),
+            _glance(scores, tested, ranks, own),
             *(
-                _videos(subject, given.ground_truth, shards, captions, given.rate, place)
-                for subject in dict.fromkeys(key.split("/")[1] for key in shards)
+                _videos(subject, ground_truth, videos, texts, rate, place)
+                for subject in dict.fromkeys(key.split("/")[1] for key in videos)
             ),
-            _scores(summary, own, given.oracles),
-            _retrieval(retrieval, place),
-            _tests(tests[~tests[["method", "other"]].isin(given.oracles).any(axis=1)], own, labels),
+            _scores(scores, own, oracles),
+            _retrieval(ranks, place),
+            _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
             _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
                      "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
                      "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
-                     given.maps, "Decoders of {0}, subject {1}.", wide=True),
-            _training(given.histories, place),
+                     maps, "Decoders of {0}, subject {1}.", wide=True),
+            _training(histories, place),
             _figures("lag", "Haemodynamic lag", "Lag", "How strongly the chosen voxels follow the movie, by the lag of "
                      "the volume behind its clip. The curves peak at the grey line where the lag is set right.",
-                     given.lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
+                     lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
             _figures("quality", "Quality of the data", "Data", "How reproducible each voxel is, how well its response "
                      "could be predicted at best, its signal-to-noise ratio, and which voxels were chosen: on training "
-                     "runs only.", given.quality, "Subject {0}.", wide=True),
+                     "runs only.", quality, "Subject {0}.", wide=True),
             Section("workflow", "The workflow", "Every rule behind this page, from movies and brains at the top to the "
                     "page at the bottom; a line leads from a rule to one that uses its files.", nav="Workflow",
-                    svg=given.dag.read_text()),
-            _costs(given.benchmarks, place),
-            _provenance(read_json(given.provenance)),
+                    svg=dag.read_text()),
+            _costs(benchmarks, place),
+            _provenance(read_json(provenance)),
         ]  # fmt: skip
-        page = build_page(
-            given.title,
+        html = build_page(
+            title,
             "What a person watched, decoded from brain activity: ground truth and reconstruction side by side, and every "
             "score beside the baseline that it must beat.",
             [section for section in sections if section is not None],
         )
-    with atomic(given.page) as temporary:
-        temporary.write_text(page)
-
-
-def _grouped(entries: list[str]) -> dict[str, list[Path]]:
-    """Files by the key before ``=``."""
-    groups: dict[str, list[Path]] = {}
-    for entry in entries:
-        key, separator, path = entry.partition("=")
-        if not separator:
-            raise InputError(f"Expected KEY=FILE, got '{entry}'.")
-        groups.setdefault(key, []).append(Path(path))
-    return groups
+    with atomic(page) as temporary:
+        temporary.write_text(html)
 
 
 def _glance(
@@ -364,8 +383,8 @@ def _test_row(label: str, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> l
     return cells
 
 
-def _training(histories: list[str], place: Path) -> Section | None:
-    records = {key: read_json(paths[0]).get("history", []) for key, paths in _grouped(histories).items()}
+def _training(histories: dict[str, Path], place: Path) -> Section | None:
+    records = {key: read_json(path).get("history", []) for key, path in histories.items()}
     if not any(records.values()):
         return None
     path = place / "training.svg"
@@ -382,15 +401,12 @@ def _training(histories: list[str], place: Path) -> Section | None:
 
 
 def _figures(
-    name: str, title: str, nav: str, text: str, entries: list[str], caption: str, wide: bool = False
+    name: str, title: str, nav: str, text: str, files: dict[str, Path], caption: str, wide: bool = False
 ) -> Section | None:
     """Figures of one kind; the caption takes the parts of their keys."""
-    if not entries:
+    if not files:
         return None
-    figures = [
-        Figure(data_uri(paths[0]), caption.format(*key.split("/")), wide)
-        for key, paths in _grouped(entries).items()
-    ]
+    figures = [Figure(data_uri(path), caption.format(*key.split("/")), wide) for key, path in files.items()]
     return Section(name, title, text, nav=nav, figures=figures)
 
 
@@ -467,6 +483,8 @@ def _provenance(record: dict) -> Section:
         folded=folded,
     )
 
+
+main = command(make_report)
 
 if __name__ == "__main__":
     run_command(main)

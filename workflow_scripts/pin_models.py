@@ -5,23 +5,23 @@ revision, delete its entry by hand. Local folders need no entry. A single checkp
 under its name.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from mind_animator.artefacts.files import write_json
-from mind_animator.config.base import parse_settings
 from mind_animator.config.models import ModelsConfig
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.places import FOLDERS, pin_file, pin_model, read_lock
+from workflow_scripts.stages import Param, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", required=True, help="the models' settings, JSON")
-    given = parser.parse_args(arguments)
-
-    models = parse_settings(ModelsConfig, given.models, "--models")
+def pin_models(*, models: Param[ModelsConfig]) -> None:
+    """
+    Parameters
+    ----------
+    models
+        Ids or folders of all models, and the lock file (config.models).
+    """
     entries = read_lock(models.lock)
     folders_of: dict[str, list[str]] = {}
     for role, folders in FOLDERS.items():
@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"Expected checkpoint {absent[0]}, found none: download it by hand. The others are pinned."
         )
 
+
+main = command(pin_models)
 
 if __name__ == "__main__":
     run_command(main)

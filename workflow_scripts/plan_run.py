@@ -1,6 +1,5 @@
 """Print what a run will take: jobs, GPU-hours and bytes per rule, before anything is started."""
 
-import argparse
 import json
 import re
 import subprocess
@@ -11,42 +10,55 @@ from pathlib import Path
 from mind_animator.artefacts.files import read_json
 from mind_animator.cost import CONSTANTS, Constant, Scale, cost_table
 from mind_animator.errors import InputError, run_command
+from workflow_scripts.stages import Param, command
 
 JOB_ROW = re.compile(r"^(\w+)\s+(\d+)$")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="resolved configuration, as JSON text")
-    parser.add_argument("--scale", required=True, help="sizes (mind_animator.cost.Scale), as JSON text")
-    parser.add_argument(
-        "--fetched",
-        default="{}",
-        help="rule: [bytes that each rule fetches, archives of unstated size], JSON",
-    )
-    parser.add_argument("--gpu", type=Path, help="what measure_gpu wrote on your GPU")
-    parser.add_argument("--efficiency", type=float, help="share of the GPU that your jobs reach")
-    parser.add_argument("--target", default="all")
-    arguments = parser.parse_args()
+def plan_run(
+    *,
+    config: Param[str],
+    scale: Param[str],
+    fetched: Param[str] = "{}",
+    gpu: Param[Path] | None = None,
+    efficiency: float | None = None,
+    target: str = "all",
+) -> None:
+    """
+    Parameters
+    ----------
+    config
+        The whole configuration as JSON.
+    scale
+        Sizes that the costs depend on (mind_animator.cost.Scale) as JSON.
+    fetched
+        Per rule: bytes to fetch, and number of files of unknown size, as JSON.
+    GPU
+        Speed of your GPU as measured by measure_gpu (JSON).
+    efficiency
+        Fraction of the GPU's speed that your jobs reach.
+    target
+        Target of the workflow.
+    """
     constants = dict(CONSTANTS)
-    if arguments.gpu:
-        gpu = read_json(arguments.gpu)
-        constants["gpu"] = Constant(gpu["tflops"], "TFLOP/s", "measured", f"your {gpu['device']}")
-    if arguments.efficiency is not None:
-        if not 0 < arguments.efficiency <= 1:
-            raise InputError(f"Expected --efficiency in (0, 1], got {arguments.efficiency}.")
-        constants["efficiency"] = Constant(arguments.efficiency, "share of the GPU", "yours", "given")
-    fetched = json.loads(arguments.fetched)
+    if gpu:
+        speed = read_json(gpu)
+        constants["gpu"] = Constant(speed["tflops"], "TFLOP/s", "measured", f"your {speed['device']}")
+    if efficiency is not None:
+        if not 0 < efficiency <= 1:
+            raise InputError(f"--efficiency = {efficiency}: must be greater than 0 and at most 1.")
+        constants["efficiency"] = Constant(efficiency, "share of the GPU", "yours", "given")
+    to_fetch = json.loads(fetched)
     table = cost_table(
-        count_jobs(arguments.config, arguments.target),
-        Scale(**json.loads(arguments.scale)),
+        count_jobs(config, target),
+        Scale(**json.loads(scale)),
         constants,
-        {rule: stated for rule, (stated, _) in fetched.items()},
+        {rule: stated for rule, (stated, _) in to_fetch.items()},
     )
     for name in ("fetched_bytes", "kept_bytes"):
         table[name.replace("bytes", "GiB")] = table.pop(name) / 1024**3
     print(table.to_string(index=False, float_format="{:.2f}".format))
-    if unstated := sum(unknown for _, unknown in fetched.values()):
+    if unstated := sum(unknown for _, unknown in to_fetch.values()):
         print(
             f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top,"
         )
@@ -62,9 +74,9 @@ def count_jobs(config: str, target: str) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(config)
-        command = [sys.executable, "-m", "snakemake", "--configfile", str(path), "-n", "--nolock", "--forceall",
+        dry_run = [sys.executable, "-m", "snakemake", "--configfile", str(path), "-n", "--nolock", "--forceall",
                    "--quiet", "rules", "--", target]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(dry_run, capture_output=True, text=True)
     if done.returncode:
         raise InputError(
             f"Expected a dry run of '{target}', got: {(done.stderr or done.stdout).strip()[-500:]}"
@@ -75,6 +87,8 @@ def count_jobs(config: str, target: str) -> dict[str, int]:
         raise InputError(f"Expected jobs in the dry run of '{target}', found none.")
     return jobs
 
+
+main = command(plan_run)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,6 +1,5 @@
 """Record what made a result: configuration, seeds, code, packages, machine, shipped or pinned models."""
 
-import argparse
 import json
 import platform
 import subprocess
@@ -9,12 +8,12 @@ from typing import Any
 
 from mind_animator import __version__
 from mind_animator.artefacts.files import write_json
-from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.base import Dataset
 from mind_animator.errors import run_command
 from mind_animator.provenance import ROOT, code_digest, ends_digest, file_sha256, package_versions
+from workflow_scripts.stages import Inputs, Output, Param, command
 
 PACKAGES = (
     "snakemake", "torch", "diffusers", "transformers", "numpy", "scipy", "pandas", "h5py", "nibabel", "nilearn",
@@ -22,26 +21,38 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="resolved configuration, as JSON text")
-    parser.add_argument("--dataset", required=True, help="the data set's section of the config, JSON")
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weights of local models")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
+def record_provenance(
+    *,
+    config: Param[str],
+    dataset: Param[DatasetConfig],
+    weights: Inputs = (),
+    record: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    config
+        The whole configuration as JSON.
+    dataset
+        Settings of the data set (config.dataset).
+    weights
+        Weight files of local models.
+    record
+        Configuration, versions and digests (JSON).
+    """
     scripts = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "workflow_scripts").glob("*.py"))
     write_json(
-        arguments.output,
+        record,
         {
             "mind_animator": __version__,
             "commit": _git("describe", "--always", "--dirty", "--abbrev=12"),
             "code": {Path(script).stem: code_digest(script) for script in scripts},
-            "data": _data(open_dataset(parse_settings(DatasetConfig, arguments.dataset, "--dataset"))),
+            "data": _data(open_dataset(dataset)),
             "packages": package_versions(PACKAGES),
             "python": platform.python_version(),
             "machine": {"system": platform.platform(), "processor": platform.machine()},
-            "models": {str(path): file_sha256(path) for path in arguments.weights},
-            "config": json.loads(arguments.config),
+            "models": {str(path): file_sha256(path) for path in weights},
+            "config": json.loads(config),
         },
     )
 
@@ -75,6 +86,8 @@ def _git(*arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else "not a git checkout"
 
+
+main = command(record_provenance)
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,9 +1,7 @@
 """Cut the movies of one segment into clips of frames, with a table that marks scene cuts."""
 
-import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -11,7 +9,6 @@ from tqdm import tqdm
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.streams import write_stream
 from mind_animator.artefacts.tables import write_table
-from mind_animator.config.base import parse_settings
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.datasets import open_dataset
@@ -19,48 +16,66 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.provenance import file_sha256
 from mind_animator.video.cuts import cut_places
 from mind_animator.video.segment import plan_segment, ready_clips, segment_clips
+from workflow_scripts.stages import Output, Param, Threads, Wildcard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, help="the data set's settings, JSON")
-    parser.add_argument("--segment", required=True, help="id of the segment")
-    parser.add_argument("--settings", required=True, help="the stimuli's settings, JSON")
-    parser.add_argument("--threads", type=int, default=1, help="decoder threads")
-    parser.add_argument("--frames", type=Path, required=True, help="output, HDF5")
-    parser.add_argument("--table", type=Path, required=True, help="output, TSV")
-    given = parser.parse_args(arguments)
-
-    settings = parse_settings(StimuliConfig, given.settings)
-    dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
-    if given.segment not in {segment.id for segment in dataset.segments}:
-        raise InputError(f"Expected --segment to be one of the data set's, got '{given.segment}'.")
-    table = dataset.clip_table(given.segment)
-    if not dataset.has_stimuli:  # captions alone: there is a table of clips, and nothing to cut
-        write_arrays(given.frames, {}, list(table["clip"]), {"stimuli": settings.model_dump_json()})
-        write_table(given.table, table.assign(scene_cut=False))
+def segment_movie(
+    *,
+    dataset: Param[DatasetConfig],
+    segment: Wildcard[str],
+    settings: Param[StimuliConfig],
+    threads: Threads = 1,
+    frames: Output,
+    table: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    dataset
+        Settings of the data set (config.dataset).
+    segment
+        Id of the segment.
+    settings
+        Settings of the stimuli (config.stimuli).
+    threads
+        Threads of the video decoder.
+    frames
+        Frames of all clips of the segment (HDF5).
+    table
+        One row per clip, with scene cuts marked (TSV).
+    """
+    data = open_dataset(dataset)
+    if segment not in (known := [own.id for own in data.segments]):
+        raise InputError(f"--segment = '{segment}': must be one of {known}.")
+    clip_table = data.clip_table(segment)
+    names = list(clip_table["clip"])
+    if not data.has_stimuli:  # the data set has captions only: there are no frames to cut
+        write_arrays(frames, {}, names, {"stimuli": settings.model_dump_json()})
+        write_table(table, clip_table.assign(scene_cut=False))
         return
-    ready = dataset.frames(given.segment)
-    movies = dataset.stimulus_files(given.segment)
+    ready = data.frames(segment)
+    movies = data.stimulus_files(segment)
     if ready is None:
-        plan = plan_segment(table, {path.name: path for path in movies}, settings, given.threads)
+        plan = plan_segment(clip_table, {path.name: path for path in movies}, settings, threads)
         clips = segment_clips(plan, settings)
-        for movie in plan:
-            print(movie.describe(), file=sys.stderr)
+        for file in plan:
+            print(file.describe(), file=sys.stderr)
     else:
-        clips = ready_clips(ready, len(table), settings, given.segment)
+        clips = ready_clips(ready, len(names), settings, segment)
 
-    cuts = np.zeros(len(table), bool)
+    cuts = np.zeros(len(names), bool)
     attrs = {
         "stimuli": settings.model_dump_json(),
         "movies": json.dumps({path.name: file_sha256(path) for path in movies}),
     }
-    with write_stream(given.frames, list(table["clip"]), attrs) as stream:
-        for row, frames in tqdm(clips, total=len(table), desc=given.segment, unit="clip", mininterval=5):
-            stream.write(row, {"frames": frames})
-            cuts[row] = len(cut_places(frames)) > 0
-    write_table(given.table, table.assign(scene_cut=cuts))
+    with write_stream(frames, names, attrs) as stream:
+        for row, images in tqdm(clips, total=len(names), desc=segment, unit="clip", mininterval=5):
+            stream.write(row, {"frames": images})
+            cuts[row] = len(cut_places(images)) > 0
+    write_table(table, clip_table.assign(scene_cut=cuts))
 
+
+main = command(segment_movie)
 
 if __name__ == "__main__":
     run_command(main)

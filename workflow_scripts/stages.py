@@ -142,7 +142,9 @@ def _metavar(hint: Any) -> str:
 
 
 def _with_default(text: str, default: Any, empty: Any) -> str:
-    shown = "required" if default is empty else f"default: {'none' if default in (None, (), '') else default}"
+    shown = (
+        "required" if default is empty else f"default: {'none' if default in (None, (), {}, '') else default}"
+    )
     return f"{text.rstrip('.')} ({shown})".replace("%", "%%")
 
 
@@ -155,8 +157,9 @@ def _help_texts(docstring: str) -> dict[str, str]:
 
 def _value(hint: Any, name: str, given: Any) -> Any:
     """A value of the annotated type out of what argparse collected."""
-    if isinstance(hint, type) and issubclass(hint, Strict):
-        return parse_settings(hint, given, flag(name))
+    for kind in get_args(hint) or (hint,):
+        if isinstance(kind, type) and issubclass(kind, Strict) and isinstance(given, str):
+            return parse_settings(kind, given, flag(name))
     if get_origin(hint) is dict and isinstance(given, list):
         given = _labelled(given, name, several=get_origin(get_args(hint)[1]) is list)
     try:

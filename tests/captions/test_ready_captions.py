@@ -47,7 +47,7 @@ def test_published_captions_name_every_clip(dataset, files, counts, published_da
         assert captions["seg1-00000"] == "a woman picking up a dog's poop"
         out = tmp_path / "clips.tsv"
         settings = json.dumps({"name": dataset, "data_root": str(tmp_path)})
-        shard = ["--first", "4300", "--count", "30", "--captions", str(out)]
+        shard = ["--shard", "04300", "--n-clips", "30", "--captions", str(out)]
         main(["--dataset", settings, "--ready", *map(str, paths), *shard])
         table = read_table(out, columns=("clip", "caption"))
         assert table["clip"].tolist() == clips[4300:4330]

@@ -138,7 +138,7 @@ def test_the_script_catches_a_leak_planted_in_a_study(tmp_path, rng):
             frames["b"][1:5] = frames["a"][2:6]
         for name in frames:
             write_arrays(tmp_path / f"{name}.h5", {"frames": frames[name]}, list(paths[name]["clip"]))
-        arguments = ["--output", str(tmp_path / "splits.tsv")]
+        arguments = ["--table", str(tmp_path / "splits.tsv")]
         arguments += ["--tables", *(str(tmp_path / f"{n}.tsv") for n in frames)]
         arguments += ["--frames", *(str(tmp_path / f"{n}.h5") for n in frames)]
         if planted:

@@ -109,7 +109,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
             kind = {"subj01_test_fmri.pt": "cut", "GT_test_caption.pt": "flip"}.get(archive.file)
             site.faults = [Fault(kind, at=len(files[archive.file]) // 2)] if kind else []
             place = str(tmp_path / "data" / archive.file)
-            fetch_archive.main([*told, "--archive", archive.name, "--output", place])
+            fetch_archive.main([*told, "--archive", archive.name, "--file", place])
     assert {entry.checked_by for entry in read_manifest(tmp_path / "data").values()} == {"sha256"}
     assert not plan_downloads(open_dataset(config)).files
 
@@ -143,7 +143,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
         )
         assert (frames[..., 1] == 7).all()
         assert set(rows["split"]) == {"test" if segment == "test5" else "train"}
-    shard = ["--first", str(TRAIN), "--count", str(TEST)]
+    shard = ["--shard", str(TRAIN), "--n-clips", str(TEST)]
     read_captions.main([*told, *shard, "--captions", str(tmp_path / "captions.tsv")])
     captions = read_table(tmp_path / "captions.tsv", ("clip", "caption"))
     assert captions["clip"].iloc[[0, -1]].tolist() == ["test1-00000", "test5-00239"]

@@ -87,9 +87,11 @@ def test_cc2017_from_double_zips_to_responses(tmp_path, purr, table):
         plan = plan_downloads(dataset)
         assert [archive.name for archive in plan.zips] == ["stimuli", "subject1"] and not plan.by_hand
         for archive in plan.zips:
-            told = ["--dataset", config.model_dump_json(), "--archive", archive.name]
-            fetch_archive.main([*told, "--output", str(dataset.root / archive.file)])
-            unpack_archive.main([*told, "--zip", str(dataset.root / archive.file)])
+            told = ["--dataset", config.model_dump_json()]
+            fetch_archive.main([*told, "--archive", archive.name, "--file", str(dataset.root / archive.file)])
+            unpack_archive.main(
+                [*told, "--name", archive.name, "--archive", str(dataset.root / archive.file)]
+            )
         after = open_dataset(config)
         assert [str(path) for path in after.sources()] == [str(path) for path in dataset.sources()]
         assert not plan_downloads(after).zips and set(check_files(after)["state"]) == {"here"}
@@ -111,14 +113,14 @@ def _explained(dataset, segment, lag, features):
 def test_a_zip_without_what_is_needed_is_told(tmp_path, purr):
     served, _ = purr
     config = DatasetConfig(name="cc2017", data_root=str(tmp_path), subjects=("1",))
-    told = ["--dataset", config.model_dump_json(), "--archive", "subject1"]
+    told = ["--dataset", config.model_dump_json(), "--name", "subject1"]
     with (
         _Part(),
         pytest.raises(
             InputError, match=r"Expected video_fmri_dataset/subject1/.*, found none \(4 files missing\)"
         ),
     ):
-        unpack_archive.main([*told, "--zip", str(served / "10_4231_R71Z42KK.zip")])
+        unpack_archive.main([*told, "--archive", str(served / "10_4231_R71Z42KK.zip")])
 
 
 def test_hcp_from_s3(tmp_path, monkeypatch):
@@ -138,7 +140,7 @@ def test_hcp_from_s3(tmp_path, monkeypatch):
             f"7T_MOVIE{n}" for n in range(1, 5)
         ]
         told = ["--dataset", config.model_dump_json(), "--archive", plan.files[0].name]
-        told += ["--output", str(tmp_path / "data" / plan.files[0].file)]
+        told += ["--file", str(tmp_path / "data" / plan.files[0].file)]
         with pytest.raises(InputError, match="Expected AWS credentials to fetch 4 files of hcp"):
             fetch_archive.main(told)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -86,10 +86,13 @@ def _segments(folder, frames):
     return [folder / "one.h5", folder / "two.h5"]
 
 
+def _models(folder):
+    return json.dumps({"clip": str(folder / "clip"), "stable_diffusion": str(folder / "sd")})
+
+
 def _frames_shard(models, files, out, skip, count):
     encode_frames([
-        "--frames", *map(str, files), "--skip", str(skip), "--count", str(count),
-        "--clip", str(models / "clip"), "--stable-diffusion", str(models / "sd"), "--lock", "none.json",
+        "--frames", *map(str, files), "--skip", str(skip), "--n-clips", str(count), "--models", _models(models),
         "--settings", '{"batch": 8}', "--seed", "0", "--features", str(out),
     ])  # fmt: skip
 
@@ -117,8 +120,7 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     def run(out, files, skip, count, settings):
         encode_text([
             "--captions", *[str(tmp_path / f"{file}.tsv") for file in files],
-            "--skip", str(skip), "--count", str(count), "--clip", str(random_models / "clip"),
-            "--stable-diffusion", str(random_models / "sd"), "--lock", "none.json",
+            "--skip", str(skip), "--n-clips", str(count), "--models", _models(random_models),
             "--settings", json.dumps(settings), "--seed", "3", "--features", str(tmp_path / out),
         ])  # fmt: skip
         names = ["clip_embedding_text", "prompt_embedding"]

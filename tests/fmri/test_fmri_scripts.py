@@ -40,7 +40,7 @@ def config(root: Path, **options) -> str:
 def simulate(root: Path, movie: str, subject: str = "1", **options) -> None:
     dataset = open_dataset(DatasetConfig.model_validate_json(config(root, **options)))
     runs = [str(path) for path in dataset.response_files(subject, movie)]
-    arguments = ["--subject", subject, "--movie", movie, "--seed", str(SEED), "--noise", str(NOISE)]
+    arguments = ["--number", subject, "--segment", movie, "--seed", str(SEED), "--noise", str(NOISE)]
     simulate_runs.main([*arguments, "--signal", dataset.options.signal, "--runs", *runs])
 
 
@@ -244,9 +244,9 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
     late = dataset._run_file("3", "test2", 9, "cifti")
     usual = dataset._run_file("3", "test2", 8, "cifti")
     arguments = [
-        "--subject",
+        "--number",
         "3",
-        "--movie",
+        "--segment",
         "test2",
         "--seed",
         str(SEED),
@@ -405,9 +405,9 @@ def test_bad_simulations(tmp_path):
         "--runs",
         str(tmp_path / "seg1_1_Atlas.dtseries.nii"),
     ]
-    with pytest.raises(InputError, match=r"^Expected --subject to be a number, got 'a'\.$"):
-        simulate_runs.main(["--subject", "a", "--movie", "seg1", *arguments])
+    with pytest.raises(InputError, match=r"^--number = 'a': must be a number\.$"):
+        simulate_runs.main(["--number", "a", "--segment", "seg1", *arguments])
     with pytest.raises(
         InputError, match=r"^Expected --runs to be named seg2_<run>_\*, got seg1_1_Atlas\.dtseries\.nii\.$"
     ):
-        simulate_runs.main(["--subject", "1", "--movie", "seg2", *arguments])
+        simulate_runs.main(["--number", "1", "--segment", "seg2", *arguments])

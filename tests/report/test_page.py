@@ -13,7 +13,6 @@ from PIL import Image
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
-from mind_animator.errors import InputError
 from mind_animator.metrics.registry import find_metric
 from mind_animator.report.page import Section, Table, build_page, data_uri, enlarge, side_by_side
 from workflow_scripts.make_report import main
@@ -204,15 +203,3 @@ def test_an_empty_section_is_refused():
     with pytest.raises(ValueError, match=r"^Expected content in section 'x', got none\.$"):
         build_page("t", "s", [Section("x", "X")])
     assert "<table" in build_page("t", "s", [Section("x", "X", tables=[Table(["a"], [])])])
-
-
-def test_a_video_without_a_key_is_refused(page: Path, tmp_path: Path):
-    given = [
-        argument
-        for name in ("summary", "tests", "retrieval")
-        for argument in (f"--{name}", f"{page.parent}/{name}.tsv")
-    ]
-    with pytest.raises(InputError, match=r"^Expected KEY=FILE, got 'clips\.h5'\.$"):
-        main(["--title", "t", "--ground-truth", "t.h5", "--rate", "4", "--videos", "clips.h5", *given, "--dag", "d",
-              "--provenance", "p", "--page", str(tmp_path / "page.html")])  # fmt: skip
-    assert list(tmp_path.iterdir()) == []

@@ -176,8 +176,8 @@ def test_the_command_rebuilds_deterministically_and_cleans_up(tmp_path, capsys):
     ("arguments", "text"),
     [
         (["--model", "clip"], "Expected the model 'vit' in"),
-        (["--model", "vit", "--steps", "0"], "Expected --steps of at least 1, got 0."),
-        (["--model", "vit", "--budget-seconds", "-1"], "Expected --budget-seconds above 0, got -1."),
+        (["--model", "vit", "--steps", "0"], "--steps = 0: must be at least 1."),
+        (["--model", "vit", "--budget-seconds", "-1"], "--budget-seconds = -1: must be greater than 0."),
     ],
 )
 def test_bad_requests_stop_at_once(tmp_path, arguments, text):

@@ -101,7 +101,7 @@ def test_broken_ground_truth_is_refused(tmp_path):
 def test_the_command_writes_movie_and_ground_truth(tmp_path):
     paths = tmp_path / "seg1.mp4", tmp_path / "ground_truth" / "seg1.json"
     common = [
-        "--name",
+        "--segment",
         "seg1",
         "--seed",
         "3",
@@ -112,8 +112,8 @@ def test_the_command_writes_movie_and_ground_truth(tmp_path):
         "--ground-truth",
         str(paths[1]),
     ]
-    make_movie.main([*common, "--duration", "4"])
+    make_movie.main([*common, "--seconds", "4"])
     assert len(decord.VideoReader(str(paths[0]))) == 120
     assert ground_truth.read_ground_truth(paths[1]) == movies.movie_shots("seg1", 3, 4.0)
     with pytest.raises(InputError, match=r"Expected a duration of whole 2-s clips, got 5\.0"):
-        make_movie.main([*common, "--duration", "5"])
+        make_movie.main([*common, "--seconds", "5"])

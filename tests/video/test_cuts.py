@@ -62,7 +62,7 @@ def test_every_cut_of_an_embedded_movie_is_found_and_nothing_else(tmp_path):
     from workflow_scripts.make_movie import main
 
     movie, ground_truth = tmp_path / "test1.mp4", tmp_path / "ground_truth.json"
-    main(["--name", "test1", "--seed", "3", "--duration", "80", "--size", "64",
+    main(["--segment", "test1", "--seed", "3", "--seconds", "80", "--size", "64",
           "--movie", str(movie), "--ground-truth", str(ground_truth)])  # fmt: skip
     cuts = [shot["onset"] for shot in json.loads(ground_truth.read_text())["shots"]][1:]
     opened = Movie(movie)

@@ -56,10 +56,10 @@ def test_frames_table_and_cuts(demo_movie, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"segment": "seg99"}, "Expected --segment to be one of the data set's, got 'seg99'"),
-        ({"segment": "test3"}, "Expected --segment to be one of the data set's, got 'test3'"),
+        ({"segment": "seg99"}, "--segment = 'seg99': must be one of"),
+        ({"segment": "test3"}, "--segment = 'test3': must be one of"),
         ({"segment": "seg1"}, r"Expected a movie at .*seg1.mp4, found none"),
-        ({"settings": {"size": 16, "fames": 8}}, "--settings.fames: is not a known key"),
+        ({"settings": {"size": 16, "fames": 8}}, "--settings.fames: is not a known key."),
         (
             {"settings": {"size": 16, "rate": 3.0}},
             "Expected 8 frames at 3 Hz to fit into a clip, got clips of 2 s",

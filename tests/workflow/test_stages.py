@@ -127,7 +127,7 @@ def test_every_option_is_described(name: str, capsys):
     assert [one for entry in described for one in entry.split(", ")] == list(parameters)
     with pytest.raises(SystemExit):
         module.main(["--help"])
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     assert text.count("(required)") + text.count("(default: ") >= len(parameters)
 
 
