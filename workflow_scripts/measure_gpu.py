@@ -25,7 +25,7 @@ def measure_gpu(
         Rows and columns of the matrices.
     seconds
         Duration of the measurement in seconds.
-    GPU
+    gpu
         Measured speed (JSON).
     """
     if device == "cuda" and not torch.cuda.is_available():

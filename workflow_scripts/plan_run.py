@@ -33,7 +33,7 @@ def plan_run(
         Sizes that the costs depend on (mind_animator.cost.Scale) as JSON.
     fetched
         Per rule: bytes to fetch, and number of files of unknown size, as JSON.
-    GPU
+    gpu
         Speed of your GPU as measured by measure_gpu (JSON).
     efficiency
         Fraction of the GPU's speed that your jobs reach.
