@@ -25,7 +25,7 @@ def draw_contact_sheet(
     """
     Parameters
     ----------
-    ground truth
+    ground_truth
         Frames of the test segments (HDF5).
     tables
         Tables of clips of the test segments (TSV).

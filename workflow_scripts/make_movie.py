@@ -28,7 +28,7 @@ def make_movie(
         Height and width of the frames in pixels.
     movie
         The movie (mp4).
-    ground truth
+    ground_truth
         Content of every shot (JSON).
     """
     try:

@@ -13,7 +13,7 @@ from mind_animator.artefacts.files import atomic, read_json
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.device import read_use
-from mind_animator.errors import run_command
+from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.base import GROUPS
 from mind_animator.metrics.registry import find_metric
 from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
