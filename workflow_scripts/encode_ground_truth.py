@@ -45,7 +45,7 @@ def encode_ground_truth(
         Device of the networks.
     threads
         Threads of OpenCV.
-    ground truth
+    ground_truth
         Ground-truth file (HDF5).
     """
     cv2.setNumThreads(threads)

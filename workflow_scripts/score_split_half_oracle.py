@@ -38,7 +38,7 @@ def score_split_half_oracle(
     """
     Parameters
     ----------
-    ground truth
+    ground_truth
         Ground-truth file (HDF5).
     tables
         Clip tables of the test segments.
