@@ -48,11 +48,14 @@ class Video:
         Start of every frame and the end of the last, seconds from the first frame.
     notes : tuple of str
         What was done to the pixels or times (grey repeated, transparency composited, ...); empty for plain RGB.
+    timed : bool
+        Whether the file or the layout states times; otherwise (images, arrays) every frame lasts one second.
     """
 
     frames: np.ndarray
     times: np.ndarray
     notes: tuple[str, ...] = ()
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ def read_clip(path: Path | str, layout: LayoutConfig) -> Video:
         frames = _cell(frames, layout.grid, path)
     if layout.channels == "bgr":
         frames, notes = frames[..., ::-1], (*notes, "red and blue swapped back")
-    return Video(np.ascontiguousarray(frames), times, notes)
+    return Video(np.ascontiguousarray(frames), times, notes, video.timed or layout.rate is not None)
 
 
 def natural_order(name: str) -> list[tuple[int, Decimal | str]]:
@@ -311,7 +314,8 @@ def _read_image(path: Path) -> Video:
         notes.append("frames of 0 or 10 ms shown for 100 ms, as in browsers")
     if not timed:
         seconds = np.maximum(seconds, _BROWSERS_INSTEAD) if image.format == "GIF" else np.ones(len(frames))
-    return Video(np.stack(frames), np.concatenate([[0.0], np.cumsum(seconds)]), tuple(sorted(set(notes))))
+    times = np.concatenate([[0.0], np.cumsum(seconds)])
+    return Video(np.stack(frames), times, tuple(sorted(set(notes))), timed or image.format == "GIF")
 
 
 def _read_folder(folder: Path) -> Video:
@@ -351,7 +355,7 @@ def _read_folder(folder: Path) -> Video:
                 f"Expected images of {frames[0].shape[:2]} in {folder}, got {frames[-1].shape[:2]} in {file.name}."
             )
     times = _times_of_numbers([path.stem for path in files], notes)
-    return Video(np.stack(frames), times, tuple(sorted(set(notes))))
+    return Video(np.stack(frames), times, tuple(sorted(set(notes))), timed=False)
 
 
 def _times_of_numbers(names: Sequence[str], notes: list[str]) -> np.ndarray:
@@ -436,7 +440,7 @@ def frames_of_array(array: np.ndarray, where: str) -> Video:
         notes.append("values 0 to 1 scaled to 0 to 255")
     elif clip.dtype != np.uint8:
         raise InputError(f"Expected uint8, or floats from 0 to 1, in {where}, got {clip.dtype}.")
-    return Video(np.array(clip), np.arange(len(clip) + 1, dtype=float), tuple(notes))
+    return Video(np.array(clip), np.arange(len(clip) + 1, dtype=float), tuple(notes), timed=False)
 
 
 def _rgb(image: Image.Image, notes: list[str], *, still: bool) -> np.ndarray:

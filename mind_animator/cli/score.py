@@ -182,7 +182,7 @@ def score(
     baselines_of = {} if arguments.no_baselines else baseline_names(list(paths))
     models = parse_settings(ModelsConfig, arguments.models, "--models")
     settings = _settings(
-        size=arguments.size or 256, frames=arguments.frames, block=arguments.block or 1, shuffles=arguments.shuffles,
+        size=arguments.size or 256, block=arguments.block or 1, shuffles=arguments.shuffles,
         permutations=arguments.permutations, metrics=tuple(arguments.metrics),
     )  # fmt: skip
     metrics = open_metrics(settings.metrics, settings.n_ways)
@@ -215,21 +215,19 @@ def score(
         if isinstance(source, FolderSource):
             source.duration = duration
     notes.append(
-        f"Comparing {standard.frames} frames of {standard.size} x {standard.size} at {standard.rate:.4g} Hz."
+        f"Comparing {standard.frames} frame(s) of {standard.size} x {standard.size} at {standard.rate:.4g} Hz."
     )
-    if (
-        arguments.duration is None
-        and true_layout.rate is None
-        and any(p.is_dir() for p in scan.files.values())
-    ):
-        notes.append("Folders of frames have no time stamps: one frame per second is assumed (--duration).")
+    if not standard.timed:
+        notes.append("The ground truth has no time stamps: one frame per second is assumed (--duration).")
+    if standard.frames == 1:
+        notes.append("One frame per clip: metrics of motion and of videos are not computed.")
     for note in notes:
         print(note, file=sys.stderr)
     ground_truth = FolderSource(
         scan.files, true_layout, size=standard.size, count=standard.frames, duration=duration
     )
     results = score_folders(
-        ground_truth, sources, standard, _networks(arguments, metrics, models), settings, arguments.out,
+        ground_truth, sources, standard, _networks(arguments, metrics, models, standard.frames), settings, arguments.out,
         dataset=arguments.dataset, baselines=not arguments.no_baselines, scene_cuts=cuts, seed=arguments.seed,
         workers=arguments.workers,
     )  # fmt: skip
@@ -358,15 +356,28 @@ def check_metrics(names: Sequence[str]) -> None:
             raise InputError(f"Expected --sheets to name a metric, such as ssim, got '{name}'.") from None
 
 
-def _networks(arguments: argparse.Namespace, metrics: "Sequence[Metric]", models: Any) -> "Networks":
+def _networks(
+    arguments: argparse.Namespace, metrics: "Sequence[Metric]", models: Any, frames: int
+) -> "Networks":
     from mind_animator.scoring.networks import open_networks
+    from mind_animator.scoring.score import Networks
 
     without = "--no-models" if arguments.no_models else ""
+    if not without and not sys.stderr.isatty():
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
     networks = open_networks(metrics, models, device=arguments.device, without=without)
     for name, reason in networks.absent.items():
         if reason != without:
             print(f"not computed ({name}): {reason}", file=sys.stderr)
-    return networks
+    if frames > 1:
+        return networks
+    videos = {
+        name: "one frame per clip is no video" for name in networks.functions if name.startswith("video")
+    }
+    functions = {name: function for name, function in networks.functions.items() if name not in videos}
+    return Networks(functions, {**networks.absent, **videos})
 
 
 def _evenly(clips: Sequence[str], count: int) -> list[str]:

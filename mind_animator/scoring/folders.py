@@ -38,11 +38,14 @@ class Standard:
         Frames per clip.
     rate : float
         Frames per second.
+    timed : bool
+        Whether the rate is stated, by the files or the user; otherwise one frame per second is assumed.
     """
 
     size: int
     frames: int
     rate: float
+    timed: bool = True
 
 
 def standard_of(
@@ -60,13 +63,14 @@ def standard_of(
     InputError
         If the ground-truth clips differ and ``size`` or ``frames`` is not stated.
     """
+    timed = True
     if size is None or frames is None or duration is None:
-        own_size, own_frames, own_rate = shape_of_ground_truth(
+        own_size, own_frames, own_rate, timed = shape_of_ground_truth(
             files, layout, one_shape=size is None or frames is None
         )
-        size, frames = size or own_size, frames or own_frames
+        size, frames, timed = size or own_size, frames or own_frames, timed or duration is not None
         duration = duration or own_frames / own_rate
-    return Standard(size, frames, frames / duration)
+    return Standard(size, frames, frames / duration, timed)
 
 
 def score_folders(

@@ -72,8 +72,8 @@ class FolderSource:
     size, count : int
         Size and number of frames to which every clip is resampled, see `conform`.
     duration : float, optional
-        Duration of a clip in seconds, where the time stamps of the files are used; by default a file is
-        assumed to span the whole clip.
+        Duration of a clip in seconds, where the time stamps of the files are used; by default, and where a file
+        has none (images, arrays), it is assumed to span the whole clip.
 
     Attributes
     ----------
@@ -106,14 +106,13 @@ class FolderSource:
         if self._last is not None and self._last[0] == clip:
             return self._last[1]
         if clip not in self.files:
-            raise InputError("Expected a file of every clip, found none of this one (missing).")
+            raise InputError("Expected a file for every clip, found none for this one (missing).")
         path = self.files[clip]
         video = read_clip(path, self.layout)
         if 0 in video.frames.shape:
             raise InputError(f"Expected frames in {path}, got none (zero length).")
-        frames = conform(
-            video.frames, size=self.size, count=self.count, times=video.times, duration=self.duration
-        )
+        duration = self.duration if video.timed else None
+        frames = conform(video.frames, size=self.size, count=self.count, times=video.times, duration=duration)
         notes = (*_resampled(video.frames, self.size, self.count), *video.notes)
         if notes:
             self.notes[clip] = notes
@@ -298,8 +297,8 @@ class DonorSource:
 
 def shape_of_ground_truth(
     files: Sequence[Path], layout: LayoutConfig, *, one_shape: bool = True
-) -> tuple[int, int, float]:
-    """Size, number of frames and rate (frames per second) of the readable ground-truth clips.
+) -> tuple[int, int, float, bool]:
+    """Size, number of frames, rate (frames per second; of the first) and whether it is stated, of readable clips.
 
     Raises
     ------
@@ -307,7 +306,7 @@ def shape_of_ground_truth(
         If ``one_shape`` and they differ or are not square: then a size and a number of frames must be stated.
     """
     shapes: dict[tuple[int, int, int], str] = {}
-    rate, reason = 0.0, ""
+    rate, timed, reason = 0.0, True, ""
     for path in files:
         try:
             video = read_clip(path, layout)
@@ -315,7 +314,8 @@ def shape_of_ground_truth(
             reason = reason or str(error)
             continue  # that clip will get its own row
         shapes.setdefault(video.frames.shape[:3], path.name)
-        rate = rate or len(video.frames) / float(video.times[-1] - video.times[0])
+        if not rate:
+            rate, timed = len(video.frames) / float(video.times[-1] - video.times[0]), video.timed
         if not one_shape:
             break
     if not shapes:
@@ -328,4 +328,4 @@ def shape_of_ground_truth(
         raise InputError(
             f"Expected ground truths of one square size and one length, got {seen}: state --size and --frames."
         )
-    return height, count, rate
+    return height, count, rate, timed

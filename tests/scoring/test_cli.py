@@ -110,7 +110,7 @@ def test_every_fault_has_a_row_and_the_rest_is_scored(folders, capsys):
     page = (out / "index.html").read_text()
     assert "data:video/mp4" in page
     shown = capsys.readouterr()
-    assert "Comparing 4 frames of 24 x 24 at 4 Hz." in shown.err
+    assert "Comparing 4 frame(s) of 24 x 24 at 4 Hz." in shown.err
     assert "3/5" in shown.out
 
 
