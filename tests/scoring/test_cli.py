@@ -473,7 +473,7 @@ def test_ratings_are_drawn_again_without_what_cannot_be_read(folders, capsys):
     assert drawn == {"0", "1", "4"}
     gap, missing, corrupt = capsys.readouterr().err.splitlines()
     assert gap.endswith("made: 1 of the numbers 1 to 5 absent: 4.")
-    assert missing.startswith("left out: clip '3' of made: Expected a file of every clip")
+    assert missing.startswith("left out: clip '3' of made: Expected a file for every clip")
     assert corrupt.startswith("left out: clip '2' of made: Expected") and "3.gif" in corrupt
     with pytest.raises(InputError, match="Expected 1 to 3 clips to rate, got 4"):
         ratings(folders, folders / "study.html", key, clips=4)
