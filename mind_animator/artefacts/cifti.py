@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from mind_animator.artefacts.cortex import N_CORTEX
-from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.files import atomic, expect_file
 from mind_animator.errors import InputError
 
 
@@ -45,8 +45,7 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
         values that are not finite; the text names the file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Expected a CIFTI file at {path}, found none.")
+    expect_file(path, "a CIFTI file")
     header, xml = _read_head(path)
     length, fault = _layout(xml, n_vertices)
     if fault:

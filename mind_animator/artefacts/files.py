@@ -51,6 +51,32 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def absent_content(path: Path | str) -> str | None:
+    """How to get the content of a file of a DataLad, git-annex or Git LFS clone that is not here; None if it is.
+
+    Such a file is a link that leads nowhere, or a small text in place of the content.
+    """
+    path = Path(path)
+    text = b""
+    if path.is_symlink() and not path.exists():
+        text = os.readlink(path).encode()
+    elif path.is_file() and path.stat().st_size < 1024:
+        text = path.read_bytes()
+    if b"annex/objects/" in text:
+        return f"its content is not here: run `datalad get '{path}'` (or `git annex get`)"
+    if text.startswith(b"version https://git-lfs"):
+        return f"its content is not here: run `git lfs pull -I '{path}'`"
+    return None
+
+
+def expect_file(path: Path | str, what: str) -> None:
+    """`InputError` if there is no file, or if it is a pointer of a clone whose content is not here."""
+    if hint := absent_content(path):
+        raise InputError(f"Expected {what} at {path}, but {hint}.")
+    if not Path(path).is_file():
+        raise InputError(f"Expected {what} at {path}, found none.")
+
+
 @contextmanager
 def sole_writer(state: Path | str, patience: float = 90) -> Iterator[None]:
     """Hold a state that is written over hours; a second writer waits, then gives up.

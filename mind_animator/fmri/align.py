@@ -1,4 +1,4 @@
-"""Which volume stands for which clip: the haemodynamic lag, applied once and by selection alone."""
+"""Which volumes give the response to a clip: the haemodynamic lag, applied once."""
 
 import numpy as np
 
@@ -45,3 +45,63 @@ def volumes_of_clips(
             f"got volume {indices[clip]} for clip {clip}."
         )
     return indices
+
+
+def clip_weights(
+    begins: np.ndarray,
+    length: float,
+    *,
+    first: float,
+    repetition_time: float,
+    present: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights with which volumes are averaged to the response of each clip.
+
+    Volume t is measured at ``first + t TR`` and stands for TR seconds around that time. A clip takes the time
+    from its start to its end, widened about its middle to at least TR, and weighs every volume by the seconds
+    that both share. A small correction, linear in time, then puts the mean time of the weighted volumes on
+    the clip's middle, so that no phase between clips and volumes shifts the response. For clips as long as a
+    volume this is linear interpolation; if they start with a volume it is the choice of one volume.
+
+    Parameters
+    ----------
+    begins : ndarray (clip,)
+        Start of each clip with the lag added, seconds from the start of the acquisition.
+    length : float
+        Length of a clip, seconds.
+    first : float
+        Time of the first volume, seconds from the start of the acquisition.
+    repetition_time : float
+        Seconds between volumes.
+    present : ndarray (volume,) bool
+        Volumes that are not missing.
+
+    Returns
+    -------
+    weights : ndarray (clip, volume) float64
+        Each row sums to 1, or to 0 where the clip is not covered.
+    covered : ndarray (clip,) bool
+        Whether volumes that are present cover at least half of the clip's time.
+    """
+    if repetition_time <= 0 or length <= 0:
+        raise ValueError(
+            f"Expected a positive repetition time and length, got {repetition_time} and {length}."
+        )
+    times = first + repetition_time * np.arange(len(present))
+    middles = np.asarray(begins, np.float64)[:, None] + length / 2
+    span = max(length, repetition_time)
+    late = np.minimum(middles + span / 2, times + repetition_time / 2)
+    early = np.maximum(middles - span / 2, times - repetition_time / 2)
+    weights = np.where(late - early > 1e-9 * span, late - early, 0.0)
+    whole = weights.sum(axis=1) > span * (1 - 1e-6)
+    whole &= ~(weights[:, ~present] > 0).any(axis=1)
+    weights[:, ~present] = 0
+    total = weights.sum(axis=1)
+    covered = total >= span / 2
+    weights[~covered] = 0
+    weights /= np.where(covered, total, 1)[:, None]
+    offsets = times - middles
+    mean = (weights * offsets).sum(axis=1, keepdims=True)
+    spread = (weights * (offsets - mean) ** 2).sum(axis=1, keepdims=True)
+    tilt = np.divide(-mean, spread, out=np.zeros_like(mean), where=(spread > 1e-9) & whole[:, None])
+    return weights * (1 + tilt * (offsets - mean)), covered

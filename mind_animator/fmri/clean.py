@@ -41,17 +41,18 @@ def legendre_basis(n_volumes: int, order: int) -> np.ndarray:
 
 
 class CleanedRun:
-    """A run whose vertices lose their polynomial trend, and are z-scored, block by block as they are read.
+    """A run without polynomial trend and confounds, z-scored, cleaned block by block as it is read.
 
-    With Q the orthonormal polynomials and x one vertex::
+    With Q an orthonormal basis of polynomials and confounds, and x one vertex::
 
         r = x - Q Q^T x,    z = r / sqrt(sum(r^2) / (n_volumes - ddof))
 
     Parameters
     ----------
     run : ndarray (volume, vertex), float
-        Time fastest in memory (as in a CIFTI file) is fastest. A volume in which every vertex is NaN counts
-        as missing: it has no part in trend and deviation and stays NaN.
+        Time fastest in memory (as in a CIFTI file) is fastest. A volume in which every vertex is NaN is
+        missing: it has no influence on trend and deviation and stays NaN. A vertex that is NaN in every
+        volume (a medial wall) is constant.
     order : int
         Order of the polynomial.
     ddof : int
@@ -62,6 +63,10 @@ class CleanedRun:
         What the run was read from, for errors.
     first : int
         Which volume of it the run's first one is, for errors.
+    confounds : ndarray (volume, confound), optional
+        Further time courses that are regressed out together with the polynomials.
+    censored : ndarray (volume,) bool, optional
+        Volumes that count as missing although they have values.
 
     Attributes
     ----------
@@ -91,6 +96,8 @@ class CleanedRun:
         volumes: np.ndarray | None = None,
         where: object = None,
         first: int = 0,
+        confounds: np.ndarray | None = None,
+        censored: np.ndarray | None = None,
     ) -> None:
         if run.ndim != 2:
             raise ValueError(f"Expected a run (volume, vertex), got shape {run.shape}.")
@@ -98,15 +105,27 @@ class CleanedRun:
         self._rows = MappedRows(run) if mapped else None
         self._run, self._volumes = np.asarray(run), volumes
         self._settings = {"order": order, "ddof": ddof, "volumes": volumes, "where": where, "first": first}
+        self._settings |= {"confounds": confounds, "censored": censored}
         self._where, self._first = where, first
         self._there = np.isfinite(self._run[:, 0])
-        if not self._there.all():
-            self._there = np.isfinite(self._run[:, :_BLOCK]).any(axis=1)
+        for block in blocks(run.shape[1]):
+            if self._there.all():
+                break
+            self._there = self._there | np.isfinite(self._run[:, block]).any(axis=1)
+        self._empty = ~self._there  # in every vertex
+        if censored is not None:
+            self._there = self._there & ~censored
         self._whole = bool(self._there.all())
         n_present = int(self._there.sum())
-        if n_present <= order + 1:
-            raise ValueError(f"Expected more than {order + 1} volumes, got {n_present}.")
-        basis = np.linalg.qr(legendre_basis(len(run), order)[self._there])[0]
+        design = legendre_basis(len(run), order)[self._there]
+        if confounds is not None:
+            added = np.asarray(confounds, np.float64)[self._there]
+            spread = added.std(axis=0)
+            added = (added - added.mean(axis=0))[:, spread > 0] / spread[spread > 0]
+            design = np.column_stack([design, added])
+        if n_present <= design.shape[1]:
+            raise ValueError(f"Expected more than {design.shape[1]} volumes, got {n_present}.")
+        basis = _orthonormal(design)
         width = -(-basis.shape[1] // _WIDTH) * _WIDTH
         self._basis = np.pad(basis, ((0, 0), (0, width - basis.shape[1]))).astype(np.float32)
         self._back = np.ascontiguousarray(self._basis.T)
@@ -141,11 +160,14 @@ class CleanedRun:
             np.matmul(weights, self._back, out=trend)
             rest -= trend
             deviation = np.sqrt(np.vecdot(rest, rest) / np.float32(self._divisor))
-        if not np.isfinite(deviation).all() or (
-            not self._whole and np.isfinite(self._run[~self._there, where]).any()
+        void = ~np.isfinite(deviation)
+        if (void.any() and not np.isnan(block[void]).all()) or (
+            self._empty.any() and np.isfinite(self._run[self._empty, where]).any()
         ):
             self._refuse()
         mean = block[:, 0] + weights[:, 0] * self._basis[0, 0]  # the first polynomial is constant
+        if void.any():
+            rest[void], mean[void], deviation[void] = 0, 0, 0
         constant = deviation <= np.abs(mean) * _ROUNDING  # what rounding leaves of a constant vertex
         deviation[constant] = 1
         rest *= (~constant / deviation)[:, None]
@@ -160,6 +182,7 @@ class CleanedRun:
     def _refuse(self) -> None:
         """Say which volume is not finite in some vertices alone."""
         bad = ~np.isfinite(self._run)
+        bad[:, bad.all(axis=0)] = bad.all(axis=1)[:, None]  # vertices without any value are not to blame
         partly = np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1))
         volume = int(partly[0])
         raise ValueError(
@@ -175,6 +198,13 @@ class CleanedRun:
         for where in blocks(len(cleaned)):
             cleaned[where] = self.block(where, scratch)
         return cleaned.T
+
+
+def _orthonormal(design: np.ndarray) -> np.ndarray:
+    """Orthonormal basis of the columns, the first one first; columns that the others explain are left out."""
+    basis, upper = np.linalg.qr(design)
+    size = np.abs(np.diag(upper))
+    return np.ascontiguousarray(basis[:, size > 1e-7 * np.sqrt(len(design))])
 
 
 def scratch_for(runs: Sequence[CleanedRun]) -> np.ndarray:
