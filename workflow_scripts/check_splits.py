@@ -43,7 +43,7 @@ def check_splits(
     check_leak(clips, by_file)
 
     train, test = (clips[clips["split"] == split] for split in ("train", "test"))
-    pairs = []
+    found = []
     if _has_frames(frames[0]):  # not where captions are all that there is
         small = {}
         for side in (side for side in (train, test) if not side.empty):
@@ -51,9 +51,9 @@ def check_splits(
             shown = tqdm(shown, total=len(side), unit="clip", mininterval=5)
             small[side["split"].iloc[0]] = np.stack([thumbnails(images) for _, images in shown])
         if len(small) == 2:  # a published test set has nothing to train on
-            pairs = same_clips(small["train"], small["test"])
-    check_same_clips(pairs, train, test)
-    twin_of = {test["clip"].iloc[row]: train["clip"].iloc[other] for row, other in pairs}
+            found = same_clips(small["train"], small["test"])
+    check_same_clips(found, train, test)
+    twin_of = {test["clip"].iloc[twin.test]: train["clip"].iloc[twin.train] for twin in found}
     if twin_of:
         first = next(iter(twin_of.items()))
         print(

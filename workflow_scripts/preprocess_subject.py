@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     settings = parse_settings(FmriConfig, given.settings)
     dataset = open_dataset(parse_settings(DatasetConfig, given.dataset, "--dataset"))
     dataset.check_subject(given.subject)
+    dataset.scratch = given.responses.absolute().parent
+    dataset.scratch.mkdir(parents=True, exist_ok=True)
     segments = {segment.id: segment for segment in dataset.segments}
     kept = {average.segment.id: average for average in (read_average(p, segments) for p in given.averages)}
     made = preprocess_subject(dataset, given.subject, settings, kept)

@@ -624,7 +624,7 @@ class Arrays(Dataset):
     def _runs_of_volumes(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
         import numpy as np
 
-        from mind_animator.datasets.bids import mean_over_spans
+        from mind_animator.fmri.align import mean_over_spans
 
         rows = self._of(segment)
         by_run: dict[str, list[int]] = {}

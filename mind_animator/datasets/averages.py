@@ -97,7 +97,7 @@ def average_segment(
         return SegmentAverage(segment, {}, None, np.empty(0, np.float32), None, None, [], 0, segment.n_clips)
     runs = dataset.runs(subject, segment.id, settings)
     first = list(islice(runs, 1))
-    if not means and first and isinstance(first[0].values, CleanedRun):
+    if not means and dataset.cleans_while_reading:
         voxels = np.arange(0)
 
     def values() -> Iterator[np.ndarray | CleanedRun]:

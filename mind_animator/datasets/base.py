@@ -87,7 +87,9 @@ class Dataset(ABC):
     tr : float
         Repetition time, seconds.
     cleans_while_reading : bool
-        Whether `runs` are of `CleanedRun`, which are read again instead of held.
+        Whether `runs` can be read again at little cost, and are not kept in memory until voxels are chosen.
+    scratch : Path, optional
+        Folder of temporary files; the system's by default.
     simulated : bool
         Whether rules make the data set's files: then there is nothing to download.
     has_stimuli, has_captions : bool
@@ -114,6 +116,7 @@ class Dataset(ABC):
     has_rois: bool = True
     n_voxels: int = 59_412
     applies_lag: bool = True
+    scratch: Path | None = None
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config

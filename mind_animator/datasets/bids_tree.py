@@ -16,7 +16,7 @@ from typing import Any
 from mind_animator.artefacts.files import expect_file
 from mind_animator.errors import InputError
 
-_NOTHING = {"", "n/a", "na", "nan", "null", "none"}
+_NOTHING = {"", "n/a", "nan", "null", "none"}
 # what derivatives add to the entities of the run that they are made from
 _ADDED = {"space", "res", "den", "hemi", "desc", "cohort", "seg", "atlas", "stat", "echo", "part"}
 SAME_TIME = 0.05  # seconds: rows whose times differ by less are the same
@@ -212,6 +212,12 @@ def read_events(path: Path, movie: str, task: str, offset: str | None, movies: t
         if seconds[1] <= 0:
             raise InputError(f"Expected a positive duration in line {number} of {path}, got {seconds[1]:g}.")
         start = _seconds(values[offset], offset, number, path) if offset else None
+        for other in rows:
+            if other.movie == named and abs(other.onset - seconds[0]) < SAME_TIME and other.offset == start:
+                raise InputError(
+                    f"Expected each presentation once in {path}, got '{named}' at {seconds[0]:g} s in lines "
+                    f"{other.line} and {number}: delete one of them."
+                )
         rows.append(Row(named, *seconds, start, number))
     return sorted(rows, key=lambda row: row.onset)
 
@@ -227,14 +233,14 @@ def _seconds(text: str, column: str, line: int, path: Path) -> float:
 
 
 def joined(rows: list[Row], path: Path) -> list[Row]:
-    """Rows that continue each other joined to one presentation; rows that contradict each other are refused.
+    """Rows that continue each other (shot by shot, scene by scene), joined to one presentation.
 
-    Rows of one movie continue each other if time and movie advance alike (shot by shot, scene by scene).
+    Rows of one movie continue each other if time and movie advance alike.
 
     Raises
     ------
     InputError
-        If a row is listed twice, or two presentations overlap.
+        If two presentations overlap.
     """
     found: list[Row] = []
     for row in rows:
@@ -244,11 +250,6 @@ def joined(rows: list[Row], path: Path) -> list[Row]:
             continue
         gap = row.onset - (before.onset + before.duration)
         same = row.movie == before.movie
-        if same and abs(row.onset - before.onset) < SAME_TIME and row.offset == before.offset:
-            raise InputError(
-                f"Expected each presentation once in {path}, got '{row.movie}' at {row.onset:g} s in lines "
-                f"{before.line} and {row.line}: delete one of them."
-            )
         together = same and row.offset is not None and before.offset is not None
         if (
             together

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mind_animator.artefacts.files import absent_content
 from mind_animator.datasets.archives import Archive
 from mind_animator.datasets.base import Dataset
 from mind_animator.datasets.download.manifest import UNVERIFIED, read_manifest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mind_animator.config import Config
 
 NEIGHBOURS = 10.0  # seconds: a response outlasts its movie by about so much
-SAME, TEXTURE, IN_A_ROW = 2.0, 8.0, 3
+SAME, TEXTURE, IN_A_ROW, TILES = 3.0, 8.0, 3, 64
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def plan_downloads(dataset: Dataset) -> Plan:
     if dataset.simulated:
         return Plan((), {}, ())
     missing = {str(path.relative_to(dataset.root)): path for path in dataset.sources() if not path.exists()}
+    # links of a clone: their content comes with the clone's own tool, and nothing is written through them
+    links = {place: path for place, path in missing.items() if path.is_symlink()}
+    missing = {place: path for place, path in missing.items() if place not in links}
     files, zips = [], {}
     for archive in dataset.archives():
         wanted = tuple(place for place in archive.gives if place in missing)
@@ -55,7 +59,7 @@ def plan_downloads(dataset: Dataset) -> Plan:
             zips[archive] = wanted
         else:
             files.append(archive)
-    return Plan(tuple(files), zips, tuple(missing.values()))
+    return Plan(tuple(files), zips, (*links.values(), *missing.values()))
 
 
 def check_config(dataset: Dataset, config: "Config") -> None:
@@ -81,6 +85,9 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
     by_hand : tuple of path
         Of the plan: missing files that no rule can fetch.
     """
+    for path in by_hand:
+        if hint := absent_content(path):
+            raise InputError(f"Expected {path}, but {hint} ({len(by_hand)} such files).")
     dataset.check_before_work()
     if by_hand:
         place = _relative(by_hand[0], dataset.root)
@@ -108,6 +115,9 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
     for path in dataset.sources():
         place = _relative(path, dataset.root)
         row = {"file": place, "state": "here", "bytes": 0, "checked_by": "", "told": ""}
+        if hint := absent_content(path):
+            rows.append(row | {"state": "missing", "told": hint})
+            continue
         if not path.exists():
             archive = pages.get(place)
             told = f"comes with {archive.name}" if archive and archive.fetched else "fetch it by hand"
@@ -158,18 +168,27 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
 def _look_at_image(path: Path) -> tuple[dict[str, float], str | None]:
     import nibabel as nib
 
+    from mind_animator.artefacts.series import read_header
+
     try:
         image = nib.load(path)
+        if not isinstance(image, nib.Cifti2Image) and image.ndim != 4:
+            return {}, None  # a mask
+        header = read_header(path)
+    except InputError as error:
+        return {}, str(error)
     except Exception as error:  # nibabel raises many kinds for broken headers
         return {}, f"no readable image: {' '.join(str(error).split())[:120]}"
-    if isinstance(image, nib.Cifti2Image):
-        volumes, rows = image.shape
-        offset = image.nifti_header["vox_offset"]
-        needed = int(offset) + volumes * rows * image.nifti_header.get_data_dtype().itemsize
+    facts: dict[str, float] = {"volumes": header.volumes}
+    if header.rows:
+        needed = int(image.nifti_header["vox_offset"])
+        needed += header.volumes * header.rows * image.nifti_header.get_data_dtype().itemsize
         if path.stat().st_size < needed:
             return {}, f"expected {needed} bytes (its header), got {path.stat().st_size}"
-        return {"volumes": volumes, "rows": rows}, None
-    return ({"volumes": image.shape[3]} if image.ndim == 4 else {}), None
+        facts["rows"] = header.rows
+    return facts | {
+        key: value for key in ("step", "start") if (value := getattr(header, key)) is not None
+    }, None
 
 
 def _look_at_movie(path: Path) -> tuple[dict[str, float], str | None]:
@@ -257,33 +276,69 @@ def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> 
             )
 
 
-def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[tuple[int, int]]:
-    """Pairs (test, train) of clips that show the same, by their thumbnails.
+@dataclass(frozen=True)
+class Twin:
+    """A test clip whose frames are found among the training frames.
+
+    Attributes
+    ----------
+    test, train : int
+        The clip, and the training clip in which its first frame is found.
+    in_a_row : int
+        Test clips up to this one that are found one after another, in the same order and at the same distance.
+    """
+
+    test: int
+    train: int
+    in_a_row: int
+
+
+def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[Twin]:
+    """Test clips that show what some training frames show, wherever in a training clip they begin.
+
+    A frame is found between two neighbouring training frames if it differs by less than 3 grey levels (root
+    mean square over tiles) from a mixture of them, so that movies cut at other times are compared too::
+
+        min over a in [0, 1] of |x - (1 - a) p_i - a p_(i+1)| < 3 sqrt(tiles)
+
+    A clip is found if at least half of its frames are, in a row and in their order.
 
     Parameters
     ----------
-    train, test : ndarray (clip, pixel) float32
-        `thumbnails`, grey levels.
-
-    Returns
-    -------
-    list of (int, int)
-        Test clips whose nearest training clip differs by less than 2 grey levels (root mean square). Clips
-        with less texture than 8 grey levels (black frames, titles) count for nothing.
+    train, test : ndarray (clip, frame * 64) float32
+        `thumbnails`, grey levels, in the order of the movies. Clips with less texture than 8 grey levels (black
+        frames, titles) are not compared.
     """
     import numpy as np
 
-    pairs = []
-    textured = np.flatnonzero(test.std(axis=1) > TEXTURE)
-    square = (train.astype(np.float64) ** 2).sum(axis=1)
-    for start in range(0, len(textured), 256):
-        rows = textured[start : start + 256]
-        block = test[rows].astype(np.float64)
-        distance = (block**2).sum(axis=1)[:, None] + square - 2 * block @ train.T.astype(np.float64)
-        nearest = distance.argmin(axis=1)
-        root = np.sqrt(np.maximum(distance[np.arange(len(rows)), nearest], 0) / train.shape[1])
-        pairs += [(int(r), int(n)) for r, n, d in zip(rows, nearest, root, strict=True) if d < SAME]
-    return pairs
+    n_frames, tiles = test.shape[1] // TILES, TILES
+    mean = train.mean(dtype=np.float64)
+    known = (train - mean).reshape(-1, tiles).astype(np.float64)
+    step = np.diff(known, axis=0, append=known[-1:])
+    square, along = (known**2).sum(axis=1), (known * step).sum(axis=1)
+    length = (step**2).sum(axis=1)
+    safe = np.where(length > 0, length, 1)
+    twins, last, run = [], None, np.zeros(0, np.int32)
+    n_starts = len(known) - n_frames + 1
+    for clip in np.flatnonzero(test.std(axis=1) > TEXTURE):
+        frames = (test[clip] - mean).reshape(n_frames, tiles).astype(np.float64)
+        products, moved = frames @ known.T, frames @ step.T - along
+        share = np.clip(moved / safe, 0, 1)
+        distance = (frames**2).sum(axis=1)[:, None] + square - 2 * products
+        distance += share * (share * length - 2 * moved)
+        near = distance < tiles * SAME**2
+        found = sum(near[f, f : f + n_starts].astype(np.int32) for f in range(n_frames)) * 2 >= n_frames
+        apart = sum(distance[f, f : f + n_starts] for f in range(n_frames))
+        before = np.zeros(n_starts, np.int32)
+        if last == clip - 1 and n_starts > n_frames:
+            before[n_frames:] = run[:-n_frames]
+        run, last = np.where(found, before + 1, 0), clip
+        if found.any():
+            best = np.flatnonzero(run == run.max())
+            # a frame lies at the end of one pair and at the start of the next: the later one begins with it
+            start = int(best[apart[best] <= apart[best].min() + n_frames * tiles][-1])
+            twins.append(Twin(int(clip), start // n_frames, int(run[start])))
+    return twins
 
 
 def thumbnails(frames: "np.ndarray") -> "np.ndarray":
@@ -295,19 +350,34 @@ def thumbnails(frames: "np.ndarray") -> "np.ndarray":
     return np.stack(small).astype(np.float32).mean(axis=3).ravel()
 
 
-def check_same_clips(pairs: list[tuple[int, int]], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
-    """Raise `InputError` if a movie is on both sides: three clips in a row, or a movie of one clip."""
-    found = set(pairs)
+def check_same_clips(twins: list[Twin], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
+    """Raise `InputError` if content is trained on and tested on.
+
+    That is: three test clips in a row, a movie of one clip, or a movie that begins with the end of a training
+    movie or ends with the beginning of one (runs that overlap).
+    """
     singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
-    for row, other in pairs:
-        in_a_row = all((row + step, other + step) in found for step in range(IN_A_ROW))
-        if in_a_row or test["movie"].iloc[row] in singles:
+    movies = [list(table["movie"]) for table in (test, train)]
+    for twin in twins:
+        edges = [_edges(movies[side], row) for side, row in enumerate((twin.test, twin.train))]
+        overlap = (edges[0][0] and edges[1][1]) or (edges[0][1] and edges[1][0])
+        if twin.in_a_row >= IN_A_ROW or overlap or movies[0][twin.test] in singles:
+            row, other = (max(0, place - twin.in_a_row + 1) for place in (twin.test, twin.train))
             raise InputError(
                 "Expected movies to be in training or test, got the same images in "
-                f"'{test['clip'].iloc[row]}' "
-                f"(test, {test['movie'].iloc[row]}) and '{train['clip'].iloc[other]}' "
-                f"(training, {train['movie'].iloc[other]})."
+                f"'{test['clip'].iloc[row]}' (test, {movies[0][row]}) and '{train['clip'].iloc[other]}' "
+                f"(training, {movies[1][other]}): put both movies into one split, or leave one out."
             )
+
+
+def _edges(movies: list[str], row: int) -> tuple[bool, bool]:
+    """Whether a clip is among the first, and among the last, two of its movie; neither in short movies."""
+    start = stop = row
+    while start > 0 and row - start < 2 and movies[start - 1] == movies[row]:
+        start -= 1
+    while stop < len(movies) - 1 and stop - row < 2 and movies[stop + 1] == movies[row]:
+        stop += 1
+    return row - start < 2 <= stop - row, stop - row < 2 <= row - start
 
 
 def _relative(path: Path, root: Path) -> str:

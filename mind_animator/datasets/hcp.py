@@ -47,6 +47,8 @@ MOVIES = {
     3: "7T_MOVIE3_CC2_v2.mp4",
     4: "7T_MOVIE4_HO2_v2.mp4",
 }
+# Volumes of the published runs, one per second from the start of the movie on.
+N_VOLUMES = {1: 921, 2: 918, 3: 915, 4: 901}
 RUNS = {1: "tfMRI_MOVIE1_7T_AP", 2: "tfMRI_MOVIE2_7T_PA", 3: "tfMRI_MOVIE3_7T_PA", 4: "tfMRI_MOVIE4_7T_AP"}
 VARIANTS = {"msmsulc": "", "msmall_clean": "_MSMAll_hp2000_clean", "59k": "_1.6mm_MSMAll_hp2000_clean"}
 N_GRAYORDINATES_59K = 170_494
@@ -161,6 +163,7 @@ class HCP(Dataset):
 
         for number in self._runs_of(segment):
             file = self._run_file(subject, number)
+            self._check_header(file, number)
             series = self._read(file)
             seconds = range(*EXCERPTS[number][-1]) if segment == RETEST else _seconds(number)
             try:
@@ -207,10 +210,25 @@ class HCP(Dataset):
         return (*stimuli, *answers)
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        runs = [run for run, name in RUNS.items() if name in path.name]
-        if runs and facts.get("volumes", 0) < EXCERPTS[runs[0]][-1][1]:
-            return f"expected at least {EXCERPTS[runs[0]][-1][1]} volumes, got {facts.get('volumes', 0):g}"
+        for run, name in RUNS.items():
+            if name in path.name:
+                try:
+                    self._check_header(path, run)
+                except InputError as error:
+                    return str(error)
         return None
+
+    def _check_header(self, file: Path, run: int) -> None:
+        """`InputError` if a run does not have the published volumes: its times would not be known."""
+        from mind_animator.artefacts.series import read_header
+
+        header = read_header(file)
+        got = (header.volumes, header.step, header.start or 0.0)
+        if got != (N_VOLUMES[run], self.tr, 0.0):
+            raise InputError(
+                f"Expected {N_VOLUMES[run]} volumes of {self.tr:g} s from 0 s on in {file}, as published, got "
+                f"{got[0]} of {got[1]:g} s from {got[2]:g} s on: were volumes removed, or was the run resampled?"
+            )
 
     def check_before_work(self) -> None:
         import boto3

@@ -105,3 +105,29 @@ def clip_weights(
     spread = (weights * (offsets - mean) ** 2).sum(axis=1, keepdims=True)
     tilt = np.divide(-mean, spread, out=np.zeros_like(mean), where=(spread > 1e-9) & whole[:, None])
     return weights * (1 + tilt * (offsets - mean)), covered
+
+
+def mean_over_spans(
+    values: np.ndarray, repetition_time: float, begins: np.ndarray, length: float
+) -> np.ndarray:
+    """Responses to clips: volumes of a run averaged with `clip_weights`, the first volume starting at 0 s.
+
+    Parameters
+    ----------
+    values : ndarray (volume, voxel)
+        A volume that is NaN in every voxel is missing.
+    repetition_time, begins, length
+        As in `clip_weights`.
+
+    Returns
+    -------
+    ndarray (clip, voxel) float32
+        NaN where less than half of a clip is covered.
+    """
+    present = np.isfinite(values).any(axis=1)
+    weights, covered = clip_weights(
+        begins, length, first=repetition_time / 2, repetition_time=repetition_time, present=present
+    )
+    means = weights[:, present].astype(np.float32) @ values[present].astype(np.float32)
+    means[~covered] = np.nan
+    return means

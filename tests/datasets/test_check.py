@@ -3,6 +3,7 @@
 import ast
 import re
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import available, open_dataset
 from mind_animator.datasets.check import (
+    Twin,
     check_files,
     check_leak,
     check_same_clips,
@@ -106,7 +108,7 @@ def test_a_movie_under_another_name_is_found_by_its_images(rng):
         np.uint8
     )  # another encoding
     small = [np.stack([thumbnails(clip) for clip in side]) for side in (train, noisy)]
-    assert same_clips(*small) == [(5, 11), (6, 12), (7, 13), (8, 14)]
+    assert same_clips(*small) == [Twin(5 + k, 11 + k, k + 1) for k in range(4)]
     table = [
         clips("a", "train", "a.mp4", 2.0 * np.arange(30)),
         clips("b", "test", "b.mp4", 2.0 * np.arange(20)),
@@ -115,10 +117,41 @@ def test_a_movie_under_another_name_is_found_by_its_images(rng):
         InputError, match=r"got the same images in 'b-00005' \(test, b\) and 'a-00011' \(training, a\)"
     ):
         check_same_clips(same_clips(*small), *table)
-    check_same_clips([(5, 11), (7, 20)], *table)  # single look-alikes are told in a table, not refused
+    check_same_clips([Twin(5, 11, 1), Twin(7, 20, 1)], *table)  # listed in a table, not refused
     singles = pd.concat([clips(f"v{k}", "test", f"v{k}.mp4", [0.0]) for k in range(20)])
     with pytest.raises(InputError, match="got the same images in 'v5-00000'"):
-        check_same_clips([(5, 11)], table[0], singles)
+        check_same_clips([Twin(5, 11, 1)], table[0], singles)
+
+
+def drifting(start: float, n_clips: int) -> np.ndarray:
+    """Thumbnails of clips of 2 s, 8 frames each, of a movie of drifting textures with a new one every 3 s."""
+
+    def frame(t):
+        shot = int(t // 3)
+        texture = np.random.default_rng(shot).integers(0, 255, (6, 10, 3), np.uint8)
+        wide = cv2.resize(texture, (160, 96), interpolation=cv2.INTER_CUBIC)
+        return wide[16:80, (x := int(20 * (t - 3 * shot))) : x + 64]
+
+    times = start + 2.0 * np.arange(n_clips)[:, None] + (np.arange(8) + 0.5) / 4
+    return np.stack([thumbnails(np.stack([frame(t) for t in clip])) for clip in times])
+
+
+@pytest.mark.parametrize("overlap", [0.0, 3.0, 9.0, 10.0, 10.4, 19.5, 20.1])
+def test_runs_that_overlap_are_refused_wherever_clips_begin(overlap):
+    """The end of the training movie is shown again at the start of the test movie (Budapest 10 s, Raiders 20 s)."""
+    found = same_clips(drifting(0, 30), drifting(60 - overlap, 20))
+    assert len(found) == int(overlap / 2)
+    table = (
+        clips("a", "train", "a.mp4", 2.0 * np.arange(30)),
+        clips("b", "test", "b.mp4", 2.0 * np.arange(20)),
+    )
+    if not overlap:
+        check_same_clips(found, *table)
+        return
+    with pytest.raises(
+        InputError, match=r"got the same images in 'b-00000' .*: put both movies into one split"
+    ):
+        check_same_clips(found, *table)
 
 
 def test_black_clips_count_for_nothing():

@@ -53,7 +53,8 @@ def bids(root, rng):
         root, ["1"], space="fsaverage5", lag=5.0, repetition_time=2.0, clip_seconds=2.0, movies=movies,
         repeats=shown, rng=rng, fps=0.5,
     )  # fmt: skip
-    options = {"task": "movie", "space": "fsaverage5", "tr": 2.0, "clip_seconds": 2.0, "test": ["c.mp4"]}
+    options = {"task": "movie", "space": "fsaverage5", "tr": 2.0, "clip_seconds": 2.0, "test": ["c.mp4"],
+               "offset": "start"}  # fmt: skip
     features = {movie.removesuffix(".mp4"): values for movie, values in by_movie.items()}
     return _opened("bids", root, "1", **options), "1", 5.0, features, ["a", "b"], "c"
 

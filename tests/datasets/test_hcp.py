@@ -1,5 +1,6 @@
 """HCP: the clip table, the retest movie, the lag, the areas and the published captions."""
 
+import re
 from itertools import islice
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from mind_animator.artefacts.pickles import read_pickled_npy
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
+from mind_animator.datasets.check import check_files
 from mind_animator.datasets.hcp import EXCERPTS, RETEST, RUNS
 from mind_animator.datasets.simulate import axis_59k, simulate_hcp
 from mind_animator.errors import InputError
@@ -74,6 +76,24 @@ def test_second_k_is_volume_k_plus_4(tmp_path):
     (values,) = dataset.responses("100610", "run3", FmriConfig(lag=4.0))
     assert dataset.clip_table("run3")["onset"].iloc[:8].tolist() == [26.0 + k for k in range(8)]
     assert values[:, :8].argmax(axis=0).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("volumes", "step", "start"),
+    [(911, 1.0, 0.0), (911, 1.0, 10.0), (905, 1.0, 0.0), (903, 1.0, 0.0), (1200, 0.72, 0.0), (921, 2.0, 0.0)],
+)
+def test_runs_without_the_published_times_are_refused(tmp_path, volumes, step, start):
+    """Volumes removed at the front or the end, or resampled: they would be shifted by seconds, silently."""
+    dataset = opened(tmp_path)
+    file = dataset.response_files("100610", "run1")[0]
+    write_series(file, np.zeros((1, volumes), np.float32), grayordinate_axis(), step, np.arange(1))
+    if start:
+        file.write_bytes(file.read_bytes().replace(b'SeriesStart="0', b'SeriesStart="9', 1))
+    told = f"Expected 921 volumes of 1 s from 0 s on in {file}, as published, got {volumes} of {step:g} s"
+    with pytest.raises(InputError, match=f"^{re.escape(told)}"):
+        next(dataset.runs("100610", "run1", FmriConfig()))
+    table = check_files(dataset)
+    assert table.loc[table["file"].str.endswith(file.name), "state"].tolist() == ["wrong"]
 
 
 @pytest.mark.parametrize("held_out", [1, 2, 3, 4])
