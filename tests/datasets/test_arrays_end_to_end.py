@@ -68,7 +68,7 @@ def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     ran = run(study)
     told = ran.stdout + ran.stderr
     assert ran.returncode == 0, told[-3000:]
-    assert "captions but no movies and no frames: left out are the structure and motion decoders" in told
+    assert "captions but no movies or frames. Omitted: all parts of methods that need frames" in told
     results = study / "results"
     assert [path.name for path in results.glob("decoders/*/*/*.safetensors")] == ["semantic.safetensors"]
     assert not (results / "reconstructions").exists()

@@ -85,7 +85,7 @@ def test_bad_options():
         ({"train_movies": 19}, r"dataset\.options\.train_movies"),
         ({"clips": 9}, r"dataset\.options\.clips"),
         ({"noise": 0}, r"dataset\.options\.noise"),
-        ({"movies": 3}, r"unknown key"),
+        ({"movies": 3}, r"dataset\.options\.movies: is not a known key"),
     ):
         with pytest.raises(InputError, match=text):
             opened(**options)

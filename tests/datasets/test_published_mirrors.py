@@ -211,7 +211,7 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     assert rows["file"].iloc[0].endswith("/test4_1.mp4") and (rows["split"] == "test").all()
     grey = 20 + 20 * (np.arange(1, 241) % 10)
     assert frames.shape == (240, 8, 32, 32, 3) and np.abs(frames.mean(axis=(1, 2, 3, 4)) - grey).max() < 3
-    with pytest.raises(InputError, match=r"got test clips alone: fmri\.scaling released_code"):
+    with pytest.raises(InputError, match=r"got test clips only: fmri\.scaling released_code"):
         preprocessed(told, tmp_path, "2")
     clips, arrays, _ = preprocessed(told, tmp_path, "2", scaling="released_code")
     assert clips == [f"test{n}-{k:05d}" for n in range(1, 6) for k in range(240)]
