@@ -48,7 +48,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 # decord 0.6 reads right what these containers store; in transport streams it hangs or returns other frames
 _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vp9")
-# Frames that the closing comparison may decode twice, as a fraction of the movie's.
+# decord's last frame is decoded twice, from the key frame before: at most this fraction of the movie.
 _PROOF_FRACTION = 0.25
 _GREY_LEVELS = 2
 
@@ -188,9 +188,16 @@ def scan(path: str, threads: int, square: bool) -> Work:
         blocker = "it has several video streams"
     elif turned or (square and aspect != 1):
         blocker = "it is shown rotated or with pixels that are not square"
+    seek = _seek_points(packets, pts) if exact else None
+    if blocker is None:
+        far = (np.arange(len(pts)) - np.searchsorted(pts, seek)).max()
+        if far > _PROOF_FRACTION * len(pts):
+            blocker = "its key frames are too far apart to check decord's frames"
+        elif len(pts) > 1 and far == 0:
+            blocker = "every frame is a key frame"  # decord would convert them all
     facts = {
         "exact": exact, "pts": pts, "base": base, "size": image.shape[:2], "notes": notes, "blocker": blocker,
-        "header": header, "seek": _seek_points(packets, pts) if exact else None,
+        "header": header, "seek": seek,
     }  # fmt: skip
     if exact:
         longest = max((p["duration"] for p in shown if p["pts"] == pts[-1]), default=0)
@@ -302,7 +309,7 @@ def decord_frames(
     """Yield the wanted frames by decord, sequentially, then compare the last one with PyAV's.
 
     decord's ``skip_frames`` seeks where a key frame lies between, and may arrive elsewhere. So skips end before
-    every key frame, and the key frame itself is read. A frame lost anywhere shifts all later ones: if the
+    the frame before a key frame, and that one is read. A frame lost anywhere shifts all later ones: if the
     last frame is right, so are the others.
     """
     reader, frame = _decord(path, threads)
@@ -315,13 +322,12 @@ def decord_frames(
     at = 1  # frames read
     try:
         for index in wanted.tolist():
-            while key is not None and key < at:
+            while key is not None and key <= at:
                 key = next(keys, None)
             while key is not None and key <= index:
-                yield from _skip(reader, key - at)
-                frame = reader.next().asnumpy()
-                at = key + 1
-                yield None
+                yield from _skip(reader, key - 1 - at)
+                reader.next()
+                at = key
                 key = next(keys, None)
             if index >= at:
                 yield from _skip(reader, index - at)
@@ -340,7 +346,7 @@ def decord_frames(
                 if again.pts == pts[last] and _alike(frame, again.to_ndarray(format="rgb24")):
                     return {}
                 break
-    raise Mismatch(f"decord's frame {last} differs from PyAV's")
+    raise Mismatch(f"decord's frame {last} could not be confirmed")
 
 
 REQUESTS: dict[str, Callable[..., Work]] = {
