@@ -163,7 +163,7 @@ def scan(path: str, threads: int, square: bool) -> Work:
         notes = _notes(first, stream, container) + _TRANSPARENT * transparent
         clock = _clock(container, packets)
         base = float(stream.time_base)
-        codec, kind = stream.codec_context.name, container.format.name
+        codec, kind = stream.codec_context.name.removeprefix("libdav1d") or "av1", container.format.name
         reorders = stream.codec_context.has_b_frames
         turned = _matrix(first) is not None
     shown = [p for p in packets if not p["discard"] and p["pts"] is not None]
@@ -180,8 +180,12 @@ def scan(path: str, threads: int, square: bool) -> Work:
     )
     pts = np.sort(np.array([p["pts"] for p in shown], np.int64)) if exact else np.zeros(0, np.int64)
     blocker = None
-    if not exact or not kind.startswith(_DECORD_CONTAINERS) or codec not in _DECORD_CODECS:
+    if not kind.startswith(_DECORD_CONTAINERS) or codec not in _DECORD_CODECS:
         blocker = f"decord is not used for {codec} in {kind.split(',')[0]}"
+    elif first.interlaced_frame:
+        blocker = "it is interlaced"
+    elif not exact:
+        blocker = "its packets do not tell which frames are shown, and when"
     elif any(p["discard"] for p in packets) or len(shown) < len(packets):
         blocker = "an edit list or a cut hides some of its frames"
     elif n_streams > 1:
@@ -264,6 +268,7 @@ def frames(
                 following = next(keep, None)
                 if following is None:
                     return {}
+        delay = stream.codec_context.reorder_depth
     if following is not None:
         raise InputError(f"Expected frame {following} in {path}, got {len(times)} frames.")
     if not times:
@@ -272,7 +277,7 @@ def frames(
         raise InputError(f"Expected a whole video at {path}, got one that lacks {lacking} bytes at its end.")
     if pts is not None:
         return {}
-    ticks, note = _frame_clock(times, packets, clock, base, _rate(header))
+    ticks, note = _frame_clock(times, packets, clock, base, _rate(header), delay)
     starts, end = _seconds(ticks, duration * base, _rate(header))
     return {
         "starts": starts,
@@ -436,12 +441,14 @@ def _clock(container: Any, packets: list[dict[str, Any]]) -> str:
 
 
 def _frame_clock(
-    times: list[int | None], packets: list[dict[str, Any]], clock: str, base: float, rate: float
+    times: list[int | None], packets: list[dict[str, Any]], clock: str, base: float, rate: float, delay: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Start of every decoded frame, seconds, and a note where the file gave no usable times."""
     slots = sorted(p["pts" if clock == "pts" else "dts"] for p in packets) if clock in ("pts", "dts") else []
     if clock == "dts" and len(slots) >= len(times):
-        return np.array(slots[: len(times)]) * base, ()
+        late = slots[delay:]  # the decoding clock runs ahead of presentation by the decoder's delay
+        late += [slots[-1] + 1 + k for k in range(delay)]
+        return np.array(late[: len(times)]) * base, ()
     if clock != "rate" and None not in times and all(a < b for a, b in itertools.pairwise(times)):
         return np.array(times) * base, ()
     if len(slots) >= len(times) and None not in times:
