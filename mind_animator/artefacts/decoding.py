@@ -184,6 +184,8 @@ def scan(path: str, threads: int, square: bool) -> Work:
         blocker = f"decord is not used for {codec} in {kind.split(',')[0]}"
     elif first.interlaced_frame:
         blocker = "it is interlaced"
+    elif _bits(first) > 8:
+        blocker = "it has more than 8 bits per channel"
     elif not exact:
         blocker = "its packets do not tell which frames are shown, and when"
     elif any(p["discard"] for p in packets) or len(shown) < len(packets):
@@ -485,6 +487,10 @@ def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[
         "container": container.format.name,
         "codec": stream.codec_context.name,
         "rate": float(stream.guessed_rate or stream.average_rate or 25),
+        "average_rate": None if stream.average_rate is None else float(stream.average_rate),
+        "clock": _clock(container, packets),
+        "hidden": sum(p["discard"] for p in packets),
+        "span": _span(packets, float(stream.time_base)),
         "frames": stream.frames,
         "packets": len(packets),
         "slots": max((p["dts"] + 1 for p in packets if p["dts"] is not None), default=0),
@@ -498,6 +504,16 @@ def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[
         "lacking": bytes_lacking(Path(container.name)),
         "streams": len(container.streams.video),
     }
+
+
+def _span(packets: list[dict[str, Any]], base: float) -> tuple[float, float] | None:
+    """When the first packet's presentation begins and the last one's ends, seconds; None without times."""
+    times = [
+        (p["pts"], p["pts"] + p["duration"]) for p in packets if not p["discard"] and p["pts"] is not None
+    ]
+    if not times:
+        return None
+    return min(start for start, _ in times) * base, max(end for _, end in times) * base
 
 
 def _rate(header: dict[str, Any]) -> float:
@@ -552,7 +568,8 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray
     if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
         image, transparent = on_black(frame.to_ndarray(format="rgba"))
     else:
-        image = frame.to_ndarray(format="rgb24")
+        # FFmpeg converts more than 8 bits to rgb24 two levels too low, to planes rightly
+        image = frame.to_ndarray(format="gbrp" if _bits(frame) > 8 else "rgb24")
     aspect = _aspect(stream)
     if square and aspect != 1:
         height, width = image.shape[:2]
@@ -570,6 +587,10 @@ def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
     if (alpha == 255).all():
         return rgba[..., :3].copy(), False
     return ((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255).astype(np.uint8), True
+
+
+def _bits(frame: Any) -> int:
+    return max(component.bits for component in frame.format.components)
 
 
 def _aspect(stream: Any) -> float:

@@ -186,11 +186,31 @@ class Movie:
         )  # decord indexes the file in one call
         try:
             return _ask("prove_decord", self._arguments(starts=self.starts), patience)["fault"]
-        except (InputError, _Stalled) as error:
+        except InputError as error:
             return f"decord cannot read it: {error}"
 
     def _arguments(self, **more: Any) -> dict[str, Any]:
         return {"path": str(self.path), "threads": self._threads, "square": self._square, **more}
+
+
+def movie_header(path: Path | str) -> dict[str, Any]:
+    """What a movie's container states, and what its packets are, without decoding more than one frame.
+
+    Returns
+    -------
+    dict
+        ``codec``, ``container``, ``rate``, ``average_rate`` (Hz); ``frames`` (stated; 0: not), ``packets``,
+        ``hidden`` (packets that an edit list hides), ``slots`` (filled or empty places of an AVI's clock),
+        ``clock`` (``pts``, ``dts``, ``guess``, ``rate``: where times come from), ``seconds`` (stated length of
+        the video), ``container_seconds``, ``span`` (start and end of the packets, seconds), ``audio`` (start and
+        length of each sound track, seconds), ``lacking`` (bytes missing at the end).
+
+    Raises
+    ------
+    InputError
+        If the file has no video, cannot be decoded, or its decoder stalls.
+    """
+    return _ask("scan", {"path": str(path), "threads": 1, "square": False})["header"]
 
 
 def read_frames(
@@ -247,7 +267,7 @@ def read_video(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Stalled(Exception):
-    """The decoding process made no progress and was ended."""
+    """The decoding process made no progress and was ended, or it crashed."""
 
 
 class _Mismatch(Exception):
@@ -311,9 +331,7 @@ def _stream(
                 break
         finished = True
     except (EOFError, OSError):
-        raise InputError(
-            f"Expected a whole video at {arguments['path']}, got one at which the decoder crashed."
-        ) from None
+        raise _Stalled("the decoder crashed") from None
     finally:
         if finished:
             _idle.append(process)
@@ -330,8 +348,11 @@ def _stream(
 def _ask(name: str, arguments: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
     """The value of a request that yields no frames."""
     value: dict[str, Any] = {}
-    for _ in _stream(name, arguments, patience, value):
-        raise ValueError(f"Expected no frames of request '{name}'.")
+    try:
+        for _ in _stream(name, arguments, patience, value):
+            raise ValueError(f"Expected no frames of request '{name}'.")
+    except _Stalled as error:
+        raise InputError(f"Expected a whole video at {arguments['path']}, got: {error}.") from None
     return value
 
 

@@ -99,7 +99,7 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
 
 
 def check_files(dataset: Dataset) -> "pd.DataFrame":
-    """State of every file that the pipeline reads, from sizes and headers alone.
+    """State of every file that the pipeline reads, from sizes, headers and the packets of movies.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
     Returns
     -------
     facts : dict
-        ``volumes`` and ``rows`` of a time series; ``seconds`` and ``fps`` of a movie.
+        ``volumes`` and ``rows`` of a time series; ``seconds``, ``frames`` and ``fps`` of a movie.
     fault : str or None
     """
     if path.is_dir():
@@ -160,7 +160,19 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
         return {}, "the file is empty"
     if path.name.endswith((".nii", ".nii.gz")):
         return _look_at_image(path)
-    if path.suffix in (".mp4", ".avi", ".mov", ".mkv", ".m4v"):
+    if path.suffix in (
+        ".mp4",
+        ".avi",
+        ".mov",
+        ".mkv",
+        ".m4v",
+        ".webm",
+        ".wmv",
+        ".flv",
+        ".ts",
+        ".mpg",
+        ".mpeg",
+    ):
         return _look_at_movie(path)
     return {}, None
 
@@ -192,17 +204,10 @@ def _look_at_image(path: Path) -> tuple[dict[str, float], str | None]:
 
 
 def _look_at_movie(path: Path) -> tuple[dict[str, float], str | None]:
-    import av
+    from mind_animator.video.check import check_movie
 
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            seconds = (
-                float(stream.duration * stream.time_base) if stream.duration else container.duration / 1e6
-            )
-            return {"seconds": seconds, "fps": float(stream.average_rate)}, None
-    except (av.FFmpegError, IndexError, TypeError) as error:
-        return {}, f"no readable movie: {error}"
+    facts, findings = check_movie(path)
+    return facts, "; ".join(findings) or None
 
 
 def check_enough(dataset: Dataset, block: int, trains: bool) -> None:

@@ -204,7 +204,7 @@ def test_check_data_tells_file_by_file(half_a_study, tmp_path, capsys):
     assert table["state"].to_dict() == {
         "stimuli/a.mp4": "here", "stimuli/b.mp4": "wrong", "sub-01.npy": "here", "sub-02.npy": "missing",
     }  # fmt: skip
-    assert table.loc["stimuli/a.mp4", "told"] == "seconds 2, fps 4"
+    assert table.loc["stimuli/a.mp4", "told"] == "seconds 2, frames 8, fps 4"
     assert table.loc["stimuli/b.mp4", "told"].startswith("no readable movie")
     assert summarise(table) == "4 files: 2 here, 1 missing, 1 wrong"
     told = ["--dataset", half_a_study.model_dump_json(), "--table", str(tmp_path / "told.tsv")]
