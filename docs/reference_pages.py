@@ -4,6 +4,7 @@ A hook of mkdocs (mkdocs.yml); `mkdocs build` calls `on_files`.
 """
 
 import argparse
+import dataclasses
 import importlib
 import inspect
 import json
@@ -69,7 +70,7 @@ def _table(model: type[BaseModel], prefix: str = "") -> str:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        limits = ", ".join(str(part) for part in field.metadata if not isinstance(part, type))
+        limits = ", ".join(_limit(part) for part in field.metadata if dataclasses.is_dataclass(part))
         kind = _type(field.annotation) + (f" ({limits})" if limits else "")
         rows.append(f"| `{prefix}{name}` | {_cell(kind)} | {_cell(default)} | {_cell(meaning.get(name, ''))} |")
     return "\n".join(rows) + "\n" if len(rows) > 2 else "No options.\n"
@@ -112,6 +113,13 @@ def _type(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 
+def _limit(constraint: Any) -> str:
+    """A constraint of annotated_types, e.g. ``>= 0``."""
+    words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
+    name = dataclasses.fields(constraint)[0].name
+    return f"{words.get(name, name)} {getattr(constraint, name)}"
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, BaseModel):
         return "see below"
@@ -145,8 +153,8 @@ def stages() -> str:
         "Each rule of the workflow runs one script; each script can be run by hand with these options.\n",
     ]
     for path in sorted((ROOT / "workflow_scripts").glob("*.py")):
-        function = getattr(importlib.import_module(f"workflow_scripts.{path.stem}"), path.stem, None)
-        if function is not None:
+        if f"main = command({path.stem})" in path.read_text():
+            function = getattr(importlib.import_module(f"workflow_scripts.{path.stem}"), path.stem)
             text += [f"## `{path.stem}`\n", "```text", parser(function).format_help(), "```\n"]
     return "\n".join(text)
 

@@ -59,7 +59,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """
 
     def main(arguments: list[str] | None = None) -> int | None:
-        given = vars(_parser(function).parse_args(arguments))
+        given = vars(parser(function).parse_args(arguments))
         hints = get_type_hints(function)
         return function(**{name: _value(hints[name], name, text) for name, text in given.items()})
 
@@ -101,10 +101,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
+def parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
+    """The command line of a stage's function."""
     module = inspect.getmodule(function)
     help_texts = _help_texts(function.__doc__ or "")
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog=f"python -m workflow_scripts.{function.__name__}", description=module.__doc__
     )
     hints = get_type_hints(function)
@@ -116,13 +117,13 @@ def _parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
             options["nargs"] = "+" if required else "*"
         elif not required:
             options |= {"nargs": "?", "const": True if hints[name] is bool else parameter.default}
-        parser.add_argument(
+        made.add_argument(
             flag(name),
             metavar=_metavar(hints[name]),
             help=_with_default(help_texts.get(name, ""), parameter.default, parameter.empty),
             **options,
         )
-    return parser
+    return made
 
 
 def _metavar(hint: Any) -> str:

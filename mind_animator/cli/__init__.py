@@ -15,13 +15,18 @@ def main() -> None:
     run_command(_main)
 
 
-def _main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
         prog="mind-animator", description=__doc__, epilog=EXIT_CODES, formatter_class=Formatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     score.add(commands)
     submissions.add(commands)
     ratings.add(commands)
-    arguments = parser.parse_args(given)
+    return top
+
+
+def _main(given: list[str] | None = None) -> None:
+    arguments = parser().parse_args(given)
     arguments.run(arguments)
