@@ -72,7 +72,9 @@ def _table(model: type[BaseModel], prefix: str = "") -> str:
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
         limits = ", ".join(_limit(part) for part in field.metadata if dataclasses.is_dataclass(part))
         kind = _type(field.annotation) + (f" ({limits})" if limits else "")
-        rows.append(f"| `{prefix}{name}` | {_cell(kind)} | {_cell(default)} | {_cell(meaning.get(name, ''))} |")
+        rows.append(
+            f"| `{prefix}{name}` | {_cell(kind)} | {_cell(default)} | {_cell(meaning.get(name, ''))} |"
+        )
     return "\n".join(rows) + "\n" if len(rows) > 2 else "No options.\n"
 
 
