@@ -304,7 +304,7 @@ def test_a_torch_file_with_code_is_refused(tmp_path):
         read_clip(tmp_path / "a.pt", ANY)
 
 
-@pytest.mark.parametrize("suffix", ["png", "gif", "webp", "apng"])
+@pytest.mark.parametrize("suffix", ["png", "gif", "webp", "apng", "mov", "webm"])
 def test_transparency_is_composited_on_black_in_every_format(tmp_path, suffix):
     """Left half opaque, right half transparent over a bright colour."""
     rgba = np.full((4, 32, 32, 4), 255, np.uint8)
