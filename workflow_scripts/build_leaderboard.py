@@ -1,4 +1,4 @@
-"""One page over methods, metrics, subjects and data sets, with videos; values of other papers beside it."""
+"""One page of methods, metrics, subjects and data sets, with videos and the values published in papers."""
 
 import argparse
 from pathlib import Path
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
             videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
     subtitle = (
         "Every method on the same clips, at one size and frame rate, from lossless frames, "
-        "beside baselines that know nothing and the split-half oracle, which errs by response noise alone."
+        "next to uninformative baselines and the split-half oracle, which errs because of response noise alone."
     )
     page = build_leaderboard(
         summary,

@@ -135,8 +135,8 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; `InputError` names the file where it is absent or broken."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"Expected a JSON file at {path}, found none.") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"Expected JSON in {path}, got {error}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected JSON in UTF-8 in {path}, got {error}.") from None

@@ -15,7 +15,7 @@ from mind_animator.models.load import Blip2
 def describe_images(
     blip2: Blip2, frames: Tensor | np.ndarray, *, prompt: str, max_new_tokens: int, batch: int
 ) -> list[str]:
-    """Ask BLIP-2 about every image; the answer is the most likely next word after word (greedy).
+    """Caption every image with BLIP-2 by greedy decoding.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def describe_images(
     max_new_tokens : int
         Longest answer in tokens.
     batch : int
-        Images a forward; the last batch is padded to it, so that an answer does not depend on its
+        Images per forward pass; the last batch is padded, so that a caption does not depend on its
         neighbours.
 
     Returns

@@ -33,7 +33,7 @@ def caption_group(
     Returns
     -------
     list of dict
-        One row a clip with the columns of ``R/captions``.
+        One row per clip with the columns of ``R/captions``.
     """
     n_clips, group = len(names), clips_per_group(settings)
     outer = np.concatenate([frames[:, 0], frames[:, 2]])

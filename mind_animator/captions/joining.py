@@ -1,4 +1,4 @@
-"""One caption a clip out of those of its first and last frame."""
+"""One caption per clip from the captions of its first and last frames."""
 
 import hashlib
 

@@ -86,7 +86,7 @@ def _read_hdf5(path: Path, clips: Mapping[str, Sequence[str]]) -> dict[str, str]
     choices = {"train": [train], "test": [test]}.get(split, [train + test, train])
     for names in choices:
         if len(names) == len(texts):
-            # the first of several captions of a clip stays
+            # of several captions of one clip the first is used
             return dict(zip(reversed(names), reversed(texts), strict=True))
     counts = " or ".join(str(len(names)) for names in choices)
     raise InputError(f"Expected {counts} captions in '{name}' of {path}, got {len(texts)}.")

@@ -420,7 +420,7 @@ def _images(
     standard: "Standard",
     baselines_of: Mapping[str, str],
 ) -> None:
-    """What the options of the output ask for: frames.csv, figures, contact sheets, side-by-side videos."""
+    """Write optional output: frames.csv, figures, contact sheets, side-by-side videos."""
     from mind_animator.scoring.sources import ArraySource
 
     ground_truth = ArraySource([arguments.out / "ground_truth.h5"], size=standard.size, count=standard.frames)

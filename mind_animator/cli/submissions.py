@@ -83,8 +83,8 @@ def _validate(arguments: argparse.Namespace) -> None:
             print(
                 f"{path}: the card of '{card.method}' is complete ({card.dataset}, {len(clips)} folder(s) or file(s))."
             )
-            for key, (place, layout) in clips.items():
-                faults += _check_clips(key, place, layout, names)
+            for key, (clips_path, layout) in clips.items():
+                faults += _check_clips(key, clips_path, layout, names)
         except InputError as error:
             print(f"{path}: {error}", file=sys.stderr)
             faults += 1
@@ -174,12 +174,12 @@ def read_submission(path: Path) -> "tuple[SubmissionConfig, dict[str, tuple[Path
     layout = card.prediction_layout()
     if folder is None:
         return card, {card.method: (path, layout)}
-    places = card.clips if isinstance(card.clips, dict) else {"": card.clips}
+    paths = card.clips if isinstance(card.clips, dict) else {"": card.clips}
     found = {}
-    for subject, place in places.items():
-        if not (folder / place).exists():
-            raise InputError(f"Expected clips at {folder / place} (key 'clips' of the card), found none.")
-        found[f"{card.method}/{subject}" if subject else card.method] = (folder / place, layout)
+    for subject, inside in paths.items():
+        if not (folder / inside).exists():
+            raise InputError(f"Expected clips at {folder / inside} (key 'clips' of the card), found none.")
+        found[f"{card.method}/{subject}" if subject else card.method] = (folder / inside, layout)
     return card, found
 
 

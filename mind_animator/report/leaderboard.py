@@ -76,7 +76,7 @@ def build_leaderboard(
     Returns
     -------
     str
-        Values that others published stand in a table of their own (`PUBLISHED`), each with its source.
+        Published values (`PUBLISHED`) are shown in a separate table, each with its source.
     """
     if not len(summary):
         raise ValueError("Expected at least one score, got an empty summary.")
@@ -115,7 +115,7 @@ def side_by_side(ground_truth: np.ndarray, prediction: np.ndarray, rate: float, 
     ground_truth, prediction : array of shape (frame, height, width, 3), uint8
         One shape, square.
     rate : float
-        Frames a second.
+        Frames per second.
     size : int
         Height of the video, about: small frames are enlarged by whole pixels, large ones thinned out.
     """

@@ -1,9 +1,9 @@
 """Human ratings: a two-alternative page (which of two ground truths is this a reconstruction of?), and its scoring.
 
-The page holds the questions and the videos, but not the answers: those stand in a key file that stays with
-whoever scores. First and second ground truth are drawn when the page is made; their places and the order of the
-questions are drawn anew for every rater. Attention checks show a ground truth itself in place of a reconstruction:
-whoever misses one in five of them is left out.
+The page contains the questions and the videos, but not the answers, which are written to a separate key file. The
+two ground truths of a question are sampled when the page is made; their sides and the order of the questions are
+randomised for every rater. Attention checks show a ground truth itself instead of a reconstruction; raters who
+fail more than one in five of them are excluded.
 """
 
 import json
@@ -60,7 +60,7 @@ def draw_questions(
     block: int = 10,
     generator: np.random.Generator,
 ) -> list[Question]:
-    """Questions about clips drawn without replacement, the same clips and rivals for every method.
+    """Questions about clips drawn without replacement, the same clips and distractors for every method.
 
     Parameters
     ----------
@@ -69,11 +69,12 @@ def draw_questions(
     shown : sequence of (method, subject)
         Whose reconstructions are rated.
     count : int
-        Clips of each; at most as many as there are.
+        Clips per method; at most the number of clips.
     checks : int
         Attention checks.
     block : int
-        A rival is at least this many clips away within a segment, so that it does not show the same scene.
+        Minimum distance in clips between a clip and its distractor within a segment, so that both do not show the
+        same scene.
     generator : numpy Generator
 
     Raises
@@ -86,19 +87,19 @@ def draw_questions(
     segments = np.asarray(segments)
     chosen = generator.permutation(len(clips))[:count]
 
-    def rival(place: int) -> int:
-        far = (segments != segments[place]) | (np.abs(np.arange(len(clips)) - place) >= block)
+    def distractor(index: int) -> int:
+        far = (segments != segments[index]) | (np.abs(np.arange(len(clips)) - index) >= block)
         if not far.any():
             raise InputError(
-                f"Expected clips at least {block} away from '{clips[place]}', found none (--block)."
+                f"Expected clips at least {block} away from '{clips[index]}', found none (--block)."
             )
         return int(generator.choice(np.flatnonzero(far)))
 
     pairs = []
-    for place in chosen:
-        two = [int(place), rival(int(place))]
+    for index in chosen:
+        two = [int(index), distractor(int(index))]
         generator.shuffle(two)
-        pairs.append((clips[place], clips[two[0]], clips[two[1]]))
+        pairs.append((clips[index], clips[two[0]], clips[two[1]]))
     plain = [(m, s, *pair) for m, s in shown for pair in pairs]
     easy = [("attention", "", *pairs[int(generator.integers(len(pairs)))]) for _ in range(checks)]
     entries = plain + easy
@@ -122,10 +123,10 @@ def build_rating_page(
     ground_truths : mapping of clip to data URI
     reconstructions : mapping of (method, subject, clip) to data URI
     page : str
-        Name of the page, kept in the files of answers so that they meet their own key.
+        Name of the page, stored in the files of answers to match them with their key.
     """
     videos: dict[str, str] = {}
-    names: dict[str, str] = {}  # the same video is stored once, under a number that says nothing
+    names: dict[str, str] = {}  # the same video is stored once, under a number that does not reveal its clip
 
     def number(source: str) -> str:
         if source not in names:
@@ -153,7 +154,7 @@ def build_rating_page(
 
 
 def key_of(questions: Sequence[Question], page: str) -> dict:
-    """What the key file holds: every question, with its answer."""
+    """Content of the key file: every question with its answer."""
     return {"page": page, "questions": [vars(question) | {"right": question.right} for question in questions]}
 
 
@@ -165,10 +166,10 @@ def score_ratings(
     level: float = 0.95,
     generator: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Share of right answers of each method and subject, with intervals, over raters who paid attention.
+    """Fraction of correct answers of each method and subject, with intervals, over raters who pass the attention checks.
 
-    The interval is a percentile bootstrap over clips and raters at once: both are drawn with replacement,
-    and an answer counts as often as its clip and its rater were drawn together.
+    The interval is a percentile bootstrap over clips and raters together: both are sampled with replacement, and
+    the weight of an answer is the product of the counts of its clip and its rater.
 
     Parameters
     ----------
@@ -177,14 +178,14 @@ def score_ratings(
     files : sequence of paths
         Answers that raters returned.
     draws, level, generator
-        Of the bootstrap.
+        Resamplings, level and random generator of the bootstrap.
 
     Returns
     -------
     scores : DataFrame
         ``method, subject, right, low, high, level, chance, answers, raters, clips``.
     raters : DataFrame
-        ``file, rater, attention, answers, used, note``: one row a file, whatever is wrong with it.
+        ``file, rater, attention, answers, used, note``: one row per file, with the reason if it is not used.
 
     Raises
     ------
@@ -234,9 +235,9 @@ def score_ratings(
             times * generator.multinomial(len(people), np.full(len(people), 1 / len(people)), draws)[:, rater]
         )
         counted = times.sum(axis=1)
-        shares = (times @ right)[counted > 0] / counted[counted > 0]
+        fractions = (times @ right)[counted > 0] / counted[counted > 0]
         tail = (1 - level) / 2
-        low, high = np.quantile(shares, [tail, 1 - tail])
+        low, high = np.quantile(fractions, [tail, 1 - tail])
         found.append(
             {
                 "method": method, "subject": subject, "right": right.mean(), "low": low, "high": high,
@@ -254,7 +255,7 @@ def _read_answers(path: Path, page: str, questions: Mapping[str, dict]) -> tuple
         or content.get("page") != page
         or not isinstance(content.get("answers"), list)
     ):
-        raise InputError(f"Expected answers to the page '{page}' in {path}, got something else.")
+        raise InputError(f"Expected answers to the page '{page}' in {path}, got other content.")
     rows, seen = [], set()
     for answer in content["answers"]:
         known = questions.get(answer.get("id")) if isinstance(answer, dict) else None

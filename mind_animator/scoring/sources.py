@@ -46,7 +46,7 @@ class ArraySource:
         return self.reader.clips
 
     def read(self, clip: str) -> np.ndarray:
-        """Frames of a clip, (count, size, size, 3) uint8; `InputError` where there are none."""
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` if there are none."""
         if clip in self.problems:
             raise InputError(self.problems[clip])
         frames = self.reader.read(clip, "frames")
@@ -102,7 +102,7 @@ class FolderSource:
         return list(self.files)
 
     def read(self, clip: str) -> np.ndarray:
-        """Frames of a clip, (count, size, size, 3) uint8; `InputError` says why there are none."""
+        """Frames of a clip, (count, size, size, 3) uint8; `InputError` with the reason if there are none."""
         if self._last is not None and self._last[0] == clip:
             return self._last[1]
         if clip not in self.files:
@@ -265,11 +265,11 @@ class ChangedSource:
         seed: int,
     ) -> None:
         self.source, self.change, self.seed = source, change, seed
-        self.place = {clip: index for index, clip in enumerate(clips)}
+        self.index = {clip: index for index, clip in enumerate(clips)}
 
     def read(self, clip: str) -> np.ndarray:
         """The clip's frames, changed."""
-        return self.change(self.source.read(clip), np.random.default_rng([self.seed, self.place[clip]]))
+        return self.change(self.source.read(clip), np.random.default_rng([self.seed, self.index[clip]]))
 
 
 class DonorSource:
