@@ -20,6 +20,7 @@ from mind_animator.config.base import in_file
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import (
     check_before_downloads,
+    check_clones,
     check_config,
     check_enough,
     plan_downloads,

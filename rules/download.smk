@@ -3,6 +3,12 @@
 # Downloads of a run come before all else, so that missing terms or files stop it early.
 DOWNLOAD_FIRST = 1000
 DOWNLOADS = plan_downloads(DATASET)
+# Links of a clone whose content is not here: Snakemake cannot ask for their age, so no DAG can be built with them.
+if not {"check_data", "plan"} & set(sys.argv):
+    try:
+        check_clones(DOWNLOADS.by_hand)
+    except InputError as error:
+        raise WorkflowError(str(error))
 DATA_ROOT = CONFIG.dataset.data_root
 
 

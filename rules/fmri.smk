@@ -1,4 +1,4 @@
-"""Volumes -> one scaled vector a clip, and how good it is."""
+"""From volumes to one scaled response vector per clip, and the quality of the data."""
 
 # Simulated runs go as soon as they are averaged, so that few of them lie on the disk at once.
 AVERAGES = [
@@ -37,13 +37,7 @@ rule average_runs:
     message:
         "Averaging subject {wildcards.subject}, {wildcards.segment}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.average_runs"
-        " --dataset {params.dataset:q}"
-        " --subject {wildcards.subject}"
-        " --segment {wildcards.segment}"
-        " --settings {params.settings:q}"
-        " --output {output.average}"
-        " > {log} 2>&1"
+        stage("average_runs")
 
 
 rule preprocess_subject:
@@ -80,17 +74,7 @@ rule preprocess_subject:
         "Cleaning subject {wildcards.subject} and choosing voxels"
     # huge pages, which numpy asks for, would have to be made room for first: it costs more than it saves
     shell:
-        "OMP_NUM_THREADS={threads} NUMPY_MADVISE_HUGEPAGE=0"
-        " python -m workflow_scripts.preprocess_subject"
-        " --dataset {params.dataset:q}"
-        " --subject {wildcards.subject}"
-        " --settings {params.settings:q}"
-        " --averages {input.averages}"
-        " --responses {output.responses}"
-        " --maps {output.maps}"
-        " --voxels {output.voxels}"
-        " --quality {output.quality}"
-        " > {log} 2>&1"
+        stage("preprocess_subject", environment="NUMPY_MADVISE_HUGEPAGE=0")
 
 
 rule measure_stimuli:
@@ -172,13 +156,7 @@ rule draw_quality:
     message:
         "Drawing the quality of subject {wildcards.subject}'s data"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_quality"
-        " --subject {wildcards.subject}"
-        " --maps {input.maps}"
-        " --voxels {input.voxels}"
-        " --quality {input.quality}"
-        " --figure {output.figure}"
-        " > {log} 2>&1"
+        stage("draw_quality")
 
 
 rule fmri:

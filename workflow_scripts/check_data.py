@@ -5,7 +5,7 @@ from pathlib import Path
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.check import check_files, summarise
+from mind_animator.datasets.check import check_clones, check_files, plan_downloads, summarise
 from mind_animator.errors import InputError, run_command
 from workflow_scripts.stages import Param, command
 
@@ -28,6 +28,7 @@ def check_data(
     """
     data = open_dataset(dataset)
     if require:
+        check_clones(plan_downloads(data).by_hand)
         data.check_before_work()
     found = check_files(data)
     if table:

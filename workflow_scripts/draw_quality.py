@@ -1,8 +1,5 @@
 """Draw one subject's quality: maps on the flat cortex, voxels by area, tSNR and reliability run by run."""
 
-import argparse
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -13,6 +10,7 @@ from mind_animator.artefacts.cortex import N_CORTEX, flat_raster
 from mind_animator.artefacts.files import atomic
 from mind_animator.artefacts.tables import read_table
 from mind_animator.errors import run_command
+from workflow_scripts.stages import Input, Output, Wildcard, command
 
 TITLES = {
     "reliability": "repeat reliability (mean r, training)",
@@ -25,31 +23,52 @@ AGREEMENT = (
     ("reliability_selected", "agreement with the other repeats", "#588157"),
     ("noise_ceiling_selected", "noise ceiling of a run", "#a26769"),
 )
+RUNS = (
+    "segment",
+    "split",
+    "run",
+    "missing_volumes",
+    "missing_clips",
+    "note",
+    *(name for name, _, _ in AGREEMENT),
+)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subject", required=True)
-    parser.add_argument("--maps", type=Path, required=True, help="of preprocess_subject, HDF5")
-    parser.add_argument("--voxels", type=Path, required=True, help="of preprocess_subject, TSV")
-    parser.add_argument(
-        "--quality", type=Path, required=True, help="of preprocess_subject, TSV: one row a run"
-    )
-    parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
-    given = parser.parse_args(arguments)
+def draw_quality(
+    *,
+    subject: Wildcard[str],
+    maps: Input,
+    voxels: Input,
+    quality: Input,
+    figure: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    subject
+        Name of the subject.
+    maps
+        Values of every voxel, from preprocess_subject (HDF5).
+    voxels
+        Voxels by ROI, from preprocess_subject (TSV).
+    quality
+        Quality of each run, from preprocess_subject (TSV).
+    figure
+        Figure (PNG).
+    """
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    maps = read_whole(given.maps, list(TITLES))
-    table = read_table(given.voxels, ("roi", "voxels", "selected"))
-    figure, panels = plt.subplot_mosaic(
+    values_of = read_whole(maps, list(TITLES))
+    table = read_table(voxels, ("roi", "voxels", "selected"))
+    runs = read_table(quality, RUNS)
+    drawn, panels = plt.subplot_mosaic(
         "aabb;ccdd;eeee;ffff", figsize=(11, 11), height_ratios=(1, 1, 1, 0.9), layout="constrained"
     )
-    figure.suptitle(
-        f"Subject {given.subject}: {int(maps['selected'].sum())} of {len(maps['selected'])} voxels chosen"
-    )
+    chosen = f"{int(values_of['selected'].sum())} of {len(values_of['selected'])} voxels chosen"
+    drawn.suptitle("\n".join([f"Subject {subject}: {chosen}", *missing_data(runs)]), fontsize=11)
     for key, (name, title) in zip("abcd", TITLES.items(), strict=True):
-        panel, values = panels[key], maps[name].astype(np.float32)
+        panel, values = panels[key], values_of[name].astype(np.float32)
         known = values[np.isfinite(values)]
         panel.set_title(title, fontsize=10)
         if not len(known):
@@ -62,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
             shown = panel.imshow(image, cmap="viridis", vmin=bottom, vmax=top)
             panel.axis("off")
             if name != "selected":
-                figure.colorbar(shown, ax=panel, shrink=0.7)
+                drawn.colorbar(shown, ax=panel, shrink=0.7)
         else:
             panel.hist(known, bins=60, color="#1b6ca8")
             panel.set_ylabel("voxels")
@@ -74,17 +93,37 @@ def main(arguments: list[str] | None = None) -> None:
     panel.tick_params(axis="x", rotation=90, labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
-    draw_runs(
-        panels["f"],
-        read_table(given.quality, ("segment", "missing_volumes", *(column for column, _, _ in AGREEMENT))),
+    draw_runs(panels["f"], runs)
+    with atomic(figure) as temporary:
+        drawn.savefig(temporary, dpi=110)
+    plt.close(drawn)
+
+
+def missing_data(runs: pd.DataFrame) -> list[str]:
+    """Lines that say how many clips have no response, and which runs were not used."""
+    lines = []
+    by_split = (
+        runs.groupby(["segment", "split"], sort=False)["missing_clips"]
+        .max()
+        .groupby("split", sort=False)
+        .sum()
     )
-    with atomic(given.figure) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+    if by_split.sum():
+        counts = ", ".join(f"{int(count)} {split}" for split, count in by_split.items() if count)
+        lines.append(f"clips without a response, left out: {counts}")
+    notes = runs[runs["note"].fillna("") != ""]
+    if len(notes):
+        shown = [
+            f"{row.run if isinstance(row.run, str) and row.run else row.segment}: {row.note}"
+            for row in notes.itertuples()
+        ]
+        more = f" (and {len(shown) - 3} more)" if len(shown) > 3 else ""
+        lines.append("runs not used: " + "; ".join(shown[:3]) + more)
+    return lines
 
 
 def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
-    """Median tSNR of every run; in the chosen voxels, how well it agrees with the other repeats, and its ceiling."""
+    """Median tSNR of every run; in the chosen voxels, its agreement with the other repeats and its noise ceiling."""
     places = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
@@ -108,6 +147,8 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
         axes.spines["top"].set_visible(False)
     panel.legend(handles=lines, frameon=False, fontsize=8, loc="lower left")
 
+
+main = command(draw_quality)
 
 if __name__ == "__main__":
     run_command(main)

@@ -183,6 +183,8 @@ class Algonauts2021(Dataset):
         return chosen
 
     def check_before_work(self) -> None:
+        if self._moments:
+            return  # its responses are CC0; its videos are fetched by hand
         absent = [path for path in self.sources() if not path.exists()]
         if absent and not self.options.terms_accepted:
             described = describe(self.name)

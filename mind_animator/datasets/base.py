@@ -5,6 +5,7 @@ of an adapter's module, may import torch or read more than small tables.
 """
 
 import importlib
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -233,8 +234,16 @@ class Dataset(ABC):
         ]
         return list(dict.fromkeys([*stimuli, *self.caption_files(), *answers]))
 
+    def left_out(self, subject: str, segment: str) -> dict[str, str]:
+        """Runs of a segment that exist but are not used, and why; they are listed in ``quality.tsv``."""
+        return {}
+
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        """What is wrong with a file whose header tells ``volumes``, ``rows``, ``seconds`` or ``fps``."""
+        """What is wrong with a file, from its header alone; None if nothing is.
+
+        ``facts`` are ``volumes``, ``rows``, ``step`` and ``start`` (seconds) of a series, or ``seconds`` and
+        ``fps`` of a movie, as far as the header states them; further facts may be added for the table.
+        """
         return None
 
     def check_before_work(self) -> None:
@@ -244,19 +253,19 @@ class Dataset(ABC):
     def find(self, *candidates: str) -> Path:
         """The first candidate (relative to the root) that exists, else the first one."""
         for candidate in candidates:
-            if (self.root / candidate).exists():
+            if os.path.lexists(self.root / candidate):  # also a link of a clone whose content is not here
                 return self.root / candidate
         return self.root / candidates[0]
 
 
 def available() -> list[str]:
-    """Names of the data sets that have an adapter: the modules in this folder that assign ``ADAPTER``.
+    """Names of the data sets that have an adapter: the modules of this package that assign ``ADAPTER``.
 
     The modules are read, not imported, so that modules beside an adapter (helpers, unfinished work) are no
     adapters and cannot fail here.
     """
-    folder = Path(__file__).parent
-    modules = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
+    folders = [Path(folder) for folder in importlib.import_module("mind_animator.datasets").__path__]
+    modules = [path for folder in folders for name in ("*.py", "*/__init__.py") for path in folder.glob(name)]
     adapters = [path for path in modules if re.search(r"^ADAPTER\b", path.read_text(encoding="utf-8"), re.M)]
     return sorted(path.parent.name if path.name == "__init__.py" else path.stem for path in adapters)
 

@@ -368,21 +368,35 @@ class Bids(Dataset):
 
     def _runs(self, subject: str) -> dict[frozenset[tuple[str, str]], str]:
         """Runs of the tasks, and their names, in natural order."""
-        found = {}
+        if subject not in self._known_runs:
+            self._known_runs[subject] = self._find_runs(subject)
+        return self._known_runs[subject]
+
+    @cached_property
+    def _known_runs(self) -> dict[str, dict[frozenset[tuple[str, str]], str]]:
+        return {}
+
+    def _find_runs(self, subject: str) -> dict[frozenset[tuple[str, str]], str]:
+        found: dict[frozenset[tuple[str, str]], str] = {}
+        texts = set()
         for name in self._names(subject):
             if name.suffix not in ("bold", "events", "timeseries") or name.extension == ".json":
                 continue
             if name.extension == ".tsv" and name.suffix != "events":
                 continue
-            if matches(name.entities.get("task", ""), self.options.task):
-                stem = "_".join(
-                    f"{key}-{value}" for key, value in name.entities.items() if (key, value) in name.run
-                )
-                if not self.options.runs or matches(stem, self.options.runs):
-                    found.setdefault(name.run, stem)
+            if not matches(name.entities.get("task", ""), self.options.task):
+                continue
+            stem = "_".join(
+                f"{key}-{value}" for key, value in name.entities.items() if (key, value) in name.run
+            )
+            if not self.options.runs or matches(stem, self.options.runs):
+                found.setdefault(name.run, stem)
+                (texts.add if name.suffix == "events" else texts.discard)(name.run)
         # events that apply to several runs are no run of their own
-        found = {run: stem for run, stem in found.items() if not any(run < other for other in found)}
-        return dict(sorted(found.items(), key=lambda item: natural(item[1])))
+        shared = {text for text in texts if any(text < run for run in found)}
+        return dict(
+            sorted(((k, v) for k, v in found.items() if k not in shared), key=lambda item: natural(item[1]))
+        )
 
     def _any_run(self, subject: str) -> frozenset[tuple[str, str]]:
         return next(one.run for one in self._presented(subject))
@@ -494,6 +508,7 @@ class Bids(Dataset):
             for name, movie, offset, count, _ in drafts
             if name in tested
         ]
+        orders = {sub: {run: place for place, run in enumerate(self._runs(sub))} for sub in self.subjects}
         sections = []
         for name, movie, offset, count, group in drafts:
             onsets = [offset + seconds * k for k in range(count)]
@@ -507,7 +522,7 @@ class Bids(Dataset):
             for subject, one in group:
                 shown[subject] = (*shown.get(subject, ()), one)
             for subject, ones in shown.items():
-                order = {run: place for place, run in enumerate(self._runs(subject))}
+                order = orders[subject]
                 shown[subject] = tuple(sorted(ones, key=lambda one, order=order: (order[one.run], one.onset)))
             if onsets:
                 split = "test" if name in tested else "train"

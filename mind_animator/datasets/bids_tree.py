@@ -8,8 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +193,8 @@ def read_events(path: Path, movie: str, task: str, offset: str | None, movies: t
         if column not in lines.fieldnames:
             hint = " (dataset.options.movie names the column of movies)" if column == movie else ""
             raise InputError(f"Expected column '{column}' in {path}, got {lines.fieldnames}{hint}.")
-    rows = []
+    rows: list[Row] = []
+    seen: dict[tuple[str, float | None, int], Row] = {}
     for number, line in enumerate(lines, 2):
         values = {key: (value or "").strip() for key, value in line.items() if isinstance(key, str)}
         named = task if movie == "task" else values[movie].replace("\\", "/").removeprefix("/stimuli/")
@@ -212,13 +212,15 @@ def read_events(path: Path, movie: str, task: str, offset: str | None, movies: t
         if seconds[1] <= 0:
             raise InputError(f"Expected a positive duration in line {number} of {path}, got {seconds[1]:g}.")
         start = _seconds(values[offset], offset, number, path) if offset else None
-        for other in rows:
-            if other.movie == named and abs(other.onset - seconds[0]) < SAME_TIME and other.offset == start:
+        for moment in (round(seconds[0] / SAME_TIME) + step for step in (-1, 0, 1)):
+            other = seen.get((named, start, moment))
+            if other is not None and abs(other.onset - seconds[0]) < SAME_TIME:
                 raise InputError(
                     f"Expected each presentation once in {path}, got '{named}' at {seconds[0]:g} s in lines "
                     f"{other.line} and {number}: delete one of them."
                 )
         rows.append(Row(named, *seconds, start, number))
+        seen[named, start, round(seconds[0] / SAME_TIME)] = rows[-1]
     return sorted(rows, key=lambda row: row.onset)
 
 
@@ -271,7 +273,14 @@ def joined(rows: list[Row], path: Path) -> list[Row]:
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether a name is one of the patterns, in which only ``*`` and ``?`` are special."""
-    return any(name == p or fnmatchcase(name, re.sub(r"\[", "[[]", p)) for p in patterns)
+    names, wild = _compiled(tuple(patterns))
+    return name in names or any(pattern.fullmatch(name) for pattern in wild)
+
+
+@lru_cache
+def _compiled(patterns: tuple[str, ...]) -> tuple[frozenset[str], list[re.Pattern[str]]]:
+    wild = [re.escape(p).replace(r"\*", ".*").replace(r"\?", ".") for p in patterns if set(p) & {"*", "?"}]
+    return frozenset(patterns), [re.compile(pattern) for pattern in wild]
 
 
 def natural(name: str) -> list[int | str]:

@@ -138,6 +138,11 @@ class CC2017(Dataset):
         delayed = self.options.skip_delayed_run
         return [repeat for repeat in every if not (delayed and (subject, segment, repeat) == DELAYED_RUN)]
 
+    def left_out(self, subject: str, segment: str) -> dict[str, str]:
+        every = set(range(1, self._repeats(segment) + 1))
+        reason = "lags about 10 s behind the movie (dataset.options.skip_delayed_run)"
+        return {f"{segment}_{repeat}": reason for repeat in every - set(self._used_repeats(subject, segment))}
+
     def _run_file(self, subject: str, segment: str, repeat: int, kind: str) -> Path:
         if subject not in self.known_subjects:
             raise InputError(f"Expected a subject of {list(self.known_subjects)}, got '{subject}'.")

@@ -70,11 +70,28 @@ def check_config(dataset: Dataset, config: "Config") -> None:
             f"{dataset.name} are aligned to the clips already (arrays: responses per volume, axes 'volume voxel', "
             "can be shifted)."
         )
+    if (mask := config.fmri.voxels.mask) is not None and Path(mask).is_file():
+        from mind_animator.datasets.preprocess import read_mask
+        from mind_animator.fmri.reliability import in_mask
+
+        values = read_mask(mask)
+        try:  # without the number of voxels, which only the responses state
+            flags = values.dtype.kind == "b" or (len(values) > 2 and set(values.ravel().tolist()) <= {0, 1})
+            in_mask(values, len(values) if flags else int(values.max(initial=0)) + 1)
+        except ValueError as error:
+            raise InputError(f"{error} ({mask}; config.fmri.voxels.mask)") from None
     if not (dataset.has_stimuli or dataset.has_captions or config.features.ready.embeddings):
         raise InputError(
             "Expected movies, frames, captions (dataset.options) or embeddings (features.ready), got none of them: "
             "there is nothing to decode."
         )
+
+
+def check_clones(missing: tuple[Path, ...]) -> None:
+    """`InputError` at the first file whose content a DataLad, git-annex or Git LFS clone lacks."""
+    absent = [(path, hint) for path in missing if (hint := absent_content(path))]
+    if absent:
+        raise InputError(f"Expected {absent[0][0]}, but {absent[0][1]} ({len(absent)} such files).")
 
 
 def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
@@ -85,9 +102,7 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
     by_hand : tuple of path
         Of the plan: missing files that no rule can fetch.
     """
-    for path in by_hand:
-        if hint := absent_content(path):
-            raise InputError(f"Expected {path}, but {hint} ({len(by_hand)} such files).")
+    check_clones(by_hand)
     dataset.check_before_work()
     if by_hand:
         place = _relative(by_hand[0], dataset.root)

@@ -203,10 +203,14 @@ class _Passes:
                     "reliability_selected": _mean_of(agreement),
                     "noise_ceiling_selected": _mean_of(noise_ceiling(agreement[np.isfinite(agreement)], 1)),
                     "missing_clips": fact.n_missing,
+                    "note": "",
                 }
             )
+        notes = self.dataset.left_out(self.subject, fact.segment.id)
         if not fact.runs:
-            yield place | {"run": "", "missing_volumes": 0, "missing_clips": fact.n_missing}
+            notes = notes or {"": "the subject has no run of this segment"}
+        for run, note in notes.items():
+            yield place | {"run": run, "missing_clips": fact.n_missing, "note": note}
 
 
 def _drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:

@@ -14,6 +14,7 @@ from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import available, open_dataset
 from mind_animator.datasets.check import (
     Twin,
+    check_config,
     check_files,
     check_leak,
     check_same_clips,
@@ -252,3 +253,22 @@ def test_nothing_of_a_data_set_is_known_outside_its_adapter_and_table():
         lines = path.read_text().lower().splitlines()
         text = "\n".join(line.partition("#")[0] for line in lines)
         assert path.name == "synthetic.smk" or not known.search(text), (path, known.search(text))
+
+
+def test_a_mask_that_is_neither_flags_nor_indices_is_found_before_any_work(tmp_path):
+    import yaml
+
+    from mind_animator.config import load_config
+
+    values = yaml.safe_load((ROOT / "config/arrays.yaml").read_text())
+    values["fmri"]["voxels"] = {"mask": str(tmp_path / "mask.npy")}
+    config = load_config(values)
+    dataset = open_dataset(config.dataset)
+    np.save(tmp_path / "mask.npy", np.array([2, 0, 2, 0]))
+    with pytest.raises(
+        InputError, match=r"^Expected each index once, got 2 repeated .*config\.fmri\.voxels\.mask"
+    ):
+        check_config(dataset, config)
+    for good in (np.array([0, 1, 1, 0], np.uint8), np.array([5, 3]), np.array([True, False])):
+        np.save(tmp_path / "mask.npy", good)
+        check_config(dataset, config)

@@ -91,3 +91,33 @@ def test_a_real_run_asks_for_terms_credentials_and_files_before_any_work(name, t
     )  # fmt: skip
     assert ran.returncode != 0 and told in ran.stdout + ran.stderr, (ran.stdout + ran.stderr)[-1500:]
     assert not (tmp_path / "results").exists()
+
+
+def test_a_clone_without_content_stops_before_the_dag_with_one_line(tmp_path):
+    """Links of git-annex that lead nowhere: `download` too names the command, and `check_data` lists them."""
+    run = (
+        tmp_path
+        / "HCP_1200/100610/MNINonLinear/Results/tfMRI_MOVIE1_7T_AP/tfMRI_MOVIE1_7T_AP_Atlas.dtseries.nii"
+    )
+    run.parent.mkdir(parents=True)
+    os.symlink("../../.git/annex/objects/Aa/Bb/MD5E-s1--0.nii/MD5E-s1--0.nii", run)
+    data = f"dataset={{name: hcp, data_root: {tmp_path}, subjects: ['100610']}}"
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        "config/hcp.yaml",
+        "--nolock",
+        "--cores",
+        "1",
+        "-n",
+    ]
+    command += ["--config", data, f"results={tmp_path}/results", "--"]
+    told = {}
+    for target in ("download", "check_data"):
+        ran = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)
+        told[target] = ran.returncode, ran.stdout + ran.stderr
+    assert told["download"][0] == 1
+    assert f"Expected {run}, but its content is not here: run `datalad get '{run}'`" in told["download"][1]
+    assert told["check_data"][0] == 0, told["check_data"][1]

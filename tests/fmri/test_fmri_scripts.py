@@ -46,7 +46,7 @@ def simulate(root: Path, movie: str, subject: str = "1", **options) -> None:
 
 def average(root: Path, movie: str, output: Path, **settings) -> None:
     arguments = ["--dataset", config(root), "--subject", "1", "--segment", movie]
-    average_runs.main([*arguments, "--settings", json.dumps(settings), "--output", str(output)])
+    average_runs.main([*arguments, "--settings", json.dumps(settings), "--average", str(output)])
 
 
 def preprocess(root: Path, averages: list[Path], out: Path, **settings) -> None:
@@ -390,7 +390,7 @@ def test_a_broken_run_stops_the_segment_and_leaves_nothing(tmp_path):
     ):
         with pytest.raises(InputError, match=text):
             average_runs.main(
-                ["--dataset", config(tmp_path), *arguments, "--settings", "{}", "--output", str(output)]
+                ["--dataset", config(tmp_path), *arguments, "--settings", "{}", "--average", str(output)]
             )
 
 
