@@ -82,7 +82,7 @@ def judge(curve: LagCurve, configured: float, spacing: float) -> str:
     """
     if not curve.clear:
         return f"no peak above chance ({curve.correlation.max():.3f} <= {curve.chance:.3f})"
-    if abs(curve.peak - configured) > spacing / 2 and curve.share_at(configured) < 0.9:
+    if abs(curve.peak - configured) > spacing / 2 and curve.fraction_at(configured) < 0.9:
         return f"warning: the peak is at {curve.peak:g} s, the config says {configured:g} s"
     return f"peak at {curve.peak:g} s, configured {configured:g} s"
 

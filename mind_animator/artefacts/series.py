@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from mind_animator.artefacts.files import expect_file
 from mind_animator.errors import InputError
@@ -73,6 +74,23 @@ def read_header(path: Path | str) -> SeriesHeader:
     step = float(image.header["pixdim"][4]) * _SECONDS[unit]
     start = float(image.header["toffset"]) * _SECONDS[unit]
     return SeriesHeader(int(image.shape[3]), 0, step or None, start or None, unit != "unknown")
+
+
+def read_shape(path: Path | str) -> tuple[int, ...]:
+    """Shape that the fixed part of a NIfTI header states, CIFTI's six axes too; empty if there is none.
+
+    Much faster than `read_header` for CIFTI files, whose XML is not parsed.
+    """
+    path = Path(path)
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as stream:
+            block = stream.read(nib.Nifti2Header.sizeof_hdr)
+        kind = (
+            nib.Nifti2Header if block[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nib.Nifti1Header
+        )
+        return tuple(int(size) for size in kind(block[: kind.sizeof_hdr], check=False).get_data_shape())
+    except (*_BROKEN, WrapStructError):
+        return ()
 
 
 def read_volumes(path: Path | str, inside: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one a repeat.
+"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one per repeat.
 
-Facts of the published files that this module answers for:
+Facts of the published files that this module implements:
 
 - 1,000 videos have responses (three repeats); those of the last 102 are withheld. The devkit trains on the
   first 900 and validates on the last 100: they are the test set here.
@@ -62,7 +62,7 @@ class AlgonautsOptions(Strict):
 
 
 class Algonauts2021(Dataset):
-    """The adapter; see the module's text for what it takes care of."""
+    """The adapter; see the module's docstring."""
 
     name = "algonauts2021"
     Options: ClassVar[type[Strict]] = AlgonautsOptions
@@ -222,7 +222,7 @@ class Algonauts2021(Dataset):
         )
 
     def _read(self, path: Path, segment: str) -> "np.ndarray":
-        """Betas (clip, showing, voxel) of a segment's videos from one file."""
+        """Betas (clip, repeat, voxel) of a segment's videos from one file."""
         from mind_animator.artefacts.cortex import N_CORTEX, N_GRAYORDINATES
 
         start, count = self._place(segment)
@@ -232,18 +232,18 @@ class Algonauts2021(Dataset):
         if betas.shape[2] != N_GRAYORDINATES:
             raise InputError(f"Expected {N_GRAYORDINATES} grayordinates in {path}, got {betas.shape[2]}.")
         row_of = {name: row for row, name in enumerate(names)}
-        wanted = [f"vid{start + index + 1:04d}" for index in range(count)]
-        missing = [name for name in wanted if name not in row_of]
+        videos = [f"vid{start + index + 1:04d}" for index in range(count)]
+        missing = [name for name in videos if name not in row_of]
         if missing:
             raise InputError(f"Expected responses to '{missing[0]}' in {path} ({len(missing)} missing).")
-        return betas[[row_of[name] for name in wanted], :, :N_CORTEX]
+        return betas[[row_of[name] for name in videos], :, :N_CORTEX]
 
 
 def _betas(subject: str, task: str) -> str:
     return f"{_MOMENTS}/sub-{subject}/prepared_betas/sub-{subject}_organized_betas_task-{task}_normalized.pkl"
 
 
-@lru_cache(maxsize=1)  # all packs of videos lie in one file
+@lru_cache(maxsize=1)  # all packs of videos are in one file
 def _betas_in(path: Path) -> "np.ndarray":
     """The array (1000, 3, voxel) of a challenge pickle."""
     from mind_animator.artefacts.pickles import read_pickle

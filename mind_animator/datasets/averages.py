@@ -1,4 +1,4 @@
-"""A segment's repeats, cleaned and averaged: made from a data set's runs, or read from where that was kept."""
+"""Averages of a segment's cleaned repeats, computed from a data set's runs or read from a file."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentAverage:
-    """The mean of a segment's repeats, and how good they are.
+    """Mean of a segment's repeats, and their quality.
 
     A segment that the subject has no run of has 0 repeats, no arrays, and no reliability.
 
@@ -31,7 +31,7 @@ class SegmentAverage:
     arrays : dict of name to array (clip, voxel) float32
         ``mean`` and, of test segments with repeats, ``half_1`` and ``half_2``: in memory or in an open file.
     voxels : ndarray of int, optional
-        Which voxels ``arrays`` hold; all by default.
+        Voxels that ``arrays`` contain; all by default.
     reliability : ndarray (voxel,) float32
         Mean correlation between repeats.
     agreement : ndarray (run, voxel) float32, optional
@@ -86,7 +86,7 @@ def average_segment(
     Parameters
     ----------
     voxels : ndarray of int, optional
-        Ascending: those whose means are wanted; all by default.
+        Voxels whose means are returned, ascending; all by default.
     means : bool
         Whether there must be any: without, those of runs that are cleaned as they are read are left to
         `with_means`, instead of filling the memory.
@@ -145,8 +145,8 @@ def _names(names: list[str]) -> str:
 def with_means(
     average: SegmentAverage, voxels: np.ndarray, dataset: Dataset, subject: str, settings: "FmriConfig"
 ) -> SegmentAverage:
-    """An average that has the arrays of some voxels, ascending, and what each of more than two repeats is worth
-    there: it had them, or its runs are read again."""
+    """The average with the arrays of some voxels (ascending) and the agreement of each repeat there; the runs are
+    read again if it does not contain them."""
     compared = average.agreement is not None or average.n_repeats < 3
     if compared and (average.voxels is None or np.array_equal(average.voxels, voxels)):
         return average
@@ -165,7 +165,7 @@ def _arrays(average: Average) -> dict[str, np.ndarray]:
 
 
 def write_average(path: Path, average: SegmentAverage) -> None:
-    """Keep an average in HDF5."""
+    """Write an average to HDF5."""
     by_voxel = {"reliability": average.reliability, "tsnr": average.tsnr, "agreement": average.agreement}
     attrs = {
         "segment": average.segment.id,
@@ -178,7 +178,7 @@ def write_average(path: Path, average: SegmentAverage) -> None:
 
 
 def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
-    """An average that `write_average` kept; its arrays by clip stay in the file until they are looked at."""
+    """Read an average of `write_average`; its arrays by clip stay in the file until they are accessed."""
     file = open_arrays(path)
     name = file.attrs.get("segment")
     if name not in segments:

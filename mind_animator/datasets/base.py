@@ -103,7 +103,7 @@ class Dataset(ABC):
     applies_lag : bool
         Whether ``fmri.lag`` is applied; False where the responses are aligned to the clips already.
     n_voxels : int
-        Voxels of a subject, or a number that is hardly ever exceeded: memory is asked for by it.
+        Number of voxels per subject, or a safe upper bound; used to set the memory request.
     """
 
     name: ClassVar[str]
@@ -130,7 +130,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def _subjects(self) -> tuple[str, ...]:
-        """Subjects asked for (``config.subjects``, or all); `InputError` on an unknown one."""
+        """Subjects to run (``config.subjects``, or all); `InputError` if one is unknown."""
 
     def check_subject(self, subject: str) -> None:
         """`InputError` where there is no such subject."""
@@ -143,10 +143,10 @@ class Dataset(ABC):
         """All segments in their canonical order, training first. Needs no data."""
 
     def memory_mb(self, every_voxel: bool) -> int:
-        """What preprocessing a subject's responses takes, whether or not all voxels are wanted.
+        """Memory, in MB, of preprocessing one subject.
 
-        Arrays of training clips are held until voxels are chosen. What is chosen is held twice while it is
-        scaled, and of test clips the two halves as well.
+        Responses to training clips are kept until voxels are chosen, unless runs are cheap to read again. The
+        chosen voxels are in memory twice while they are scaled, and for test clips their two halves as well.
         """
         clips = {"train": 0, "test": 0}
         for segment in self.segments:
@@ -166,7 +166,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def clip_table(self, segment: str) -> "pd.DataFrame":
-        """One row a clip, in order: ``clip, segment, movie, file, onset, duration, split``.
+        """One row per clip, in order: ``clip, segment, movie, file, onset, duration, split``.
 
         ``onset`` and ``duration`` in seconds of the file; ``movie`` is the unit of splits (never divided
         between training, validation and test).
@@ -178,11 +178,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        """Response files of a segment (inputs of the DAG), one a repeat where that is how they come."""
+        """Files that a segment's responses are read from (inputs of the DAG); empty if the subject has no run of it."""
 
     @abstractmethod
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
-        """Yield one (n_clips, n_voxels) float32 array a repeat: aligned to the clips (the haemodynamic lag
+        """Yield one (n_clips, n_voxels) float32 array per repeat: aligned to the clips (the haemodynamic lag
         included, once), detrended and z-scored per run as ``settings`` says."""
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
@@ -203,7 +203,7 @@ class Dataset(ABC):
         return []
 
     def captions(self) -> "pd.DataFrame":
-        """Ready captions, one row a clip in order: ``clip, caption``; only where ``has_captions``."""
+        """Ready captions, one row per clip, in order: ``clip, caption``; only where ``has_captions``."""
         raise InputError(f"Expected captions to come with data set {self.name}, but they do not.")
 
     def caption_order(self) -> dict[str, list[str]]:
@@ -215,7 +215,7 @@ class Dataset(ABC):
         return {split: [c for s in every if s.split == split for c in s.clips] for split in ("train", "test")}
 
     def archives(self) -> tuple[Archive, ...]:
-        """What there is to download for the subjects asked for, whether it is here already or not."""
+        """Everything that can be downloaded for the chosen subjects, whether it is here already or not."""
         return ()
 
     def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
@@ -271,7 +271,7 @@ def available() -> list[str]:
 
 
 def open_dataset(config: DatasetConfig) -> Dataset:
-    """The adapter that ``config.name`` asks for, its options checked."""
+    """The adapter named ``config.name``, with validated options."""
     if config.name not in available():
         raise InputError(f"Expected dataset.name to be one of {available()}, got '{config.name}'.")
     module = importlib.import_module(f"mind_animator.datasets.{config.name}")

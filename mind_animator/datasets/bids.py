@@ -325,25 +325,19 @@ class Bids(Dataset):
 
     @cached_property
     def _size(self) -> tuple[int, int]:
-        """Volumes of a run, and voxels: of the largest of one subject's files that are here, by header."""
-        import nibabel as nib
+        """Volumes and voxels of the first subject's largest run that is here, from the fixed part of its header."""
+        from mind_animator.artefacts.series import read_shape
 
         spaces = {"fsLR": 59_412, "fsaverage5": 20_484, "fsaverage6": 81_924}
-        volumes, voxels = 0, spaces.get(self.options.space, 330_000)
-        for subject in self.subjects[:1]:
-            for run in self._runs(subject):
-                file = self._bold(run)[0]
-                if not file.is_file() or file.name.endswith(".gii"):
-                    continue
-                try:
-                    shape = nib.load(file).shape
-                except Exception:  # a broken file is named by the job that reads it
-                    continue
-                if file.name.endswith((".dtseries.nii", ".ptseries.nii")):
-                    volumes, voxels = max(volumes, shape[0]), voxels if shape[1] == 91_282 else int(shape[1])
-                elif len(shape) == 4:  # about a third of a field of view is brain
-                    volumes, voxels = max(volumes, shape[3]), int(0.35 * shape[0] * shape[1] * shape[2])
-        return volumes or 600, voxels
+        volumes, voxels = 600, spaces.get(self.options.space, 330_000)
+        files = [path for run in self._runs(self.subjects[0]) for path in self._bold(run)[:1]]
+        sizes = [(path.stat().st_size, path) for path in files if path.is_file() and not self._surface]
+        shape = read_shape(max(sizes)[1]) if sizes else ()
+        if len(shape) == 6:
+            return shape[4], voxels if shape[5] == 91_282 else shape[5]
+        if len(shape) == 4:  # about a third of a field of view is brain
+            return shape[3], int(0.35 * shape[0] * shape[1] * shape[2])
+        return volumes, voxels
 
     def memory_mb(self, every_voxel: bool) -> int:
         """A run in memory (CIFTI files are mapped instead), and sums and means of the largest segment."""

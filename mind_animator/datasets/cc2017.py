@@ -1,12 +1,12 @@
 """CC2017 (Wen et al. 2018): 3 subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI at TR 2 s.
 
-Facts of the published files that this module answers for:
+Facts of the published files that this module implements:
 
 - Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of
   ``test2`` to ``test5`` start with it and have 246. Any other number is refused.
-- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 stand for
+- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 belong to
   the 240 clips. Nothing later may shift again.
-- Run 9 of ``test2`` of subject 3 is there, but lags about 10 s behind the movie: left out unless asked for.
+- Run 9 of ``test2`` of subject 3 exists, but lags about 10 s behind the movie: it is left out by default.
 - One volume file has its own spelling (``test1_9.mni.nii.gz`` of subject 1).
 - Archives may be unpacked into one folder or into one folder each.
 
@@ -59,7 +59,7 @@ class CC2017Options(Strict):
 
 
 class CC2017(Dataset):
-    """The adapter; see the module's text for what it takes care of."""
+    """The adapter; see the module's docstring."""
 
     name = "cc2017"
     Options: ClassVar[type[Strict]] = CC2017Options
@@ -175,7 +175,7 @@ class CC2017(Dataset):
             )
 
     def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
-        """Volumes that stand for the clips: as many as clips, one after another."""
+        """Volumes of the clips: one per clip, consecutive."""
         import numpy as np
 
         from mind_animator.fmri.align import volumes_of_clips

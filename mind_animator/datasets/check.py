@@ -23,7 +23,7 @@ SAME, TEXTURE, IN_A_ROW, TILES = 3.0, 8.0, 3, 64
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to fetch. Files that are here already are in none of it.
+    """What a run has to fetch. Files that are here already are not part of it.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ def plan_downloads(dataset: Dataset) -> Plan:
     missing = {place: path for place, path in missing.items() if place not in links}
     files, zips = [], {}
     for archive in dataset.archives():
-        wanted = tuple(place for place in archive.gives if place in missing)
-        if not wanted or not archive.fetched:
+        needed = tuple(place for place in archive.gives if place in missing)
+        if not needed or not archive.fetched:
             continue
-        for place in wanted:
+        for place in needed:
             del missing[place]
         if archive.zipped:
-            zips[archive] = wanted
+            zips[archive] = needed
         else:
             files.append(archive)
     return Plan(tuple(files), zips, (*links.values(), *missing.values()))

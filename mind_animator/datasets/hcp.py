@@ -1,14 +1,15 @@
 """HCP 7T movie watching: 176 complete subjects, four runs of movie clips with rests, TR 1 s.
 
-Facts of the published files that this module answers for:
+Facts of the published files that this module implements:
 
 - Runs are scanned AP, PA, PA, AP; their folders are named for it.
 - Movie clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
 - **The last 76 s of every run are the same movie.** It is a segment of its own here (``retest``), never in
   training, and its four repeats are the repeats of the test set.
-- Runs are held out whole; what is left of the others is training, each movie in a run a movie of its own.
-- Responses come in three variants; the 59k one lies on another mesh: its areas have names where a parcellation
-  on that mesh is given.
+- Whole runs are held out. The rest of the other runs is for training; each excerpt in a run is a movie of its own.
+- Responses come in three variants. The 59k variant is on another mesh: its voxels have ROI names only if a
+  parcellation on that mesh is given.
+- A run must have the published number of volumes, step and start: otherwise the time of its volumes is unknown.
 - Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
 
 References
@@ -65,7 +66,7 @@ class HCPOptions(Strict):
     variant : str
         ``msmsulc`` (32k, not cleaned: what Mind-Animator read), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
     held_out_run : int
-        The run whose movies are tested on, beside the retest movie.
+        The run that is tested on, in addition to the retest movie.
     parcellation : str, optional
         For the 59k variant: a ``.dlabel.nii`` on the same mesh, whose labels name the areas (with or without
         medial wall). Without it no area of that variant has a name.
@@ -83,7 +84,7 @@ class HCPOptions(Strict):
 
 
 class HCP(Dataset):
-    """The adapter; see the module's text for what it takes care of."""
+    """The adapter; see the module's docstring."""
 
     name = "hcp"
     Options: ClassVar[type[Strict]] = HCPOptions

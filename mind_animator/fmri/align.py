@@ -31,7 +31,7 @@ def volumes_of_clips(
     Raises
     ------
     ValueError
-        If a clip's volume lies outside the run.
+        If a clip's volume is outside the run.
     """
     if repetition_time <= 0:
         raise ValueError(f"Expected a positive repetition time, got {repetition_time}.")
@@ -57,7 +57,7 @@ def clip_weights(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights with which volumes are averaged to the response of each clip.
 
-    Volume t is measured at ``first + t TR`` and stands for TR seconds around that time. A clip takes the time
+    Volume t is measured at ``first + t TR`` and represents TR seconds around that time. A clip takes the time
     from its start to its end, widened about its middle to at least TR, and weighs every volume by the seconds
     that both share. A small correction, linear in time, then puts the mean time of the weighted volumes on
     the clip's middle, so that no phase between clips and volumes shifts the response. For clips as long as a

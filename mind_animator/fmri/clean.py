@@ -58,11 +58,11 @@ class CleanedRun:
     ddof : int
         0 divides by the number of volumes, 1 by that less one.
     volumes : ndarray of int, optional
-        Volumes to give, one a clip; all by default. Those left out have part in trend and deviation too.
+        Volumes to return, one per clip; all by default. The others still influence trend and deviation.
     where : str or path, optional
-        What the run was read from, for errors.
+        File of the run, for errors.
     first : int
-        Which volume of it the run's first one is, for errors.
+        Number of the run's first volume in the file, for errors.
     confounds : ndarray (volume, confound), optional
         Further time courses that are regressed out together with the polynomials.
     censored : ndarray (volume,) bool, optional
@@ -71,11 +71,11 @@ class CleanedRun:
     Attributes
     ----------
     shape : (int, int)
-        Volumes (or clips) and vertices that it gives.
+        Volumes (or clips) and vertices that it returns.
     present : ndarray (volume or clip,) bool
         Which of them are not missing.
     square : float, optional
-        Sum of squares of what it gives of a vertex that varies, where it gives every volume; mean 0 then, too.
+        Sum of squares of a varying vertex (whose mean is 0), if every volume is returned.
     constant : ndarray (vertex,) bool
         Vertices without variance: 0 throughout. Known once they have been read, as is
     tsnr : ndarray (vertex,) float32
@@ -142,7 +142,7 @@ class CleanedRun:
 
     def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
         """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout
-        where a vertex is constant. What is given may lie in `scratch_for` this run."""
+        where a vertex is constant. The result may share memory with ``scratch``."""
         block = (
             self._run[:, where].T
             if self._rows is None

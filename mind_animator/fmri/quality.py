@@ -1,4 +1,4 @@
-"""Is the signal there, and is it where the config says: noise ceilings and cross-correlation over lags."""
+"""Quality of responses: noise ceilings, and cross-correlation with the stimulus over lags."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ def cross_correlation(
 ) -> np.ndarray:
     """Mean squared correlation over voxels between responses and a stimulus feature, by shift.
 
-    At shift s the response of clip k + s meets the feature of clip k; both are centred over the clips that
-    meet, and no clip meets one of another segment.
+    At shift s the response of clip k + s is paired with the feature of clip k. Both are centred over the paired
+    clips, and no clip is paired with one of another segment.
 
     Parameters
     ----------
@@ -100,11 +100,11 @@ class LagCurve:
 
     @property
     def clear(self) -> bool:
-        """Whether the peak stands out of chance."""
+        """Whether the peak exceeds chance."""
         return bool(self.correlation.max() > self.chance)
 
-    def share_at(self, lag: float) -> float:
-        """Squared correlation above the floor at the lag nearest to ``lag``, as a share of the peak's."""
+    def fraction_at(self, lag: float) -> float:
+        """Squared correlation above the floor at the lag nearest to ``lag``, as a fraction of the peak's."""
         above = self.correlation**2 - self.floor**2
         return float(above[np.argmin(np.abs(self.lags - lag))] / above.max())
 
@@ -120,7 +120,7 @@ def lag_curve(
 ) -> LagCurve:
     """Cross-correlation of responses and a feature over lags.
 
-    Responses have been aligned to the clips at ``lag`` already, so that shift s stands for ``lag + s
+    Responses have been aligned to the clips at ``lag`` already, so that shift s corresponds to ``lag + s
     clip_seconds``. Chance comes from windows of as many shifts where no response can be: the feature is
     rolled within each segment beyond the range of lags by 30 s more (less where segments are short).
 

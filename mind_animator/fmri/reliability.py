@@ -1,4 +1,4 @@
-"""How well repeated runs agree, vertex by vertex, and which vertices that leaves to the decoders."""
+"""Agreement between repeats at each vertex, and the choice of vertices for the decoders."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Average:
     reliability : ndarray (vertex,) float32
         Mean correlation between repeats; NaN where a repeat is constant or there is one only.
     agreement : ndarray (repeat, vertex) float32, optional
-        `agreement_of_repeats`, of the vertices that the means are of; not where two repeats say no more than
-        their reliability does, nor of arrays whose every vertex is wanted.
+        `agreement_of_repeats` of the vertices of the means; None for two repeats, whose reliability is the same
+        number, and for arrays of which all vertices are requested.
     n_repeats : int
     n_missing : int
         Clips without a volume in any repeat; every mean of them is NaN.
@@ -61,11 +61,11 @@ def average_repeats(
     ----------
     runs : iterable of ndarray (clip, vertex) float32, or of CleanedRun
         A missing volume is NaN in every vertex, is left out of the means and counts as 0 in the correlation.
-        Time fastest in memory is fastest. Of arrays, no more than one is held at a time, and `voxels` of all.
+        Time fastest in memory is fastest. Of arrays, only one is in memory at a time, and ``voxels`` of all.
     halves : bool
         Whether to average the two halves of the repeats as well.
     voxels : ndarray of int, optional
-        Vertices, ascending, that the means are wanted of; all by default.
+        Vertices of the means, ascending; all by default.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def average_repeats(
 
 
 def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
-    """Mean correlation of each repeat with the others, which tells a bad one.
+    """Mean correlation of each repeat with the others, by which a bad one is recognised.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
 
 
 def _those_of(where: slice, voxels: np.ndarray | None) -> tuple[slice, slice | np.ndarray]:
-    """Which of some wanted vertices, ascending, lie in a block: their places among the wanted, and in it."""
+    """Which of some vertices, ascending, are in a block: their positions among them, and in the block."""
     if voxels is None:
         return where, slice(None)
     rows = slice(*np.searchsorted(voxels, (where.start, where.stop)))
@@ -250,7 +250,7 @@ def _add(total: np.ndarray, part: np.ndarray) -> None:
 def _side_by_side(
     runs: list[CleanedRun], halves: bool, voxels: np.ndarray | None, tally: _Tally
 ) -> Iterator[tuple[slice, _Sums, np.ndarray | None]]:
-    """Sums of all runs, some vertices after the others: they stay in the cache; and the wanted vertices of
+    """Sums of all runs, some vertices after the others: they stay in the cache; and the requested vertices of
     more than two repeats, (repeat, vertex, clip)."""
     for run in runs:
         _check_shape(run, runs[0].shape)

@@ -58,7 +58,7 @@ def scale_splits(
     -------
     scaled : ndarray (clip, voxel) float32
     train, test : (mean, deviation), each (voxel,) float64
-        What was applied to either split.
+        Mean and deviation that were applied to each split.
     """
     if scaling not in ("train", "released_code"):
         raise ValueError(f"Expected scaling 'train' or 'released_code', got {scaling!r}.")
@@ -78,7 +78,7 @@ def scale_splits(
 
 
 def _selection(mask: np.ndarray) -> slice | np.ndarray:
-    """The same clips as a slice, which needs no copy, where they lie side by side."""
+    """The same clips as a slice, which needs no copy, if they are contiguous."""
     places = np.flatnonzero(mask)
     if len(places) and places[-1] - places[0] == len(places) - 1:
         return slice(int(places[0]), int(places[-1]) + 1)

@@ -269,3 +269,16 @@ def test_confounds_of_another_length_are_found_without_reading_volumes(tmp_path)
     assert "Expected 60 rows (volumes of the run)" in check_files(dataset)["told"].str.cat()
     with pytest.raises(InputError, match="Expected 60 rows of confounds"):
         next(dataset.runs("01", "a", FmriConfig()))
+
+
+@pytest.mark.parametrize(
+    ("volumes", "least", "most"), [(600, 1_700 + 600 * 230_000 * 4 / 1e6, 4_000), (30, 1_500, 1_900)]
+)
+def test_the_memory_request_follows_the_size_of_the_runs(tmp_path, volumes, least, most):
+    """A run of MNI 2 mm with some 230,000 voxels of brain, by its header alone."""
+    write_run(tmp_path, ending=".nii")
+    bold = opened(tmp_path).response_files("01", "a")[0]
+    header = nib.load(bold).header
+    header.set_data_shape((97, 115, 97, volumes))
+    bold.write_bytes(header.binaryblock)
+    assert least < opened(tmp_path).memory_mb(False) < most

@@ -65,7 +65,7 @@ def test_a_planted_lag_is_found_to_the_volume(shift):
     assert curve.peak == 4.0 + 2 * shift
     assert curve.clear
     np.testing.assert_array_equal(curve.lags, np.arange(-4, 15, 2))
-    assert curve.share_at(curve.peak) == 1
+    assert curve.fraction_at(curve.peak) == 1
 
 
 def test_no_lag_is_found_in_noise():
