@@ -497,6 +497,14 @@ SCORING_MODELS = {
 }
 
 
+def models_of_metrics():
+    """config.models, with the networks of the chosen metrics that it does not name."""
+    further = set(SCORING_NETWORKS) - set(type(CONFIG.models).model_fields)
+    return CONFIG.models.model_copy(
+        update={name: network_model(SCORING_NETWORKS[name]) for name in further}
+    )
+
+
 def scoring_revisions():
     """What the DAG tracks of the networks of metrics."""
     return [

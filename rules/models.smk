@@ -11,7 +11,7 @@ rule pin_models:
     conda:
         "../envs/cpu.yaml"
     params:
-        models=json_of(CONFIG.models),
+        models=json_of(models_of_metrics()),
     message:
         f"Fetching the frozen models and writing {CONFIG.models.lock}"
     shell:

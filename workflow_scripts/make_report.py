@@ -273,7 +273,9 @@ def _score_row(rows: pd.DataFrame, methods: list[str], oracles: list[str]) -> li
             cells.append(
                 Cell(
                     f"{row['mean']:.3f}",
-                    f"{row['low']:.3f} – {row['high']:.3f}",
+                    f"{row['low']:.3f} – {row['high']:.3f}"
+                    if np.isfinite(row["low"])
+                    else str(row["status"]),
                     method in means.index and row["mean"] == best,
                 )
             )

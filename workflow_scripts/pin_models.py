@@ -26,6 +26,8 @@ def pin_models(*, models: Param[ModelsConfig]) -> None:
     folders_of: dict[str, list[str]] = {}
     for role, folders in FOLDERS.items():
         folders_of.setdefault(getattr(models, role), []).extend(folders)
+    for place in (models.model_extra or {}).values():  # of further metrics
+        folders_of.setdefault(place, []).append("")
     absent = []
     for place, folders in folders_of.items():
         path = Path(place)

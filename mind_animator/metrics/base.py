@@ -73,12 +73,15 @@ class Network:
     load : callable
         (model_id_or_path, lock, device) -> function of frames (clip, frame, height, width, 3) uint8 that returns an
         array (clip, ...) float32; raises `InputError` where the network cannot be loaded.
+    stored : bool
+        Whether the arrays of the ground truth are in its file; large ones are computed again for every method.
     """
 
     name: str
     model: str
     model_id: str
     load: Callable[[str, str, str], Callable[[np.ndarray], np.ndarray]]
+    stored: bool = True
 
 
 FRAMES = Input("frames", lambda frames: frames)

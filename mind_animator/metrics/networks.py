@@ -58,23 +58,46 @@ def _load_image_classifier(model_id_or_path: str, lock: str, device: str) -> Fun
     return per_frame(lambda images: found.model(images).logits, found.recipe, device)
 
 
-def load_video_classifier(model_id_or_path: str, lock: str, device: str) -> Function:
-    """VideoMAE as a function of clips (clip, frame, height, width, 3) uint8 -> logits (clip, class) float32."""
+def video_network(
+    embed: "Callable[[Tensor], Tensor]", recipe: "ImageRecipe", count: int, device: str
+) -> Function:
+    """A network of videos as a function of clips.
+
+    Parameters
+    ----------
+    embed : callable
+        images (clip, count, 3, height, width) float32 on ``device`` -> (clip, ...).
+    recipe : ImageRecipe
+    count : int
+        Frames that the network takes (`frames_for`).
+    device : str
+
+    Returns
+    -------
+    callable
+        clips (clip, frame, height, width, 3) uint8 -> (clip, ...) float32.
+    """
     import torch
 
     from mind_animator.models.images import prepare_images
+
+    @torch.inference_mode()
+    def embedded(clips: np.ndarray) -> np.ndarray:
+        chosen = clips[:, frames_for(count, clips.shape[1])]
+        flat = torch.from_numpy(np.ascontiguousarray(chosen.reshape(-1, *chosen.shape[2:])))
+        images = prepare_images(flat.to(device), recipe)
+        return embed(images.reshape(*chosen.shape[:2], *images.shape[1:])).float().cpu().numpy()
+
+    return embedded
+
+
+def _load_video_classifier(model_id_or_path: str, lock: str, device: str) -> Function:
     from mind_animator.models.load import load_videomae
 
     found = load_videomae(model_id_or_path, lock, device=device)
-
-    @torch.inference_mode()
-    def logits(clips: np.ndarray) -> np.ndarray:
-        chosen = clips[:, frames_for(found.model.config.num_frames, clips.shape[1])]
-        flat = torch.from_numpy(np.ascontiguousarray(chosen.reshape(-1, *chosen.shape[2:])))
-        images = prepare_images(flat.to(device), found.recipe)
-        return found.model(images.reshape(*chosen.shape[:2], *images.shape[1:])).logits.float().cpu().numpy()
-
-    return logits
+    return video_network(
+        lambda images: found.model(images).logits, found.recipe, found.model.config.num_frames, device
+    )
 
 
 def _load_clip(model_id_or_path: str, lock: str, device: str) -> Function:
@@ -98,7 +121,7 @@ def _load_vificlip(model_id_or_path: str, lock: str, device: str) -> Function:
 
 IMAGE_LOGITS = Network("image_logits", "vit", "google/vit-base-patch16-224", _load_image_classifier)
 VIDEO_LOGITS = Network(
-    "video_logits", "videomae", "MCG-NJU/videomae-base-finetuned-kinetics", load_video_classifier
+    "video_logits", "videomae", "MCG-NJU/videomae-base-finetuned-kinetics", _load_video_classifier
 )
 CLIP_IMAGE = Network("clip_embedding_image", "clip", "openai/clip-vit-base-patch32", _load_clip)
 VIFI = Network("vifi", "vificlip", "k400_seed1_vifi_clip_base2novel.pth", _load_vificlip)

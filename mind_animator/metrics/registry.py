@@ -86,14 +86,14 @@ def _select(name: str, n_ways: Sequence[int]) -> list[Metric]:
     if name.endswith(".py"):
         return [metric for kind in _load(Path(name).resolve()) for metric in kind.variants(n_ways)]
     if name in ("standard", "all"):
-        kinds = [kind for kind in _kinds() if kind.standard or name == "all"]
+        kinds = [kind for kind in _own_kinds() if kind.standard or name == "all"]
     else:
-        kinds = [kind for kind in _kinds() if _module(kind) == name]
+        kinds = [kind for kind in _own_kinds() if _module(kind) == name]
     found = [metric for kind in kinds for metric in kind.variants(n_ways)]
-    if not found and (metric := next(filter(None, (kind.named(name) for kind in _kinds())), None)):
+    if not found and (metric := next(filter(None, (kind.named(name) for kind in _own_kinds())), None)):
         found = [metric] if metric.variants(n_ways) else []
     if not found:
-        known = sorted({_module(kind) for kind in _kinds() if kind.variants(n_ways)})
+        known = sorted({_module(kind) for kind in _own_kinds() if kind.variants(n_ways)})
         raise InputError(
             f"scoring.metrics: expected 'standard', 'all', a Python file (*.py) or one of {known}, got '{name}'."
         )

@@ -136,6 +136,12 @@ def load_videomae(place: Place, lock: Place | None = None, **where: Unpack[Where
     return Classifier(model, read_recipe(found.folder))
 
 
+def load_image_encoder(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
+    """Load an image encoder of transformers, of the class that its own settings name (e.g. Dinov2Model)."""
+    found = locate(place, lock)
+    return Classifier(_transformer("AutoModel", found, **where), read_recipe(found.folder))
+
+
 def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> ViFiClip:
     """Load ViFi-CLIP's image encoder from a folder with one weight file, or from the published ``.pth``.
 

@@ -97,7 +97,7 @@ def encode_ground_truth(
         write_problems(writer, problems)
         for name, reason in absent.items():
             writer.note(f"absent:{name}", reason)
-        used = [network for name, network in needed.items() if name not in absent]
+        used = [network for name, network in needed.items() if name not in absent and network.stored]
         if used:
             row_of = {clip: row for row, clip in enumerate(clips)}
             for clip, _, arrays in embed_clips(clips, source, networks, used, batch=settings.batch):

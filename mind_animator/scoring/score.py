@@ -24,7 +24,16 @@ from mind_animator.artefacts.arrays import open_arrays, read_attrs
 from mind_animator.artefacts.streams import ClipReader, PairScores, read_problems
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
-from mind_animator.metrics.base import Description, Input, Metric, Network, NotComputed, SetMetric, SetScore
+from mind_animator.metrics.base import (
+    FRAMES,
+    Description,
+    Input,
+    Metric,
+    Network,
+    NotComputed,
+    SetMetric,
+    SetScore,
+)
 from mind_animator.metrics.registry import networks_of, open_metrics
 from mind_animator.scoring.sources import ArraySource
 from mind_animator.statistics.blocks import aligned_blocks
@@ -119,22 +128,42 @@ class Arrays:
 
     Parameters
     ----------
-    frames : array of shape (frame, height, width, 3), uint8
+    frames : array of shape (frame, height, width, 3), uint8, or a function that returns them
     known : callable, optional
         name -> array that need not be computed, or None.
+    functions : mapping of name to callable
+        Networks for arrays that are not known.
     """
 
-    def __init__(self, frames: np.ndarray, known: Callable[[str], np.ndarray | None] | None = None) -> None:
-        self._held: dict[str, np.ndarray] = {"frames": frames}
-        self._known = known or (lambda name: None)
+    def __init__(
+        self,
+        frames: np.ndarray | Callable[[], np.ndarray],
+        known: Callable[[str], np.ndarray | None] | None = None,
+        functions: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    ) -> None:
+        self._frames, self._known, self._functions = frames, known or (lambda name: None), functions or {}
+        self._held: dict[str, np.ndarray] = {}
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The frames, read once."""
+        if callable(self._frames):
+            self._frames = self._frames()
+        return self._frames
 
     def __getitem__(self, source: Input | Network) -> np.ndarray:
         """The array of an input; `NotComputed` if there is none."""
+        if source is FRAMES:
+            return self.frames
         if source.name not in self._held:
             array = self._known(source.name)
-            if array is None and isinstance(source, Network):
+            if array is None and isinstance(source, Input):
+                array = source.compute(self.frames)
+            elif array is None and source.name in self._functions:
+                array = self._functions[source.name](self.frames[None])[0]
+            elif array is None:
                 raise NotComputed(NO_MODEL)
-            self._held[source.name] = source.compute(self._held["frames"]) if array is None else array
+            self._held[source.name] = array
         array = self._held[source.name]
         if isinstance(source, Network) and not np.isfinite(array).all():
             raise NotComputed("the model returned NaN or infinity for this clip")
@@ -149,8 +178,9 @@ class Arrays:
 
     def shrunk(self, size: int) -> "Arrays":
         """The clip at the size of the pairs; itself if it is not larger."""
-        frames = self._held["frames"]
-        return self if frames.shape[1] <= size else Arrays(conform(frames, size=size, count=len(frames)))
+        if self.frames.shape[1] <= size:
+            return self
+        return Arrays(conform(self.frames, size=size, count=len(self.frames)))
 
 
 def score(
@@ -379,7 +409,8 @@ class _Scorer:
         expected = self._shape(clip)
         if frames.shape != expected:
             return ClipScore(f"Expected frames of shape {expected}, got {frames.shape}."), {}
-        own = Arrays(frames, known_by(prediction, clip))
+        known = getattr(prediction, "known", None)
+        own = Arrays(frames, known and partial(known, clip))
         small = own.shrunk(self.settings.pair_size)
         one, side = ClipScore(note=note_of(prediction, clip)), {}
         for metric in self.by_frames:
@@ -426,15 +457,18 @@ class _Scorer:
     ) -> None:
         """Add the scores that need networks to ``scores``, and compact descriptions of ground truths to ``ground_truths``."""
         needed = networks_of(self.by_networks)
+        known = getattr(source, "known", None)
         reasons = {
-            name: networks.absent.get(name, NO_MODEL) for name in needed if name not in networks.functions
+            name: networks.absent.get(name, NO_MODEL)
+            for name, network in needed.items()
+            if name not in networks.functions and not (known and network.stored)
         }
-        looked_up = getattr(source, "known", None) is not None
-        reasons = (
-            ({} if looked_up else reasons)
-            | {name: f"the ground-truth file holds no '{name}'" for name in needed if name not in self.arrays}
-            | {name: why for name, why in self.absent.items() if name in needed}
-        )
+        reasons |= {
+            name: f"the ground-truth file holds no '{name}'"
+            for name, network in needed.items()
+            if network.stored and name not in self.arrays
+        }
+        reasons |= {name: why for name, why in self.absent.items() if name in needed}
         computed = []
         for metric in self.by_networks:
             missing = [network.name for network in metric.networks if network.name in reasons]
@@ -445,30 +479,36 @@ class _Scorer:
                 computed.append(metric)
         if not computed:
             return
+        compact = [metric for metric in computed if metric.compact]
+
+        def true_arrays(clip: str) -> Arrays:
+            return Arrays(
+                partial(self.ground_truth.read, clip), partial(self.known, clip), networks.functions
+            )
+
         for clip in names:
-            if clip not in self.problems:
-                known = Arrays(np.empty(0), partial(self.known, clip))
-                ground_truths[clip] = ground_truths.get(clip, {}) | {
-                    m.name: known.describe(m) for m in computed if m.compact
-                }
+            if clip not in self.problems and compact:
+                arrays = true_arrays(clip)
+                described = {metric.name: arrays.describe(metric) for metric in compact}
+                ground_truths[clip] = ground_truths.get(clip, {}) | described
         readable = [clip for clip in names if scores[clip].status == "ok"]
         used = list(networks_of(computed).values())
         embedded = (
-            ((clip, Arrays(np.empty(0), known_by(source, clip))) for clip in readable)
-            if looked_up
+            (
+                (clip, Arrays(partial(source.read, clip), partial(known, clip), networks.functions))
+                for clip in readable
+            )
+            if known
             else (
                 (clip, Arrays(frames, arrays.get))
                 for clip, frames, arrays in embed_clips(readable, source, networks, used, batch=batch)
             )
         )
         for clip, arrays in tqdm(embedded, "networks", len(readable), mininterval=5, disable=None):
+            true = true_arrays(clip)
             for metric in computed:
-                ground_truth = ground_truths[clip].get(metric.name)
-                if ground_truth is None:
-                    ground_truth = Arrays(self.ground_truth.read(clip), partial(self.known, clip)).describe(
-                        metric
-                    )
-                compare(metric, ground_truth, arrays.describe(metric), scores[clip])
+                described = ground_truths[clip][metric.name] if metric.compact else true.describe(metric)
+                compare(metric, described, arrays.describe(metric), scores[clip])
 
 
 def frame_table(found: Mapping[str, Scores], rate: float) -> pd.DataFrame:
@@ -555,12 +595,6 @@ def embed_clips(
 def note_of(source: Source, clip: str) -> str:
     """What a source did to a clip that it has read (`FolderSource.notes`); empty where it did nothing."""
     return "; ".join(getattr(source, "notes", {}).get(clip, ()))
-
-
-def known_by(source: Source, clip: str) -> Callable[[str], np.ndarray | None] | None:
-    """Arrays of a clip that the source has already, by name."""
-    known = getattr(source, "known", None)
-    return None if known is None else partial(known, clip)
 
 
 def pair_name(metric: Metric, key: str) -> str:

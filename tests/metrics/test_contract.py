@@ -86,11 +86,13 @@ def test_a_metric_of_ones_own_is_one_file(tmp_path, mae, rng):
             for index, frame in enumerate(clip):
                 Image.fromarray(frame).save(tmp_path / side / str(number) / f"{index}.png")
     out = tmp_path / "out"
+    names = [metric.name for metric in open_metrics(["all"])]
     command(
         ["score", "--ground-truth", str(tmp_path / "truth"), "--pred", f"ours={tmp_path / 'made'}", "--no-models",
          "--metrics", "standard", str(mae), "--permutations", "99", "--videos", "0", "--block", "2", "--workers", "2",
          "--per-frame", "--out", str(out)]
     )  # fmt: skip
+    assert [metric.name for metric in open_metrics(["all"])] == names  # chosen by its file alone
     expected = np.abs(clips[0].astype(int) - clips[1]).mean(axis=(1, 2, 3, 4))
     table = read_table(out / "clips.tsv")
     own = table[table["method"] == "ours"]
