@@ -1,13 +1,14 @@
 """Mind-Animator: from fMRI to video. Read rules/ from top to bottom: it is the method."""
 
-# A config file given on the command line replaces the demo's, it is not laid over it.
+# Without a config file on the command line: the working folder's config.yaml, or else the demo's.
 if not workflow.config_settings.configfiles:
+    DEMO = f"{workflow.basedir}/config.yaml"
 
-    configfile: "config.yaml"
+    configfile: "config.yaml" if os.path.exists("config.yaml") else DEMO
 
 
 # Made of envs/Containerfile (docs/cluster.md); used with --sdm apptainer only.
-container: "envs/mind_animator.sif"
+container: f"{workflow.basedir}/envs/mind_animator.sif"
 
 
 onstart:

@@ -13,6 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mind_animator", "workflow_scripts")
 
 
+def in_package(path: str) -> str:
+    """The path of a shipped file, e.g. ``mind_animator/assets/models/clip``.
+
+    It is returned as it is where it exists relative to the working folder, and inside the installed package otherwise.
+    """
+    shipped = ROOT / path
+    return str(shipped) if not Path(path).exists() and shipped.exists() else path
+
+
 def code_digest(*modules: str) -> str:
     """Digest of the listed modules and of every module of this project that they import, directly or not.
 

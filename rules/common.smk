@@ -37,11 +37,12 @@ from mind_animator.metrics.registry import (
 )
 from mind_animator.models.places import identity, locate
 from mind_animator.provenance import (
-    ROOT,
     code_digest,
     ends_digest,
     file_sha256,
     fingerprint,
+    in_package,
+    ROOT,
 )
 from workflow_scripts.stages import flag, options_of
 
@@ -137,7 +138,7 @@ def stage(script, *, without=(), environment="", log="file"):
     ``without`` names options that this rule leaves at their defaults. The output goes to the log ``file``, or also to the
     terminal (``tee``); with ``last_line`` a failure shows the log's last line on the terminal.
     """
-    path = Path(workflow.basedir, "workflow_scripts", f"{script}.py")
+    path = ROOT / "workflow_scripts" / f"{script}.py"
     options = options_of(path)
     if unknown := set(without) - set(options):
         raise WorkflowError(

@@ -38,7 +38,7 @@ if READY.given:
 
 # What augmented captions are made with.
 CAPTION_SYNONYMS = (
-    [CONFIG.features.synonyms or "mind_animator/features/synonyms.tsv"]
+    [CONFIG.features.synonyms or in_package("mind_animator/features/synonyms.tsv")]
     if CONFIG.features.caption_copies
     else []
 )

@@ -14,6 +14,8 @@ rule draw_dag:
     params:
         code=code_digest("workflow_scripts/draw_dag.py"),
         config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
+        # not tracked (it names threads)
+        snakefile=lambda wildcards, threads: workflow.main_snakefile,
     message:
         "Drawing the rule graph"
     shell:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError, run_command
-from mind_animator.provenance import ROOT
 from mind_animator.report.dag import dag_svg
 from workflow_scripts.stages import Output, Param, command
 
@@ -15,6 +14,7 @@ from workflow_scripts.stages import Output, Param, command
 def draw_dag(
     *,
     config: Param[str],
+    snakefile: Param[Path],
     target: str = "all",
     svg: Output,
 ) -> None:
@@ -23,6 +23,8 @@ def draw_dag(
     ----------
     config
         The whole configuration as JSON.
+    snakefile
+        Snakefile of the workflow.
     target
         Target of the workflow.
     svg
@@ -32,7 +34,7 @@ def draw_dag(
         file = Path(folder) / "config.json"
         file.write_text(config)
         dry_run = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)),
             *("--configfile", str(file), "--rulegraph", "dot", "--nolock", "--forceall"),
             *("--quiet", "all", "--", target),
         ]

@@ -17,6 +17,19 @@ from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
 
 
+def _default_methods() -> dict[str, MethodConfig]:
+    """The published method with its own settings, ridge regression, and the baselines."""
+    return {
+        "mind_animator": MethodConfig(kind="mind_animator", options={"preset": "paper"}),
+        "ridge": MethodConfig(kind="ridge"),
+        "flat_mean": MethodConfig(kind="flat_mean"),
+        **{
+            name: MethodConfig(kind=name, options={"of": "mind_animator"})
+            for name in ("frozen", "mismatched", "shuffled_frames")
+        },
+    }
+
+
 class ShardsConfig(Strict):
     """Clips per job; a job loads its models once and should take minutes to an hour."""
 
@@ -41,7 +54,7 @@ class Config(Strict):
     """
 
     results: str
-    seed: int = Field(ge=0)
+    seed: int = Field(20261122, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     demo_models_seconds: float | None = Field(None, gt=0)
     dataset: DatasetConfig
@@ -50,7 +63,7 @@ class Config(Strict):
     models: ModelsConfig = ModelsConfig()
     fmri: FmriConfig = FmriConfig()
     features: FeaturesConfig = FeaturesConfig()
-    methods: dict[str, MethodConfig]
+    methods: dict[str, MethodConfig] = Field(default_factory=_default_methods)
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     scoring: ScoringConfig = ScoringConfig()
     shards: ShardsConfig = ShardsConfig()

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mind_animator.config.renamed import RENAMED
 from mind_animator.errors import InputError
 
 
@@ -71,6 +72,8 @@ def explain(error: ValidationError, where: str = "config") -> str:
         if kind in CONSTRAINTS
         else re.sub(r"^[\w ]*?should ", "must ", first["msg"])
     )
+    if kind == "extra_forbidden" and first["loc"][-1] in RENAMED:
+        constraint += f": it is now called '{RENAMED[first['loc'][-1]]}'"
     key = ".".join([where, *(str(part) for part in first["loc"] if part != "[key]")])
     if kind not in ("missing", "extra_forbidden") and not isinstance(first["input"], (dict, BaseModel)):
         key += f" = {_literal(first['input'])}"

@@ -1,8 +1,9 @@
 """The frozen models, by hub id or local folder. Revisions live in the lock file, never here."""
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 from mind_animator.config.base import Strict
+from mind_animator.provenance import in_package
 
 
 class ModelsConfig(Strict):
@@ -13,6 +14,17 @@ class ModelsConfig(Strict):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shipped(cls, values: object) -> object:
+        """Models of the package are found from any working folder."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: in_package(path) if isinstance(path, str) and path.startswith("mind_animator/") else path
+            for name, path in values.items()
+        }
 
     blip2: str = "Salesforce/blip2-flan-t5-xxl"
     clip: str = "openai/clip-vit-base-patch32"

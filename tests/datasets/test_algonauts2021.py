@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from simulate import simulate_algonauts
 
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
@@ -12,7 +13,6 @@ from mind_animator.datasets import open_dataset
 from mind_animator.datasets.algonauts2021 import N_VIDEOS, ROIS, VIDEOS
 from mind_animator.datasets.check import plan_downloads
 from mind_animator.datasets.download.zips import list_members, unpack
-from mind_animator.datasets.simulate import simulate_algonauts
 from mind_animator.errors import InputError
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from simulate import simulate_fmriprep
 
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.simulate import simulate_fmriprep
 from mind_animator.errors import InputError
 
 EXCERPTS = {"a movie.mp4": 40.0, "b.mp4": 40.0, "c.mp4": 30.0}

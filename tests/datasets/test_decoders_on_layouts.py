@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-
-from mind_animator.config.dataset import DatasetConfig
-from mind_animator.config.decoders import decoder_settings
-from mind_animator.config.fmri import FmriConfig
-from mind_animator.datasets import open_dataset
-from mind_animator.datasets.simulate import (
+from simulate import (
     simulate_algonauts,
     simulate_cc2017,
     simulate_fmriprep,
     simulate_hcp,
 )
+
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.config.decoders import decoder_settings
+from mind_animator.config.fmri import FmriConfig
+from mind_animator.datasets import open_dataset
 from mind_animator.decoders.train import decode, restore, train_decoder
 from mind_animator.fmri.reliability import average_repeats
 from mind_animator.fmri.scale import scale_splits

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
+from simulate import axis_59k, simulate_hcp
 
 from mind_animator.artefacts.cifti import read_rois, write_series
 from mind_animator.artefacts.cortex import grayordinate_axis, roi_names
@@ -18,7 +19,6 @@ from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.check import check_files
 from mind_animator.datasets.hcp import EXCERPTS, RETEST, RUNS
-from mind_animator.datasets.simulate import axis_59k, simulate_hcp
 from mind_animator.errors import InputError
 from mind_animator.fmri.reliability import average_repeats, in_rois
 from mind_animator.provenance import ROOT

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from simulate import N_FEATURES, draw_features, simulate_fmriprep
 
 from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.base import merged
-from mind_animator.datasets.simulate import N_FEATURES, draw_features, simulate_fmriprep
 from mind_animator.provenance import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"

@@ -8,13 +8,13 @@ import pytest
 import yaml
 from download.servers import Fault, ftp_site, http_site
 from moto.server import ThreadedMotoServer
+from simulate import simulate_cc2017, zip_twice
 
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import archives, open_dataset
 from mind_animator.datasets.check import check_files, plan_downloads
 from mind_animator.datasets.download import read_manifest
-from mind_animator.datasets.simulate import simulate_cc2017, zip_twice
 from mind_animator.errors import InputError
 from workflow_scripts import fetch_archive, fetch_listing, unpack_archive
 

@@ -91,6 +91,7 @@ class Settings(Strict):
         ({"inner": 3}, "config.inner = 3: must be a mapping of keys to values."),
         ({"files": [7]}, "config.files.0 = 7: must be a path."),
         ({"inner": {"sise": 3}}, "config.inner.sise: is not a known key."),
+        ({"depth": 600}, "config.depth: is not a known key: it is now called 'strength'."),
     ],
 )
 def test_every_kind_of_fault_is_in_plain_words(values: dict, text: str):

@@ -17,9 +17,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "tests/slurm/small.yaml"
-sys.path.insert(0, str(ROOT / "slurm"))
-
-from local_cluster import Cluster, why_not  # noqa: E402, F401
+from local_cluster import Cluster, why_not  # noqa: F401
 
 # What tests put in place of the profile's patience; all else of the profile is as shipped.
 BRISK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]

@@ -31,7 +31,7 @@ def test_clusters_that_want_gres_and_a_kind_of_gpu(without_ridge, undisturbed):
     run = without_ridge.start(*TARGETS).wait()
     for job in run.jobs("train_decoder"):
         assert "gres/gpu=1" in job["AllocTRES"].split(",") and job["Partition"] == "gpu", job
-        assert job["NodeList"] == "n2", job  # whose feature large_gpu is (slurm/local_cluster.py)
+        assert job["NodeList"] == "n2", job  # whose feature large_gpu is (tests/slurm/local_cluster.py)
     assert len(run.jobs()) == 2
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A real two-node SLURM on one machine, for tests: munge, slurmctld, two slurmd, accounting, fake GPUs.
 
-python3 slurm/local_cluster.py up FOLDER      start; the state, keys, sockets and logs all live in FOLDER
-python3 slurm/local_cluster.py down FOLDER    stop everything that was started there
+python3 tests/slurm/local_cluster.py up FOLDER      start; the state, keys, sockets and logs all live in FOLDER
+python3 tests/slurm/local_cluster.py down FOLDER    stop everything that was started there
 
 Node n1 has the feature `small_gpu`, n2 `large_gpu`.
 
