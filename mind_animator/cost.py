@@ -8,8 +8,8 @@ import pandas as pd
 
 Source = Literal["measured", "computed", "yours"]
 
-TFLOP = 1e12
-GIB = 1024**3
+# Widths of CLIP ViT-B/32's embedding and of the prompt embedding of SD 1.5.
+EMBEDDING, PROMPT_WIDTH = 512, 768
 
 
 @dataclass(frozen=True)
@@ -57,31 +57,39 @@ CONSTANTS: dict[str, Constant] = {
         "2 n m: ViT-B/16, ViFi-CLIP B/16 (35 GFLOP) and CLIP B/32 (9 GFLOP) on 8 frames, VideoMAE-B (360 GFLOP)",
     ),
     "packed": Constant(
-        0.6, "share of raw bytes", "yours", "default for movie; the demo's drawn movies take .24"
+        0.6, "fraction of raw bytes", "yours", "default for movies; the demo's drawn movies take .24"
     ),
     "gpu": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
-    "efficiency": Constant(0.3, "share of the GPU", "yours", "default; measure yours with measure_gpu"),
+    "efficiency": Constant(0.3, "fraction of the GPU", "yours", "default; measure yours with measure_gpu"),
     "load": Constant(60.0, "s/job", "yours", "start of a job: imports and one model load"),
 }
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes that the costs follow, all known without the data.
+    """Sizes that the costs depend on, all known without the data.
 
     Attributes
     ----------
     subjects, clips, train_clips, test_clips : int
     frames : int
-        Frames a clip.
-    size : int
-        Height and width of a frame, pixels.
-    voxels, vertices : int
-        Selected voxels; all that a preprocessed volume holds.
-    steps, inversion_steps : int
-    generators, vaes, methods : int
-        Methods whose videos the generator makes, or the VAE's decoder alone; all of them.
-    epochs : mapping of decoder name to int
+        Frames per clip.
+    size, scored_size, pair_size : int
+        Height and width in pixels of the stimuli's frames, of the compared frames, and of the frames of pair scores.
+    voxels : int
+        Selected voxels, summed over subjects.
+    vertices : int
+        Voxels or vertices of a preprocessed volume.
+    tokens, caption_copies, crops : int
+        Tokens of the prompt embedding; augmented captions and crops per clip.
+    num_inference_steps, num_inversion_steps : int
+    generators, vaes, methods, predicting : int
+        Number of methods whose videos the generator makes, or the VAE's decoder alone; of all methods; of those
+        that make predictions.
+    training_steps : mapping of part name to float
+        Optimiser steps of each trained part, summed over methods and subjects.
+    weights : int
+        Bytes of all weights.
     """
 
     subjects: int
@@ -90,14 +98,21 @@ class Scale:
     test_clips: int
     frames: int
     size: int
+    scored_size: int
+    pair_size: int
     voxels: int
     vertices: int
-    steps: int
-    inversion_steps: int
+    tokens: int
+    caption_copies: int
+    crops: int
+    num_inference_steps: int
+    num_inversion_steps: int
     generators: int
     vaes: int
     methods: int
-    epochs: Mapping[str, int]
+    predicting: int
+    training_steps: Mapping[str, float]
+    weights: int
 
 
 def cost_table(
@@ -127,8 +142,10 @@ def cost_table(
     latents = 4 * (scale.size // 8) ** 2 * 4
     frames, test = scale.clips * scale.frames, scale.test_clips * scale.frames * scale.subjects
     unet = constants["unet_forward"].value + constants["cross_frame"].value
-    steps = scale.train_clips / 64 * scale.subjects
-    training = sum(constants[f"{name}_step"].value * steps * epochs for name, epochs in scale.epochs.items())
+    training = sum(
+        constants[f"{part}_step" if f"{part}_step" in constants else "motion_step"].value * steps
+        for part, steps in scale.training_steps.items()
+    )
     work = {
         "caption_clips": 2 * scale.clips * constants["caption"].value,
         "encode_frames": frames * area * constants["vae_encode"].value,
@@ -139,25 +156,30 @@ def cost_table(
         "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
         "encode_ground_truth": scale.test_clips * constants["score"].value,
         "score_method": scale.test_clips * scale.subjects * scale.methods * constants["score"].value,
-        "invert_latents": test * area * scale.inversion_steps * unet * scale.generators,
+        "invert_latents": test * area * scale.num_inversion_steps * unet * scale.generators,
         "reconstruct_clips": test
         * area
         * scale.generators
-        * (2 * scale.steps * unet + constants["vae_decode"].value),
+        * (2 * scale.num_inference_steps * unet + constants["vae_decode"].value),
     }
     packed = constants["packed"].value
+    video = scale.frames * scale.size**2 * 3 * packed  # bytes per clip
+    text = 4 * (EMBEDDING + (scale.tokens - 1) * PROMPT_WIDTH)
+    made = scale.generators + scale.vaes
     kept = {
-        "segment_movie": frames * scale.size**2 * 3 * packed,
-        "encode_frames": frames * latents,
-        "preprocess_subject": scale.subjects * scale.clips * scale.voxels * 4,
-        "reconstruct_clips": test * scale.size**2 * 3 * packed * scale.generators,
-        "decode_latents": test * scale.size**2 * 3 * packed * scale.vaes,
-        "derive_baseline": test
-        * scale.size**2
-        * 3
-        * packed
-        * (scale.methods - scale.generators - scale.vaes),
+        "segment_movie": scale.clips * video,
+        "encode_text": scale.clips * text * (1 + scale.caption_copies),
+        "encode_frames": frames * latents + scale.clips * 4 * EMBEDDING * (1 + scale.crops),
+        # responses, the two halves of test clips; five maps
+        "preprocess_subject": 4 * scale.voxels * (scale.clips + 2 * scale.test_clips)
+        + 17 * scale.vertices * scale.subjects,
+        "train_decoder": scale.weights,
+        "predict": scale.predicting * (test * latents + scale.test_clips * scale.subjects * (latents + text)),
         "invert_latents": test * latents * scale.generators,
+        "reconstruct_clips": scale.test_clips * scale.subjects * video * scale.generators,
+        "decode_latents": scale.test_clips * scale.subjects * video * scale.vaes,
+        "derive_baseline": scale.test_clips * scale.subjects * video * (scale.methods - made),
+        "encode_ground_truth": scale.test_clips * _ground_truth_bytes(scale, packed),
     }
     speed = constants["gpu"].value * constants["efficiency"].value
     fetched = fetched or {}
@@ -170,4 +192,17 @@ def cost_table(
     total = table[["jobs", "gpu_hours", "fetched_bytes", "kept_bytes"]].sum()
     return pd.concat([table, pd.DataFrame([{"rule": "total", **total}])], ignore_index=True).astype(
         {"jobs": int, "fetched_bytes": int, "kept_bytes": int}
+    )
+
+
+def _ground_truth_bytes(scale: Scale, packed: float) -> float:
+    """Bytes per clip of the ground-truth file: frames, flow, and the descriptions of the standard metrics."""
+    size, pair, steps = scale.scored_size**2, scale.pair_size**2, scale.frames - 1
+    windows = (scale.pair_size - 6) ** 2 * 3
+    return (
+        scale.frames * 3 * packed * (size + pair)
+        + 2 * steps * 2 * 4 * size  # two definitions of flow
+        + steps * 2 * 4 * pair
+        + scale.frames * (2 * 4 * windows + 2 * 8 * pair)  # sums and variances of SSIM; hue as a pattern
+        + 4 * (scale.frames * (1000 + 2 * EMBEDDING) + 400)  # class logits, CLIP and ViFi-CLIP embeddings
     )

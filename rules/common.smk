@@ -609,28 +609,3 @@ def stated_bytes(archives):
     """Bytes of archives still to fetch, as far as their publishers state them, and how many do not."""
     sizes = [archive.size for archive in archives]
     return sum(size or 0 for size in sizes), sizes.count(None)
-
-
-def scale_of_plan():
-    """Sizes that the cost model follows."""
-    trained = {"semantic": 30, "structure": 75, "motion": 70}
-    return json.dumps(
-        {
-            "subjects": len(SUBJECTS),
-            "clips": len(CLIPS),
-            "train_clips": len(CLIPS) - len(TEST_CLIPS),
-            "test_clips": len(TEST_CLIPS),
-            "frames": CONFIG.stimuli.frames,
-            "size": CONFIG.stimuli.size,
-            "voxels": CONFIG.fmri.voxels.count or 5_000,
-            "vertices": 59_412,
-            "steps": CONFIG.reconstruction.steps,
-            "inversion_steps": CONFIG.reconstruction.inversion_steps,
-            "generators": sum(
-                m.reconstruction == "generator" for m in METHODS.values()
-            ),
-            "vaes": sum(m.reconstruction == "vae" for m in METHODS.values()),
-            "methods": len(METHODS),
-            "epochs": trained,
-        }
-    )

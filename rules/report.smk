@@ -163,7 +163,7 @@ rule plan:
         "../envs/cpu.yaml"
     params:
         config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
-        scale=scale_of_plan(),
+        snakefile=workflow.main_snakefile,
         fetched=json.dumps(
             {
                 "fetch_file": stated_bytes(DOWNLOADS.files),

@@ -7,9 +7,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from mind_animator.artefacts.files import read_json
+from mind_animator.config import Config
+from mind_animator.config.fmri import VoxelsConfig
 from mind_animator.cost import CONSTANTS, Constant, Scale, cost_table
+from mind_animator.datasets import open_dataset
+from mind_animator.datasets.base import Dataset
 from mind_animator.errors import InputError, run_command
+from mind_animator.fmri.reliability import in_rois
+from mind_animator.methods import open_methods
+from mind_animator.methods.base import Size
 from workflow_scripts.stages import Param, command
 
 JOB_ROW = re.compile(r"^(\w+)\s+(\d+)$")
@@ -17,8 +26,8 @@ JOB_ROW = re.compile(r"^(\w+)\s+(\d+)$")
 
 def plan_run(
     *,
-    config: Param[str],
-    scale: Param[str],
+    config: Param[Config],
+    snakefile: Param[Path],
     fetched: Param[str] = "{}",
     gpu: Param[Path] | None = None,
     efficiency: float | None = None,
@@ -29,8 +38,8 @@ def plan_run(
     ----------
     config
         The whole configuration as JSON.
-    scale
-        Sizes that the costs depend on (mind_animator.cost.Scale) as JSON.
+    snakefile
+        Snakefile of the workflow.
     fetched
         Per rule: bytes to fetch, and number of files of unknown size, as JSON.
     gpu
@@ -47,11 +56,11 @@ def plan_run(
     if efficiency is not None:
         if not 0 < efficiency <= 1:
             raise InputError(f"--efficiency = {efficiency}: must be greater than 0 and at most 1.")
-        constants["efficiency"] = Constant(efficiency, "share of the GPU", "yours", "given")
+        constants["efficiency"] = Constant(efficiency, "fraction of the GPU", "yours", "given")
     to_fetch = json.loads(fetched)
     table = cost_table(
-        count_jobs(config, target),
-        Scale(**json.loads(scale)),
+        count_jobs(config.model_dump_json(), snakefile, target),
+        scale_of(config),
         constants,
         {rule: stated for rule, (stated, _) in to_fetch.items()},
     )
@@ -69,12 +78,82 @@ def plan_run(
         print(f"  {name:16} {constant.value:10.4g} {constant.unit:20} {constant.source:9} {constant.note}")
 
 
-def count_jobs(config: str, target: str) -> dict[str, int]:
+def scale_of(config: Config) -> Scale:
+    """Sizes of a study: of the config's own epochs, voxels and methods."""
+    dataset, methods = open_dataset(config.dataset), open_methods(config.methods)
+    clips = {
+        split: sum(s.n_clips for s in dataset.segments if s.split == split) for split in ("train", "test")
+    }
+    voxels = {subject: selected_voxels(dataset, config.fmri.voxels, subject) for subject in dataset.subjects}
+    latent = config.stimuli.frames * 4 * (config.stimuli.size // 8) ** 2
+    steps: dict[str, float] = {}
+    weights = 0
+    for method in methods.values():
+        for part in method.parts:
+            groups = dict.fromkeys(part.group(subject) for subject in dataset.subjects)
+            for group in groups:
+                own = part.subjects(group, dataset.subjects)
+                of_group = sum(voxels[subject] for subject in own)
+                weights += method.weights_bytes(
+                    part.name, Size(clips["train"], latent, of_group, len(own), config.stimuli.frames)
+                )
+                epochs = epochs_of(json.loads(method.training_settings(part.name)))
+                steps[part.name] = steps.get(part.name, 0) + epochs * clips["train"] / 64 * len(own)
+    ways = [method.reconstruction for method in methods.values()]
+    return Scale(
+        subjects=len(dataset.subjects),
+        clips=sum(clips.values()),
+        train_clips=clips["train"],
+        test_clips=clips["test"],
+        frames=config.stimuli.frames,
+        size=config.stimuli.size,
+        scored_size=config.scoring.size,
+        pair_size=config.scoring.pair_size,
+        voxels=sum(voxels.values()),
+        vertices=dataset.n_voxels,
+        tokens=config.features.tokens,
+        caption_copies=config.features.caption_copies,
+        crops=config.features.crops,
+        num_inference_steps=config.reconstruction.steps,
+        num_inversion_steps=config.reconstruction.inversion_steps,
+        generators=ways.count("generator"),
+        vaes=ways.count("vae"),
+        methods=len(methods),
+        predicting=sum(method.predicts for method in methods.values()),
+        training_steps=steps,
+        weights=weights,
+    )
+
+
+def epochs_of(settings: object) -> int:
+    """The largest number of epochs in a part's training settings; 0 where it is solved in closed form."""
+    if not isinstance(settings, dict):
+        return 0
+    return max([settings.get("epochs") or 0, *(epochs_of(inner) for inner in settings.values())])
+
+
+def selected_voxels(dataset: Dataset, settings: VoxelsConfig, subject: str) -> int:
+    """Number of voxels that the settings select; all of them where it is known from the responses only."""
+    if settings.count:
+        return min(settings.count, dataset.n_voxels)
+    if settings.mask:
+        return int(np.count_nonzero(np.load(settings.mask, allow_pickle=False)))
+    if settings.rois:
+        try:
+            names = dataset.roi_names(subject)
+        except InputError:
+            names = None
+        if names:
+            return len(in_rois(names, settings.rois))
+    return dataset.n_voxels
+
+
+def count_jobs(config: str, snakefile: Path, target: str) -> dict[str, int]:
     """Jobs of each rule in the whole DAG of a target, as a dry run counts them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(config)
-        dry_run = [sys.executable, "-m", "snakemake", "--configfile", str(path), "-n", "--nolock", "--forceall",
+        dry_run = [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--configfile", str(path), "-n", "--nolock", "--forceall",
                    "--quiet", "rules", "--", target]  # fmt: skip
         done = subprocess.run(dry_run, capture_output=True, text=True)
     if done.returncode:

@@ -191,12 +191,15 @@ class Size:
     latent : int
         Values of the latents of a clip, all frames.
     voxels, subjects : int
+    frames : int
+        Frames per clip.
     """
 
     clips: int
     latent: int
     voxels: int
     subjects: int
+    frames: int = 8
 
 
 def named_paths(pairs: Sequence[str]) -> dict[str, Path]:
@@ -309,6 +312,10 @@ class Method(ABC):
     def training_memory_mb(self, part: str, size: Size) -> int:
         """Memory request of the training of a part, and of predictions, in MB."""
         return 2_000 + 16 * size.clips * size.latent // 10**6
+
+    def weights_bytes(self, part: str, size: Size) -> int:
+        """Bytes of the weights of a part, for the plan: of a network of 30 million parameters."""
+        return 120_000_000
 
     @classmethod
     def train(cls, part: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:

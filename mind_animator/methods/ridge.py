@@ -18,6 +18,7 @@ from mind_animator.methods.base import (
     Part,
     PredictionInputs,
     Responses,
+    Size,
     Trained,
     TrainingData,
     TrainingJob,
@@ -64,6 +65,12 @@ class Ridge(Method):
 
     def prediction_settings(self) -> str:
         return "{}"
+
+    def weights_bytes(self, part: str, size: Size) -> int:
+        """One weight per voxel and target: embeddings, the first frame's latents, or the later ones'."""
+        frame = size.latent // size.frames
+        values = {"semantic": 512 + 19 * 768, "structure": frame, "motion": size.latent - frame}[part]
+        return 4 * size.voxels * values
 
     @classmethod
     def train(cls, part: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:

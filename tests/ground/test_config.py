@@ -56,6 +56,20 @@ def test_a_missing_section_is_named(values: dict):
         load_config(values)
 
 
+@pytest.mark.parametrize("name", ["cc2017", "hcp", "algonauts2021", "bids", "arrays"])
+def test_the_config_of_a_data_set_holds_what_differs(name: str):
+    """Few lines, and no value that is the default already."""
+    text = (ROOT / "config" / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) <= 36
+    values = yaml.safe_load(text)
+    config = load_config(values)
+    for section, own in values.items():
+        default = type(config).model_fields[section].default
+        if isinstance(default, Strict):
+            chosen = getattr(config, section)
+            assert not [key for key in own if getattr(chosen, key) == getattr(default, key)], section
+
+
 class Settings(Strict):
     count: int = Field(3, ge=2, le=9, multiple_of=1)
     ratio: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)

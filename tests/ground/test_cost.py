@@ -3,13 +3,20 @@
 import dataclasses
 
 import pytest
+import yaml
 
+from mind_animator.config import load_config
+from mind_animator.config.base import merged
 from mind_animator.cost import CONSTANTS, Scale, cost_table
+from mind_animator.provenance import ROOT
+from workflow_scripts.plan_run import scale_of
 
 SCALE = Scale(
-    subjects=3, clips=5520, train_clips=4320, test_clips=1200, frames=8, size=512, voxels=4500, vertices=59412,
-    steps=50, inversion_steps=50, generators=1, vaes=1, methods=6,
-    epochs={"semantic": 30, "structure": 75, "motion": 70},
+    subjects=3, clips=5520, train_clips=4320, test_clips=1200, frames=8, size=512, scored_size=256, pair_size=64,
+    voxels=3 * 4500, vertices=59412, tokens=20, caption_copies=4, crops=4, num_inference_steps=50,
+    num_inversion_steps=50, generators=1, vaes=1, methods=6, predicting=2,
+    training_steps={"semantic": 3 * 67.5 * 30, "structure": 3 * 67.5 * 75, "motion": 3 * 67.5 * 70},
+    weights=3 * 4 * 4500 * (512 + 19 * 768 + 8 * 4 * 64 * 64),
 )  # fmt: skip
 
 
@@ -47,3 +54,54 @@ def test_what_is_fetched_is_kept():
     fetched = {"encode_frames": 10**9}
     made, both = (cost_table({"encode_frames": 1}, SCALE, fetched=of) for of in ({}, fetched))
     assert both["kept_bytes"].iloc[-1] - made["kept_bytes"].iloc[-1] == 10**9 < both["kept_bytes"].iloc[-1]
+
+
+def test_the_largest_files_are_counted():
+    """Bytes of CC2017 at full size, counted by hand from the shapes of the arrays."""
+    rules = (
+        "encode_text",
+        "encode_frames",
+        "train_decoder",
+        "predict",
+        "encode_ground_truth",
+        "preprocess_subject",
+    )
+    table = cost_table(dict.fromkeys(rules, 1), SCALE).set_index("rule")["kept_bytes"]
+    text, latent = 4 * (512 + 19 * 768), 4 * 4 * 64 * 64
+    assert table["encode_text"] == 5520 * 5 * text
+    assert table["encode_frames"] == 5520 * (8 * latent + 5 * 4 * 512)
+    assert table["train_decoder"] == 3 * 4500 * (text + 8 * latent)
+    assert table["predict"] == 2 * 3 * 1200 * (text + 9 * latent)
+    assert table["preprocess_subject"] == 3 * (4 * 4500 * (5520 + 2400) + 17 * 59412)
+    assert table.drop("total").sum() == table["total"] and 25e9 < table["total"] < 50e9
+
+
+@pytest.mark.parametrize(("size", "stored"), [(48, 42_170_870), (96, 104_220_271)])
+def test_the_ground_truth_file_is_as_large_as_one_that_was_written(size: int, stored: int):
+    """Of 40 clips of the demo, whose networks have 60 classes and 16 dimensions, fewer than the published networks."""
+    networks = 40 * 4 * (8 * (940 + 2 * 496) + 340)
+    scale = dataclasses.replace(SCALE, test_clips=40, scored_size=size, pair_size=min(size, 64))
+    table = cost_table({"encode_ground_truth": 1}, scale)
+    assert table["kept_bytes"].iloc[0] == pytest.approx(stored + networks, rel=0.04)
+
+
+def test_the_plan_follows_the_config():
+    """Epochs, voxels, methods and steps are the config's own."""
+    config = load_config(yaml.safe_load((ROOT / "config/cc2017.yaml").read_text()))
+    scale = scale_of(config)
+    assert scale == dataclasses.replace(
+        SCALE,
+        weights=scale.weights,
+        training_steps={name: pytest.approx(s) for name, s in SCALE.training_steps.items()},
+    )
+    ridge = 3 * 4 * 4500 * (512 + 19 * 768 + 8 * 4 * 64 * 64)
+    assert scale.weights == ridge + 3 * 3 * 120_000_000
+    changed = {
+        "methods": {
+            "mind_animator": {"kind": "mind_animator", "options": {"motion": {"optimisation": {"epochs": 7}}}}
+        }
+    }
+    changed["fmri"] = {"voxels": {"count": None, "all": True}}
+    small = scale_of(load_config(merged(config.model_dump(mode="json"), changed)))
+    assert small.training_steps["motion"] == pytest.approx(3 * 67.5 * 7)
+    assert small.voxels == 3 * 59412

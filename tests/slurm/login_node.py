@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from local_cluster import Cluster, why_not  # noqa: F401
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "tests/slurm/small.yaml"
-from local_cluster import Cluster, why_not  # noqa: F401
 
 # What tests put in place of the profile's patience; all else of the profile is as shipped.
 BRISK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]

@@ -72,6 +72,30 @@ def test_the_dry_run_of_the_demo_reaches_every_stage_in_5_seconds():
         assert rule in done.stdout + done.stderr, rule
 
 
+def test_the_workflow_runs_in_any_folder(tmp_path):
+    """A whole dry run, with the shipped table of synonyms, and a job that starts the workflow once more."""
+    elsewhere = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
+    copies = ["--config", "features={caption_copies: 2}"]
+    done = subprocess.run(
+        [*elsewhere, "-n", "-q", *copies, "--", "all"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    drawn = "results/demo/report/dag.svg"
+    done = subprocess.run(
+        [*elsewhere, "--cores", "1", "--", drawn], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "train_decoder" in (tmp_path / drawn).read_text()
+
+
 def test_the_drawn_house_is_the_one_that_stands():
     """Contracts, page and image name every room and every rule file, and none that is not there."""
     rules = {path.stem for path in (ROOT / "rules").glob("*.smk")}
