@@ -14,6 +14,7 @@ from simulate import axis_59k, simulate_hcp
 from mind_animator.artefacts.cifti import read_rois, write_series
 from mind_animator.artefacts.cortex import grayordinate_axis, roi_names
 from mind_animator.artefacts.pickles import read_pickled_npy
+from mind_animator.config import load_config
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
@@ -55,8 +56,8 @@ def test_movies_have_their_published_names_and_lose_their_letterbox(tmp_path):
     dataset = opened(tmp_path)
     names = [dataset.stimulus_files(f"run{run}")[0].name for run in EXCERPTS]
     assert names == [f"7T_MOVIE{n}_{movie}_v2.mp4" for n, movie in enumerate(("CC1", "HO1", "CC2", "HO2"), 1)]
-    stimuli = yaml.safe_load((ROOT / "config/hcp.yaml").read_text())["stimuli"]
-    assert (stimuli["rate"], stimuli["size"], round(stimuli["crop"] * 512)) == (
+    stimuli = load_config(yaml.safe_load((ROOT / "config/hcp.yaml").read_text())).stimuli
+    assert (stimuli.rate, stimuli.size, round(stimuli.crop * 512)) == (
         8,
         512,
         420,

@@ -32,7 +32,7 @@ def run(folder: Path, name: str, *arguments: str, voxels: dict, **dataset) -> st
     models = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
     config |= {key: tiny[key] for key in SMALL} | {"models": models, "results": str(folder / "results")}
     config["dataset"] = merged(config["dataset"], {"data_root": str(folder / "data")} | dataset)
-    config["fmri"]["voxels"] = voxels
+    config["fmri"] = config.get("fmri", {}) | {"voxels": voxels}
     del config["features"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--configfile", str(folder / "config.yaml"), "--nolock"]
