@@ -64,7 +64,7 @@ def test_movies_have_their_published_names_and_lose_their_letterbox(tmp_path):
     )  # every third of 24
     wide = np.zeros((1024, 1024, 3), np.uint8)
     wide[92:-92] = 200  # bars of 9 % above and below, as 420 of 512 cuts off
-    assert (resize_frame(wide, 512, stimuli["crop"]) == 200).all()
+    assert (resize_frame(wide, 512, stimuli.crop) == 200).all()
 
 
 def test_second_k_is_volume_k_plus_4(tmp_path):
