@@ -10,7 +10,7 @@ from mind_animator.errors import InputError
 
 EXIT_CODES = """exit status:
   0  finished; clips that could not be scored are listed with the reason
-  2  an option or an input is wrong; one line on stderr says which, and nothing was written
+  2  an option or an input is wrong; a line on stderr says which, and nothing was scored
   1  an error of the program (please report it), with a traceback"""
 
 
@@ -99,6 +99,8 @@ def sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple[
         name, equals, path = text.partition("=")
         if not equals:
             name, path = "", text
+        if not path:
+            raise InputError(f"Expected a path after '=' in --pred, got '{text}'.")
         name = name or Path(path).name or "prediction"
         check_name(name, "--pred")
         if name in predictions:

@@ -151,6 +151,7 @@ def test_a_wrong_array_or_name_is_one_line_before_anything_is_read(clips, tmp_pa
             r"Expected a ground truth for every prediction, got x without one",
         ),
         (["--pred", tmp_path / "none.h5"], r"Expected an array 'frames' in .*none.h5"),
+        (["--pred", "a="], r"Expected a path after '=' in --pred, got 'a='"),
         (["--pred", f"a/b/c={folder / 'gt'}"], r"Expected --pred NAME or NAME/SUBJECT .*got 'a/b/c'"),
         (["--pred", f".a={folder / 'gt'}"], r"not starting with '\.' or '-', got '\.a'"),
         (["--pred", folder / "gt", "--sheets", "beauty"], r"--sheets to name a metric, .*got 'beauty'"),

@@ -1,6 +1,7 @@
 """Every format of a downloaded folder against an independent decoder, and every oddity with its decision."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,39 @@ def test_published_gifs_equal_ffmpegs(published_data, name):
         expected, times = by_ffmpeg(path)
         np.testing.assert_array_equal(video.frames, expected)
         np.testing.assert_allclose(video.times[:-1], times, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.mp4", "frag.mp4", "edit.mp4", "d_x264.ts", "hevc.mp4", "pt_mpeg4.avi"]
+)
+def test_videos_equal_a_plain_pass_of_pyav(published_data, name):
+    path = published_data / "cases" / "media" / "film" / name
+    if not path.is_file():
+        pytest.skip("the examples of movies are absent")
+    expected, times = by_ffmpeg(path)
+    video = read_clip(path, ANY)
+    np.testing.assert_array_equal(video.frames, expected)
+    np.testing.assert_allclose(video.times[:-1], times - times[0], atol=2e-3)  # time bases of 1 ms
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "tolerance"),
+    [
+        ("png", {}, 0),
+        ("bmp", {}, 0),
+        ("tif", {"compression": "tiff_lzw"}, 0),
+        ("webp", {"lossless": True}, 0),
+        # two roundings of the inverse transform and of the conversion from YCbCr, each of half a level per channel
+        ("jpg", {"quality": 95, "subsampling": 0}, 3),
+    ],
+)
+def test_still_images_equal_ffmpegs(tmp_path, rng, suffix, options, tolerance):
+    image = cv2.resize(
+        rng.integers(0, 256, (4, 5, 3), dtype=np.uint8), (40, 32), interpolation=cv2.INTER_CUBIC
+    )
+    Image.fromarray(image).save(tmp_path / f"a.{suffix}", **options)
+    found = read_clip(tmp_path / f"a.{suffix}", ANY).frames.astype(int)
+    assert np.abs(found - by_ffmpeg(tmp_path / f"a.{suffix}")[0]).max() <= tolerance
 
 
 @pytest.mark.parametrize("disposal", [0, 1, 2, 3])
