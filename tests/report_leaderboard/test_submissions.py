@@ -12,6 +12,8 @@ from PIL import Image
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import read_table
 from mind_animator.cli import _main
+from mind_animator.cli.submissions import CARD as HELP
+from mind_animator.config.submission import SubmissionConfig
 from mind_animator.errors import InputError
 
 CARD = {
@@ -53,6 +55,11 @@ def submissions(tmp_path_factory):
     third = {"card": json.dumps(CARD | {"method": "third", "code": "not released"})}
     write_arrays(folder / "third.h5", {"frames": rng.permutation(truth)}, NAMES, third)
     return folder
+
+
+def test_the_card_of_the_help_text_is_complete():
+    example = HELP[HELP.index("{") : HELP.rindex("}") + 1]
+    assert SubmissionConfig.model_validate_json(example).training.gpu_hours == 30
 
 
 def test_valid_submissions(submissions, capsys):
