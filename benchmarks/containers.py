@@ -272,7 +272,7 @@ CASES = [
     simple("uneven.mkv", "VP9 variable frame rate, mkv", "libvpx-vp9", FAST, ticks=UNEVEN),
     Case("late.mp4", "H.264 starting at 1.5 s, mp4", lambda path: _start(path, 1.5)),
     Case("late.mkv", "H.264 starting at 1.5 s, mkv", lambda path: _start(path, 1.5)),
-    Case("negative.mp4", "H.264 with negative start times, mp4", _negative),
+    Case("negative.mp4", "H.264 with negative composition offsets, mp4", _negative),
     simple("sound.mp4", "H.264, sound 2 s longer, mp4", "libx264", X264, sound=6.0),
     Case("edit_list.mp4", "H.264 cut by stream copy (edit list), mp4", _cut_mp4),
     Case("cut_open.mkv", "HEVC cut by stream copy (open GOP), mkv", _cut_open),

@@ -187,13 +187,15 @@ def scan(path: str, threads: int, square: bool) -> Work:
     elif _bits(first) > 8:
         blocker = "it has more than 8 bits per channel"
     elif not exact:
-        blocker = "its packets do not tell which frames are shown, and when"
+        blocker = "the frames shown do not follow from its packets alone"
     elif any(p["discard"] for p in packets) or len(shown) < len(packets):
         blocker = "an edit list or a cut hides some of its frames"
     elif n_streams > 1:
         blocker = "it has several video streams"
-    elif turned or (square and aspect != 1):
-        blocker = "it is shown rotated or with pixels that are not square"
+    elif turned:
+        blocker = "it is shown rotated or mirrored"
+    elif square and aspect != 1:
+        blocker = "its pixels are made square"
     seek = _seek_points(packets, pts) if exact else None
     if blocker is None:
         far = (np.arange(len(pts)) - np.searchsorted(pts, seek)).max()
@@ -223,7 +225,7 @@ def frames(
     Parameters
     ----------
     wanted : array of ascending indices, or None
-        An empty array decodes everything and yields nothing: the times alone are asked for.
+        An empty array decodes everything and yields nothing: for the times alone.
     pts : array, optional
         Presentation times that the frames must have (`scan`); the pass ends after the last wanted frame.
 

@@ -44,7 +44,7 @@ def write_mp4(
     fps : float or Fraction
         Frames a second, > 0; 29.97 means 30000/1001.
     crf : int
-        Quality, 0 (best) to 51; 18 cannot be told from the original by eye.
+        Quality, 0 (best) to 51; 18 looks like the original.
     lossless : bool
         Keep every value (RGB without chroma subsampling); few browsers show such files.
 
@@ -135,7 +135,7 @@ class Movie:
             )
         self._pts = facts["pts"] if facts["exact"] else None
         self._seek, self.notes = facts["seek"], facts["notes"]
-        if not facts["exact"]:  # only decoding tells which frames are shown, and when
+        if not facts["exact"]:  # the frames shown and their times follow from decoding alone
             facts |= _ask("frames", self._arguments(wanted=np.zeros(0, np.int64))) | {"size": facts["size"]}
             self.notes = facts["notes"]
         self.starts, self.end, self.size = facts["starts"], facts["end"], facts["size"]
@@ -168,6 +168,7 @@ class Movie:
                 return
             except (_Stalled, _Mismatch) as error:
                 self.reader, self.reason = "PyAV", str(error)
+                print(f"{self.path}: read once more, by PyAV ({error})", file=sys.stderr)
         arguments = self._arguments(wanted=wanted, pts=self._pts)
         try:
             yield from _stream("frames", arguments)
@@ -302,7 +303,8 @@ os.register_at_fork(after_in_child=_idle.clear)  # a connection serves one proce
 
 
 @atexit.register
-def _end_processes() -> None:
+def end_processes() -> None:
+    """End the idle decoding processes; the next read starts another."""
     while _idle:
         _idle.pop().kill()
 

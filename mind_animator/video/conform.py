@@ -15,7 +15,7 @@ def conform(
     """Resample a clip to ``count`` frames of ``size`` x ``size`` pixels.
 
     Frame k of the result is the frame on show at the middle of the k-th of ``count`` equal spans of the
-    clip, at time ``(k + 1/2) / count * duration``: the nearest earlier image, never a blend of two. Space
+    clip, at time ``(k + 1/2) / count * duration``, never a blend of two. Space
     is resampled by area averaging where it shrinks and by cubic interpolation where it grows; the aspect
     ratio is not kept (as in the published evaluation). A clip that has the size and the count already comes
     back as it is.
@@ -27,8 +27,8 @@ def conform(
     times : array of shape (frame + 1,), optional
         Start of every frame and the end of the last, in seconds; equally long frames by default.
     duration : float, optional
-        Length in seconds that the clip should cover. By default its own (it is stretched: whatever rate a
-        file plays at, it covers its clip). Where the clip is shorter its last frame stays on show, where it
+        Length in seconds that the clip should cover. By default its own length (a file is assumed to span the
+        whole clip, regardless of its nominal frame rate). Where the clip is shorter its last frame stays on show, where it
         is longer the rest is left out.
 
     Returns

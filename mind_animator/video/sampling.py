@@ -1,11 +1,11 @@
-"""Which frames of a movie stand for a clip, told by presentation time."""
+"""Which frames of a movie sample a clip, by presentation time."""
 
 import numpy as np
 
 from mind_animator.errors import InputError
 
-# The reader keeps times in single precision: off by up to 1.2e-4 s in an hour. At 29.97 Hz frames begin 5e-4
-# s after the times asked for, and must not be mistaken for them.
+# Containers round times to their time base. At 29.97 Hz frames begin 5e-4 s after the requested times: those are
+# not on show yet.
 _TICK = 2e-4
 # Published movies and tables round durations; a clip may end this much after its movie, seconds.
 _SLACK = 0.1

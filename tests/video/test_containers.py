@@ -16,6 +16,7 @@ from benchmarks.containers import CASES, FAST, QUIET, X264, Made, encode, number
 from mind_animator.artefacts import video
 from mind_animator.artefacts.video import Movie, read_frames
 from mind_animator.errors import InputError
+from mind_animator.provenance import ROOT
 from mind_animator.video.check import check_movie
 from mind_animator.video.decode import read_clips
 from mind_animator.video.sampling import sample_indices
@@ -138,7 +139,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
     monkeypatch.setattr(video, "STALL_SECONDS", 1.0)
     movie = Movie(path)
     assert movie.reader == "decord"
-    video._end_processes()
+    video.end_processes()
     seen = []
     for index, frame in movie.frames():
         seen.append(index)
@@ -154,7 +155,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
         else "the decoder crashed"
     )
     assert not Path(f"/proc/{pid}").exists()
-    video._end_processes()
+    video.end_processes()
     clips = read_clips(movie, np.arange(96).reshape(12, 8), size=16)
     start = time.monotonic()
     with pytest.raises(InputError, match=rf"Expected a whole movie in {path}, got: {movie.reason}\.$"):
@@ -229,3 +230,10 @@ def test_a_codec_without_a_decoder_is_one_line(tmp_path):
 def test_made_says_what_is_on_show():
     made = Made([0, 1, 2], [5.0, 5.5, 7.0])
     assert [made.on_show(second) for second in (0, 0.49, 0.5, 1.9, 2.0, 9)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_the_documentation_lists_every_case():
+    page = (ROOT / "docs" / "media.md").read_text()
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if " of 24 | " in line]
+    assert rows == [case.what for case in CASES]
+    assert page.count(" 0 of 24 | ") == len(CASES)
