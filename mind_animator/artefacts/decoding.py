@@ -148,16 +148,15 @@ def scan(path: str, threads: int, square: bool) -> Work:
         packets = yield from _packets(container, stream)
         header = _header(container, stream, packets)
         n_streams = len(container.streams.video)
-    first = None
-    for frame in _decoded(path, threads):
-        yield None
-        if frame is not None:
-            first = frame
-            break
-    if first is None:
-        raise InputError(f"Expected a video with frames in {path}, got none.")
     with _opened(path) as container:
         stream = _choose(container, path)
+        first = None
+        for first in _decoded(path, threads, container, stream):
+            yield None
+            if first is not None:
+                break
+        if first is None:
+            raise InputError(f"Expected a video with frames in {path}, got none.")
         aspect = _aspect(stream)
         image, transparent = _shown(first, stream, path, square)
         notes = _notes(first, stream, container) + _TRANSPARENT * transparent
@@ -209,7 +208,7 @@ def scan(path: str, threads: int, square: bool) -> Work:
     }  # fmt: skip
     if exact:
         longest = max((p["duration"] for p in shown if p["pts"] == pts[-1]), default=0)
-        facts["starts"], facts["end"] = _seconds(pts * base, longest * base, _rate(header))
+        facts["starts"], facts["end"] = _seconds(pts * base, longest * base, header["rate"])
     return facts
 
 
@@ -234,19 +233,15 @@ def frames(
     dict
         ``starts``, ``end`` (seconds), ``size``, ``notes``; empty where the pass ended early or ``pts`` was given.
     """
-    with _opened(path) as container:
-        stream = _choose(container, path)
-        packets = (yield from _packets(container, stream)) if pts is None else []
-        clock = _clock(container, packets)
-        header = _header(container, stream, packets)
-        base = float(stream.time_base)
     keep = None if wanted is None else iter(wanted.tolist())
     following = None if keep is None else next(keep, None)
     times: list[int | None] = []
+    packets: list[dict[str, Any]] = []
     shape, notes, duration, transparent = None, (), 0, False
     with _opened(path) as container:
         stream = _choose(container, path)
-        for frame in _decoded(path, threads, container, stream):
+        base, rate = float(stream.time_base), _rate(stream)
+        for frame in _decoded(path, threads, container, stream, packets):
             yield None
             if frame is None:
                 continue
@@ -273,6 +268,7 @@ def frames(
                 if following is None:
                     return {}
         delay = stream.codec_context.reorder_depth
+        clock = _clock(container, packets)
     if following is not None:
         raise InputError(f"Expected frame {following} in {path}, got {len(times)} frames.")
     if not times:
@@ -281,8 +277,8 @@ def frames(
         raise InputError(f"Expected a whole video at {path}, got one that lacks {lacking} bytes at its end.")
     if pts is not None:
         return {}
-    ticks, note = _frame_clock(times, packets, clock, base, _rate(header), delay)
-    starts, end = _seconds(ticks, duration * base, _rate(header))
+    ticks, note = _frame_clock(times, packets, clock, base, rate, delay)
+    starts, end = _seconds(ticks, duration * base, rate)
     return {
         "starts": starts,
         "end": end,
@@ -425,13 +421,15 @@ def _packets(container: Any, stream: Any) -> Generator[None, None, list[dict[str
     for packet in container.demux(stream):
         yield None
         if packet.size:
-            packets.append(
-                {
-                    "pts": packet.pts, "dts": packet.dts, "duration": packet.duration or 0,
-                    "key": packet.is_keyframe, "discard": packet.is_discard,
-                }
-            )  # fmt: skip
+            packets.append(_fact(packet))
     return packets
+
+
+def _fact(packet: Any) -> dict[str, Any]:
+    return {
+        "pts": packet.pts, "dts": packet.dts, "duration": packet.duration or 0,
+        "key": packet.is_keyframe, "discard": packet.is_discard,
+    }  # fmt: skip
 
 
 def _clock(container: Any, packets: list[dict[str, Any]]) -> str:
@@ -488,7 +486,7 @@ def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[
     return {
         "container": container.format.name,
         "codec": stream.codec_context.name,
-        "rate": float(stream.guessed_rate or stream.average_rate or 25),
+        "rate": _rate(stream),
         "average_rate": None if stream.average_rate is None else float(stream.average_rate),
         "clock": _clock(container, packets),
         "hidden": sum(p["discard"] for p in packets),
@@ -518,12 +516,18 @@ def _span(packets: list[dict[str, Any]], base: float) -> tuple[float, float] | N
     return min(start for start, _ in times) * base, max(end for _, end in times) * base
 
 
-def _rate(header: dict[str, Any]) -> float:
-    return header["rate"]
+def _rate(stream: Any) -> float:
+    return float(stream.guessed_rate or stream.average_rate or 25)
 
 
-def _decoded(path: str, threads: int, container: Any = None, stream: Any = None) -> Iterator[Any]:
-    """Decoded frames in presentation order, and None after every packet."""
+def _decoded(
+    path: str,
+    threads: int,
+    container: Any = None,
+    stream: Any = None,
+    packets: list[dict[str, Any]] | None = None,
+) -> Iterator[Any]:
+    """Decoded frames in presentation order, and None after every packet; facts of packets go to ``packets``."""
     if container is None:
         with _opened(path) as own:
             yield from _decoded(path, threads, own, _choose(own, path))
@@ -543,6 +547,8 @@ def _decoded(path: str, threads: int, container: Any = None, stream: Any = None)
             yield None
             if not packet.size and packet.dts is not None:
                 continue  # an empty slot of an AVI: the frame before stays on show
+            if packets is not None and packet.size:
+                packets.append(_fact(packet))
             if packet.is_corrupt and count:
                 raise InputError(f"Expected a whole video at {path}, got a damaged packet (frame {count}).")
             try:

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -280,6 +281,9 @@ class _Process:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
+        for end in (self.connection, theirs):
+            with socket.socket(fileno=os.dup(end.fileno())) as room:  # for whole frames
+                room.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         code = f"from {serve.__module__} import serve; serve({theirs.fileno()}, {os.getpid()})"
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
