@@ -174,7 +174,7 @@ class Movie:
         try:
             yield from _stream("frames", arguments)
         except (_Stalled, _Mismatch) as error:
-            raise InputError(f"Expected a whole movie in {self.path}, got: {error}.") from None
+            raise InputError(f"Expected a whole video at {self.path}, got: {error}.") from None
 
     def describe(self) -> str:
         """One line for a log: file, frames, reader and why, notes."""

@@ -158,7 +158,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
     video.end_processes()
     clips = read_clips(movie, np.arange(96).reshape(12, 8), size=16)
     start = time.monotonic()
-    with pytest.raises(InputError, match=rf"Expected a whole movie in {path}, got: {movie.reason}\.$"):
+    with pytest.raises(InputError, match=rf"Expected a whole video at {path}, got: {movie.reason}\.$"):
         for _ in clips:
             (pid,) = _children()
             os.kill(pid, how)

@@ -96,7 +96,7 @@ def test_a_truncated_movie_is_named(movie_file, tmp_path):
     content = movie_file.read_bytes()
     path = tmp_path / "truncated.mp4"
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=rf"Expected a whole (video at|movie in) {path}"):
+    with pytest.raises(InputError, match=rf"Expected a whole video at {path}"):
         list(Movie(path).frames(np.arange(120)))
 
 
@@ -114,5 +114,5 @@ def test_a_corrupt_movie_is_named(movie_file, tmp_path, damage):
             content[place] ^= 1 << rng.integers(8)
     path = tmp_path / "corrupt.mp4"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"Expected a whole (video at|movie in) {path}"):
+    with pytest.raises(InputError, match=rf"Expected a whole video at {path}"):
         list(Movie(path).frames(np.arange(0, 120, 7)))

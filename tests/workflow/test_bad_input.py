@@ -67,10 +67,10 @@ def test_a_whole_movie_is_cut(tmp_path: Path, movie: bytes):
     ("damage", "text"),
     [
         (lambda movie: None, "Expected a movie at {movie}, found none."),
-        (lambda movie: b"", "Expected a whole movie in {movie}, got: "),
-        (lambda movie: movie[: len(movie) // 2], "Expected a whole movie in {movie}, got"),
-        (lambda movie: b"\x00" * 64 + movie[64:], "Expected a whole movie in {movie}, got"),
-        (lambda movie: movie[:60_000] + os.urandom(20_000) + movie[80_000:], "Expected a whole movie in {movie}, got"),
+        (lambda movie: b"", "Expected a whole video at {movie}, got: "),
+        (lambda movie: movie[: len(movie) // 2], "Expected a whole video at {movie}, got"),
+        (lambda movie: b"\x00" * 64 + movie[64:], "Expected a whole video at {movie}, got"),
+        (lambda movie: movie[:60_000] + os.urandom(20_000) + movie[80_000:], "Expected a whole video at {movie}, got"),
     ],
     ids=["missing", "empty", "truncated", "no head", "corrupt"],
 )  # fmt: skip
