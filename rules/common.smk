@@ -295,11 +295,12 @@ def captions_of_features(wildcards):
 
 
 def trained_parts(method):
-    """Parts that a method trains here: those that need stimuli only if the data set has them."""
+    """Parts that a method trains here: the optional ones only if there is what they need."""
     return [
         part
         for part in METHODS[method].parts
-        if DATASET.has_stimuli or not part.optional
+        if not part.optional
+        or {*part.needs.features} - {*part.needs.optional} <= AVAILABLE
     ]
 
 
@@ -340,7 +341,7 @@ def targets_of_training(wildcards):
     return {
         array: provider
         for array, provider in needs.features.items()
-        if provider in FEATURE_KINDS or array not in needs.optional
+        if array in AVAILABLE or array not in needs.optional
     }
 
 
@@ -351,6 +352,7 @@ def features_of_training(wildcards):
         f"{R}/features/clips-{shard}.{provider}.h5"
         for shard in shards(CLIPS[:count], CONFIG.shards.features)
         for provider in sorted(set(targets_of_training(wildcards).values()))
+        if provider in FEATURE_KINDS
     ]
 
 

@@ -25,6 +25,33 @@ FEATURE_KINDS = [
     *(["text"] if "text" in COMPUTED or READY.text or READY.prompt_embedding else []),
     *(["image"] if "image" in COMPUTED or READY.image or READY.latents else []),
 ]
+# Arrays that there will be; copies and crops are made of computed embeddings alone.
+AVAILABLE = {
+    *(
+        ["clip_embedding_text"]
+        if READY.text or ("text" in COMPUTED and not READY.embeddings)
+        else []
+    ),
+    *(
+        ["clip_embedding_image"]
+        if READY.image or ("image" in COMPUTED and not READY.embeddings)
+        else []
+    ),
+    *(["prompt_embedding"] if READY.prompt_embedding or "text" in COMPUTED else []),
+    *(["latents"] if READY.latents or "image" in COMPUTED else []),
+    *(
+        ["clip_embedding_text_copies", "prompt_embedding_copies"]
+        if CONFIG.features.caption_copies
+        and "text" in COMPUTED
+        and not READY.embeddings
+        else []
+    ),
+    *(
+        ["clip_embedding_image_crops"]
+        if CONFIG.features.crops and "image" in COMPUTED and not READY.embeddings
+        else []
+    ),
+}
 # With ready features, what is computed is kept apart and joined by read_ready_features.
 COMPUTED_IN = f"{R}/features/computed" if READY.given else f"{R}/features"
 FEATURE_SHARDS = shards(CLIPS, CONFIG.shards.features)

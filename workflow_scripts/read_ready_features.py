@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
+from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.datasets import open_dataset
@@ -12,6 +13,10 @@ from mind_animator.features.ready import ARRAYS, read_ready
 from workflow_scripts.stages import Inputs, Outputs, Param, command
 
 KINDS = {"text": ("text", "prompt_embedding"), "image": ("image", "latents")}
+COPIES = {
+    "text": ("clip_embedding_text_copies", "prompt_embedding_copies"),
+    "image": ("clip_embedding_image_crops",),
+}
 
 
 def read_ready_features(
@@ -57,14 +62,18 @@ def read_ready_features(
                     "space; they are left out",
                     file=sys.stderr,
                 )
-        names = [ARRAYS[key][0] for key in (embedding, other)]
-        more = read_arrays(computed, [ARRAYS[key][0] for key in keys], clips)[1] if computed and keys else {}
+        computed_names = [ARRAYS[key][0] for key in keys]
+        if computed and not ready.embeddings:
+            computed_names += [name for name in COPIES[kind] if has_array(computed[0], name)]
+        names = [ARRAYS[key][0] for key in (embedding, other)] + list(COPIES[kind])
+        more = read_arrays(computed, computed_names, clips)[1] if computed and computed_names else {}
         for key in keys:
             if ARRAYS[key][0] not in more:
-                print(f"features.ready.{key} is not given and cannot be computed: left out", file=sys.stderr)
+                print(f"features.ready.{key} is not given and was not computed: left out", file=sys.stderr)
         here = {name: {**found, **more}[name] for name in names if name in found or name in more}
         attrs = {"features": settings.model_dump_json()}
-        for path, start in zip(map(Path, outputs), range(0, len(clips), shard_size), strict=True):
+        starts = range(0, len(clips), shard_size) if outputs else ()
+        for path, start in zip(map(Path, outputs), starts, strict=True):
             rows = slice(start, start + shard_size)
             write_arrays(path, {name: array[rows] for name, array in here.items()}, clips[rows], attrs)
 

@@ -18,7 +18,7 @@ from mind_animator.scoring.decoded import read_features, score_decoded
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", type=Path, required=True, help="HDF5 of the test clips")
-    parser.add_argument("--text", type=Path, nargs="+", required=True, help="shards of text features")
+    parser.add_argument("--text", type=Path, nargs="*", default=[], help="shards of text features, if any")
     parser.add_argument(
         "--image", type=Path, nargs="*", default=[], help="shards of image features, where there are frames"
     )

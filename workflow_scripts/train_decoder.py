@@ -12,12 +12,20 @@ import numpy as np
 
 from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_json
+from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import Responses, TrainingData, TrainingJob, named_paths, open_kind
 from mind_animator.provenance import code_digest, file_sha256, fingerprint
+
+# A decoder of embeddings computed elsewhere may lack a target. It is then trained on another one instead; features
+# that are missing are never scored.
+STAND_INS = {
+    "clip_embedding_text": ("clip_embedding_image", lambda image: image),
+    "prompt_embedding": ("clip_embedding_text", lambda text: text[:, None]),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -128,9 +136,16 @@ def read_training_data(
     for provider in sorted(set(arrays.values())):
         names = [name for name, where in arrays.items() if where == provider]
         paths = [path for path in features if path.name.endswith(f".{provider}.h5")]
-        if not paths:
-            raise InputError(f"Expected files '*.{provider}.h5' with {names} among --features, got none.")
-        targets |= read_arrays(paths, names, clips)[1]
+        names = [name for name in names if paths and has_array(paths[0], name)]
+        targets |= read_arrays(paths, names, clips)[1] if names else {}
+    for name in [name for name in arrays if name not in targets]:
+        source, reshape = STAND_INS.get(name, ("", None))
+        if source not in targets:
+            raise InputError(
+                f"Expected '{name}' in files '*.{arrays[name]}.h5' among --features, got {sorted(targets)}."
+            )
+        print(f"no {name}: {source} is the target in its place, and nothing is scored by it", file=sys.stderr)
+        targets[name] = reshape(targets[source])
     return TrainingData(tuple(own), targets, movies, clips)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.streams import PairScores
+from mind_animator.errors import InputError
 from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
 from mind_animator.scoring.pairs import rank_pairs
 from mind_animator.scoring.score import COLUMNS
@@ -27,22 +29,41 @@ TARGETS = {
 def read_features(
     clips: Sequence[str],
     *,
-    text: Sequence[Path],
+    text: Sequence[Path] = (),
     image: Sequence[Path] = (),
     extra_text: Sequence[Path] = (),
     extra_image: Sequence[Path] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Features of the test clips, and further candidates (`score_decoded`), from their shards.
 
-    Without shards of images (no frames) there are no image features; without further candidates no large set.
+    What the shards do not contain is left out; without further candidates there is no large set.
+
+    Raises
+    ------
+    InputError
+        If there is no embedding, or further candidates have embeddings of another width.
     """
-    _, features = read_arrays(text, ["clip_embedding_text", "prompt_embedding"], list(clips))
-    if image:
-        features |= read_arrays(image, ["clip_embedding_image", "latents"], list(clips))[1]
-    extra = {}
+    features, extra = {}, {}
+    for paths, names in (
+        (text, ("clip_embedding_text", "prompt_embedding")),
+        (image, ("clip_embedding_image", "latents")),
+    ):
+        there = [name for name in names if paths and has_array(paths[0], name)]
+        features |= read_arrays(paths, there, list(clips))[1] if there else {}
+    if not {"clip_embedding_text", "clip_embedding_image"} & set(features):
+        raise InputError(
+            f"Expected embeddings of text or image in {[*map(str, text), *map(str, image)]}, got none."
+        )
     for kind, paths in (("text", extra_text), ("image", extra_image)):
-        if paths:
-            extra[kind] = read_arrays(paths, [f"clip_embedding_{kind}"])[1][f"clip_embedding_{kind}"]
+        name = f"clip_embedding_{kind}"
+        if paths and name in features:
+            extra[kind] = read_arrays(paths, [name])[1][name]
+            widths = features[name].shape[1], extra[kind].shape[1]
+            if widths[0] != widths[1]:
+                raise InputError(
+                    f"Expected further candidates (scoring.candidates_from) of width {widths[0]} as the data set's, "
+                    f"got {widths[1]} in {paths[0]}."
+                )
     return features, extra
 
 
