@@ -78,6 +78,7 @@ SEGMENTS = [segment.id for segment in DATASET.segments]
 TRAIN_SEGMENTS = [s.id for s in DATASET.segments if s.split == "train"]
 TEST_SEGMENTS = [s.id for s in DATASET.segments if s.split == "test"]
 CLIPS = [clip for segment in DATASET.segments for clip in segment.clips]
+TRAIN_CLIPS = [clip for s in DATASET.segments if s.split == "train" for clip in s.clips]
 TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.clips]
 if not DATASET.has_stimuli:
     logger.info(

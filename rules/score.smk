@@ -128,8 +128,35 @@ rule score_method:
         stage("score_method")
 
 
+rule average_features:
+    input:
+        features=[
+            f"{R}/features/clips-{shard}.{kind}.h5"
+            for shard in shards(TRAIN_CLIPS, CONFIG.shards.features)
+            for kind in FEATURE_KINDS
+        ],
+        tables=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
+    output:
+        means=f"{R}/features/training_means.h5",
+    log:
+        f"{R}/logs/average_features.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(60),
+    params:
+        code=code_digest("workflow_scripts/average_features.py"),
+    message:
+        "Averaging the features of the training clips"
+    shell:
+        stage("average_features")
+
+
 rule score_retrieval:
     input:
+        means=f"{R}/features/training_means.h5" if TRAIN_CLIPS else [],
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
         text=test_features("text"),
         image=test_features("image"),
@@ -158,7 +185,8 @@ rule score_retrieval:
             f"--extra-text {input.extra_text} --extra-image {input.extra_image}"
             if input.extra_text
             else ""
-        ),
+        )
+        + (f" --training-means {input.means}" if input.means else ""),
     message:
         "Scoring the decoded features of {wildcards.method}, subject {wildcards.subject}"
     shell:

@@ -315,8 +315,9 @@ def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | 
         pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
         groups = []
         chance = part[part["test"] == "above_chance"]
-        left_out = [f"retrieval_{kind}_{name}" for kind in ("text", "image") for name in ("cosine", "rank")]
-        known = [name for name in dict.fromkeys(chance["metric"]) if name not in left_out]
+        shown = [name for name in dict.fromkeys(chance["metric"]) if not name.startswith("retrieval_")]
+        retrieval = [name for name in dict.fromkeys(chance["metric"]) if name.startswith("retrieval_")]
+        known = shown + [name for name in retrieval if name.endswith(("_top10", "_median_rank"))]
         rows = [
             _test_row(labels.get(name, name.replace("_", " ")), chance[chance["metric"] == name], pairs)
             for name in known

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.arrays import open_arrays, read_arrays
 from mind_animator.artefacts.reconstructions import has_array, problems_of
 from mind_animator.artefacts.streams import write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
@@ -30,6 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
+    )
+    parser.add_argument(
+        "--training-means",
+        type=Path,
+        help="means of the features over the training clips, HDF5; none without training",
     )
     parser.add_argument("--block", type=int, required=True, help="neighbouring clips of a block")
     parser.add_argument("--dataset", required=True)
@@ -60,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not np.isfinite(array).all():
             raise InputError(f"Expected finite '{name}' in {given.predictions}, got NaN or infinity.")
     rows, pairs, candidates = score_decoded(
-        clips, predictions, features, extra,
+        clips, predictions, features, extra, _means(given.training_means),
         block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
     )  # fmt: skip
     write_pairs(given.pairs, pairs)
@@ -70,6 +75,13 @@ def main(arguments: list[str] | None = None) -> None:
         rows = pd.concat([rows, without[list(rows.columns)]], ignore_index=True)
     rows = rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
     write_table(given.scores, with_units(rows))
+
+
+def _means(path: Path | None) -> dict[str, np.ndarray]:
+    if path is None:
+        return {}
+    with open_arrays(path) as file:
+        return {name: file[name][:] for name in file}
 
 
 def _pool(metric: str, candidates: dict[str, int]) -> int:

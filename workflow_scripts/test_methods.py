@@ -11,11 +11,13 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.registry import open_metrics
 from mind_animator.scoring.compare import (
+    POOLED,
     TESTS,
     above_chance_tests,
     metric_table,
     motion_tests,
     paired_tests,
+    pooled_pairs,
     retrieval_summary,
     set_rows,
     summarise,
@@ -84,6 +86,7 @@ def test_methods(
     rows = with_pooled(pd.concat(every, ignore_index=True))
 
     found: list[dict] = []
+    by_method: dict[tuple[str, str, str], list[PairScores]] = {}
     sets: list[dict] = []
     motion: dict[tuple[str, str], PairScores] = {}
     for table, path in zip(videos, pairs, strict=True):
@@ -91,10 +94,16 @@ def test_methods(
         motion[who["method"], who["subject"]] = own
         sets += set_rows(own, **who)
         epe = table[table["metric"] == "epe"].set_index("clip")["value"].reindex(own.clips)
+        by_method.setdefault((who["dataset"], who["method"], "videos"), []).append(own)
         found += above_chance_tests(own.pairs, settings, **who, seed=seed)
         found += motion_tests(own, epe, settings, **who, seed=seed)
     for table, path in zip(features, decoded_pairs, strict=True):
-        found += above_chance_tests(read_pairs(path).pairs, settings, **_who(table, path), seed=seed)
+        who, own = _who(table, path), read_pairs(path)
+        by_method.setdefault((who["dataset"], who["method"], "features"), []).append(own)
+        found += above_chance_tests(own.pairs, settings, **who, seed=seed)
+    for (dataset, method, _), subjects in by_method.items():
+        about = {"dataset": dataset, "method": method, "subject": POOLED, "seed": seed}
+        found += above_chance_tests(pooled_pairs(subjects), settings, **about)
     for method, other in swaps.items():
         for table in videos:
             subject = table["subject"].iloc[0]

@@ -27,7 +27,12 @@ class Retrieval(_Decoded):
 
         rank = 1 + b + t / 2,        top-k = min(max((k - b) / (t + 1), 0), 1)
 
-    so that chance of top-k is k / candidates, ties included.
+    so that chance of top-k is k / candidates, ties included. ``_large``: among further candidates, too.
+    ``_centred``: the mean embedding of the training clips is subtracted from all embeddings first, since their common
+    direction makes one candidate the nearest of many queries (the published ranks are not centred). The two-way
+    accuracy is the fraction of the other candidates that are farther than the clip's own, chance 0.5::
+
+        two-way = 1 - (b + t / 2) / (candidates - 1)
 
     Range: rank from 1, lower is better; top-k 0 to 1; cosine -1 to 1.
 
@@ -52,15 +57,18 @@ class Retrieval(_Decoded):
             )
         elif measure == "cosine":
             self.label, self.low, self.high = f"embedding cosine ({words})", -1, 1
+        elif measure == "2way":
+            self.label, self.low, self.high = f"two-way identification ({words})", 0, 1
         else:
-            self.label, self.low, self.high, self.published = f"top-{measure[3:]} ({words})", 0, 1, True
+            self.label, self.low, self.high = f"top-{measure[3:]} ({words})", 0, 1
+            self.published = "centred" not in kind
         if name == "retrieval_image_top10":
             self.headline = "retrieval: the right clip among the ten nearest"
 
     @classmethod
     def named(cls, name: str) -> Self | None:
         """E.g. ``retrieval_text_rank``, ``retrieval_image_large_top10``, ``retrieval_text_cosine``."""
-        return cls(name) if re.fullmatch(r"retrieval_\w+_(rank|cosine|top\d+)", name) else None
+        return cls(name) if re.fullmatch(r"retrieval_\w+_(rank|cosine|2way|top\d+)", name) else None
 
 
 class TargetFit(_Decoded):
@@ -69,6 +77,8 @@ class TargetFit(_Decoded):
     With t and p the target and the prediction minus the mean target, as one vector per clip::
 
         corr = t . p / (|t| |p|),        R2 = 1 - |t - p|^2 / mean over clips of |t|^2
+
+    ``trainr2``: the same R2, with the mean target of the training clips in place of that of the test clips.
 
     Range: corr -1 to 1; R2 up to 1, 0 for the mean target.
 
@@ -86,9 +96,10 @@ class TargetFit(_Decoded):
         if measure == "corr":
             self.label, self.low = f"correlation with the {kind} target", -1
         else:
-            self.label = f"R2 of the {kind} target"
+            against = " against the training mean" if measure == "trainr2" else ""
+            self.label = f"R2 of the {kind} target{against}"
 
     @classmethod
     def named(cls, name: str) -> Self | None:
         """E.g. ``target_semantic_corr`` and ``target_structure_r2``."""
-        return cls(name) if re.fullmatch(r"target_\w+_(corr|r2)", name) else None
+        return cls(name) if re.fullmatch(r"target_\w+_(corr|r2|trainr2)", name) else None

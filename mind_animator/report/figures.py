@@ -63,6 +63,8 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
         ``retrieval.tsv``: ``method, subject, embedding, candidates_set, metric, value, low, high, chance``.
     """
     top = table[table["metric"].str.startswith("top_") & (table["candidates_set"] == "small")].copy()
+    if "similarity" in top:
+        top = top[top["similarity"] == "published"].copy()
     if top.empty:
         raise ValueError("Expected rows of top-k retrieval in the small set, got none.")
     top["k"] = top["metric"].str.removeprefix("top_").astype(int)

@@ -9,7 +9,7 @@ import pandas as pd
 from mind_animator.artefacts.streams import PairScores
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.metrics.registry import find_metric
-from mind_animator.statistics.blocks import block_labels
+from mind_animator.statistics.blocks import block_labels, least_p
 from mind_animator.statistics.bootstrap import block_bootstrap
 from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
 from mind_animator.statistics.permutation import (
@@ -24,6 +24,7 @@ from mind_animator.statistics.permutation import (
 from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
 
 POOLED = "pooled"
+ALPHA = 0.05
 SUMMARY = (
     "dataset", "method", "subject", "clips", "metric", "label", "group", "unit", "direction", "definition",
     "mean", "low", "high", "level", "n_clips", "n_expected", "n_blocks", "status",
@@ -33,7 +34,7 @@ METRIC_COLUMNS = (
 )  # fmt: skip
 TESTS = (
     "dataset", "subject", "test", "method", "other", "metric", "clips", "alternative", "statistic", "score",
-    "p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
+    "p", "least_p", "p_holm", "p_published", "n_permutations", "exact", "n_clips", "n_blocks", "note",
 )  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def paired_tests(
                             a, b, generator=np.random.default_rng(seed)
                         )
                     family.append(row)
-                found += _with_holm(family)
+                found += with_power(_with_holm(family))
     return pd.DataFrame(found, columns=TESTS)
 
 
@@ -254,7 +255,8 @@ def above_chance_tests(
     -------
     list of dict
         Rows of `TESTS`, ``test = above_chance``; ``statistic`` is own minus mean of the others, ``score``
-        the mean with the own ground truth. Uncorrected: the family is the caller's.
+        the mean with the own ground truth. Holm's correction is over all these tests; the note says where too few
+        blocks leave no chance of success.
     """
     found = []
     for name, values in pairs.items():
@@ -292,7 +294,21 @@ def above_chance_tests(
             row["score"] = float(np.median(kept[np.arange(len(kept)), np.arange(len(kept))]))
             row["note"] = _left_out(whole)
             found.append(row)
-    return found
+    return with_power(_with_holm(found))
+
+
+def pooled_pairs(every: Sequence[PairScores]) -> dict[str, np.ndarray]:
+    """Mean over subjects of the pair scores of one method, for tests of all subjects at once.
+
+    All subjects saw the same clips, so that a re-pairing of blocks of clips is the same for all. A block that one
+    subject lacks is missing. Empty where there is one subject, or where the subjects have other clips.
+    """
+    first = every[0]
+    same = all(own.clips == first.clips and np.array_equal(own.rows, first.rows) for own in every)
+    if len(every) < 2 or not same:
+        return {}
+    names = [name for name in first.pairs if all(name in own.pairs for own in every)]
+    return {name: np.mean([own.pairs[name] for own in every], axis=0) for name in names}
 
 
 def motion_tests(
@@ -428,6 +444,22 @@ def _left_out(whole: np.ndarray) -> str:
     return "" if whole.all() else f"{int((~whole).sum())} of {len(whole)} blocks left out: clips are missing"
 
 
+def with_power(rows: list[dict]) -> list[dict]:
+    """Say in the note of every test that cannot succeed why: too few blocks for p below .05, or after Holm's correction."""
+    family = sum(row["p_holm"] is not None for row in rows)
+    for row in rows:
+        least = row["least_p"]
+        if least is None or row["n_blocks"] is None:
+            continue
+        text = ""
+        if least > ALPHA:
+            text = f"cannot succeed: with {row['n_blocks']} blocks p is at least {least:.2g}"
+        elif family * least > ALPHA:
+            text = f"cannot succeed after Holm over {family} tests: p is at least {least:.2g}"
+        row["note"] = "; ".join(part for part in (row["note"], text) if part)
+    return rows
+
+
 def _row(
     result: TestResult,
     dataset: str,
@@ -439,10 +471,11 @@ def _row(
     clips: str,
     alternative: str,
 ) -> dict:
+    least = least_p(result.n_permutations, result.exact, two_sided=alternative == "two-sided")
     return dict.fromkeys(TESTS) | {
         "dataset": dataset, "subject": subject, "test": test, "method": method, "other": other,
         "metric": name,
-        "clips": clips, "alternative": alternative, "statistic": result.statistic, "p": result.p,
+        "clips": clips, "alternative": alternative, "statistic": result.statistic, "p": result.p, "least_p": least,
         "n_permutations": result.n_permutations, "exact": result.exact, "n_clips": result.n_clips,
         "n_blocks": result.n_blocks, "note": "",
     }  # fmt: skip
@@ -456,7 +489,7 @@ def _with_holm(family: list[dict]) -> list[dict]:
 
 
 RETRIEVAL = (
-    "dataset", "method", "subject", "embedding", "candidates_set", "n_candidates", "metric", "unit",
+    "dataset", "method", "subject", "embedding", "candidates_set", "n_candidates", "similarity", "metric", "unit",
     "direction",
     "value", "low", "high", "level", "chance", "n_clips",
 )  # fmt: skip
@@ -473,14 +506,15 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
     Returns
     -------
     DataFrame
-        `RETRIEVAL`; ``top_k`` as shares in [0, 1], ``median_rank`` from 1.
+        `RETRIEVAL`; ``similarity`` is ``published`` (cosine) or ``centred`` (cosine of embeddings minus the training
+        mean); ``top_k`` and ``two_way`` are fractions in [0, 1], ``median_rank`` counts from 1.
     """
     found = []
     for table in tables:
         rows = table[table["metric"].str.startswith("retrieval_")]
         for name, group in rows.groupby("metric", sort=False):
             kind, _, measure = name.removeprefix("retrieval_").rpartition("_")
-            embedding, _, large = kind.partition("_")
+            embedding, *rest = kind.split("_")
             group = group[np.isfinite(group["value"])]
             if group.empty:
                 continue  # the summary says why
@@ -494,14 +528,16 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
             else:
                 interval = block_bootstrap(values, blocks, group["segment"].to_numpy(), **options)
                 value, low, high = interval.estimate, interval.low, interval.high
-                chance = int(measure.removeprefix("top")) / pool
+                chance = 0.5 if measure == "2way" else int(measure.removeprefix("top")) / pool
             entry = find_metric(name)
             found.append(
                 {
                     **{key: group[key].iloc[0] for key in ("dataset", "method", "subject")},
-                    "embedding": embedding, "candidates_set": "large" if large else "small",
-                    "n_candidates": pool,
-                    "metric": "median_rank" if measure == "rank" else f"top_{measure.removeprefix('top')}",
+                    "embedding": embedding, "candidates_set": "large" if "large" in rest else "small",
+                    "n_candidates": pool, "similarity": "centred" if "centred" in rest else "published",
+                    "metric": {"rank": "median_rank", "2way": "two_way"}.get(
+                        measure, f"top_{measure.removeprefix('top')}"
+                    ),
                     "unit": entry.unit, "direction": entry.direction, "value": value, "low": low,
                     "high": high,
                     "level": settings.confidence, "chance": chance, "n_clips": len(values),

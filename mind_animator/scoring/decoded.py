@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.arrays import iterate_clips, read_arrays
 from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.streams import PairScores
 from mind_animator.errors import InputError
-from mind_animator.metrics.retrieval import retrieval_ranks, top_k_hits
-from mind_animator.scoring.pairs import rank_pairs
+from mind_animator.metrics.retrieval import aligned_ranks, retrieval_ranks, top_k_hits, two_way
 from mind_animator.scoring.score import COLUMNS
 from mind_animator.statistics.blocks import aligned_blocks
-from mind_animator.statistics.permutation import pair_scores
 
 TOP = (1, 10, 50, 100)
+# Arrays of the feature files that scores compare with.
+FEATURES = ("clip_embedding_text", "clip_embedding_image", "prompt_embedding", "latents")
 # target -> (array of the predictions, array of the features, frames of it)
 TARGETS = {
     "semantic": ("semantic", "clip_embedding_text", slice(None)),
@@ -72,6 +72,7 @@ def score_decoded(
     predictions: Mapping[str, np.ndarray],
     features: Mapping[str, np.ndarray],
     extra: Mapping[str, np.ndarray],
+    means: Mapping[str, np.ndarray] | None = None,
     *,
     block: int,
     dataset: str,
@@ -91,17 +92,22 @@ def score_decoded(
         clips.
     extra : mapping
         ``text``, ``image`` (candidate, dim): further candidates of the large set; empty for none.
+    means : mapping, optional
+        Mean of each feature over the training clips (`training_means`); without it there are neither centred
+        ranks nor R2 against the training mean.
     block : int
 
     Returns
     -------
     rows : DataFrame
-        `COLUMNS`; ranks and top-k shares of the small set (``retrieval_text_rank``, ...), of the large one
-        (``retrieval_text_large_rank``, ...), and ``target_*``.
+        `COLUMNS`; ranks and top-k hits by cosine as published (``retrieval_text_rank``, ...), by the cosine of
+        embeddings minus the mean embedding of the training clips (``retrieval_text_centred_rank``, ...) with the
+        two-way accuracy (``retrieval_text_centred_2way``), among further candidates (``retrieval_text_large_rank``,
+        ...), and ``target_*``.
     pairs : PairScores
-        ``retrieval_{text,image}_{cosine,rank,top10}``.
+        ``retrieval_{text,image}[_centred]_{cosine,rank,top10}``.
     candidates : dict of str to int
-        Number of candidates by the middle of the name (``text``, ``text_large``, ...).
+        Number of candidates by the middle of the name (``text``, ``text_large``, ``text_large_centred``, ...).
     """
     values: dict[str, np.ndarray] = {}
     candidates: dict[str, int] = {}
@@ -116,25 +122,33 @@ def score_decoded(
         sets = {kind: small}
         if kind in extra:
             sets[f"{kind}_large"] = np.concatenate([small, extra[kind]])
-        for name, pool in sets.items():
-            ranks = retrieval_ranks(query, pool, own)
-            candidates[name] = len(pool)
-            values[f"retrieval_{name}_rank"] = ranks.middle
-            for k in TOP:
-                if k <= len(pool):
-                    values[f"retrieval_{name}_top{k}"] = top_k_hits(ranks, k)
-        if len(rows) > 1:
-            pairs[f"retrieval_{kind}_cosine"] = pair_scores(query, small, rows)
-            ranks, top10 = rank_pairs(query, small, rows)
-            pairs[f"retrieval_{kind}_rank"] = ranks
-            if len(small) >= 10:
-                pairs[f"retrieval_{kind}_top10"] = top10
+        centres = {"": None}
+        if means and f"clip_embedding_{kind}" in means:
+            centres["_centred"] = means[f"clip_embedding_{kind}"]
+        for suffix, centre in centres.items():
+            for name, pool in sets.items():
+                ranks = retrieval_ranks(query, pool, own, centre)
+                candidates[name + suffix] = len(pool)
+                values[f"retrieval_{name}{suffix}_rank"] = ranks.middle
+                for k in TOP:
+                    if k <= len(pool):
+                        values[f"retrieval_{name}{suffix}_top{k}"] = top_k_hits(ranks, k)
+                if centre is not None and len(pool) > 1:
+                    values[f"retrieval_{name}{suffix}_2way"] = two_way(ranks)
+            if len(rows) > 1:
+                found = aligned_ranks(query, small, rows, centre)
+                for measure, aligned in zip(("cosine", "rank", "top10"), found, strict=True):
+                    if measure != "top10" or len(small) >= 10:
+                        pairs[f"retrieval_{kind}{suffix}_{measure}"] = aligned
     for name, target in decoder_targets(features).items():
-        predicted, _, frames = TARGETS[name]
+        predicted, wanted, frames = TARGETS[name]
         if predicted in predictions:
             guess = np.asarray(predictions[predicted])
             guess = guess[:, frames] if predicted == "latents" else guess
             values[f"target_{name}_corr"], values[f"target_{name}_r2"] = target_scores(target, guess)
+            if means and wanted in means:
+                mean = means[wanted][frames] if wanted == "latents" else means[wanted]
+                values[f"target_{name}_trainr2"] = r2_against(target, guess, mean)
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     table = pd.concat(
         [place.assign(metric=name, value=value, weight=1.0, status="ok") for name, value in values.items()],
@@ -184,3 +198,41 @@ def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarra
         corr[row] = t @ p / norm if norm > 0 else 0.0
         error[row] = (t - p) @ (t - p)
     return corr, 1 - error / power.mean()
+
+
+def r2_against(target: np.ndarray, prediction: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """R2 of each clip's prediction against a constant prediction, the mean target of the training clips::
+
+        r2 = 1 - |target - prediction|^2 / mean over clips of |target - mean|^2
+
+    A decoder that always predicts the training mean scores 0. The mean target of the test clips, which
+    `target_scores` compares with, is not known to any decoder.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (clip, ...)
+    mean : array of shape (...)
+
+    Returns
+    -------
+    array of shape (clip,), float64
+        In (-inf, 1], higher is better.
+    """
+    error, power = np.empty(len(target)), np.empty(len(target))
+    for row, (t, p) in enumerate(zip(target, prediction, strict=True)):
+        error[row] = np.square(np.subtract(t, p, dtype=np.float64)).sum()
+        power[row] = np.square(np.subtract(t, mean, dtype=np.float64)).sum()
+    return 1 - error / power.mean()
+
+
+def training_means(
+    clips: Sequence[str], paths: Sequence[Path], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Mean over clips, float64, of the named arrays that feature files contain, one clip in memory at a time."""
+    means = {}
+    for name in names:
+        there = [path for path in paths if has_array(path, name)]
+        if there:
+            total = sum(np.asarray(array, np.float64) for _, array in iterate_clips(there, name, clips))
+            means[name] = total / len(clips)
+    return means

@@ -12,6 +12,7 @@ from mind_animator.scoring.compare import (
     motion_tests,
     moving_clips,
     paired_tests,
+    pooled_pairs,
     retrieval_summary,
     summarise,
     swap_test,
@@ -245,6 +246,7 @@ def test_decoded_features(rng):
         predictions,
         features,
         {"text": rng.standard_normal((30, 6))},
+        {"clip_embedding_text": np.full(6, 0.2), "latents": np.full((3, 4, 2, 2), 0.1)},
         block=3,
         dataset="d",
         method="m",
@@ -256,7 +258,15 @@ def test_decoded_features(rng):
     assert mean["target_structure_corr"] == pytest.approx(1)
     assert mean["target_structure_r2"] == pytest.approx(1)
     assert mean["target_motion_r2"] == pytest.approx(0, abs=1e-6)  # the mean target explains nothing
-    assert candidates == {"text": 24, "text_large": 54, "image": 24}
+    assert candidates == {
+        "text": 24, "text_large": 54, "text_centred": 24, "text_large_centred": 54, "image": 24
+    }  # fmt: skip
+    assert mean["retrieval_text_centred_2way"] == mean["retrieval_text_large_centred_2way"] == 1
+    assert "retrieval_image_centred_rank" not in mean  # no training mean of it
+    target, first = latents[:, 1:], latents[:, 1:].mean(0)
+    expected = 1 - ((target - first) ** 2).sum() / ((target - 0.1) ** 2).sum()
+    assert mean["target_motion_trainr2"] == pytest.approx(expected, abs=1e-6)
+    assert pairs.pairs["retrieval_text_centred_rank"].shape == (8, 8, 3)
     assert pairs.pairs["retrieval_text_rank"].shape == (8, 8, 3)
     assert "retrieval_text_top50" not in set(rows["metric"])
     pool = rows["metric"].str.split("_").str[1:-1].str.join("_").map(candidates).fillna(0).astype(int)
@@ -264,6 +274,41 @@ def test_decoded_features(rng):
     own = summary.set_index(["embedding", "candidates_set", "metric"])
     assert own.loc[("text", "large", "median_rank"), "chance"] == 27.5
     assert own.loc[("image", "small", "top_10"), "chance"] == pytest.approx(10 / 24)
+    assert own.loc[("text", "large", "two_way"), ["chance", "value", "similarity"]].tolist() == [
+        0.5,
+        1.0,
+        "centred",
+    ]
+
+
+def test_tests_that_cannot_succeed_say_so_and_chance_tests_are_a_family():
+    """Four blocks: 24 pairings, so that even a perfect decoder has p = 1/24, and Holm over 4 tests leaves nothing."""
+    perfect = np.eye(4)[:, :, None] * 0.9 + 0.1
+    pairs = {"retrieval_text_centred_cosine": perfect, "retrieval_image_cosine": perfect, "ssim": perfect}
+    found = above_chance_tests(pairs, SETTINGS, **WHO, seed=1)
+    assert [row["p"] for row in found] == pytest.approx([1 / 24] * 3)
+    assert [row["least_p"] for row in found] == pytest.approx([1 / 24] * 3)
+    assert [row["p_holm"] for row in found] == pytest.approx([3 / 24] * 3)
+    assert {row["note"] for row in found} == {"cannot succeed after Holm over 3 tests: p is at least 0.042"}
+    (three,) = above_chance_tests({"ssim": perfect[:3, :3]}, SETTINGS, **WHO, seed=1)
+    assert three["note"] == "cannot succeed: with 3 blocks p is at least 0.17"
+    (many,) = above_chance_tests({"ssim": np.eye(9)[:, :, None]}, SETTINGS, **WHO, seed=1)
+    assert many["note"] == "" and many["least_p"] <= many["p"]
+
+
+def test_subjects_are_pooled_block_by_block(rng):
+    """Two subjects with the same clips, each too noisy alone; other clips are never pooled."""
+    rows = np.arange(12).reshape(6, 2)
+    names = [f"c{k}" for k in range(12)]
+    every = [
+        PairScores(names, rows, {"ssim": 0.5 * np.eye(6)[:, :, None] + rng.standard_normal((6, 6, 2))}, {})
+        for _ in range(2)
+    ]
+    pooled = pooled_pairs(every)
+    np.testing.assert_allclose(pooled["ssim"], (every[0].pairs["ssim"] + every[1].pairs["ssim"]) / 2)
+    assert pooled_pairs(every[:1]) == {}
+    other = PairScores([*names[:-1], "x"], rows, every[0].pairs, {})
+    assert pooled_pairs([every[0], other]) == {}
 
 
 def test_target_scores_by_definition(rng):
