@@ -82,9 +82,8 @@ TRAIN_CLIPS = [clip for s in DATASET.segments if s.split == "train" for clip in 
 TEST_CLIPS = [clip for s in DATASET.segments if s.split == "test" for clip in s.clips]
 if not DATASET.has_stimuli:
     logger.info(
-        "The data set has captions but no movies or frames. Omitted: all parts of methods that need frames,"
-        " reconstruction, scores of videos, the lag figure and the report. Retrieval scores are written to"
-        f" {R}/scores/retrieval.tsv."
+        "The data set has no movies and no frames. Left out: all parts of methods that need frames, reconstruction"
+        f" and scores of videos. The report is {R}/report/retrieval.html, its table {R}/scores/retrieval.tsv."
     )
 # What a script needs to open the same data set.
 DATASET_JSON = CONFIG.dataset.model_dump_json()
@@ -531,11 +530,10 @@ def swaps():
 
 
 def everything():
-    """What a whole run ends in: the report, or what there is without movies and frames."""
+    """What a whole run ends in: the report; without movies and frames, a page of its own."""
     if DATASET.has_stimuli:
         return [f"{R}/report/index.html"]
-    quality = expand(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS)
-    return [f"{R}/scores/retrieval.tsv", *quality]
+    return [f"{R}/report/retrieval.html", f"{R}/scores/retrieval.tsv"]
 
 
 def scores_of(methods, ending):

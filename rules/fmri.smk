@@ -121,7 +121,7 @@ rule draw_lag:
         runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/draw_lag.py"),
-        lag=CONFIG.fmri.lag,
+        lag=CONFIG.fmri.lag if DATASET.applies_lag else 0.0,
     message:
         "Drawing the lag of subject {wildcards.subject}"
     shell:
@@ -134,6 +134,40 @@ rule draw_lag:
         " --table {output.table}"
         " --figure {output.figure}"
         " > {log} 2>&1"
+
+
+rule draw_embedding_lag:
+    input:
+        responses=rules.preprocess_subject.output.responses,
+        volumes=lambda wildcards: [
+            str(path)
+            for segment in SEGMENTS
+            for path in DATASET.response_files(wildcards.subject, segment)
+        ],
+        features=lambda wildcards: [
+            f"{R}/features/clips-{shard}.{FEATURE_KINDS[0]}.h5"
+            for shard in FEATURE_SHARDS
+        ],
+        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+    output:
+        table=f"{R}/fmri/sub-{{subject}}/embedding_lag.tsv",
+        figure=f"{R}/fmri/sub-{{subject}}/embedding_lag.png",
+    log:
+        f"{R}/logs/draw_embedding_lag/sub-{{subject}}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(4_000),
+        runtime=per_attempt(30),
+    params:
+        code=code_digest("workflow_scripts/draw_embedding_lag.py", *ADAPTER_FILES),
+        settings=json_of(CONFIG.fmri),
+        dataset=lambda wildcards: DATASET_JSON,
+    message:
+        "Drawing the lag of subject {wildcards.subject} behind the embeddings"
+    shell:
+        stage("draw_embedding_lag")
 
 
 rule draw_quality:
@@ -167,7 +201,11 @@ rule fmri:
             subject=SUBJECTS,
             product=[
                 "responses.h5",
-                *(["lag.tsv", "lag.png"] if DATASET.has_stimuli else []),
+                *(
+                    ["lag.tsv", "lag.png"]
+                    if DATASET.has_stimuli
+                    else ["embedding_lag.tsv", "embedding_lag.png"]
+                ),
                 "quality.png",
             ],
         ),

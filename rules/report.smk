@@ -129,6 +129,67 @@ rule make_report:
         stage("make_report")
 
 
+rule make_text_report:
+    """The page of a study without movies and frames."""
+    input:
+        summary=f"{R}/scores/summary.tsv",
+        tests=f"{R}/scores/tests.tsv",
+        retrieval=f"{R}/scores/retrieval.tsv",
+        features=expand(
+            f"{R}/features/clips-{{shard}}.{{kind}}.h5",
+            shard=FEATURE_SHARDS,
+            kind=FEATURE_KINDS,
+        ),
+        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+        responses=expand(f"{R}/fmri/sub-{{subject}}/responses.h5", subject=SUBJECTS),
+        histories=list(histories().values()),
+        lag=expand(f"{R}/fmri/sub-{{subject}}/embedding_lag.png", subject=SUBJECTS),
+        quality=expand(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS),
+        maps=expand(
+            f"{R}/explain/{{method}}/sub-{{subject}}.png",
+            method=explained(),
+            subject=SUBJECTS,
+        ),
+        dag=f"{R}/report/dag.svg",
+        provenance=f"{R}/report/provenance.json",
+    output:
+        page=report(f"{R}/report/retrieval.html", category="Report"),
+    log:
+        f"{R}/logs/make_text_report.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2_000),
+        runtime=per_attempt(30),
+    params:
+        code=code_digest("workflow_scripts/make_text_report.py"),
+        title=f"Decoding of embeddings: {CONFIG.dataset.name}",
+        histories=[f"{key}={path}" for key, path in histories().items()],
+        responses=labelled(
+            "{subject}", f"{R}/fmri/sub-{{subject}}/responses.h5", subject=SUBJECTS
+        ),
+        lag=labelled(
+            "{subject}",
+            f"{R}/fmri/sub-{{subject}}/embedding_lag.png",
+            subject=SUBJECTS,
+        ),
+        quality=labelled(
+            "{subject}", f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS
+        ),
+        maps=labelled(
+            "{method}/{subject}",
+            f"{R}/explain/{{method}}/sub-{{subject}}.png",
+            method=explained(),
+            subject=SUBJECTS,
+        ),
+        benchmarks=f"{R}/benchmarks",
+    message:
+        "Making the report of a study without movies"
+    shell:
+        stage("make_text_report")
+
+
 # What `measure_gpu` says of your GPU; the plan takes it where it is.
 GPU = Path("gpu.json")
 
