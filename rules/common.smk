@@ -226,10 +226,29 @@ def pinned_model(name):
     return identity(place, CONFIG.models.lock)
 
 
+# Rules that read the frames of clips.
+NEED_FRAMES = {
+    "measure_stimuli",
+    "caption_clips",
+    "encode_frames",
+    "invert_latents",
+    "reconstruct_clips",
+    "decode_latents",
+    "derive_baseline",
+    "encode_ground_truth",
+    "make_report",
+}
+
+
 def check_before_jobs():
     """Before the first job: terms, credentials and files that nothing can fetch; enough clips for what will be done, the models that it reads, a GPU if it computes here."""
     jobs = list(workflow.dag.needrun_jobs())
     names = {job.rule.name for job in jobs}
+    if not DATASET.has_stimuli and (frames := names.intersection(NEED_FRAMES)):
+        raise WorkflowError(
+            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none: this target cannot be"
+            f" made. What there is: {', '.join(everything())}."
+        )
     try:
         if names.intersection(["fetch_file", "fetch_archive", "fetch_listing"]):
             check_before_downloads(DATASET, ())

@@ -68,11 +68,13 @@ def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     ran = run(study)
     told = ran.stdout + ran.stderr
     assert ran.returncode == 0, told[-3000:]
-    assert "captions but no movies or frames. Omitted: all parts of methods that need frames" in told
+    assert "no movies and no frames. Left out: all parts of methods that need frames" in told
     results = study / "results"
     assert [path.name for path in results.glob("decoders/*/*/*.safetensors")] == ["semantic.safetensors"]
     assert not (results / "reconstructions").exists()
-    assert not (results / "report").exists()
+    assert not (results / "report" / "index.html").exists()
+    page = (results / "report" / "retrieval.html").read_text()
+    assert "captions cut for the prompt embedding" in page
     table = read_table(results / "scores" / "retrieval.tsv", ("embedding", "metric", "value", "chance"))
     assert set(table["embedding"]) == {"text"}
     tests = read_table(results / "scores" / "tests.tsv", ("test", "metric", "p"))

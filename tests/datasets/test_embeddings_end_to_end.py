@@ -22,7 +22,7 @@ def study(tmp_path_factory):
     """Two subjects; a volume responds to the embedding of the clip that was on 4.5 s before. Clips of 3 to 6 s."""
     root, rng = tmp_path_factory.mktemp("study"), np.random.default_rng(3)
     lengths = rng.choice([3.0, 4.5, 6.0], size=(len(RUNS), CLIPS))
-    embeddings = 2 + rng.standard_normal((len(RUNS), CLIPS, DIM))
+    embeddings = 3 + rng.standard_normal((len(RUNS), CLIPS, DIM))
     rows, volumes = [], {}
     for index, (run, split) in enumerate(RUNS.items()):
         onsets = 6 + np.cumsum(lengths[index]) - lengths[index]
@@ -39,8 +39,8 @@ def study(tmp_path_factory):
             own = table[table["run"] == run]
             moments = (np.arange(volumes[run]) + 0.5) * T_R - LAG
             shown = np.searchsorted(own["onset"].to_numpy(), moments, side="right") - 1
-            drive = np.where((shown >= 0)[:, None], embeddings[index][np.maximum(shown, 0)], 2)
-            noise = 2 * rng.standard_normal((volumes[run], VOXELS))
+            drive = np.where((shown >= 0)[:, None], embeddings[index][np.maximum(shown, 0)], 3)
+            noise = 8 * rng.standard_normal((volumes[run], VOXELS))
             np.save(root / "data" / f"sub-{subject}_{run}.npy", 1000 + drive @ weights + noise)
     np.save(root / "data" / "text.npy", embeddings.reshape(-1, DIM))
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -75,11 +75,58 @@ def study(tmp_path_factory):
     return root / "results", ran.stdout + ran.stderr
 
 
+def test_the_lag_is_seen_in_the_volumes(study):
+    """The planted 4.5 s, to the volume, although clips last up to 6 s."""
+    results, _ = study
+    for subject in ("x", "y"):
+        table = read_table(
+            results / "fmri" / f"sub-{subject}" / "embedding_lag.tsv", ("feature", "peak", "note")
+        )
+        assert table["feature"].nunique() == 3
+        assert (table["peak"] == LAG).all() and table["note"].str.startswith("peak at 4.5 s").all()
+
+
+def test_a_page_reports_retrieval_tests_and_what_was_left_out(study):
+    results, told = study
+    assert "Features computed elsewhere: text; computed here: none." in told
+    page = (results / "report" / "retrieval.html").read_text()
+    for text in (
+        "two-way identification",
+        "Centred: the mean embedding",
+        "0 of 108",
+        "0 of 36",
+        "least 0.001",
+        "left out",
+    ):
+        assert text in page, text
+
+
+def test_a_target_that_cannot_exist_ends_with_one_line_before_any_job(study):
+    results, _ = study
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        str(results.parent / "config.yaml"),
+        "--nolock",
+    ]
+    ran = subprocess.run([*command, "--cores", "1", "reconstruct"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode != 0
+    told = ran.stdout + ran.stderr
+    assert "Rule decode_latents requires movies or frames, but data set arrays has none" in told
+    assert "Traceback" not in told and "Error in rule" not in told
+
+
 def test_embeddings_alone_give_the_semantic_decoder_and_retrieval(study):
     results, _ = study
     found = [path.name for path in results.glob("decoders/*/sub-x/*.safetensors")]
     assert found == ["semantic.safetensors"]
     tests = read_table(results / "scores" / "tests.tsv", ("test", "metric", "subject", "p"))
-    ranks = tests[tests["metric"] == "retrieval_text_rank"].set_index("subject")["p"]
-    assert (ranks < 0.01).all()
+    ranks = tests[tests["metric"] == "retrieval_text_centred_rank"].set_index("subject")["p"]
+    assert set(ranks.index) == {"x", "y", "pooled"} and (ranks < 0.01).all()
+    table = read_table(results / "scores" / "retrieval.tsv", ("similarity", "metric", "value"))
+    values = table.groupby(["similarity", "metric"])["value"].mean()
+    assert values["centred", "two_way"] > 0.7
+    assert values["centred", "median_rank"] < values["published", "median_rank"]
     assert not tests["metric"].str.contains("prompt_embedding").any()
