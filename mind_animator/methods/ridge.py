@@ -4,6 +4,7 @@ The videos are the decoded latents passed through the VAE decoder. At full size 
 solver runs over batches of targets, and the weights of one subject take 2.4 GB.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,7 +45,7 @@ class Options(Strict):
     """
 
     alphas: tuple[PositiveFloat, ...] = Field(
-        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), min_length=1
+        (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5), min_length=1
     )
     folds: int = Field(5, ge=2)
     targets_per_batch: int = Field(4096, ge=1)
@@ -100,13 +101,24 @@ class Ridge(Method):
             flat = flat[:, :size] if part == "structure" else flat[:, size:]
             shapes = {names[0]: shape if part == "structure" else (frames - 1, *shape)}
         fitted = kernel_ridge(responses, flat, movies, options, job.device)
-        weights, chosen, start = {}, {}, 0
+        weights, chosen, border, start = {}, {}, {}, 0
         for name, shape in shapes.items():
             own = slice(start, start := start + int(np.prod(shape)))
             for key, array in fitted.items():
                 weights[f"{name}.{key}"] = np.ascontiguousarray(array[..., own])
             picked = weights[f"{name}.alpha"]
-            chosen[name] = {f"{a:g}": int((picked == np.float32(a)).sum()) for a in options.alphas}
+            chosen[name] = {
+                f"{a:g}": int(n)
+                for a, n in zip(options.alphas, counts_of(picked, options.alphas), strict=True)
+            }
+            ends = at_border(picked, options.alphas)
+            if sum(ends.values()):
+                print(
+                    f"{name}: {ends['lowest']} of {len(picked)} targets end at the lowest penalty and {ends['highest']} at "
+                    "the highest (options.alphas); at the highest, the prediction is close to the training mean",
+                    file=sys.stderr,
+                )
+            border[name] = ends
         record = {
             "part": part,
             "settings": options.model_dump(mode="json"),
@@ -114,6 +126,7 @@ class Ridge(Method):
             "clips": {"fit": len(movies), "validation": 0},
             "parameters": sum(array.size for array in weights.values()),
             "targets_by_alpha": chosen,
+            "targets_at_border": border,
             "history": [],
         }
         return Trained(weights, record)
@@ -158,6 +171,23 @@ class Ridge(Method):
 
 
 ENTRY = Ridge
+
+
+def counts_of(picked: "np.ndarray", alphas: tuple[float, ...]) -> "np.ndarray":
+    """Number of targets for which each penalty was selected; penalties come back in single precision."""
+    import numpy as np
+
+    distance = np.abs(np.log(picked.astype(np.float64))[:, None] - np.log(np.asarray(alphas)))
+    return np.bincount(distance.argmin(axis=1), minlength=len(alphas))
+
+
+def at_border(picked: "np.ndarray", alphas: tuple[float, ...]) -> dict[str, int]:
+    """Number of targets whose selected penalty is the lowest or the highest of the grid, so that a better one may lie
+    beyond it."""
+    import numpy as np
+
+    counts = counts_of(picked, alphas)
+    return {"lowest": int(counts[np.argmin(alphas)]), "highest": int(counts[np.argmax(alphas)])}
 
 
 def kernel_ridge(
