@@ -24,6 +24,9 @@ class ScoringConfig(Strict):
         frames).
     block : int
         Neighbouring clips that every permutation and bootstrap keeps together.
+    block_seconds : float, optional
+        The same in seconds, for clips of any length; takes the place of ``block``: the least number of clips of median
+        length (over the test clips) that fill it.
     pair_size : int
         Height and width at which predictions meet other clips' ground truths (SSIM and hue of the block tests);
         ``size`` where that is smaller.
@@ -48,6 +51,7 @@ class ScoringConfig(Strict):
     metrics: tuple[str, ...] = ("standard",)
     shuffles: int = Field(100, ge=0)
     block: int = Field(10, ge=1)
+    block_seconds: float | None = Field(None, gt=0)
     pair_size: int = Field(64, ge=16)
     moving_fraction: float = Field(0.5, gt=0, le=1)
     candidates_from: tuple[str, ...] = ()

@@ -94,6 +94,18 @@ def check_clones(missing: tuple[Path, ...]) -> None:
         raise InputError(f"Expected {absent[0][0]}, but {absent[0][1]} ({len(absent)} such files).")
 
 
+def with_block(config: "Config", dataset: Dataset) -> "Config":
+    """The config with ``scoring.block`` from ``scoring.block_seconds`` and the lengths of the test clips, where it is set."""
+    if config.scoring.block_seconds is None:
+        return config
+    from mind_animator.statistics.blocks import clips_per_block
+
+    test = [segment.id for segment in dataset.segments if segment.split == "test"]
+    durations = [seconds for segment in test for seconds in dataset.clip_table(segment)["duration"]]
+    block = clips_per_block(config.scoring.block_seconds, durations)
+    return config.model_copy(update={"scoring": config.scoring.model_copy(update={"block": block})})
+
+
 def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
     """Raise `InputError` where terms, credentials or files that only a person can bring are missing.
 

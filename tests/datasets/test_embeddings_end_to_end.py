@@ -63,7 +63,7 @@ def study(tmp_path_factory):
         "fmri": {"lag": LAG, "detrend_order": 1, "voxels": {"all": True}},
         "features": {"ready": {"text": str(root / "data" / "text.npy")}},
         "methods": {"ridge": {"kind": "ridge"}},
-        "scoring": {"permutations": 999, "bootstraps": 100, "block": 4},
+        "scoring": {"permutations": 999, "bootstraps": 100, "block_seconds": 18.0},
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--configfile", str(root / "config.yaml"), "--nolock"]
