@@ -82,7 +82,6 @@ class FeaturesConfig(Strict):
         ):
             if getattr(self, key) and getattr(self.ready, name):
                 raise ValueError(
-                    f"expected {key} = 0 with ready.{name}: augmented copies of features computed elsewhere "
-                    "cannot be made (presets paper and released_code train on copies; use preset best or ridge)"
+                    f"expected {key} = 0: ready.{name} has no augmented copies (use ridge, or preset ridge_residual)"
                 )
         return self
