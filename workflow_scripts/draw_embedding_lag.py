@@ -15,11 +15,10 @@ from mind_animator.datasets import open_dataset
 from mind_animator.datasets.base import Dataset
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import lag_curve
-from workflow_scripts.draw_lag import SHORTEST, draw, judge
+from workflow_scripts.draw_lag import LONGEST, SHORTEST, draw, judge
 from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 COMPONENTS = 3
-LONGEST = 6.0  # seconds: with longer clips in one row each, a lag cannot be told from none
 
 
 def draw_embedding_lag(

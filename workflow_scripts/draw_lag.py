@@ -17,6 +17,7 @@ from mind_animator.fmri.quality import LagCurve, lag_curve
 
 FEATURES = ("luminance", "contrast", "motion_energy")
 SHORTEST = 20  # clips in a row, fewer show no lag
+LONGEST = 6.0  # seconds between clips: the lag of one row per longer clip cannot be told from none
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,15 +39,18 @@ def main(arguments: list[str] | None = None) -> None:
     clips, values = clips[present].reset_index(drop=True), values[present]
     measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
     pieces = _unbroken(clips)
+    seconds, note = _spacing(clips, pieces), ""
     if min(map(len, pieces)) < SHORTEST:
         note = f"clips do not follow each other for {SHORTEST} in a row: no lag can be seen"
+    elif seconds > LONGEST:
+        note = f"clips of {seconds:g} s are too long for a lag to be seen"
+    if note:
         print(f"subject {given.subject}: {note}", file=sys.stderr)
         told = {"subject": given.subject, "configured": given.lag, "note": note}
         columns = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
         write_table(given.table, pd.DataFrame([told], columns=columns))
-        draw({}, given.lag, given.subject, given.figure)
+        draw({}, given.lag, given.subject, given.figure, [note])
         return
-    seconds = _spacing(clips, pieces)
     responses = [values[piece] for piece in pieces]
     rows, curves = [], {}
     for name in FEATURES:
@@ -96,7 +100,7 @@ def draw(
 
     figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
     if not curves:
-        axes.text(0.5, 0.5, "clips do not follow each other", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "; ".join(notes), ha="center", transform=axes.transAxes, wrap=True)
         axes.set_axis_off()
     for colour, (name, curve) in zip(("#1b6ca8", "#c8553d", "#588157"), curves.items(), strict=False):
         axes.plot(

@@ -382,6 +382,8 @@ def _test_row(label: str, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> l
             continue
         row = found.loc[pair]
         p = f"p = {row['p']:.4f}" if row["p"] < 0.1 else f"p = {row['p']:.2f}"
+        if np.isfinite(row.get("least_p", np.nan)):
+            p += f" (least {row['least_p']:.2g})"
         cells.append(Cell(f"{row['statistic']:+.3f}", p, row["p"] <= 0.001))
     return cells
 
