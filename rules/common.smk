@@ -24,7 +24,7 @@ from mind_animator.datasets.check import (
     check_config,
     check_enough,
     plan_downloads,
-    with_block,
+    resolved,
 )
 from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
@@ -51,7 +51,7 @@ try:
     CONFIG = load_config(config)
     DATASET = open_dataset(CONFIG.dataset)
     check_config(DATASET, CONFIG)
-    CONFIG = with_block(CONFIG, DATASET)
+    CONFIG = resolved(CONFIG, DATASET)
     METHODS = open_methods(CONFIG.methods)
     METRICS = open_metrics(CONFIG.scoring.metrics, CONFIG.scoring.n_ways)
     check_models(CONFIG.models)

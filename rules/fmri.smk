@@ -121,7 +121,7 @@ rule draw_lag:
         runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/draw_lag.py"),
-        lag=CONFIG.fmri.lag if DATASET.applies_lag else 0.0,
+        lag=CONFIG.fmri.lag,
     message:
         "Drawing the lag of subject {wildcards.subject}"
     shell:

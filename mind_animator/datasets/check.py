@@ -94,8 +94,11 @@ def check_clones(missing: tuple[Path, ...]) -> None:
         raise InputError(f"Expected {absent[0][0]}, but {absent[0][1]} ({len(absent)} such files).")
 
 
-def with_block(config: "Config", dataset: Dataset) -> "Config":
-    """The config with ``scoring.block`` from ``scoring.block_seconds`` and the lengths of the test clips, where it is set."""
+def resolved(config: "Config", dataset: Dataset) -> "Config":
+    """The config with what follows from the data set: no lag where the responses are aligned already, and
+    ``scoring.block`` from ``scoring.block_seconds`` and the lengths of the test clips."""
+    if not dataset.applies_lag:
+        config = config.model_copy(update={"fmri": config.fmri.model_copy(update={"lag": 0.0})})
     if config.scoring.block_seconds is None:
         return config
     from mind_animator.statistics.blocks import clips_per_block

@@ -13,7 +13,7 @@ from mind_animator.config import load_config
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.fmri import FmriConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.datasets.check import check_config, check_files, with_block
+from mind_animator.datasets.check import check_config, check_files, resolved
 from mind_animator.errors import InputError
 
 PLAIN = FmriConfig(detrend_order=0, lag=4.5)
@@ -212,7 +212,11 @@ def test_transposed_arrays_are_found_from_the_header(tmp_path, rng):
 def test_a_lag_that_cannot_be_applied_is_refused(tmp_path):
     config = {"results": "r", "seed": 1, "dataset": {"name": "arrays", "data_root": "."}, "methods": {}}
     aligned = opened(tmp_path, TABLE)
-    check_config(aligned, load_config(config))  # the default is no request
+    default = load_config(config)
+    check_config(aligned, default)  # the default is no request
+    again = load_config(resolved(default, aligned).model_dump())
+    check_config(aligned, again)
+    assert again.fmri.lag == 0
     with pytest.raises(InputError, match=r"config\.fmri\.lag = 4: must be 0 or left out"):
         check_config(aligned, load_config(config | {"fmri": {"lag": 4.0}}))
 
@@ -221,9 +225,9 @@ def test_a_block_in_seconds_follows_the_length_of_the_test_clips(tmp_path):
     table = [row | {"file": "a.mp4", "onset": 15.0 * k, "duration": 15.0} for k, row in enumerate(TABLE)]
     config = {"results": "r", "seed": 1, "dataset": {"name": "arrays", "data_root": "."}, "methods": {}}
     dataset = opened(tmp_path, table)
-    assert with_block(load_config(config), dataset).scoring.block == 10
+    assert resolved(load_config(config), dataset).scoring.block == 10
     config["scoring"] = {"block_seconds": 40.0}
-    assert with_block(load_config(config), dataset).scoring.block == 3
+    assert resolved(load_config(config), dataset).scoring.block == 3
 
 
 def test_folds_over_blocks_of_time(tmp_path):
