@@ -459,7 +459,7 @@ def shuffles(data: Path) -> str:
             scores = motion.shuffled_errors(motion.shuffle_table(flow, prediction), orders)
             own[kind].append(scores[0])
             under[kind].append(scores[1:])
-    lines = ["| prediction | P, ours | P a clip, mean | P, published form |", "|---|---|---|---|"]
+    lines = ["| prediction | P, ours | P per clip, mean | P, published form |", "|---|---|---|---|"]
     for kind in kinds:
         test = frame_shuffle_test(np.array(own[kind]), np.array(under[kind]).T, higher_is_better=False)
         lines.append(f"| {kind} | {test.p:.3f} | {test.p_clips:.3f} | {test.p_published:.3f} |")

@@ -1,4 +1,4 @@
-"""From score rows to summaries with intervals and tests with Holm's correction: what pages show."""
+"""Summaries with intervals, and tests with Holm's correction, from score rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -39,7 +39,7 @@ TESTS = (
 
 
 def with_pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the subject `POOLED`: every clip's mean over subjects, where all of the method's have a score.
+    """Add the subject `POOLED`: the mean over subjects of each clip for which all subjects of the method have a score.
 
     Data sets with one subject get no pooled rows.
     """
@@ -81,7 +81,7 @@ def with_units(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_table(names: Sequence[str]) -> pd.DataFrame:
-    """What the metrics of a table are: one row each, `METRIC_COLUMNS`."""
+    """Names, units, directions and ranges of metrics: one row each, `METRIC_COLUMNS`."""
     entries = [find_metric(name) for name in names]
     found = [
         (
@@ -172,7 +172,7 @@ def _described(name: str) -> dict[str, str]:
 
 
 def _status(bad: pd.Series) -> str:
-    """``ok``, or the three commonest reasons, each with its number of clips, and how many clips have others."""
+    """``ok``, or the three most frequent reasons, each with its number of clips, and the number with other reasons."""
     if bad.empty:
         return "ok"
     counts = bad.value_counts()
@@ -188,7 +188,7 @@ def _clips(count: int) -> str:
 def paired_tests(
     rows: pd.DataFrame, settings: ScoringConfig, *, seed: int, published: bool = True
 ) -> pd.DataFrame:
-    """Every method against every other on the clips that both have: block sign flips, Holm over metrics.
+    """Paired tests of all pairs of methods on the clips that both have: block sign flips, Holm over metrics.
 
     ``p_published`` is the field's own test (Wilcoxon between bootstrap means) of the clips as they are, without
     weights; it rejects most true nulls.
@@ -244,7 +244,7 @@ def above_chance_tests(
     subject: str,
     seed: int,
 ) -> list[dict]:
-    """Does a method's prediction fit its own clip better than the clips at the same offset of other blocks?
+    """Tests whether predictions match their own clip better than the clips at the same offset of other blocks.
 
     Parameters
     ----------
@@ -386,7 +386,7 @@ def swap_test(
     subject: str,
     seed: int,
 ) -> list[dict]:
-    """`motion_swap`: cosine of mean flows, full minus swapped, over clips that truly move.
+    """`motion_swap`: cosine of mean flows, full minus swapped, over clips whose ground truth moves.
 
     Parameters
     ----------
@@ -416,10 +416,10 @@ def swap_test(
     return [row]
 
 
-def moving_clips(ground_truth: np.ndarray, share: float) -> np.ndarray:
-    """The ``share`` of clips whose true mean flow (clip, 2) is greatest, at least one, as a mask (clip,)."""
+def moving_clips(ground_truth: np.ndarray, fraction: float) -> np.ndarray:
+    """The ``fraction`` of clips whose ground truth has the greatest mean flow (clip, 2), at least one, as a mask (clip,)."""
     speed = np.where(np.isfinite(ground_truth).all(axis=1), np.linalg.norm(ground_truth, axis=1), -np.inf)
-    count = max(1, round(share * int(np.isfinite(speed).sum())))
+    count = max(1, round(fraction * int(np.isfinite(speed).sum())))
     mask = np.zeros(len(speed), bool)
     mask[np.argsort(-speed, kind="stable")[:count]] = True
     return mask & (speed > 0)
@@ -430,7 +430,7 @@ def whole_blocks(values: np.ndarray) -> np.ndarray:
 
     A missing prediction leaves its row of the pairs nan, a missing ground truth its column.
     """
-    rows = np.isnan(values).all(axis=1).any(axis=1)  # some prediction meets no ground truth at all
+    rows = np.isnan(values).all(axis=1).any(axis=1)  # some prediction has no score with any ground truth
     columns = np.isnan(values).all(axis=0).any(axis=1)
     return ~(rows | columns)
 
@@ -496,12 +496,12 @@ RETRIEVAL = (
 
 
 def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *, seed: int) -> pd.DataFrame:
-    """Top-k shares and median ranks with intervals, the chance level beside each.
+    """Top-k accuracies and median ranks with intervals and chance levels.
 
     Parameters
     ----------
     tables : sequence of DataFrame
-        Rows of decoded features with their number of ``candidates``, one table a method and subject.
+        Rows of decoded features with their number of ``candidates``, one table per method and subject.
 
     Returns
     -------
@@ -517,7 +517,7 @@ def retrieval_summary(tables: Sequence[pd.DataFrame], settings: ScoringConfig, *
             embedding, *rest = kind.split("_")
             group = group[np.isfinite(group["value"])]
             if group.empty:
-                continue  # the summary says why
+                continue  # the summary gives the reason
             values, pool = group["value"].to_numpy(), int(group["candidates"].iloc[0])
             blocks = block_labels(group["segment"].tolist(), settings.block)
             generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Does the whole chain invent signal? Ridge regression and its test on pairings that mean nothing."""
+"""False-positive rate of the whole analysis: ridge regression and its test on shuffled pairings."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ def null_pairings(
     permutations: int = 999,
     seed: int,
 ) -> np.ndarray:
-    """P values of "above chance" where blocks of targets are dealt out anew among the blocks of responses.
+    """P values of "above chance" where blocks of targets are randomly reassigned to blocks of responses.
 
-    Each draw deals out the training blocks and the test blocks, trains `ridge` on the dealt pairs, and tests
+    Each draw reassigns the training blocks and the test blocks, trains `ridge` on the shuffled pairs, and tests
     its predictions by `pairing_test` as the benchmark does. Responses keep their order, so that all draws
     share the decompositions of one kernel: the draws are one regression of ``draws`` times as many targets.
 
@@ -33,7 +33,7 @@ def null_pairings(
     train_targets, test_targets : ndarray of shape (clip, dim), float32
         E.g. CLIP text embeddings.
     train_segments, test_segments : sequence of str of length clip
-        Movies; clips beside whole blocks of ``block`` neighbours are left out.
+        Movies; clips outside whole blocks of ``block`` neighbours are left out.
     draws, block, permutations, seed : int
 
     Returns
@@ -45,11 +45,11 @@ def null_pairings(
 
     train, test = aligned_blocks(list(train_segments), block), aligned_blocks(list(test_segments), block)
     streams = [np.random.default_rng([seed, draw]) for draw in range(draws)]
-    dealt = [train[stream.permutation(len(train))].ravel() for stream in streams]
+    shuffled = [train[stream.permutation(len(train))].ravel() for stream in streams]
     rows = train.ravel()
     fitted = kernel_ridge(
         train_responses[rows],
-        np.concatenate([train_targets[order] for order in dealt], axis=1),
+        np.concatenate([train_targets[order] for order in shuffled], axis=1),
         np.asarray(train_segments)[rows],
         Options(),
     )

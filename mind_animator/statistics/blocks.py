@@ -1,4 +1,4 @@
-"""Blocks of neighbouring clips: the unit that every bootstrap and permutation keeps together."""
+"""Blocks of neighbouring clips: the unit of every bootstrap and permutation."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ BLOCK = 10
 def block_labels(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
     """Number the blocks of ``size`` neighbouring clips within each movie.
 
-    A movie's last block may be shorter. For the bootstrap and the sign-flip test, which weigh a block by its
-    clips.
+    The last block of a movie may be shorter. Used by the bootstrap and the sign-flip test, which weight a block by
+    its clips.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def block_labels(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
 def aligned_blocks(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
     """Rows of the clips of every whole block; the clips of a movie's shorter last block are dropped.
 
-    For the pairing test, where clip o of one block must meet clip o of any other.
+    Used by the pairing test, which pairs clip o of one block with clip o of any other.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def clips_per_block(seconds: float, durations: Sequence[float]) -> int:
     Parameters
     ----------
     seconds : float
-        Wanted block length, longer than the haemodynamic response and than the memory of the stimulus.
+        Block length, longer than the haemodynamic response and than the memory of the stimulus.
     durations : sequence of float, length clip
         Seconds.
     """
@@ -108,7 +108,7 @@ def block_sums(values: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.n
     values, blocks = np.asarray(values, np.float64), np.asarray(blocks)
     if values.ndim < 1 or blocks.shape != values.shape[:1] or not values.size:
         raise ValueError(
-            f"Expected values (clip, ...) and one block a clip, got {values.shape} and {blocks.shape}."
+            f"Expected values (clip, ...) and one block per clip, got {values.shape} and {blocks.shape}."
         )
     if not np.isfinite(values).all():
         raise ValueError(f"Expected finite values, got {int((~np.isfinite(values)).sum())} NaN or infinite.")

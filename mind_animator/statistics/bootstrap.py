@@ -1,4 +1,4 @@
-"""Intervals: a bootstrap of blocks of neighbouring clips within movies."""
+"""Confidence intervals: a bootstrap of blocks of neighbouring clips within movies."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Interval:
     estimate, low, high : float
         In the units of the values.
     level : float
-        Coverage aimed at, e.g. .95.
+        Nominal coverage, e.g. .95.
     n_clips, n_blocks : int
     """
 
@@ -41,8 +41,8 @@ def block_bootstrap(
     """Percentile interval of the mean over clips, drawing whole blocks within movies.
 
     Each draw takes, from every movie, as many of its blocks as it has, with replacement, and divides the sum
-    of their clips' values by the number of those clips; a shorter last block thus counts by its clips. Movies
-    of one block, within which nothing can vary, are drawn from together as if they were one movie. With fewer
+    of their clips' values by the number of those clips; a shorter last block is thus weighted by its clips. Movies
+    of one block, within which nothing can vary, are pooled as if they were one movie. With fewer
     than two blocks in all there is no interval: ``low`` and ``high`` are nan.
 
     Parameters
@@ -98,7 +98,7 @@ def _strata(blocks: np.ndarray, movies: np.ndarray | None) -> list[np.ndarray]:
         return [np.arange(len(labels))]
     movies = np.asarray(movies)
     if movies.shape != blocks.shape:
-        raise ValueError(f"Expected one movie a clip, got {movies.shape} for {blocks.shape} clips.")
+        raise ValueError(f"Expected one movie per clip, got {movies.shape} for {blocks.shape} clips.")
     of_block = movies[first]
     index = np.searchsorted(labels, blocks)
     if (of_block[index] != movies).any():

@@ -1,4 +1,4 @@
-"""Do the tests reject as often as they claim? Simulated nulls, and the intervals of the rates found."""
+"""Calibration of tests: false-positive rates on simulated nulls, with their intervals."""
 
 from dataclasses import dataclass
 
@@ -28,15 +28,15 @@ def binomial_interval(hits: int, trials: int, level: float = 0.95) -> tuple[floa
 class Null:
     """Two equally good methods on the same clips.
 
-    A clip's score is the sum of how hard the clip is (shared by the methods) and of the method's own luck
-    with it; both are Gaussian, and neighbouring clips of a movie resemble each other (first-order
+    A clip's score is the sum of the difficulty of the clip (shared by the methods) and of independent noise of
+    the method; both are Gaussian, and neighbouring clips of a movie are correlated (first-order
     autoregression).
 
     Attributes
     ----------
     n_movies, clips_per_movie : int
     hardness : float
-        Standard deviation of what the methods share, in units of a method's own luck.
+        Standard deviation of what the methods share, in units of a method's own noise.
     autocorrelation : float
         Of neighbouring clips, in [0, 1).
     """
@@ -72,7 +72,7 @@ class Calibration:
     p: dict[str, np.ndarray]
 
     def rejections(self, alpha: float = 0.05) -> list[dict]:
-        """One row a test: rejections, nulls, rate and its 95 % interval (low, high)."""
+        """One row per test: rejections, nulls, rate and its 95 % interval (low, high)."""
         rows = []
         for test, p in self.p.items():
             hits = int((p <= alpha).sum())
@@ -100,10 +100,10 @@ def calibrate(
     null : Null
     n_nulls : int
     block : int
-        Clips a block of `sign_flip_test`.
+        Clips per block of `sign_flip_test`.
     n_permutations : int
     seed : int
-        Each null has a generator of its own, so that the first ``n`` are the same for any ``n_nulls``.
+        Each null has its own generator, so that the first ``n`` are the same for any ``n_nulls``.
 
     Returns
     -------

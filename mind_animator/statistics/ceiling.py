@@ -1,4 +1,4 @@
-"""Noise ceilings: how well anything could do on responses this noisy, where repeats were repeated."""
+"""Limits that response noise sets, from repeats: reliability, and identification of clips from half of them."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray of shape (voxel,), float64
-        In [0, 1] (a negative r counts as 0; a constant voxel too): the share of variance that is signal. Its
+        In [0, 1] (a negative r counts as 0; a constant voxel too): the fraction of variance that is signal. Its
         square root is the highest correlation that a perfect model of the signal can reach with the mean.
 
     References
@@ -38,10 +38,10 @@ def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray
 
 
 def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray, Ranks]:
-    """Which clip's second half of the repeats each clip's first half resembles most, by correlation.
+    """The clip whose second half of the repeats is most similar to each clip's first half, by correlation.
 
-    The responses alone decide, no decoder does: what is mistaken here cannot be told apart at this noise.
-    Every voxel is centred over clips, then every clip over voxels.
+    Computed from responses alone, without a decoder: clips that are confused here cannot be distinguished at this
+    noise level.     Every voxel is centred over clips, then every clip over voxels.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray,
     Returns
     -------
     nearest : ndarray of shape (clip,), int64
-        The clip whose second half is nearest.
+        Index of the clip whose second half is most similar.
     ranks : Ranks
-        Where the clip itself stands among all clips.
+        Rank of the clip itself among all clips.
     """
     centred = [np.asarray(half, np.float64) - np.mean(half, axis=0) for half in (half_1, half_2)]
     centred = [half - half.mean(axis=1, keepdims=True) for half in centred]

@@ -1,4 +1,4 @@
-"""Who gets whose clip, where clips are exchanged in blocks."""
+"""Exchange of clips in blocks, for baselines and swapped responses."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ def exchanged(clips: Sequence[str], block: int, seed: int) -> list[str]:
     """Clips in the order of their donors: blocks of neighbours permuted so that no clip stays in place.
 
     The list is cut into ``max(2, round(n / block))`` spans of nearly equal length; donors are the clips of
-    the spans in a seeded order without fixed points (one random cycle), read off in sequence. Where spans
-    differ in length by one, a clip could meet itself at a seam; then the next seeded order is tried.
+    the spans in a seeded order without fixed points (one random cycle), read in sequence. Where spans
+    differ in length by one, a clip could be its own donor at a boundary; then the next seeded order is tried.
 
     Raises
     ------
     InputError
-        If there is but one clip.
+        If there is only one clip.
     """
     if len(clips) < 2:
         raise InputError(f"Expected at least 2 test clips to exchange, got {len(clips)}.")

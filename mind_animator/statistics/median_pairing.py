@@ -1,4 +1,4 @@
-"""The pairing test for a median, e.g. the median rank of retrieval: a median is no sum over blocks."""
+"""The pairing test of a median, e.g. the median rank of retrieval (a median is not a sum over blocks)."""
 
 from itertools import permutations
 from math import factorial
@@ -78,7 +78,7 @@ def median_interval(
     generator : numpy Generator
     """
     values = np.asarray(values, np.float64)
-    block_sums(values, blocks)  # refuses what is not finite or does not fit
+    block_sums(values, blocks)  # validates values and shapes
     members = [np.flatnonzero(blocks == label) for label in np.unique(blocks)]
     if len(members) < 2:
         return float("nan"), float("nan")

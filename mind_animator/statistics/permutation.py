@@ -1,4 +1,4 @@
-"""Permutation tests over blocks of neighbouring clips, and what keeps many of them honest."""
+"""Permutation tests over blocks of neighbouring clips, and corrections for many tests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,14 +118,14 @@ def pairing_test(
 
     The statistic is the mean score of predictions with their own ground truths minus the mean with the ground truths at the
     same offset of all other blocks. Under the null, blocks of ground truths are exchangeable, so whole blocks are
-    re-paired; every score of every re-pairing already stands in ``pairs``. All ``n_blocks!`` re-pairings are
+    re-paired; ``pairs`` contains every score of every re-pairing. All ``n_blocks!`` re-pairings are
     counted where they are at most ``n_permutations + 1``.
 
     Parameters
     ----------
     pairs : ndarray of shape (block, block, offset)
         ``pairs[b, c, o]``: score of the prediction of clip (b, o) against the ground truth of clip (c, o), with
-        clips from `mind_animator.statistics.blocks.aligned_blocks`. Where lower is better, ask for
+        clips from `mind_animator.statistics.blocks.aligned_blocks`. Where lower is better, use
         ``"less"``.
     weights : ndarray of shape (block, offset), optional
         Weight (0 or more) of the *ground truth* of clip (c, o), e.g. 0 where it does not move; 1 by default.
@@ -220,17 +220,17 @@ def motion_pairing(
 ) -> tuple[TestResult, float]:
     """Does the direction of predicted motion come from the clip itself? (`pairing_test` of mean flows)
 
-    Valid where direction is independent of content, as in the synthetic data set; on real movies a decoder that
-    knows the content may guess the direction.
+    Valid where direction is independent of content, as in the synthetic data set; on real movies, the content
+    may predict the direction.
 
     Parameters
     ----------
     ground_truth_flow, prediction_flow : ndarray of shape (clip, 2)
-        From `mind_animator.metrics.motion.mean_flow`; a prediction that stands still scores 0.
+        From `mind_animator.metrics.flow.mean_flow`; a prediction that does not move scores 0.
     rows : integer ndarray of shape (block, offset)
         From `mind_animator.statistics.blocks.aligned_blocks`.
     moving : boolean ndarray of shape (clip,)
-        Clips whose ground truth truly moves; the others carry no weight.
+        Clips whose ground truth moves; the others have no weight.
     n_permutations : int
     generator : numpy Generator
 
@@ -246,7 +246,7 @@ def motion_pairing(
         prediction_flow
     ):
         raise ValueError(
-            f"Expected flows (clip, 2) of one shape and one mark a clip, got {np.shape(ground_truth_flow)}, "
+            f"Expected flows (clip, 2) of one shape and one mark per clip, got {np.shape(ground_truth_flow)}, "
             f"{np.shape(prediction_flow)} and {moving.shape}."
         )
     if not moving[rows].any():
@@ -265,7 +265,7 @@ def motion_swap_test(
     n_permutations: int = 9999,
     generator: np.random.Generator,
 ) -> TestResult:
-    """Does a clip's own motion response help? (paired, one-sided)
+    """Is the score higher with the clip's own responses in the motion decoder? (paired, one-sided)
 
     ``full`` and ``swapped`` are the clips' scores, higher is better, of the reconstruction and of one more in
     which the motion decoder saw another clip's responses (`swapped_clips`).
@@ -339,7 +339,7 @@ def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_bette
         Scores of the clips as predicted, e.g. their end-point error.
     shuffled : ndarray of shape (order, clip)
         Scores under as many orders of the frames (`frame_orders`,
-        `mind_animator.metrics.motion.shuffled_epe`).
+        `mind_animator.metrics.flow.shuffled_errors`).
     higher_is_better : bool
 
     Returns

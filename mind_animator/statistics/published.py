@@ -1,4 +1,4 @@
-"""The significance test that the field publishes, kept under its own name: it is invalid."""
+"""The significance test of published evaluations, for comparison only: it is invalid."""
 
 import numpy as np
 from scipy import stats
@@ -10,7 +10,7 @@ def wilcoxon_of_bootstrap_means(
     """Wilcoxon signed-rank test between bootstrap means of two methods, as published.
 
     Each method's clips are drawn with replacement ``n_bootstraps`` times, unpaired; the test then compares
-    the two lists of means. It asks whether the *samples'* means differ, which they always do: its p falls
+    the two lists of means. It tests whether the *samples'* means differ, which they always do: its p decreases
     with ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
 
     Parameters

@@ -72,7 +72,7 @@ def test_errors_say_what_was_expected_and_found() -> None:
             lambda: clips_per_block(0, [2.0]),
         ),
         (
-            "Expected values (clip, ...) and one block a clip, got (3,) and (2,).",
+            "Expected values (clip, ...) and one block per clip, got (3,) and (2,).",
             lambda: block_sums(np.ones(3), np.zeros(2)),
         ),
         (

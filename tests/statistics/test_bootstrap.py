@@ -110,7 +110,7 @@ def test_errors_say_what_was_expected_and_found() -> None:
             lambda: block_bootstrap(good, np.zeros(4), np.arange(4), generator=draw()),
         ),
         (
-            "Expected one movie a clip, got (3,) for (4,) clips.",
+            "Expected one movie per clip, got (3,) for (4,) clips.",
             lambda: block_bootstrap(good, np.arange(4), np.arange(3), generator=draw()),
         ),
         (

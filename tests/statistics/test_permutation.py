@@ -282,7 +282,7 @@ def test_errors_say_what_was_expected_and_found() -> None:
             lambda: pairing_test(good, weights=np.zeros((3, 2)), generator=draw()),
         ),
         (
-            "Expected flows (clip, 2) of one shape and one mark a clip, got (4, 2), (3, 2) and (4,).",
+            "Expected flows (clip, 2) of one shape and one mark per clip, got (4, 2), (3, 2) and (4,).",
             lambda: motion_pairing(flows, flows[:3], rows, moving=np.ones(4), generator=draw()),
         ),
         (
