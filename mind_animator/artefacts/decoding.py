@@ -52,6 +52,8 @@ _DECORD_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vp9")
 _PROOF_FRACTION = 0.25
 _GREY_LEVELS = 2
 
+_proved: dict[tuple[str, int], tuple[Any, np.ndarray]] = {}
+
 Work = Generator["tuple[int, np.ndarray] | None", None, Any]
 
 
@@ -293,6 +295,8 @@ def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> W
     reader, first = _decord(path, threads)
     if isinstance(reader, str):
         return {"fault": reader}
+    _proved.clear()
+    _proved[path, threads] = reader, first  # opening indexes the file: `decord_frames` goes on with it
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)[:, 0]
     yield None
     if len(times) != len(starts):
@@ -317,7 +321,7 @@ def decord_frames(
     the frame before a key frame, and that one is read. A frame lost anywhere shifts all later ones: if the
     last frame is right, so are the others.
     """
-    reader, frame = _decord(path, threads)
+    reader, frame = _proved.pop((path, threads), None) or _decord(path, threads)
     if isinstance(reader, str):
         raise Mismatch(reader)
     import decord
