@@ -66,6 +66,8 @@ class SegmentAverage:
     def of_runs(self, chosen: np.ndarray) -> list[np.ndarray]:
         """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN where there
         are none, or more than one and `agreement` is not known."""
+        if not self.runs:
+            return []
         if self.agreement is None:
             known = self.reliability[chosen] if self.n_repeats < 3 else np.full(len(chosen), np.nan)
             return [known] * len(self.runs)

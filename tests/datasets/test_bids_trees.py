@@ -3,11 +3,13 @@
 import os
 import re
 
+import numpy as np
 import pytest
-from bids_study import SPACE, opened, segments_of, volumes_of, write_run
+from bids_study import ROWS, SPACE, opened, segments_of, volumes_of, write_run
 
-from mind_animator.config.fmri import FmriConfig
+from mind_animator.config.fmri import FmriConfig, VoxelsConfig
 from mind_animator.datasets.check import check_before_downloads, check_files, plan_downloads
+from mind_animator.datasets.preprocess import preprocess_subject
 from mind_animator.errors import InputError
 
 EVENTS = b"onset\tduration\tstim_file\n10\t20\ta.mp4\n40\t20\tb.mp4\n70\t20\tt.mp4\n"
@@ -151,6 +153,28 @@ def test_only_the_chosen_subjects_runs_and_movies_matter(tmp_path):
     )
     with pytest.raises(InputError, match=r"Expected movies to test on that sub-01 saw, got none"):
         opened(tmp_path, subjects=("01", "02"), runs="*run-1", test=["c.mp4"])
+
+
+def test_a_movie_that_a_subject_did_not_see_is_missing_for_that_subject(tmp_path, rng):
+    rows = {"01": ROWS, "02": ((10.0, 20.0, "c.mp4"), *ROWS[1:])}
+    for subject, shown in rows.items():
+        for run in (1, 2):
+            series = 100 + 5 * rng.standard_normal((60, 120))
+            stem = f"sub-{subject}/func/sub-{subject}_task-movie_run-{run}"
+            write_run(tmp_path, subject, series, rows=shown, stem=stem)
+    dataset = opened(tmp_path, offset="start", confounds=["motion", "wm_csf"])
+    assert [segment.id for segment in dataset.segments] == ["a", "b", "c", "t"]
+    settings = FmriConfig(detrend_order=1, voxels=VoxelsConfig(count=20))
+    for subject, absent in (("01", 2), ("02", 0)):
+        made = preprocess_subject(dataset, subject, settings)
+        present = np.ones((4, 10), bool)
+        present[absent] = False
+        assert made.present.tolist() == present.ravel().tolist()
+        trained = made.responses[:30][made.present[:30]]
+        np.testing.assert_allclose(trained.std(axis=0), 1, atol=1e-4)
+        assert [row["note"] for row in made.quality if row["note"]] == [
+            "the subject has no run of this segment"
+        ]
 
 
 def test_short_movies_are_packed(tmp_path):
