@@ -119,9 +119,9 @@ def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng,
     other = folders / "other"
     other.mkdir()
     for number in range(5):
-        gif(other / f"clip_embedding_{number}.gif", rng, count=6, size=32)
+        gif(other / f"clip_{number}.gif", rng, count=6, size=32)
     score(
-        folders, "--pred", f"other={other}", "--pred-layout", 'other={"name": "clip_embedding_{number}"}', "--no-baselines",
+        folders, "--pred", f"other={other}", "--pred-layout", 'other={"name": "clip_{number}"}', "--no-baselines",
         "--videos", "0",
     )  # fmt: skip
     rows = read_table(folders / "out" / "clips.tsv").set_index(["method", "clip"])
