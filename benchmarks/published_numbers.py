@@ -467,7 +467,7 @@ def shuffles(data: Path) -> str:
 
 
 def drifting(generator: np.random.Generator, step: np.ndarray, frames: int, size: int) -> np.ndarray:
-    """A random smooth texture that moves by ``step`` (x, y) pixels a frame."""
+    """A random smooth texture that moves by ``step`` (x, y) pixels per frame."""
     side = size + 48
     field = cv2.GaussianBlur(generator.standard_normal((side, side, 3)), (0, 0), 3)
     field = (255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)

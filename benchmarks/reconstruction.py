@@ -79,7 +79,7 @@ def main() -> None:
         "clips_per_second": 1 / clip_seconds,
         "tflops": work * 2 * given.clips / seconds / 1e12,
         "limit_tflops": limit / 1e12,
-        "share_of_limit": work * 2 * given.clips / seconds / limit,
+        "roofline_fraction": work * 2 * given.clips / seconds / limit,
     }
     if given.device == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30

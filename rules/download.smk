@@ -53,7 +53,7 @@ if DOWNLOADS.files or DOWNLOADS.zips:
             "../envs/cpu.yaml"
         threads: 1
         params:
-            # not tracked (it names threads): a file that is here is never fetched anew
+            # not tracked (it names threads): a file that is here is never fetched again
             archive=lambda wildcards, threads: ARCHIVE_OF[wildcards.file],
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
@@ -149,7 +149,7 @@ rule download:
 
 
 rule check_data:
-    """What is here, what is missing, what is wrong: a table, made anew at every call."""
+    """What is here, what is missing, what is wrong: a table, made again at every call."""
     log:
         f"{R}/logs/check_data.log",
     localrule: True

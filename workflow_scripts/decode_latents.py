@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
     parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
     parser.add_argument("--cpu-threads", type=int, default=1, help="fixed: the last bits depend on it")
-    parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
+    parser.add_argument("--rate", type=float, required=True, help="frames per second of the video")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
     parser.add_argument("--video", required=True, help="mp4 file to write")

@@ -1,6 +1,6 @@
 """Fetch the frozen models once, where there is a network, and write what arrived into the lock file.
 
-A model that has an entry already is fetched at its revision and verified, never pinned anew: to change a
+A model that has an entry already is fetched at its revision and verified, never pinned again: to change a
 revision, delete its entry by hand. Local folders need no entry. A single checkpoint file gets its sha256
 under its name.
 """

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--method", required=True)
     parser.add_argument("--subject", required=True)
     parser.add_argument(
-        "--scores", type=Path, required=True, help="output, Parquet: one row a clip and metric"
+        "--scores", type=Path, required=True, help="output, Parquet: one row per clip and metric"
     )
     parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
     given = parser.parse_args(arguments)

@@ -74,7 +74,7 @@ def write_arrays(
 
 
 def read_whole(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read named arrays of one file as they are, whatever their axes; text becomes an array of str."""
+    """Read named arrays of one file as they are, regardless of their axes; text becomes an array of str."""
     with open_arrays(path) as file:
         members = {name: _member(file, name) for name in names}
         return {

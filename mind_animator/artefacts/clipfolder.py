@@ -1,6 +1,6 @@
 """Folders of clips made elsewhere: videos, animated images, folders of frames, single images, arrays.
 
-A file that cannot be read raises `InputError` with its name, so that a scorer can give that clip a row with the
+A file that cannot be read raises `InputError` with its name, so that a scorer can give that clip per row with the
 reason and score the others. Decisions that concern a whole folder (what was ignored or passed over) are returned
 as sentences by `scan_clips`; decisions that concern one clip are the notes of its `Video`.
 """

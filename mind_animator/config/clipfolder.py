@@ -99,7 +99,7 @@ class ClipFolderConfig(Strict):
     layout : LayoutConfig
         Names, numbers and grid of the files. ``{number}`` is the index in the list of test clips.
     timing : str
-        ``stretch`` (default): a file is assumed to span the whole clip, whatever its nominal frame rate (many
+        ``stretch`` (default): a file is assumed to span the whole clip, regardless of its nominal frame rate (many
         files are saved at an arbitrary rate); ``clock``: the time stamps of the file are used, and its last
         frame is shown until the clip ends.
     """

@@ -17,7 +17,7 @@ class StimuliConfig(Strict):
     rate : float
         Sampling rate, Hz; frames are taken at onset + k / rate, by presentation time.
     sampling : str
-        ``true_rate``, or ``released_code``: every 8th frame of the file, whatever its rate (0, 8, .., 56;
+        ``true_rate``, or ``released_code``: every 8th frame of the file, regardless of its rate (0, 8, .., 56;
         3.75 Hz at 30 fps), or ``whole_clip``: ``frames`` spread evenly over each clip, for clips that are longer than
         ``frames / rate`` or of different lengths; reconstructions then play at ``rate`` all the same.
     size : int

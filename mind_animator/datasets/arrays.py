@@ -108,7 +108,7 @@ class ArraysOptions(Strict):
 
 _OSF = "Testset_of_Preprocessed_datasets/CC2017"
 PRESETS: dict[str, dict[str, Any]] = {
-    # test responses keep ten repeats on axis 1; 3 frames a second of 2-s clips
+    # test responses keep ten repeats on axis 1; 3 frames per second of 2-s clips
     "neuroclips": {
         "responses": "subj0{subject}_{split}_fmri.pt",
         "axes": {"train": "clip voxel", "test": "clip repeat voxel"},

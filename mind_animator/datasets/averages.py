@@ -83,7 +83,7 @@ def average_segment(
     *,
     means: bool = True,
 ) -> SegmentAverage:
-    """Read, clean and average a segment's runs; `InputError` names what is wrong with which run.
+    """Read, clean and average per segment's runs; `InputError` names what is wrong with which run.
 
     Parameters
     ----------

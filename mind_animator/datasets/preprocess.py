@@ -61,7 +61,7 @@ class SubjectResponses:
 def preprocess_subject(
     dataset: Dataset, subject: str, settings: "FmriConfig", kept: Mapping[str, SegmentAverage] | None = None
 ) -> SubjectResponses:
-    """Clean and average a subject's runs, choose voxels on the training segments, scale all clips.
+    """Clean and average per subject's runs, choose voxels on the training segments, scale all clips.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class Batch:
 def plan_batches(first: int, count: int, size: int) -> list[Batch]:
     """Batches over the clips first .. first + count - 1 of a list.
 
-    Clip i of the whole list has place i mod size in a batch of exactly ``size``, whatever the shard: kernels
+    Clip i of the whole list has place i mod size in a batch of exactly ``size``, regardless of the shard: kernels
     see one shape, and every clip the same place in it, so that results do not depend on the sharding.
     """
     if first < 0 or count < 1 or size < 1:

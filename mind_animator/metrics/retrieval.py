@@ -31,7 +31,7 @@ def retrieval_ranks(
 ) -> Ranks:
     """Rank each query's own candidate by cosine similarity.
 
-    Candidates that are equal in every bit (captions repeat) tie exactly, whatever the order of a sum.
+    Candidates that are equal in every bit (captions repeat) tie exactly, regardless of the order of a sum.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def two_way(ranks: Ranks) -> np.ndarray:
     """Fraction of the other candidates that score below each query's own, ties counted half.
 
     Identification of one of two: the probability that the own candidate is preferred to another one drawn at
-    random. Chance is 0.5 whatever the number of candidates.
+    random. Chance is 0.5 regardless of the number of candidates.
 
     Returns
     -------

@@ -21,7 +21,7 @@ def encode_latents(
     frames : Tensor or array of shape (clip, frame, height, width, 3), uint8
     batch : int
         Frames a forward.
-    generators : sequence of CPU generators, one a clip, optional
+    generators : sequence of CPU generators, one per clip, optional
         Draw ``mean + std * noise`` with each clip's own noise; the mean by default.
 
     Returns
@@ -40,7 +40,7 @@ def encode_latents(
     mean, log_variance = moments.chunk(2, dim=2)
     if generators is not None:
         if len(generators) != n_clips:
-            raise ValueError(f"Expected {n_clips} generators, one a clip, got {len(generators)}.")
+            raise ValueError(f"Expected {n_clips} generators, one per clip, got {len(generators)}.")
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
         # the same bounds as diffusers' own posterior
         mean = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise

@@ -331,7 +331,7 @@ class ShuffleResult:
 def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_better: bool) -> ShuffleResult:
     """Is the order of the predicted frames better than chance? It measures smoothness, not brain motion.
 
-    Any smooth video passes it, whatever its direction; a frozen clip ties with all its shuffles (p = 1).
+    Any smooth video passes it, regardless of its direction; a frozen clip ties with all its shuffles (p = 1).
 
     Parameters
     ----------

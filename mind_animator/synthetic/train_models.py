@@ -165,7 +165,7 @@ def fit(
     module : nn.Module
     loss : callable
         ``loss(module, index)``: the mean loss of the items ``index`` (item,) int64. Random numbers inside
-        come from torch's generator, which is seeded anew each step.
+        come from torch's generator, which is seeded again each step.
     items : int
         Number of items to draw from.
     plan : Plan

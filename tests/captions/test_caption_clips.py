@@ -1,4 +1,4 @@
-"""Captioning by BLIP-2: as the library does it, whatever the shard, and where it was interrupted."""
+"""Captioning by BLIP-2: as the library does it, regardless of the shard, and where it was interrupted."""
 
 import json
 

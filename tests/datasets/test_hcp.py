@@ -205,7 +205,7 @@ def parcellation_59k(tmp_path):
 
 
 def test_the_59k_variant_at_its_true_size(tmp_path, parcellation_59k):
-    """170,494 rows of which 108,441 are cortex: the lag, the movies, and areas by name whatever their numbers."""
+    """170,494 rows of which 108,441 are cortex: the lag, the movies, and areas by name regardless of their numbers."""
     labels, order = parcellation_59k
     axis = axis_59k()
     assert len(axis) == 170_494

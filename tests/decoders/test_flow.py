@@ -64,7 +64,7 @@ def test_a_moved_image_is_itself_in_the_middle(frames):
     image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8))
     assert bool((move_image(image, torch.zeros(2, 2, 4, 6), frames) == image[:, None]).all())
     flow = torch.zeros(2, 2, 4, 6)
-    flow[:, 0] = 0.5  # half a cell of four pixels a frame, to the right
+    flow[:, 0] = 0.5  # half a cell of four pixels per frame, to the right
     moved = move_image(image, flow, frames)
     assert moved.shape == (2, frames, 16, 24, 3) and moved.dtype == torch.uint8
     for k in range(frames):

@@ -226,7 +226,7 @@ def test_rois_by_name():
 
 
 def test_masks_of_any_type_are_told_from_lists_of_indices():
-    """200 of 500 voxels as 0 and 1 are a mask, whatever their type; they are never taken for voxels 0 and 1."""
+    """200 of 500 voxels as 0 and 1 are a mask, regardless of their type; they are never taken for voxels 0 and 1."""
     mask = np.zeros(500, bool)
     mask[100:300] = True
     for kind in (bool, np.uint8, np.int64, np.float32):

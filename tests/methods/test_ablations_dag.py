@@ -1,4 +1,4 @@
-"""The shipped ablations in the DAG: what is trained and inverted anew, and nothing else."""
+"""The shipped ablations in the DAG: what is trained and inverted again, and nothing else."""
 
 import re
 import subprocess

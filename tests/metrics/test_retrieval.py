@@ -85,7 +85,7 @@ def test_centring_removes_the_hub() -> None:
     own = np.arange(60)
     plain, centred = (retrieval_ranks(decoded, candidates, own, m) for m in (None, mean))
     nearest = [retrieval_ranks(decoded[i : i + 1], candidates, own[:1]).middle[0] == 1 for i in own]
-    assert np.mean(nearest) > 0.8  # candidate 0, whatever the query
+    assert np.mean(nearest) > 0.8  # candidate 0, regardless of the query
     assert np.median(centred.middle) < 3 < 8 < np.median(plain.middle)
     unit = [(v - mean) / np.linalg.norm(v - mean, axis=1, keepdims=True) for v in (decoded, candidates)]
     expected = [rankdata(-row)[i] for i, row in enumerate(unit[0] @ unit[1].T)]

@@ -1,4 +1,4 @@
-"""Embeddings, text conditions and latents: by the libraries' own path, and whatever the batch."""
+"""Embeddings, text conditions and latents: by the libraries' own path, and regardless of the batch."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_latents_by_the_librarys_own_posterior(vae, frames):
     sample = encode_latents(vae, frames[:1], 4, seeded)
     theirs = posterior.sample(torch.Generator().manual_seed(7)) * vae.config.scaling_factor
     assert torch.allclose(sample[0], theirs, atol=1e-6)
-    with pytest.raises(ValueError, match="Expected 3 generators, one a clip, got 1"):
+    with pytest.raises(ValueError, match="Expected 3 generators, one per clip, got 1"):
         encode_latents(vae, frames, 4, seeded)
 
 

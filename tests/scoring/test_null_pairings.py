@@ -1,4 +1,4 @@
-"""Ridge and its test on dealt pairings: valid where pairs mean nothing, and blind to real pairs."""
+"""Ridge and its test on shuffled pairings: valid where pairs mean nothing, and blind to real pairs."""
 
 import numpy as np
 import pandas as pd

@@ -269,7 +269,7 @@ def test_model_without_enough_classes(files, rng):
 
 
 def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
-    """A model that answers NaN for one clip, frames that are no bytes: a row each, no mean in silence."""
+    """A model that answers NaN for one clip, frames that are no bytes: a row each, no mean silently."""
     folder, table, _, prediction = files
     nets = networks(rng)
 

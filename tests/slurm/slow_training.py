@@ -78,7 +78,7 @@ class Watched:
             self._look()
             time.sleep(0.005)
         self._look()
-        self._said = self._log.read_text()  # before the next attempt begins it anew
+        self._said = self._log.read_text()  # before the next attempt begins it again
 
     def _look(self) -> None:
         if (version := self.version()) != self._version:

@@ -40,7 +40,7 @@ def test_a_killed_snakemake_finds_its_orphans(slow, undisturbed, figures):
 
 
 def test_an_interrupted_run_cancels_and_goes_on(slow, undisturbed, figures):
-    """Ctrl-C on the login node: jobs are cancelled; the same command goes on from the state."""
+    """Ctrl-C on the login node: jobs are cancelled; the same command resumes from the state."""
     run = slow.start()
     _, watched = slow.under_way(run)
     watched.late_in_an_interval()

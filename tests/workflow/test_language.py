@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {".py", ".smk", ".md", ".yaml", ".toml", ".j2", ".cff", ".sh"}
 # Not written here: licences, shipped models' files, and the pages that list the words themselves.
-SKIPPED = re.compile(r"^(LICENSES/|docs/glossary\.md|tests/workflow/test_language\.py)|assets/models/.*\.json")
+SKIPPED = re.compile(
+    r"^(LICENSES/|docs/glossary\.md|tests/workflow/test_language\.py)|assets/models/.*\.json"
+)
 
 
 def retired() -> list[tuple[str, str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Planning three data sets with all their subjects is quick, small, and few jobs a subject."""
+"""Planning three data sets with all their subjects is quick, small, and few jobs per subject."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import yaml
 
 from mind_animator.provenance import ROOT
 
-# data set -> subjects, most jobs a subject (what all subjects share is divided among them, too)
+# data set -> subjects, most jobs per subject (what all subjects share is divided among them, too)
 STUDY = {
     "cc2017": (["1", "2", "3"], 85),
     "hcp": ([str(100_000 + 137 * index) for index in range(176)], 55),
