@@ -148,8 +148,7 @@ def cost_table(
     )
     work = {
         "caption_clips": 2 * scale.clips * constants["caption"].value,
-        "encode_frames": frames * area * constants["vae_encode"].value,
-        "encode_text": 0.0,
+        "encode_features": frames * area * constants["vae_encode"].value,
         "train_decoder": training,
         "predict": 0.0,
         "explain_decoder": 0.0,
@@ -168,8 +167,9 @@ def cost_table(
     made = scale.generators + scale.vaes
     kept = {
         "segment_movie": scale.clips * video,
-        "encode_text": scale.clips * text * (1 + scale.caption_copies),
-        "encode_frames": frames * latents + scale.clips * 4 * EMBEDDING * (1 + scale.crops),
+        "encode_features": scale.clips * text * (1 + scale.caption_copies)
+        + frames * latents
+        + scale.clips * 4 * EMBEDDING * (1 + scale.crops),
         # responses, the two halves of test clips; five maps
         "preprocess_subject": 4 * scale.voxels * (scale.clips + 2 * scale.test_clips)
         + 17 * scale.vertices * scale.subjects,

@@ -28,8 +28,17 @@ from mind_animator.datasets.check import (
 )
 from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
+from mind_animator.features.base import open_provider
 from mind_animator.methods import open_methods
-from mind_animator.methods.base import WITHOUT, Size, check_features
+from mind_animator.methods.base import (
+    WITHOUT,
+    Size,
+    check_features,
+    check_needs,
+    features_of_methods,
+    headline_of,
+    models_of_methods,
+)
 from mind_animator.metrics.registry import (
     check_models,
     metric_file,
@@ -42,7 +51,6 @@ from mind_animator.provenance import (
     ends_digest,
     file_sha256,
     fingerprint,
-    in_package,
     ROOT,
 )
 from workflow_scripts.stages import flag, options_of
@@ -54,8 +62,17 @@ try:
     CONFIG = resolved(CONFIG, DATASET)
     METHODS = open_methods(CONFIG.methods)
     METRICS = open_metrics(CONFIG.scoring.metrics, CONFIG.scoring.n_ways)
-    check_models(CONFIG.models)
-    check_features(METHODS, CONFIG.features)
+    PROVIDERS = {
+        kind: open_provider(kind, CONFIG.features)
+        for kind in ("text", "image", *features_of_methods(METHODS))
+    }
+    check_features(METHODS, PROVIDERS)
+    check_needs(METHODS, DATASET, CONFIG.models.model_dump())
+    check_models(
+        CONFIG.models,
+        models_of_methods(METHODS).union(*(p.models for p in PROVIDERS.values())),
+    )
+    HEADLINE = headline_of(METHODS, CONFIG.report.headline)
 except InputError as error:
     raise WorkflowError(
         in_file(error, workflow.config_settings.configfiles or ["config.yaml"])
@@ -261,7 +278,21 @@ def check_before_jobs():
     except InputError as error:
         raise WorkflowError(str(error))
     inputs = {name for job in jobs for name in job.rule.input.keys()}
-    for name in sorted(inputs.intersection(type(CONFIG.models).model_fields)):
+    used = inputs.intersection(type(CONFIG.models).model_fields)
+    used |= {
+        model
+        for kind in {job.wildcards.get("kind") for job in jobs}
+        if kind in PROVIDERS
+        for model in PROVIDERS[kind].models
+    }
+    used |= models_of_methods(
+        {
+            name: METHODS[name]
+            for name in {job.wildcards.get("method") for job in jobs}
+            if name in METHODS
+        }
+    )
+    for name in sorted(used):
         try:
             locate(getattr(CONFIG.models, name), CONFIG.models.lock, sums=False)
         except InputError as error:
@@ -306,8 +337,10 @@ def clips_in(size):
     return lambda wildcards: len(shard_clips(CLIPS, size, wildcards.shard))
 
 
-def captions_of_features(wildcards):
-    """Tables of captions that a shard of features is made from."""
+def clips_of_features(wildcards):
+    """Frames, or tables of captions, that a shard of features is computed from."""
+    if PROVIDERS[wildcards.kind].source == "frames":
+        return shard_frames(CONFIG.shards.features)(wildcards)
     size = CONFIG.shards.captions
     first = int(wildcards.shard)
     last = first + len(shard_clips(CLIPS, CONFIG.shards.features, wildcards.shard)) - 1
@@ -336,16 +369,27 @@ def part_of(wildcards):
         )
 
 
+def threads_of_features(wildcards):
+    """Threads of a feature provider: networks on frames use more than one on a GPU node."""
+    return NETWORK_THREADS if PROVIDERS[wildcards.kind].source == "frames" else 1
+
+
+def skipped_clips_of_features(wildcards):
+    """Clips of the first input of a shard of features that come before the shard."""
+    if PROVIDERS[wildcards.kind].source == "frames":
+        return clips_before(CONFIG.shards.features)(wildcards)
+    return int(wildcards.shard) % CONFIG.shards.captions
+
+
 def subjects_of_training(wildcards):
     """Subjects whose responses train the weights at a subject wildcard."""
     return part_of(wildcards).subjects(wildcards.subject, SUBJECTS)
 
 
 def held_out_of_training(wildcards):
-    """Option of the script that names the subject that is held out, if one is."""
-    if part_of(wildcards).trained_on != "all_but_one":
-        return ""
-    return f"--held-out {wildcards.subject.removeprefix(WITHOUT)}"
+    """The subject that is held out, if one is."""
+    held_out = part_of(wildcards).trained_on == "all_but_one"
+    return wildcards.subject.removeprefix(WITHOUT) if held_out else ""
 
 
 def responses_of_training(wildcards):
@@ -356,23 +400,94 @@ def responses_of_training(wildcards):
     ]
 
 
-def targets_of_training(wildcards):
-    """Arrays that a part is trained on, with their feature providers."""
+def needs_of_training(wildcards):
+    """What a part needs, without optional features that the data set does not provide."""
     needs = part_of(wildcards).needs
-    return {
+    provided = {
         array: provider
         for array, provider in needs.features.items()
         if array in AVAILABLE or array not in needs.optional
     }
+    return needs.model_copy(update={"features": provided})
+
+
+def repeats_of_training(wildcards):
+    """Single repeats of the subjects that a part is trained on, if it needs them."""
+    return [
+        f"{R}/fmri/sub-{subject}/repeats.h5"
+        for subject in subjects_of_training(wildcards)
+        if needs_of_training(wildcards).repeats
+    ]
+
+
+def frames_of_training(wildcards):
+    """Frames of the training segments, if a part needs them."""
+    return [
+        f"{R}/stimuli/{segment}.h5"
+        for segment in TRAIN_SEGMENTS
+        if needs_of_training(wildcards).frames
+    ]
+
+
+def movies_of_training(wildcards):
+    """Movie files of the training segments, if a part needs them."""
+    files = [
+        str(path)
+        for segment in TRAIN_SEGMENTS
+        if needs_of_training(wildcards).movies
+        for path in DATASET.stimulus_files(segment)
+    ]
+    return list(dict.fromkeys(files))
+
+
+def unpaired_videos(needs):
+    """Files of unpaired videos; none may be a test stimulus."""
+    files = [
+        path
+        for folder in needs.videos
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    tests = [
+        path
+        for segment in TEST_SEGMENTS
+        for path in map(Path, DATASET.stimulus_files(segment))
+        if path.is_file()
+    ]
+    sizes = {path.stat().st_size for path in tests}
+    close = [path for path in files if path.stat().st_size in sizes]
+    digests = {file_sha256(path) for path in tests} if close else set()
+    for path in close:
+        if file_sha256(path) in digests:
+            raise WorkflowError(
+                f"Expected unpaired videos without test stimuli, got {path}."
+            )
+    return [str(path) for path in files]
+
+
+def networks_of_needs(needs):
+    """Weight files of the models that are needed and are local folders."""
+    return [weights for name in needs.models for weights in local_model(name)]
+
+
+def volume_seconds(needs):
+    """Seconds between volumes if a window is needed, otherwise 0."""
+    return DATASET.tr if any(needs.window) else 0.0
+
+
+def features_file(kind, shard):
+    """Features of one shard: joined with ready ones where there are any, else as computed."""
+    joined = f"{R}/features" if kind in ("text", "image") else COMPUTED_IN
+    return f"{joined}/clips-{shard}.{kind}.h5"
 
 
 def features_of_training(wildcards):
     """Shards of features that contain the targets of a part for the training clips, which come first."""
     count = sum(s.n_clips for s in DATASET.segments if s.split == "train")
     return [
-        f"{R}/features/clips-{shard}.{provider}.h5"
+        features_file(provider, shard)
         for shard in shards(CLIPS[:count], CONFIG.shards.features)
-        for provider in sorted(set(targets_of_training(wildcards).values()))
+        for provider in sorted(set(needs_of_training(wildcards).features.values()))
         if provider in FEATURE_KINDS
     ]
 
@@ -407,6 +522,11 @@ def weights_of_prediction(wildcards):
         for name, owner in METHODS[wildcards.method].weights.items()
         if METHODS[owner].part(name) in trained_parts(owner)
     ]
+
+
+def weights_by_part(wildcards, input):
+    """Weights for a script, as ``part=file``."""
+    return [f"{Path(path).stem}={path}" for path in input.weights]
 
 
 def training_memory(wildcards):
@@ -596,12 +716,10 @@ def histories():
 
 
 def explained():
-    """Methods whose decoders are drawn on the cortex, where the voxels have a place on it."""
-    return [
-        name
-        for name in REPORTED
-        if METHODS[name].kind == "mind_animator" and DATASET.rois_of == "fs_LR_32k"
-    ]
+    """Methods whose activation patterns the report shows: the headline method, on a cortex with known geometry."""
+    method = METHODS[HEADLINE]
+    shown = method.explains and method.weights and DATASET.rois_of == "fs_LR_32k"
+    return [HEADLINE] if shown else []
 
 
 def shown_videos():
@@ -614,7 +732,7 @@ def shown_videos():
     ]
 
 
-def of_brain(pattern, methods=("mind_animator", "ridge")):
+def of_brain(pattern, methods=(HEADLINE, CONFIG.report.reference)):
     """Files of the demo's subjects whose brains hold one signal, methods within subjects."""
     numbers = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
     return lambda wildcards: [

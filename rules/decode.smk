@@ -1,12 +1,48 @@
 """Responses and targets -> trained parts of the methods, and their predictions for the test clips."""
 
 
+rule extract_repeats:
+    input:
+        runs=lambda wildcards: [
+            str(path)
+            for segment in TRAIN_SEGMENTS
+            for path in DATASET.response_files(wildcards.subject, segment)
+        ],
+        responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+    output:
+        repeats=f"{R}/fmri/sub-{{subject}}/repeats.h5",
+    log:
+        f"{R}/logs/extract_repeats/sub-{{subject}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_repeats/sub-{{subject}}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(lambda wildcards: DATASET.memory_mb(False)),
+        runtime=per_attempt(60),
+    params:
+        code=code_digest("workflow_scripts/extract_repeats.py", *ADAPTER_FILES),
+        settings=CONFIG.fmri.model_dump_json(include=PREPROCESSING),
+        # not tracked (it names threads): runs and code say what matters of the data set
+        dataset=lambda wildcards, threads: DATASET_JSON,
+    message:
+        "Reading single repeats of subject {wildcards.subject}"
+    shell:
+        stage("extract_repeats")
+
+
 rule train_decoder:
     input:
         responses=responses_of_training,
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
         features=features_of_training,
         earlier=weights_before_training,
+        repeats=repeats_of_training,
+        frames=frames_of_training,
+        movies=movies_of_training,
+        videos=lambda wildcards: unpaired_videos(needs_of_training(wildcards)),
+        networks=lambda wildcards: networks_of_needs(needs_of_training(wildcards)),
         # nothing is trained before the splits are known to be clean
         splits=ancient(f"{R}/stimuli/splits.tsv"),
     output:
@@ -28,49 +64,42 @@ rule train_decoder:
             "workflow_scripts/train_decoder.py", METHODS[wildcards.method].module
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
-        subjects=subjects_of_training,
-        held_out=held_out_of_training,
-        targets=lambda wildcards: json.dumps(targets_of_training(wildcards)),
         settings=lambda wildcards: METHODS[wildcards.method].training_settings(
             wildcards.part
+        ),
+        needs=lambda wildcards: json_of(needs_of_training(wildcards)),
+        subjects=subjects_of_training,
+        held_out=held_out_of_training,
+        revisions=lambda wildcards: [
+            pinned_model(name) for name in needs_of_training(wildcards).models
+        ],
+        t_r=lambda wildcards: volume_seconds(needs_of_training(wildcards)),
+        crop=lambda wildcards: (
+            CONFIG.stimuli.crop if needs_of_training(wildcards).movies else 1.0
         ),
         seed=CONFIG.seed,
         # not tracked: derived from input, resources or output
         earlier=lambda wildcards, input: [
             f"{Path(path).stem}={path}" for path in input.earlier
         ],
+        models=lambda wildcards, resources: models_json(
+            *needs_of_training(wildcards).models
+        ),
         device=lambda wildcards, resources: CONFIG.device,
         checkpoint=subpath(output.weights, with_suffix=".checkpoint"),
         logs=subpath(output.weights, with_suffix=".logs"),
     message:
         "Training {wildcards.part} of {wildcards.method}, subject {wildcards.subject}"
-    # exec: signals to the job reach the training itself, which stores its checkpoint before it ends
     shell:
-        "OMP_NUM_THREADS={threads} exec python -m workflow_scripts.train_decoder"
-        " --kind {params.kind}"
-        " --part {wildcards.part}"
-        " --settings {params.settings:q}"
-        " --subjects {params.subjects}"
-        " {params.held_out}"
-        " --responses {input.responses}"
-        " --clips {input.clips}"
-        " --targets {params.targets:q}"
-        " --features {input.features}"
-        " --weights-of {params.earlier}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --checkpoint {params.checkpoint}"
-        " --logs {params.logs}"
-        " --weights {output.weights}"
-        " --record {output.record}"
-        " > {log} 2>&1"
+        stage("train_decoder")
 
 
 rule predict:
     input:
         weights=weights_of_prediction,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
-        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TEST_SEGMENTS),
+        clips=TEST_TABLES,
+        networks=lambda wildcards: networks_of_needs(METHODS[wildcards.method].needs),
     output:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
     log:
@@ -90,26 +119,22 @@ rule predict:
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
         settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
+        needs=lambda wildcards: json_of(METHODS[wildcards.method].needs),
+        revisions=lambda wildcards: [
+            pinned_model(name) for name in METHODS[wildcards.method].needs.models
+        ],
+        t_r=lambda wildcards: volume_seconds(METHODS[wildcards.method].needs),
         seed=CONFIG.seed,
         # not tracked: derived from resources or input
+        models=lambda wildcards, resources: models_json(
+            *METHODS[wildcards.method].needs.models
+        ),
         device=lambda wildcards, resources: CONFIG.device,
-        weights=lambda wildcards, input: [
-            f"{Path(path).stem}={path}" for path in input.weights
-        ],
+        weights=weights_by_part,
     message:
         "Predicting the test clips of subject {wildcards.subject} by {wildcards.method}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.predict"
-        " --kind {params.kind}"
-        " --settings {params.settings:q}"
-        " --weights {params.weights}"
-        " --subject {wildcards.subject}"
-        " --responses {input.responses}"
-        " --clips {input.clips}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --predictions {output.predictions}"
-        " > {log} 2>&1"
+        stage("predict")
 
 
 rule decode:

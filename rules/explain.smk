@@ -6,6 +6,7 @@ rule explain_decoder:
         weights=weights_of_prediction,
         responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
+        networks=lambda wildcards: networks_of_needs(METHODS[wildcards.method].needs),
     output:
         maps=f"{R}/explain/{{method}}/sub-{{subject}}.h5",
     log:
@@ -25,13 +26,16 @@ rule explain_decoder:
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
         settings=lambda wildcards: METHODS[wildcards.method].prediction_settings(),
+        needs=lambda wildcards: json_of(METHODS[wildcards.method].needs),
+        t_r=lambda wildcards: volume_seconds(METHODS[wildcards.method].needs),
         block=CONFIG.scoring.block,
         seed=CONFIG.seed,
         # not tracked: derived from resources or input
+        models=lambda wildcards, resources: models_json(
+            *METHODS[wildcards.method].needs.models
+        ),
         device=lambda wildcards, resources: CONFIG.device,
-        weights=lambda wildcards, input: [
-            f"{Path(path).stem}={path}" for path in input.weights
-        ],
+        weights=weights_by_part,
     message:
         "Computing activation patterns of {wildcards.method}, subject {wildcards.subject}"
     shell:

@@ -1,4 +1,4 @@
-"""Frames and captions -> what the decoders aim at, from frozen models."""
+"""Frames and captions -> features, by one provider each."""
 
 READY = CONFIG.features.ready
 HAS_CAPTIONS = bool(
@@ -21,9 +21,12 @@ COMPUTED = [
         else []
     ),
 ]
+# Further providers, which methods need.
+COMPUTED += [kind for kind in PROVIDERS if kind not in ("text", "image")]
 FEATURE_KINDS = [
     *(["text"] if "text" in COMPUTED or READY.text or READY.prompt_embedding else []),
     *(["image"] if "image" in COMPUTED or READY.image or READY.latents else []),
+    *(kind for kind in COMPUTED if kind not in ("text", "image")),
 ]
 # Arrays that there will be; copies and crops are made of computed embeddings alone.
 AVAILABLE = {
@@ -51,6 +54,12 @@ AVAILABLE = {
         if CONFIG.features.crops and "image" in COMPUTED and not READY.embeddings
         else []
     ),
+    *(
+        array
+        for kind, provider in PROVIDERS.items()
+        if kind not in ("text", "image")
+        for array in provider.arrays()
+    ),
 }
 # With ready features, what is computed is kept apart and joined by read_ready_features.
 COMPUTED_IN = f"{R}/features/computed" if READY.given else f"{R}/features"
@@ -63,89 +72,51 @@ if READY.given:
     )
 
 
-# What augmented captions are made with.
-CAPTION_SYNONYMS = (
-    [CONFIG.features.synonyms or in_package("mind_animator/features/synonyms.tsv")]
-    if CONFIG.features.caption_copies
-    else []
-)
-
-
-rule encode_text:
+rule encode_features:
     input:
-        captions=captions_of_features,
-        clip=local_model("clip"),
-        stable_diffusion=local_model("stable_diffusion"),
-        synonyms=CAPTION_SYNONYMS,
+        clips=clips_of_features,
+        networks=lambda wildcards: [
+            weights
+            for name in PROVIDERS[wildcards.kind].models
+            for weights in local_model(name)
+        ],
+        others=lambda wildcards: PROVIDERS[wildcards.kind].files(),
     output:
-        features=f"{COMPUTED_IN}/clips-{{shard}}.text.h5",
+        features=f"{COMPUTED_IN}/clips-{{shard}}.{{kind}}.h5",
     log:
-        f"{R}/logs/encode_text/{{shard}}.log",
+        f"{R}/logs/encode_features/{{kind}}-{{shard}}.log",
     benchmark:
-        f"{R}/benchmarks/encode_text/{{shard}}.tsv"
+        f"{R}/benchmarks/encode_features/{{kind}}-{{shard}}.tsv"
+    wildcard_constraints:
+        kind=pattern_of(COMPUTED),
     conda:
         "../envs/gpu.yaml"
-    threads: 1
-    resources:
-        gpu=gpu_count,
-        mem_mb=per_attempt(4_000),
-        runtime=per_attempt(30),
-    params:
-        code=code_digest("workflow_scripts/encode_text.py"),
-        revisions=[pinned_model(name) for name in ("clip", "stable_diffusion")],
-        settings=CONFIG.features.model_dump_json(
-            include={"tokens", "batch", "caption_copies", "synonyms"}
-        ),
-        seed=CONFIG.seed if CONFIG.features.caption_copies else 0,
-        skip=lambda wildcards: int(wildcards.shard) % CONFIG.shards.captions,
-        n_clips=clips_in(CONFIG.shards.features),
-        # not tracked: derived from resources
-        models=lambda wildcards, resources: models_json("clip", "stable_diffusion"),
-        device=lambda wildcards, resources: CONFIG.device,
-    message:
-        "Encoding the captions of shard {wildcards.shard}"
-    shell:
-        stage("encode_text")
-
-
-rule encode_frames:
-    input:
-        frames=shard_frames(CONFIG.shards.features),
-        clip=local_model("clip"),
-        stable_diffusion=local_model("stable_diffusion"),
-    output:
-        features=f"{COMPUTED_IN}/clips-{{shard}}.image.h5",
-    log:
-        f"{R}/logs/encode_frames/{{shard}}.log",
-    benchmark:
-        f"{R}/benchmarks/encode_frames/{{shard}}.tsv"
-    conda:
-        "../envs/gpu.yaml"
-    threads: NETWORK_THREADS
+    threads: threads_of_features
     resources:
         gpu=gpu_count,
         mem_mb=per_attempt(8_000),
         runtime=per_attempt(120),
     params:
-        code=code_digest("workflow_scripts/encode_frames.py"),
-        revisions=[pinned_model(name) for name in ("clip", "stable_diffusion")],
-        settings=CONFIG.features.model_dump_json(
-            include={"latents", "image", "batch", "crops"}
+        code=lambda wildcards: code_digest(
+            "workflow_scripts/encode_features.py",
+            f"mind_animator/features/{wildcards.kind}.py",
         ),
-        seed=(
-            CONFIG.seed
-            if CONFIG.features.latents == "sample" or CONFIG.features.crops
-            else 0
-        ),
-        skip=clips_before(CONFIG.shards.features),
+        revisions=lambda wildcards: [
+            pinned_model(name) for name in PROVIDERS[wildcards.kind].models
+        ],
+        settings=lambda wildcards: PROVIDERS[wildcards.kind].settings(),
+        seed=lambda wildcards: CONFIG.seed if PROVIDERS[wildcards.kind].seeded else 0,
+        skip=skipped_clips_of_features,
         n_clips=clips_in(CONFIG.shards.features),
         # not tracked: derived from resources
-        models=lambda wildcards, resources: models_json("clip", "stable_diffusion"),
+        models=lambda wildcards, resources: models_json(
+            *PROVIDERS[wildcards.kind].models
+        ),
         device=lambda wildcards, resources: CONFIG.device,
     message:
-        "Encoding the frames of shard {wildcards.shard}"
+        "Computing features of shard {wildcards.shard}: {wildcards.kind}"
     shell:
-        stage("encode_frames")
+        stage("encode_features")
 
 
 if READY.given:
@@ -177,6 +148,7 @@ if READY.given:
                     f"{R}/features/clips-{{shard}}.{kind}.h5", shard=FEATURE_SHARDS
                 )
                 for kind in FEATURE_KINDS
+                if kind in ("text", "image")
             },
         log:
             f"{R}/logs/read_ready_features.log",
@@ -201,8 +173,8 @@ if READY.given:
 rule features:
     """Every target that the stimuli, the captions and the ready features allow."""
     input:
-        expand(
-            f"{R}/features/clips-{{shard}}.{{kind}}.h5",
-            shard=FEATURE_SHARDS,
-            kind=FEATURE_KINDS,
-        ),
+        [
+            features_file(kind, shard)
+            for kind in FEATURE_KINDS
+            for shard in FEATURE_SHARDS
+        ],

@@ -155,6 +155,61 @@ rule decode_latents:
         " > {log} 2>&1"
 
 
+rule reconstruct_own:
+    input:
+        weights=weights_of_prediction,
+        responses=f"{R}/fmri/sub-{{subject}}/responses.h5",
+        predictions=lambda wildcards: (
+            f"{R}/predictions/{wildcards.method}/sub-{wildcards.subject}.h5"
+            if METHODS[wildcards.method].predicts
+            else []
+        ),
+        clips=TEST_TABLES,
+        networks=lambda wildcards: networks_of_needs(METHODS[wildcards.method].needs),
+    output:
+        frames=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+        video=f"{R}/reconstructions/{{method}}/sub-{{subject}}/clips-{{shard}}.mp4",
+    log:
+        f"{R}/logs/reconstruct_own/{{method}}/sub-{{subject}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/reconstruct_own/{{method}}/sub-{{subject}}-{{shard}}.tsv"
+    wildcard_constraints:
+        method=methods_by("own"),
+    conda:
+        "../envs/gpu.yaml"
+    threads: CONFIG.reconstruction.cpu_threads
+    resources:
+        gpu=gpu_count,
+        mem_mb=per_attempt(training_memory),
+        runtime=per_attempt(240),
+    params:
+        code=lambda wildcards: code_digest(
+            "workflow_scripts/reconstruct_own.py", METHODS[wildcards.method].module
+        ),
+        kind=lambda wildcards: METHODS[wildcards.method].kind,
+        settings=lambda wildcards: METHODS[wildcards.method].reconstruction_settings(),
+        needs=lambda wildcards: json_of(METHODS[wildcards.method].needs),
+        revisions=lambda wildcards: [
+            pinned_model(name) for name in METHODS[wildcards.method].needs.models
+        ],
+        t_r=lambda wildcards: volume_seconds(METHODS[wildcards.method].needs),
+        shard_size=CONFIG.shards.reconstruction,
+        n_frames=CONFIG.stimuli.frames,
+        size=CONFIG.stimuli.size,
+        rate=CONFIG.stimuli.rate,
+        seed=CONFIG.seed,
+        # not tracked: derived from resources or input
+        models=lambda wildcards, resources: models_json(
+            *METHODS[wildcards.method].needs.models
+        ),
+        device=lambda wildcards, resources: CONFIG.device,
+        weights=weights_by_part,
+    message:
+        "Reconstructing {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        stage("reconstruct_own")
+
+
 rule reconstruct:
     """Videos of all methods and subjects."""
     input:

@@ -54,7 +54,7 @@ rule draw_contact_sheet:
         ground_truth=expand(f"{R}/stimuli/{{segment}}.h5", segment=TEST_SEGMENTS),
         tables=TEST_TABLES,
         reconstructions=lambda wildcards: reconstructions_of(
-            next(iter(METHODS)), wildcards.subject
+            HEADLINE, wildcards.subject
         ),
     output:
         figure=f"{R}/report/contact_sheet/sub-{{subject}}.png",

@@ -79,7 +79,7 @@ rule encode_ground_truth:
         frames=SCORED_FRAMES,
         rate=SCORED_FRAMES * CONFIG.stimuli.rate / CONFIG.stimuli.frames,
         # not tracked: derived from resources
-        models=lambda wildcards, resources: json_of(CONFIG.models),
+        models=lambda wildcards, resources: models_json(*SCORING_NETWORKS),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Encoding the ground truth for all scores"
@@ -120,7 +120,7 @@ rule score_method:
         seed=CONFIG.seed,
         dataset=CONFIG.dataset.name,
         # not tracked: derived from resources
-        models=lambda wildcards, resources: json_of(CONFIG.models),
+        models=lambda wildcards, resources: models_json(*SCORING_NETWORKS),
         device=lambda wildcards, resources: CONFIG.device,
     message:
         "Scoring {wildcards.method}, subject {wildcards.subject}"

@@ -105,9 +105,7 @@ if CONFIG.dataset.name == "demo":
 
     rule judge_maps:
         input:
-            maps=of_brain(
-                f"{R}/explain/{{method}}/sub-{{subject}}.h5", ["mind_animator"]
-            ),
+            maps=of_brain(f"{R}/explain/{{method}}/sub-{{subject}}.h5", [HEADLINE]),
         output:
             table=f"{R}/ground_truth/{{signal}}/maps.tsv",
         log:
@@ -201,6 +199,8 @@ if CONFIG.dataset.name == "demo":
                 "{signal}", f"{R}/ground_truth/{{signal}}/maps.tsv", signal=SIGNALS
             ),
             table=f"{R}/ground_truth/table.tsv",
+            method=HEADLINE,
+            baseline=CONFIG.report.reference or "",
         message:
             "What the synthetic data set must show"
         shell:

@@ -19,8 +19,8 @@ def check_controls(
     tests: Param[dict[str, Path]],
     maps: Param[dict[str, Path]] = {},  # noqa: B006
     calibration: Input | None = None,
-    method: str = "mind_animator",
-    baseline: str = "ridge",
+    method: Param[str],
+    baseline: Param[str] = "",
     table: Param[Path] | None = None,
 ) -> int:
     """
@@ -33,9 +33,9 @@ def check_controls(
     calibration
         Rejection rates of `ridge` on shuffled pairings (TSV).
     method
-        Method that the tests are about.
+        The headline method, which the tests are about.
     baseline
-        Method whose decoders it must not be worse than.
+        Method whose decoding it must not fall behind (none: not tested).
     table
         Table to write (TSV).
     """

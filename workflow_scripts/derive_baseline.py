@@ -1,18 +1,15 @@
 """Frames made of frames: baselines (of training frames or of another method's videos) and anyone's videos."""
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from mind_animator.artefacts.reconstructions import SHOWN_SIZE
-from mind_animator.artefacts.streams import write_problems, write_stream
+from mind_animator.artefacts.reconstructions import stream_reconstructions
 from mind_animator.artefacts.tables import read_table
-from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods import open_kind
+from mind_animator.methods.base import ReconstructionInputs
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,56 +41,20 @@ def main(arguments: list[str] | None = None) -> None:
             f"frames and {len(given.videos)} videos."
         )
 
+    inputs = ReconstructionInputs(test_clips, given.seed, files=given.files)
+
     def black() -> np.ndarray:
-        """Black frames of the shape that this method's clips have."""
-        everywhere = kind.reconstruct(given.settings, test_clips, given.files, test_clips, seed=given.seed)
+        """Black frames of the shape that the clips of this method have."""
         reason = ""
-        for _, frames in everywhere:
+        for _, frames in kind.reconstruct(given.settings, test_clips, inputs):
             if not isinstance(frames, InputError):
                 return np.zeros_like(frames)
             reason = reason or str(frames)
         raise InputError(f"Expected frames of at least one clip, got none; the first: {reason}")
 
     for clips, path, video in zip(shards, given.frames, given.videos, strict=True):
-        made = kind.reconstruct(given.settings, clips, given.files, test_clips, seed=given.seed)
-        _write(made, clips, path, video, given.rate, given.kind, black)
-
-
-def _write(
-    made: Iterable[tuple[str, np.ndarray | InputError]],
-    clips: list[str],
-    path: Path,
-    video: Path,
-    rate: float,
-    title: str,
-    black: Callable[[], np.ndarray],
-) -> None:
-    """Stream one shard's frames to its files; clips without frames are named with their reasons."""
-    problems: dict[str, str] = {}
-    with write_stream(path, clips, {"rate": rate}) as stream:
-        row_of = {clip: row for row, clip in enumerate(clips)}
-        for clip, frames in tqdm(made, title, len(clips), unit="clip", mininterval=5):
-            if isinstance(frames, InputError):
-                problems[clip] = str(frames)
-                continue
-            stream.write(row_of[clip], {"frames": frames})
-        if len(problems) == len(clips):  # a shard of reasons, of the other shards' shape
-            stream.write(0, {"frames": black()})
-        write_problems(stream, problems)
-    for clip, reason in problems.items():
-        print(f"{clip}: {reason}")
-    good = [clip for clip in clips if clip not in problems]
-    write_mp4(video, _shown(path, good or clips[:1]), rate)
-
-
-def _shown(path: Path, clips: list[str]) -> Iterator[np.ndarray]:
-    """Frames for people: enlarged by whole pixels, of even size."""
-    from mind_animator.artefacts.arrays import iterate_clips
-
-    for _, frames in iterate_clips(path, "frames", clips):
-        factor = max(1, -(-SHOWN_SIZE // min(frames.shape[1:3])))
-        for frame in frames.repeat(factor, axis=1).repeat(factor, axis=2):
-            yield frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+        made = kind.reconstruct(given.settings, clips, inputs)
+        stream_reconstructions(made, clips, path, video, given.rate, given.kind, black)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Activation patterns of a method's outputs per voxel, with permuted and resampled ones."""
 
-import numpy as np
-import pandas as pd
+from pathlib import Path
 
-from mind_animator.artefacts.arrays import read_arrays, read_whole, write_arrays
-from mind_animator.artefacts.responses import read_responses
-from mind_animator.artefacts.tables import read_table
+import numpy as np
+
+from mind_animator.artefacts.arrays import read_whole, write_arrays
+from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
 from mind_animator.explain.patterns import (
@@ -14,9 +14,9 @@ from mind_animator.explain.patterns import (
     permuted_patterns,
     resampled_patterns,
 )
-from mind_animator.methods.base import Responses, open_kind
+from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
+from mind_animator.methods.base import Needs, open_kind
 from mind_animator.statistics.blocks import aligned_blocks
-from workflow_scripts.predict import prediction_inputs
 from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Wildcard, command
 
 
@@ -24,7 +24,8 @@ def explain_decoder(
     *,
     kind: Param[str],
     settings: Param[str],
-    weights: Param[list[str]],
+    needs: Param[Needs],
+    weights: Param[dict[str, Path]],
     subject: Wildcard[str],
     responses: Input,
     clips: Inputs,
@@ -32,6 +33,8 @@ def explain_decoder(
     most_clips: int = 960,
     draws: int = 200,
     seed: Param[int],
+    models: Param[str] = "{}",
+    t_r: Param[float] = 0.0,
     device: Param[Device] = "cpu",
     maps: Output,
 ) -> None:
@@ -42,8 +45,10 @@ def explain_decoder(
         Type of the method.
     settings
         Prediction settings of the method as JSON.
+    needs
+        What the method needs besides weights and responses.
     weights
-        Weights of the method's parts, PART=FILE (safetensors).
+        Weights of the method's parts (safetensors).
     subject
         Subject of the responses.
     responses
@@ -58,17 +63,23 @@ def explain_decoder(
         Number of permutations, and of resamples.
     seed
         Random seed.
+    models
+        Ids or folders of the models, and the lock file (JSON).
+    t_r
+        Seconds between volumes, for windows.
     device
         Device to compute on.
     maps
         Activation patterns (HDF5).
     """
     method = open_kind(kind, "--kind")
-    inputs = prediction_inputs(weights, subject, seed, use_device(device))
-    table = pd.concat([read_table(path, ("clip", "segment")) for path in clips], ignore_index=True)
-    table = table[read_responses(responses, table["clip"].tolist())[2]]
-    all_clips, segments = table["clip"].tolist(), table["segment"].tolist()
-    blocks = aligned_blocks(segments, block)
+    known = ModelsConfig.model_validate_json(models)
+    named = {key: getattr(known, key) for key in needs.models}
+    inputs = prediction_inputs(weights, subject, seed, use_device(device), named, known.lock)
+    table = read_clips(clips, "train")
+    everything, present = read_subject(responses, table, needs, t_r)
+    everything, table = everything.take(np.flatnonzero(present)), table[present]
+    blocks = aligned_blocks(table["segment"].tolist(), block)
     if len(blocks) < 2:
         raise InputError(
             f"Expected at least 2 whole blocks of {block} clips in {clips[0]} (and "
@@ -77,11 +88,11 @@ def explain_decoder(
         )
     most = max(2, most_clips // block)
     blocks = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int))]
-    names = [all_clips[row] for row in blocks.ravel()]
-    own = read_arrays(responses, ["responses"], names)[1]["responses"]
+    chosen = everything.take(blocks.ravel())
+    own = chosen.values
     places = read_whole(responses, ["voxel_index", "roi"])
-    blocks = np.arange(len(names)).reshape(len(blocks), block)
-    outputs = method.readout(settings, inputs, Responses(own, names))
+    blocks = np.arange(len(own)).reshape(len(blocks), block)
+    outputs = method.readout(settings, inputs, chosen)
     patterns: dict[str, np.ndarray] = {}
     for number, (output, values) in enumerate(outputs.items()):
         leading = leading_components(values)
@@ -92,7 +103,7 @@ def explain_decoder(
     attrs = {
         "outputs": list(outputs),
         "subject": subject,
-        "clips": len(names),
+        "clips": len(own),
         "block": block,
         "draws": draws,
     }

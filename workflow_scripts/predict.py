@@ -1,112 +1,110 @@
 """Apply the trained parts of a method to responses: of the test clips, or of new response vectors."""
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import write_arrays
-from mind_animator.artefacts.files import read_json
+from mind_animator.artefacts.arrays import read_clip_names, write_arrays
 from mind_animator.artefacts.responses import NO_RESPONSE, read_responses
-from mind_animator.artefacts.tables import read_table
+from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import PredictionInputs, Responses, named_paths, open_kind
+from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
+from mind_animator.methods.base import Needs, Responses, open_kind
+from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Wildcard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read responses and weights, predict, write one array per prediction."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", required=True, help="method type")
-    parser.add_argument("--settings", required=True, help="prediction settings of the method, JSON")
-    parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="PART=FILE", help="weights of the method's parts"
-    )
-    parser.add_argument("--subject", required=True, help="subject of the responses")
-    parser.add_argument(
-        "--responses", type=Path, required=True,
-        help="HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled like the training clips",
-    )  # fmt: skip
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="tables of clips: predict their test clips (default: all clips)",
-    )
-    parser.add_argument("--seed", type=int, required=True, help="random seed")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
-    parser.add_argument("--predictions", type=Path, required=True, help="output, HDF5")
-    given = parser.parse_args(arguments)
-    kind = open_kind(given.kind, "--kind")
-    device = use_device(given.device)
-    inputs = prediction_inputs(given.weights, given.subject, given.seed, device)
-    clips, responses, present = read_new(given.responses, given.clips)
-    known = [clip for clip, kept in zip(clips, present, strict=True) if kept]
-    out = kind.predict(given.settings, inputs, Responses(responses[present], known))
+def predict(
+    *,
+    kind: Param[str],
+    settings: Param[str],
+    needs: Param[Needs],
+    weights: Param[dict[str, Path]],
+    subject: Wildcard[str],
+    responses: Input,
+    clips: Inputs = (),
+    models: Param[str] = "{}",
+    t_r: Param[float] = 0.0,
+    seed: Param[int],
+    device: Param[Device] = "cpu",
+    predictions: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    kind
+        Method type.
+    settings
+        Prediction settings of the method (JSON).
+    needs
+        What the method needs besides weights and responses.
+    weights
+        Weights of the method's parts.
+    subject
+        Subject of the responses.
+    responses
+        HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled like the training clips.
+    clips
+        Clip tables, whose test clips are predicted; without tables, all clips of the responses are.
+    models
+        Ids or folders of the models, and the lock file (JSON).
+    t_r
+        Seconds between volumes, for windows.
+    seed
+        Random seed.
+    device
+        Device to compute on.
+    predictions
+        Output: one array per prediction (HDF5).
+    """
+    opened, target = open_kind(kind, "--kind"), use_device(device)
+    known = ModelsConfig.model_validate_json(models)
+    named = {key: getattr(known, key) for key in needs.models}
+    inputs = prediction_inputs(weights, subject, seed, target, named, known.lock)
+    given, present = read_new(responses, clips, needs, t_r)
+    out = opened.predict(settings, inputs, given.take(np.flatnonzero(present)))
     arrays = {}
     for name, array in out.items():
-        arrays[name] = np.full((len(clips), *array.shape[1:]), np.nan, np.float32)
+        arrays[name] = np.full((len(present), *array.shape[1:]), np.nan, np.float32)
         arrays[name][present] = array
-    problems = {clip: NO_RESPONSE for clip, kept in zip(clips, present, strict=True) if not kept}
-    write_arrays(given.predictions, arrays, clips, {"kind": given.kind, "problems": json.dumps(problems)})
+    problems = {clip: NO_RESPONSE for clip, kept in zip(given.clips, present, strict=True) if not kept}
+    write_arrays(predictions, arrays, given.clips, {"kind": kind, "problems": json.dumps(problems)})
 
 
-def prediction_inputs(weights: list[str], subject: str, seed: int, device: str) -> PredictionInputs:
-    """Weights given as ``part=file``, with the index of the subject in each.
-
-    Raises
-    ------
-    InputError
-        If weights were trained on other subjects only, not by holding out this subject on purpose.
-    """
-    paths, index = named_paths(weights), {}
-    for part, path in paths.items():
-        record = read_json(path.with_suffix(".json"))
-        trained = record["subjects"]
-        if subject in trained:
-            index[part] = trained.index(subject)
-        elif record.get("held_out") == subject:
-            index[part] = None
-        else:
-            raise InputError(f"Expected {path} to be trained on subject {subject}, got subjects {trained}.")
-    return PredictionInputs(paths, index, seed, device)
-
-
-def read_new(path: Path, tables: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Clips, responses (clip, voxel) and which are present: the test clips in the tables, or all without tables.
+def read_new(path: Path, tables: list[Path], needs: Needs, t_r: float = 0.0) -> tuple[Responses, np.ndarray]:
+    """Responses to the test clips of the tables, or to all clips without tables, and which are present.
 
     Raises
     ------
     InputError
-        If there is no clip, none of them is present, or a value is not finite.
+        If there is no clip, none of them is present, a value is not finite, or a window is needed of responses
+        without tables.
     """
-    if path.suffix == ".npy":
+    if tables:
+        given, present = read_subject(path, read_clips(tables, "test"), needs, t_r)
+    elif any(needs.window):
+        raise InputError(
+            f"Expected clip tables with {path}, since the method needs a window of volumes, got none."
+        )
+    elif path.suffix == ".npy":
         if not path.is_file():
             raise InputError(f"Expected an array at {path}, found none.")
-        responses = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
-        clips = [f"new-{row:05d}" for row in range(len(responses))]
-        bad = np.flatnonzero(~np.isfinite(responses).all(axis=1))
-        if len(bad):
-            raise InputError(f"Expected finite responses in {path}, got others at clip {clips[bad[0]]}.")
-        return clips, responses, np.ones(len(clips), bool)
-    wanted: list[str] | None = None
-    if tables:
-        split = [read_table(table, ("clip", "split")) for table in tables]
-        wanted = [clip for table in split for clip in table.loc[table["split"] == "test", "clip"]]
-        if not wanted:
-            raise InputError(
-                f"Expected test clips in {tables[0]} and {len(tables) - 1} more tables, found none."
-            )
-    clips, responses, present = read_responses(path, wanted)
-    bad = np.flatnonzero(present & ~np.isfinite(responses).all(axis=1))
+        values = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
+        given = Responses(values, [f"new-{row:05d}" for row in range(len(values))])
+        present = np.ones(len(values), bool)
+    else:
+        _, values, present = read_responses(path, names := read_clip_names(path))
+        given = Responses(values, names)
+    bad = np.flatnonzero(present & ~np.isfinite(given.values).all(axis=1))
     if len(bad):
-        raise InputError(f"Expected finite responses in {path}, got others at clip {clips[bad[0]]}.")
+        raise InputError(f"Expected finite responses in {path}, got others at clip {given.clips[bad[0]]}.")
     if not present.any():
         raise InputError(f"Expected responses to test clips in {path}, got none.")
-    return clips, responses, present
+    return given, present
 
+
+main = command(predict)
 
 if __name__ == "__main__":
     run_command(main)

@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     predictions, output = given.output / "predictions.h5", given.output
     machine = ["--seed", str(config.seed), "--device", config.device]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, *machine,
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", method.needs.model_dump_json(),
+        "--weights", *weights, *machine,
         "--subject", given.subject, "--responses", str(given.responses), "--predictions", str(predictions),
     ])  # fmt: skip
     model = ["--model", config.models.stable_diffusion, "--lock", config.models.lock]

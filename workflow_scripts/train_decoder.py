@@ -1,24 +1,26 @@
 """Train one part of a method on training clips. An interrupted training resumes from its checkpoint."""
 
-import argparse
 import hashlib
-import json
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.arrays import read_arrays, read_attrs
 from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_json
 from mind_animator.artefacts.reconstructions import has_array
-from mind_animator.artefacts.responses import read_responses
-from mind_animator.artefacts.tables import read_table
+from mind_animator.artefacts.streams import ClipReader
+from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods.base import Responses, TrainingData, TrainingJob, named_paths, open_kind
+from mind_animator.methods._read import read_clips, read_subject
+from mind_animator.methods.base import Needs, TrainingData, TrainingJob, open_kind
 from mind_animator.provenance import code_digest, file_sha256, fingerprint
+from mind_animator.video.training import TrainingMovies
+from workflow_scripts.stages import Device, Inputs, Output, Param, Wildcard, command
 
 # A decoder of embeddings computed elsewhere may lack a target. It is then trained on another one instead; features
 # that are missing are never scored.
@@ -28,139 +30,208 @@ STAND_INS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read the training clips, train, write weights and record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", required=True, help="method type")
-    parser.add_argument("--part", required=True, help="name of the part of the method")
-    parser.add_argument("--settings", required=True, help="training settings of the part, JSON")
-    parser.add_argument("--subjects", nargs="+", required=True, help="names, in the order of --responses")
-    parser.add_argument("--held-out", help="subject that these weights are to be used for, held out here")
-    parser.add_argument(
-        "--responses", type=Path, nargs="+", required=True, help="HDF5 files, one per subject"
-    )
-    parser.add_argument(
-        "--clips", type=Path, nargs="+", required=True, help="tables of clips; test clips are ignored"
-    )
-    parser.add_argument("--targets", default="{}", help="arrays and their feature providers, JSON")
-    parser.add_argument("--features", type=Path, nargs="*", default=[], help="HDF5 shards of the features")
-    parser.add_argument(
-        "--weights-of", nargs="*", default=[], metavar="PART=FILE", help="weights of earlier parts"
-    )
-    parser.add_argument("--seed", type=int, required=True, help="random seed")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint; deleted at the end")
-    parser.add_argument("--logs", type=Path, help="folder of TensorBoard event files")
-    parser.add_argument("--weights", type=Path, required=True, help="output, safetensors")
-    parser.add_argument("--record", type=Path, required=True, help="output, JSON")
-    given = parser.parse_args(arguments)
-    kind = open_kind(given.kind, "--kind")
-    device = use_device(given.device)
-    targets, earlier = json.loads(given.targets), named_paths(given.weights_of)
-    data = read_training_data(targets, given.subjects, given.responses, given.clips, given.features)
-    data = replace(data, weights=earlier)
-    digests = {name: _digest(array) for name, array in data.targets.items()}
-    digests |= {name: _digest(own.values) for name, own in zip(given.subjects, data.responses, strict=True)}
-    digests |= {name: file_sha256(path) for name, path in earlier.items()}
+def train_decoder(
+    *,
+    kind: Param[str],
+    part: Wildcard[str],
+    settings: Param[str],
+    needs: Param[Needs],
+    subjects: Param[list[str]],
+    held_out: Param[str] = "",
+    responses: Inputs,
+    clips: Inputs,
+    features: Inputs = (),
+    earlier: Param[dict[str, Path]] = {},  # noqa: B006 (read only)
+    repeats: Inputs = (),
+    frames: Inputs = (),
+    movies: Inputs = (),
+    videos: Inputs = (),
+    models: Param[str] = "{}",
+    t_r: Param[float] = 0.0,
+    crop: Param[float] = 1.0,
+    seed: Param[int],
+    device: Param[Device] = "cpu",
+    checkpoint: Param[Path | None] = None,
+    logs: Param[Path | None] = None,
+    weights: Output,
+    record: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    kind
+        Method type.
+    part
+        Name of the part of the method.
+    settings
+        Training settings of the part (JSON).
+    needs
+        What the part needs besides responses.
+    subjects
+        Names of the subjects, in the order of responses.
+    held_out
+        Subject that is held out and that the weights are to be used for.
+    responses
+        Responses, one file per subject (HDF5).
+    clips
+        Clip tables; test clips are ignored (TSV).
+    features
+        Shards of the features (HDF5).
+    earlier
+        Weights of the parts that come before.
+    repeats
+        Single repeats, one file per subject (HDF5).
+    frames
+        Frames of the training movies (HDF5).
+    movies
+        Files of the training movies.
+    videos
+        Files of unpaired videos.
+    models
+        Ids or folders of the models, and the lock file (JSON).
+    t_r
+        Seconds between volumes, for windows.
+    crop
+        Fraction of height and width of the movies that is kept.
+    seed
+        Random seed.
+    device
+        Device to compute on.
+    checkpoint
+        Folder of the checkpoint; deleted at the end.
+    logs
+        Folder of TensorBoard event files.
+    weights
+        Output: weights (safetensors).
+    record
+        Output: what prediction needs besides the weights, and the history (JSON).
+    """
+    opened, target = open_kind(kind, "--kind"), use_device(device)
+    data = read_training_data(
+        needs, subjects, responses, clips, features, earlier=earlier, repeats=repeats, frames=frames,
+        movies=movies, videos=videos, models=models, t_r=t_r, crop=crop,
+    )  # fmt: skip
     stamp = fingerprint(
-        code=code_digest("workflow_scripts/train_decoder.py", f"mind_animator/methods/{given.kind}.py"),
-        part=given.part,
-        settings=given.settings,
-        seed=given.seed,
-        clips=list(data.clips),
-        data=digests,
+        code=code_digest("workflow_scripts/train_decoder.py", f"mind_animator/methods/{kind}.py"),
+        part=part,
+        settings=settings,
+        needs=needs.model_dump(mode="json"),
+        seed=seed,
+        data=_digest(data),
+        frames=[{key: str(value) for key, value in read_attrs(path).items()} for path in frames],
     )
-    with sole_writer(given.checkpoint or given.weights):
-        made = given.weights.is_file() and given.record.is_file()
+    with sole_writer(checkpoint or weights):
+        made = weights.is_file() and record.is_file()
         # otherwise, the previous holder of the lock has just finished this training
-        if not made or read_json(given.record)["fingerprint"] != stamp:
-            job = TrainingJob(given.seed, device, given.checkpoint, stamp, given.logs)
-            trained = kind.train(given.part, given.settings, data, job)
-            _write_weights(given.weights, trained.weights)
-            about = {
-                "subjects": given.subjects,
-                "held_out": given.held_out,
-                "seed": given.seed,
-                "fingerprint": stamp,
-            }
-            write_json(given.record, {**trained.record, **about})
-        if given.checkpoint and given.checkpoint.is_file():  # of a method with a format of its own
-            given.checkpoint.unlink()
-        elif given.checkpoint:
-            shutil.rmtree(given.checkpoint, ignore_errors=True)
+        if not made or read_json(record)["fingerprint"] != stamp:
+            trained = opened.train(part, settings, data, TrainingJob(seed, target, checkpoint, stamp, logs))
+            _write_weights(weights, trained.weights)
+            about = {"subjects": subjects, "held_out": held_out or None, "seed": seed, "fingerprint": stamp}
+            write_json(record, {**trained.record, **about})
+        if checkpoint and checkpoint.is_file():  # of a method with a format of its own
+            checkpoint.unlink()
+        elif checkpoint:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def read_training_data(
-    arrays: dict[str, str],
+    needs: Needs,
     subjects: list[str],
     responses: list[Path],
     tables: list[Path],
     features: list[Path],
+    *,
+    earlier: Mapping[str, Path],
+    repeats: list[Path],
+    frames: list[Path],
+    movies: list[Path],
+    videos: list[Path],
+    models: str,
+    t_r: float,
+    crop: float,
 ) -> TrainingData:
-    """Responses and targets of the clips whose split is ``train``; nothing else is read from the files.
+    """What a part needs of the clips whose split is ``train``; nothing else is read from the files.
 
-    ``arrays`` are the targets, each with the feature provider whose files contain it. Clips to which a subject has
-    no response are omitted.
+    Clips to which a subject has no response are omitted.
 
     Raises
     ------
     InputError
-        If there are no such clips, or responses or targets of one are missing.
+        If there are no such clips, or an input is missing or does not match them.
     """
     if len(subjects) != len(responses):
         raise InputError(f"Expected one file of responses per subject, got {len(responses)} for {subjects}.")
-    clips: list[str] = []
-    movies: list[str] = []
-    for path in tables:
-        table = read_table(path, ("clip", "movie", "split"))
-        table = table[table["split"] == "train"]
-        clips += table["clip"].tolist()
-        movies += table["movie"].tolist()
-    if not clips:
-        raise InputError(
-            f"Expected training clips in {tables[0]} (and {len(tables) - 1} more tables), found none."
-        )
-    read = [read_responses(path, clips) for path in responses]
-    present = np.logical_and.reduce([present for _, _, present in read])
+    table = read_clips(tables, "train")
+    singles = repeats if needs.repeats else [None] * len(responses)
+    read = [read_subject(path, table, needs, t_r, own) for path, own in zip(responses, singles, strict=True)]
+    present = np.logical_and.reduce([present for _, present in read])
     if not present.all():  # pooled subjects are trained on the clips to which all have a response
-        print(
-            f"{int((~present).sum())} of {len(clips)} training clips have no response and are omitted.",
-            file=sys.stderr,
-        )
-        clips = [clip for clip, kept in zip(clips, present, strict=True) if kept]
-        movies = [movie for movie, kept in zip(movies, present, strict=True) if kept]
-        if not clips:
+        missing = int((~present).sum())
+        print(f"{missing} of {len(table)} training clips have no response and are omitted.", file=sys.stderr)
+        table = table[present]
+        if table.empty:
             raise InputError(f"Expected training clips to which {subjects} have responses, got none.")
-    own = [Responses(values[present], clips) for _, values, _ in read]
+    names = table["clip"].tolist()
     targets: dict[str, np.ndarray] = {}
-    for provider in sorted(set(arrays.values())):
-        names = [name for name, where in arrays.items() if where == provider]
+    for provider in sorted(set(needs.features.values())):
+        arrays = [array for array, where in needs.features.items() if where == provider]
         paths = [path for path in features if path.name.endswith(f".{provider}.h5")]
-        names = [name for name in names if paths and has_array(paths[0], name)]
-        targets |= read_arrays(paths, names, clips)[1] if names else {}
-    for name in [name for name in arrays if name not in targets]:
-        source, reshape = STAND_INS.get(name, ("", None))
+        arrays = [array for array in arrays if paths and has_array(paths[0], array)]
+        targets |= read_arrays(paths, arrays, names)[1] if arrays else {}
+    for array in [array for array in needs.features if array not in targets]:
+        source, reshape = STAND_INS.get(array, ("", None))
         if source not in targets:
             raise InputError(
-                f"Expected '{name}' in files '*.{arrays[name]}.h5' among --features, got {sorted(targets)}."
+                f"Expected '{array}' in files '*.{needs.features[array]}.h5' among --features, got {sorted(targets)}."
             )
-        print(f"no {name}: {source} is the target in its place, and nothing is scored by it", file=sys.stderr)
-        targets[name] = reshape(targets[source])
-    return TrainingData(tuple(own), targets, movies, clips)
+        print(f"No {array}: {source} is the target instead, and nothing is scored by it.", file=sys.stderr)
+        targets[array] = reshape(targets[source])
+    known = ModelsConfig.model_validate_json(models)
+    return TrainingData(
+        responses=tuple(own.take(np.flatnonzero(present)) if not present.all() else own for own, _ in read),
+        targets=targets,
+        movies=table["movie"].tolist(),
+        clips=names,
+        weights=earlier,
+        frames=ClipReader(frames, names) if needs.frames else None,
+        stimuli=TrainingMovies(table, movies, crop) if needs.movies else None,
+        videos=tuple(sorted(videos)),
+        models={key: getattr(known, key) for key in needs.models},
+        lock=known.lock,
+    )
 
 
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()[:16]
+def _digest(data: TrainingData) -> dict[str, object]:
+    """What identifies the data: digests of arrays and of files."""
+    digests: dict[str, object] = {"clips": list(data.clips), "models": dict(data.models)}
+    digests |= {name: _digest_array(array) for name, array in data.targets.items()}
+    for number, own in enumerate(data.responses):
+        arrays = {one.name: getattr(own, one.name) for one in fields(own)}
+        digests |= {f"{n}/{number}": _digest_array(a) for n, a in arrays.items() if isinstance(a, np.ndarray)}
+    files = [
+        *data.weights.values(),
+        *data.videos,
+        *(span.file for span in getattr(data.stimuli, "spans", ())),
+    ]
+    digests |= {str(path): file_sha256(path) for path in dict.fromkeys(files)}
+    return digests
 
 
-def _write_weights(path: Path, weights: dict) -> None:
+def _digest_array(array: np.ndarray) -> str:
+    array = np.ascontiguousarray(array if array.dtype.kind != "U" else array.astype("S"))
+    return hashlib.sha256(array.view(np.uint8).data).hexdigest()[:16]
+
+
+def _write_weights(path: Path, weights: Mapping) -> None:
     import torch
     from safetensors.torch import save_file
 
-    tensors = {name: torch.as_tensor(value).contiguous().clone() for name, value in weights.items()}
+    tensors = {name: torch.as_tensor(value).contiguous() for name, value in weights.items()}
     with atomic(path) as temporary:
         save_file(tensors, temporary)
 
+
+main = command(train_decoder)
 
 if __name__ == "__main__":
     run_command(main)

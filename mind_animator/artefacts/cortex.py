@@ -110,6 +110,14 @@ def flat_coordinates() -> np.ndarray:
 
 
 @cache
+def midthickness_coordinates() -> np.ndarray:
+    """Position of every cortical grayordinate on the midthickness surface, (59412, 3) float32, millimetres."""
+    return np.concatenate(
+        [surface("midthickness", side)[0][rows] for side, rows in zip("LR", mesh_vertices(), strict=True)]
+    )
+
+
+@cache
 def flat_raster(width: int = 900) -> np.ndarray:
     """Both flat maps side by side as an image of cortical grayordinates, to draw values of vertices with.
 

@@ -1,12 +1,21 @@
 """Predictions as a generator takes them, and reconstructed frames as scores and people take them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from mind_animator.artefacts.arrays import open_arrays, read_arrays, read_attrs, read_clip_names, write_arrays
+from mind_animator.artefacts.arrays import (
+    iterate_clips,
+    open_arrays,
+    read_arrays,
+    read_attrs,
+    read_clip_names,
+    write_arrays,
+)
+from mind_animator.artefacts.streams import write_problems, write_stream
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError
 
@@ -108,16 +117,60 @@ def write_reconstructions(
     if missing:
         frames = frames.copy()
         frames[missing] = 0
-    height, width = frames.shape[2:4]
-    factor = max(1, -(-SHOWN_SIZE // min(height, width)))
-
-    def shown() -> Iterator[np.ndarray]:
-        for clip in frames:
-            for frame in clip:
-                large = frame.repeat(factor, axis=0).repeat(factor, axis=1)
-                yield large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]
-
-    write_mp4(video, shown(), rate)
+    write_mp4(video, _enlarged(frames), rate)
     write_arrays(
         path, {"frames": frames}, clips, {"rate": rate, "problems": json.dumps(dict(problems or {}))}
     )
+
+
+def stream_reconstructions(
+    made: Iterable[tuple[str, np.ndarray | InputError]],
+    clips: Sequence[str],
+    path: Path,
+    video: Path,
+    rate: float,
+    title: str,
+    black: Callable[[], np.ndarray],
+) -> None:
+    """Write the frames of one shard as they are made; clips without frames are listed with the reasons.
+
+    Parameters
+    ----------
+    made : iterable of (clip, frames (frame, height, width, 3) uint8, or the reason why there are none)
+    clips : sequence of str
+        Clips of the shard.
+    path, video : Path
+        HDF5 file (arrays ``frames``, ``clip``; attribute ``problems``) and mp4 file.
+    rate : float
+        Frames per second of the video.
+    title : str
+        Title of the progress bar.
+    black : callable
+        Returns frames of the shape of a clip, for a shard in which no clip has frames.
+    """
+    problems: dict[str, str] = {}
+    with write_stream(path, clips, {"rate": rate}) as stream:
+        row_of = {clip: row for row, clip in enumerate(clips)}
+        for clip, frames in tqdm(made, title, len(clips), unit="clip", mininterval=5):
+            if isinstance(frames, InputError):
+                problems[clip] = str(frames)
+                continue
+            stream.write(row_of[clip], {"frames": frames})
+        if len(problems) == len(clips):
+            stream.write(0, {"frames": black()})
+        write_problems(stream, problems)
+    for clip, reason in problems.items():
+        print(f"{clip}: {reason}")
+    good = [clip for clip in clips if clip not in problems]
+    write_mp4(
+        video, _enlarged(frames for _, frames in iterate_clips(path, "frames", good or clips[:1])), rate
+    )
+
+
+def _enlarged(clips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames of clips for viewing: enlarged by whole pixels, of even size."""
+    for frames in clips:
+        factor = max(1, -(-SHOWN_SIZE // min(frames.shape[1:3])))
+        for frame in frames:
+            large = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+            yield large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]

@@ -22,12 +22,15 @@ class ClipReader:
     ----------
     paths : iterable of paths
         Files with a data set ``clip`` and arrays whose first axis is the clip.
+    clips : iterable of str, optional
+        The clips that can be read; all by default.
     """
 
-    def __init__(self, paths: Iterable[Path | str]) -> None:
-        self._place = {
-            clip: (str(path), row) for path in paths for row, clip in enumerate(read_clip_names(path))
-        }
+    def __init__(self, paths: Iterable[Path | str], clips: Iterable[str] | None = None) -> None:
+        known = {clip: (str(path), row) for path in paths for row, clip in enumerate(read_clip_names(path))}
+        if missing := [clip for clip in clips or () if clip not in known]:
+            raise InputError(f"Expected clip '{missing[0]}' in the given files, found none of that name.")
+        self._place = known if clips is None else {clip: known[clip] for clip in clips}
         self._open: tuple[str, h5py.File] | None = None
 
     @property

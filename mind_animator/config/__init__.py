@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mind_animator.config.base import Strict, explain
 from mind_animator.config.captions import CaptionsConfig
@@ -38,6 +38,22 @@ class ShardsConfig(Strict):
     reconstruction: int = Field(120, ge=1)
 
 
+class ReportConfig(Strict):
+    """Roles of methods in the report and in the positive and negative controls.
+
+    Attributes
+    ----------
+    headline : str, optional
+        The method that the report shows first: contact sheets and activation patterns, and of which the controls
+        are computed. Required if the config has several methods besides the uninformative baselines.
+    reference : str, optional
+        The method with which the decoding of the headline method is compared in the controls.
+    """
+
+    headline: str | None = None
+    reference: str | None = None
+
+
 class Config(Strict):
     """One experiment.
 
@@ -66,7 +82,22 @@ class Config(Strict):
     methods: dict[str, MethodConfig] = Field(default_factory=_default_methods)
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     scoring: ScoringConfig = ScoringConfig()
+    report: ReportConfig = ReportConfig()
     shards: ShardsConfig = ShardsConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_roles(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "methods" not in values:
+            return {"report": {"headline": "mind_animator", "reference": "ridge"}} | values
+        return values
+
+    @model_validator(mode="after")
+    def _roles(self) -> "Config":
+        for role, name in self.report:
+            if name is not None and name not in self.methods:
+                raise ValueError(f"report.{role} = {name}: must be one of the methods {sorted(self.methods)}")
+        return self
 
     @field_validator("methods")
     @classmethod

@@ -1,6 +1,6 @@
 """What the decoders aim at."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,6 +62,8 @@ class FeaturesConfig(Strict):
         A table of synonyms for the captions; by default the shipped one.
     ready : ReadyConfig
         Features computed elsewhere.
+    options : mapping of feature provider to its options
+        For providers besides ``text`` and ``image`` (`mind_animator.features.base.Provider`).
     """
 
     tokens: int = Field(20, ge=2, le=77)
@@ -72,6 +74,7 @@ class FeaturesConfig(Strict):
     crops: int = Field(0, ge=0)
     synonyms: str | None = None
     ready: ReadyConfig = ReadyConfig()
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _no_copies_of_ready(self) -> "FeaturesConfig":

@@ -9,7 +9,7 @@ from mind_animator.provenance import in_package
 class ModelsConfig(Strict):
     """Ids on the hub (revision from the lock file) or paths of local ``save_pretrained`` folders.
 
-    Further keys name the networks of metrics (`mind_animator.metrics.registry.check_models`).
+    Further keys name models that methods need, and networks of metrics (`mind_animator.metrics.registry.check_models`).
     """
 
     model_config = ConfigDict(extra="allow")

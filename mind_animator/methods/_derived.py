@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
-from mind_animator.methods.base import Method
+from mind_animator.methods.base import Method, ReconstructionInputs
 
 
 class Options(Strict):
@@ -53,23 +52,20 @@ class Derived(Method):
         cls,
         settings: str,
         clips: Sequence[str],
-        files: Sequence[Path],
-        test_clips: Sequence[str],
-        *,
-        seed: int,
+        inputs: ReconstructionInputs,
     ) -> Iterator[tuple[str, np.ndarray | InputError]]:
         """Yield every clip's frames, or why its maker has none; ``files`` are the source's shards.
 
         One generator a clip, so that nothing depends on the sharding.
         """
-        donor = cls.donors(settings, test_clips, seed)
-        place = {clip: row for row, clip in enumerate(test_clips)}
-        problems = read_problems(files)
-        with closing(ClipReader(files)) as reader:
+        donor = cls.donors(settings, inputs.test_clips, inputs.seed)
+        place = {clip: row for row, clip in enumerate(inputs.test_clips)}
+        problems = read_problems(inputs.files)
+        with closing(ClipReader(inputs.files)) as reader:
             for clip in clips:
                 own = donor[clip]
                 if own in problems:
                     yield clip, InputError(problems[own])
                 else:
-                    generator = np.random.default_rng([seed, place[clip]])
+                    generator = np.random.default_rng([inputs.seed, place[clip]])
                     yield clip, cls.change(reader.read(own, "frames"), generator)

@@ -13,36 +13,61 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mind_animator.config.base import Strict, explain
-from mind_animator.config.features import FeaturesConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
-Reconstruction = Literal["generator", "vae", "frames"]
+    from mind_animator.artefacts.streams import ClipReader
+    from mind_animator.datasets.base import Dataset
+    from mind_animator.features.base import Provider
+    from mind_animator.video.training import TrainingMovies
+
+Reconstruction = Literal["generator", "vae", "own", "frames"]
 TrainedOn = Literal["subject", "all", "all_but_one"]
 # Subject wildcard of weights trained on all subjects, and its prefix where one subject is held out.
 POOLED, WITHOUT = "pooled", "without"
 
 
-@dataclass(frozen=True)
-class Needs:
-    """Inputs of a part besides the responses of its training clips. Each becomes an input of the DAG.
+class Needs(Strict):
+    """Inputs besides the responses to the clips. Each becomes an input of the DAG, and nothing else does.
 
     Attributes
     ----------
     features : mapping of array to feature provider
-        Arrays of the training clips, e.g. ``{"latents": "image"}``.
+        Arrays of the training clips, e.g. ``{"latents": "image"}`` (`mind_animator.features`).
     optional : tuple of str
         Those features that are omitted, instead of an error, if the data set does not provide them.
+    frames : bool
+        The sampled frames of the training clips.
+    movies : bool
+        The training movies, to be read at any rate and onset (`TrainingMovies`).
+    videos : tuple of str
+        Folders of unpaired videos.
+    repeats : bool
+        The single repeats of the training clips.
+    voxels : tuple of str
+        ``rois`` (area names) and ``coordinates`` (millimetres) of the voxels.
+    window : tuple of int
+        Volumes before and after the volume of each clip, within its run.
+    models : tuple of str
+        Keys of ``models`` in the config.
     """
 
-    features: Mapping[str, str] = field(default_factory=dict)
+    features: dict[str, str] = Field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    frames: bool = False
+    movies: bool = False
+    videos: tuple[str, ...] = ()
+    repeats: bool = False
+    voxels: tuple[Literal["rois", "coordinates"], ...] = ()
+    window: tuple[int, int] = (0, 0)
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ class Part:
     name: str
     trained_on: TrainedOn = "subject"
     after: tuple[str, ...] = ()
-    needs: Needs = Needs()
+    needs: Needs = field(default_factory=Needs)
     optional: bool = False
 
     def group(self, subject: str) -> str:
@@ -83,38 +108,68 @@ class Part:
 
 @dataclass(frozen=True)
 class Responses:
-    """Responses of one subject to some clips.
+    """Responses of one subject to some clips. What the needs do not request is None.
 
     Attributes
     ----------
     values : ndarray of shape (clip, voxel), float32
         z-scored with the mean and standard deviation of the training clips.
     clips : sequence of str
+    window : ndarray of shape (clip, volume, voxel), float32
+        The volumes around the volume of each clip, in order of time. Beyond the ends of the run, the nearest
+        volume of the run is repeated.
+    in_run : ndarray of shape (clip, volume), bool
+        False where a volume of ``window`` is such a repetition.
+    repeats : ndarray of shape (clip, repeat, voxel), float32
+        Single repeats, scaled like ``values``; NaN where a clip has fewer repeats. Training clips only.
+    rois : ndarray of shape (voxel,), str
+        Area of each voxel, with the hemisphere (``L_V1``).
+    coordinates : ndarray of shape (voxel, 3), float32
+        Position of each voxel, millimetres.
     """
 
     values: "np.ndarray"
     clips: Sequence[str]
+    window: "np.ndarray | None" = None
+    in_run: "np.ndarray | None" = None
+    repeats: "np.ndarray | None" = None
+    rois: "np.ndarray | None" = None
+    coordinates: "np.ndarray | None" = None
 
     def take(self, rows: "Sequence[int] | np.ndarray") -> "Responses":
         """The responses to some of the clips, in the order of ``rows``."""
-        return replace(self, values=self.values[rows], clips=[self.clips[row] for row in rows])
+        by_clip = ("values", "window", "in_run", "repeats")
+        arrays = {name: getattr(self, name) for name in by_clip}
+        chosen = {name: array[rows] for name, array in arrays.items() if array is not None}
+        return replace(self, **chosen, clips=[self.clips[row] for row in rows])
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that the training of a part receives: training clips only.
+    """Everything that the training of a part receives: training clips only. What the needs do not request is
+    empty or None.
 
     Attributes
     ----------
     responses : tuple of Responses
         One per subject, all of the same clips.
     targets : mapping of array to ndarray, first axis = clip, float32
-        The features that the part needs.
+        The requested features.
     movies : sequence of str of length clip
         The movie of each clip: the unit of cross-validation and early stopping.
     clips : sequence of str
     weights : mapping of part to path
         Weights of the parts that the part comes after.
+    frames : ClipReader, optional
+        Reads the frames (frame, height, width, 3) uint8 of a training clip: ``frames.read(clip, "frames")``.
+    stimuli : TrainingMovies, optional
+        The training movies.
+    videos : tuple of Path
+        Files of the unpaired videos, in order of their names.
+    models : mapping of key to str
+        Model ids or folders; `mind_animator.models.files.locate` finds and verifies them.
+    lock : str
+        Lock file of the models.
     """
 
     responses: tuple[Responses, ...]
@@ -122,6 +177,11 @@ class TrainingData:
     movies: Sequence[str]
     clips: Sequence[str]
     weights: Mapping[str, Path] = field(default_factory=dict)
+    frames: "ClipReader | None" = None
+    stimuli: "TrainingMovies | None" = None
+    videos: tuple[Path, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    lock: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,12 +217,48 @@ class PredictionInputs:
         Index of the subject among those that the part was trained on; None if it was held out.
     seed : int
     device : str
+    models : mapping of key to str
+        Model ids or folders that the method's needs name.
+    lock : str
+        Lock file of the models.
     """
 
     weights: Mapping[str, Path]
     subject_index: Mapping[str, int | None]
     seed: int
     device: str = "cpu"
+    models: Mapping[str, str] = field(default_factory=dict)
+    lock: str = ""
+
+
+@dataclass(frozen=True)
+class ReconstructionInputs:
+    """Inputs to `Method.reconstruct`. What a way of reconstruction does not have is empty or None.
+
+    Attributes
+    ----------
+    test_clips : sequence of str
+        All test clips in their order, so that a permutation does not depend on the shards.
+    seed : int
+    files : sequence of Path
+        ``frames``: those of `Method.frames_from`.
+    prediction : PredictionInputs, optional
+        ``own``: weights, models and device.
+    responses : Responses, optional
+        ``own``: responses to the clips of the shard.
+    predictions : mapping of array to ndarray, first axis = clip
+        ``own``: the predictions for the clips of the shard, if the method predicts.
+    table : DataFrame, optional
+        ``own``: one row per clip of the shard with ``clip, movie, onset, duration``.
+    """
+
+    test_clips: Sequence[str]
+    seed: int
+    files: Sequence[Path] = ()
+    prediction: PredictionInputs | None = None
+    responses: Responses | None = None
+    predictions: "Mapping[str, np.ndarray]" = field(default_factory=dict)
+    table: "pd.DataFrame | None" = None
 
 
 @dataclass(frozen=True)
@@ -222,12 +318,15 @@ class Method(ABC):
         ``options`` in the config; unknown keys are errors.
     reconstruction : str
         ``generator``: inversion and sampling from predictions; ``vae``: the VAE decoder applied to the
-        predicted latents; ``frames``: the `reconstruct` of this class, from existing frames.
+        predicted latents; ``own``: the `reconstruct` of this class, from weights, responses and predictions;
+        ``frames``: the `reconstruct` of this class, from existing frames.
     frames_from : str
         For ``frames``: ``method`` (reconstructions of the method named by `source`), ``training`` (frames of the
         training movies) or ``folder`` (files of the user).
     parts : tuple of Part
         What this method trains itself, in order.
+    needs : Needs
+        Inputs of `predict` and `reconstruct` besides weights and responses: ``voxels``, ``window``, ``models``.
     """
 
     kind: ClassVar[str]
@@ -235,6 +334,7 @@ class Method(ABC):
     reconstruction: ClassVar[Reconstruction]
     frames_from: ClassVar[Literal["none", "method", "training", "folder"]] = "none"
     parts: tuple[Part, ...] = ()
+    needs: Needs = Needs()
 
     def __init__(self, name: str, config: MethodConfig) -> None:
         self.name = name
@@ -346,24 +446,18 @@ class Method(ABC):
 
     @classmethod
     def reconstruct(
-        cls,
-        settings: str,
-        clips: Sequence[str],
-        files: Sequence[Path],
-        test_clips: Sequence[str],
-        *,
-        seed: int,
-    ) -> "Iterator[tuple[str, np.ndarray]]":
-        """Yield (clip, frames (frame, height, width, 3) uint8) for ``clips`` (``frames`` methods only).
+        cls, settings: str, clips: Sequence[str], inputs: ReconstructionInputs
+    ) -> "Iterator[tuple[str, np.ndarray | InputError]]":
+        """Yield (clip, frames (frame, height, width, 3) uint8), or (clip, why there are none), for ``clips``.
 
-        ``files`` are those of `frames_from`: HDF5 files with ``frames`` and ``clip`` (all shards of the source's
-        reconstructions, or the frames of the training movies), or the user's files. ``test_clips`` is the
-        complete list in its order, so that a permutation does not depend on the shards.
+        Methods with ``own`` reconstruction may give any number of frames (which span the clip at equal
+        distances) of any size; the workflow conforms them. The frames of a clip must not depend on the other
+        clips of the shard.
         """
-        raise NotImplementedError(f"{cls.kind} reconstructs from predictions")
+        raise NotImplementedError(f"{cls.kind} has no reconstruction of its own")
 
 
-# Augmented targets, and the key of `FeaturesConfig` that must request them.
+# Augmented features, and the key of `FeaturesConfig` that must request them.
 _AUGMENTED = {
     "clip_embedding_text_copies": "caption_copies",
     "prompt_embedding_copies": "caption_copies",
@@ -371,17 +465,103 @@ _AUGMENTED = {
 }
 
 
-def check_features(methods: Mapping[str, Method], features: FeaturesConfig) -> None:
-    """`InputError` where a part is trained on augmented targets that the features will not contain."""
+def check_features(methods: Mapping[str, Method], providers: "Mapping[str, Provider]") -> None:
+    """`InputError` where a part needs an array that its feature provider does not compute."""
     for name, method in methods.items():
         for part in method.parts:
-            for target in part.needs.features:
-                key = _AUGMENTED.get(target)
-                if key and not getattr(features, key):
+            for array, kind in part.needs.features.items():
+                offered = providers[kind].arrays()
+                if array in offered:
+                    continue
+                if key := _AUGMENTED.get(array):
                     raise InputError(
                         f"config.features.{key} = 0: must be at least 1, since methods.{name} trains its part "
-                        f"'{part.name}' on {target}."
+                        f"'{part.name}' on {array}."
                     )
+                raise InputError(
+                    f"methods.{name}: part '{part.name}' needs the array '{array}' of the feature provider "
+                    f"'{kind}', which computes {list(offered)}."
+                )
+
+
+def features_of_methods(methods: Mapping[str, Method]) -> list[str]:
+    """Feature providers that methods need."""
+    kinds = (kind for m in methods.values() for part in m.parts for kind in part.needs.features.values())
+    return list(dict.fromkeys(kinds))
+
+
+def headline_of(methods: Mapping[str, Method], name: str | None) -> str:
+    """The headline method; `InputError` if it is not named and there are several candidates."""
+    candidates = [own for own, method in methods.items() if not method.is_baseline] or list(methods)
+    if name is None and len(candidates) > 1:
+        raise InputError(f"config.report.headline: is required with several methods, one of {candidates}.")
+    return name or candidates[0]
+
+
+def check_needs(methods: Mapping[str, Method], dataset: "Dataset", models: Mapping[str, str]) -> None:
+    """`InputError` where a method needs what the data set or the config does not provide.
+
+    Parameters
+    ----------
+    models : mapping of key to model id or folder
+        ``models`` in the config.
+    """
+    training = [segment.id for segment in dataset.segments if segment.split == "train"]
+    movies = dataset.has_stimuli and all(dataset.stimulus_files(segment) for segment in training)
+    lacking = {
+        "frames": None if dataset.has_stimuli else "frames of the training clips",
+        "movies": None if movies else "whole training movies",
+        "repeats": None
+        if any(
+            dataset.response_files(subject, segment) for subject in dataset.subjects for segment in training
+        )
+        else "single repeats of training runs",
+        "rois": None if dataset.has_rois else "area names of the voxels",
+        "coordinates": None if dataset.rois_of == "fs_LR_32k" else "coordinates of the voxels",
+        "window": _without_window(dataset, training),
+    }
+    for name, method in methods.items():
+        for part in (*method.parts, None):
+            needs = part.needs if part else method.needs
+            where = f"methods.{name}" + (f": part '{part.name}'" if part else "")
+            if part and part.trained_on == "all_but_one" and len(dataset.subjects) < 2:
+                raise InputError(f"{where} is trained on all subjects but one, and there is only one.")
+            if part and part.optional and not dataset.has_stimuli:
+                continue
+            wanted = [n for n in ("frames", "movies", "repeats") if getattr(needs, n)]
+            wanted += [*needs.voxels, *(["window"] if any(needs.window) else [])]
+            for one in wanted:
+                if lacking[one]:
+                    raise InputError(
+                        f"{where} needs {lacking[one]}, which data set {dataset.name} does not provide."
+                    )
+            for key in needs.models:
+                if key not in models:
+                    raise InputError(
+                        f"{where} needs config.models.{key}, found none: give a model id or folder."
+                    )
+            for folder in needs.videos:
+                if not Path(folder).is_dir():
+                    raise InputError(f"{where} needs unpaired videos in a folder {folder}, found none.")
+
+
+def models_of_methods(methods: Mapping[str, Method]) -> set[str]:
+    """Keys of ``models`` in the config that methods need."""
+    needs = [
+        need for method in methods.values() for need in (method.needs, *(part.needs for part in method.parts))
+    ]
+    return {key for need in needs for key in need.models}
+
+
+def _without_window(dataset: "Dataset", training: Sequence[str]) -> str | None:
+    """What is missing for windows: clips at a distance of one volume; None where that is unknown or nothing."""
+    try:
+        table = dataset.clip_table(training[0])
+    except (InputError, IndexError):  # not yet known
+        return None
+    steps = table["onset"].diff()[table["file"] == table["file"].shift()]
+    close = ((steps - getattr(dataset, "tr", 0)).abs() < 1e-3).any()
+    return None if close else "a window of volumes (a clip at every volume)"
 
 
 def available() -> list[str]:
@@ -413,12 +593,23 @@ def _check_parts(method: Method) -> None:
     """`InputError` where a method's declaration contradicts itself."""
     where = f"methods.{method.name} (kind {method.kind})"
     known = get_args(Reconstruction)
+    offered = {"voxels", "window", "models"}
+    if excess := sorted(
+        n for n in type(method.needs).model_fields if n not in offered and getattr(method.needs, n)
+    ):
+        raise InputError(f"{where}: needs {excess}, which only the training of a part can receive.")
     if method.reconstruction not in known:
         raise InputError(
             f"{where}: reconstruction = '{method.reconstruction}': must be one of {list(known)}."
         )
     if method.reconstruction in ("generator", "vae") and not method.predicts:
         raise InputError(f"{where}: reconstruction = '{method.reconstruction}' requires a method `predict`.")
+    own = type(method).reconstruct.__func__ is not Method.reconstruct.__func__
+    if own != (method.reconstruction in ("own", "frames")):
+        raise InputError(
+            f"{where}: reconstruction = '{method.reconstruction}' {'excludes' if own else 'requires'} a method "
+            "`reconstruct`."
+        )
     if method.parts and type(method).train.__func__ is Method.train.__func__:
         raise InputError(f"{where}: declares parts {[p.name for p in method.parts]} but no method `train`.")
     earlier: dict[str, Part] = {}
@@ -439,9 +630,11 @@ def _check_parts(method: Method) -> None:
                     f"(trained on {earlier[name].trained_on})."
                 )
         earlier[part.name] = part
+    if method.reconstruction == "frames" and (method.parts or method.predicts):
+        raise InputError(f"{where}: reconstruction = 'frames' excludes parts and predictions; use 'own'.")
     read = {name for name, owner in method.weights.items() if owner == method.name}
     for part in reversed(method.parts):
-        if part.name not in read or method.reconstruction == "frames":
+        if part.name not in read:
             raise InputError(
                 f"{where}: declares part '{part.name}', but nothing would train it: nothing reads it."
             )

@@ -1,13 +1,12 @@
 """The baseline that knows nothing: every frame is the mean colour of the training frames."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from mind_animator.artefacts.arrays import iterate_clips
 from mind_animator.config.base import Strict
-from mind_animator.methods.base import Method
+from mind_animator.methods.base import Method, ReconstructionInputs
 
 
 class Options(Strict):
@@ -27,14 +26,11 @@ class FlatMean(Method):
         cls,
         settings: str,
         clips: Sequence[str],
-        files: Sequence[Path],
-        test_clips: Sequence[str],
-        *,
-        seed: int,
+        inputs: ReconstructionInputs,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the same frames for every clip; ``files`` are the stimuli of the training segments."""
         total, pixels, shape = np.zeros(3), 0, None
-        for _, frames in iterate_clips(files, "frames"):
+        for _, frames in iterate_clips(inputs.files, "frames"):
             total += frames.sum(axis=(0, 1, 2), dtype=np.int64)
             pixels += frames[..., 0].size
             shape = frames.shape

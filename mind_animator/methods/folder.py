@@ -10,7 +10,7 @@ from pydantic import Field
 from mind_animator.artefacts.clipfolder import place_in_list, read_clip, scan_clips
 from mind_animator.config.clipfolder import ClipFolderConfig, LayoutConfig
 from mind_animator.errors import InputError
-from mind_animator.methods.base import Method
+from mind_animator.methods.base import Method, ReconstructionInputs
 from mind_animator.video.conform import conform
 
 
@@ -49,19 +49,16 @@ class Folder(Method):
         cls,
         settings: str,
         clips: Sequence[str],
-        files: Sequence[Path],
-        test_clips: Sequence[str],
-        *,
-        seed: int,
+        inputs: ReconstructionInputs,
     ) -> Iterator[tuple[str, np.ndarray | InputError]]:
         """Yield each clip's frames, or the reason why there are none; ``files`` is the one folder."""
         options = Options.model_validate_json(settings)
         layout = options.prediction_layout()
-        (folder,) = files
+        (folder,) = inputs.files
         scan = scan_clips(folder, layout)
         for note in scan.notes:
             print(note, file=sys.stderr)
-        placed = place_in_list(scan.files, test_clips, layout, str(folder))
+        placed = place_in_list(scan.files, inputs.test_clips, layout, str(folder))
         size = options.size or _own_size(placed, layout)
         duration = options.duration if options.timing == "clock" else None
         for clip in clips:

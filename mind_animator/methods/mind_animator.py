@@ -147,7 +147,7 @@ class MindAnimator(Method):
                 decoder,
                 "all" if self.options.subjects == "pooled" else "subject",
                 needs=Needs(
-                    needed_targets(decoder, settings),
+                    features=needed_targets(decoder, settings),
                     optional=("clip_embedding_image", "clip_embedding_image_crops"),
                 ),
                 optional=decoder != "semantic",

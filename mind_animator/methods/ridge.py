@@ -59,9 +59,9 @@ class Ridge(Method):
     Options = Options
     reconstruction: ClassVar = "vae"
     parts = (
-        Part("semantic", needs=Needs({"clip_embedding_text": "text", "prompt_embedding": "text"})),
-        Part("structure", needs=Needs({"latents": "image"}), optional=True),
-        Part("motion", needs=Needs({"latents": "image"}), optional=True),
+        Part("semantic", needs=Needs(features={"clip_embedding_text": "text", "prompt_embedding": "text"})),
+        Part("structure", needs=Needs(features={"latents": "image"}), optional=True),
+        Part("motion", needs=Needs(features={"latents": "image"}), optional=True),
     )
 
     def prediction_settings(self) -> str:

@@ -199,8 +199,8 @@ def judge_subjects(
     tests: Mapping[str, pd.DataFrame],
     maps: Mapping[str, pd.DataFrame],
     *,
-    method: str = "mind_animator",
-    baseline: str = "ridge",
+    method: str,
+    baseline: str,
 ) -> tuple[list[Row], list[str]]:
     """Every row of the table, and notes on the null families.
 
@@ -215,7 +215,7 @@ def judge_subjects(
     notes: list[str] = []
     if "full" in tests:
         rows += positive_rows(tests["full"], "full", method, CONTENT, motion=True)
-        rows += decoder_rows(tests["full"], "full", method, baseline)
+        rows += decoder_rows(tests["full"], "full", method, baseline) if baseline else []
     if "no_motion" in tests:
         rows += positive_rows(tests["no_motion"], "no_motion", method, WITHOUT_MOTION, motion=False)
         found, note = null_rows(tests["no_motion"], "no_motion", method, (), motion=True)

@@ -68,7 +68,7 @@ def run(tmp_path_factory, random_models) -> Path:
         out = place / "results" / "decoders" / "mind_animator" / "sub-1" / part.name
         train_decoder.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
-            "--targets", json.dumps(part.needs.features),
+            "--needs", part.needs.model_dump_json(),
             "--subjects", "1", "--responses", str(responses), "--clips", str(place / "clips.tsv"),
             "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "4",
             "--weights", f"{out}.safetensors", "--record", f"{out}.json", "--checkpoint", f"{out}.checkpoint",

@@ -1,7 +1,5 @@
 """explain_decoder and draw_maps on files: each decoder's map points at the voxels that drive it."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,13 +60,13 @@ def maps(tmp_path_factory):
         weights.append(f"{part.name}={path}")
         train_decoder.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
-            "--targets", json.dumps(part.needs.features),
+            "--needs", part.needs.model_dump_json(),
             "--subjects", "1", "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"),
             "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "3",
             "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
     explain_decoder.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, "--subject", "1",
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", "1",
         "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"), "--block", "10",
         "--draws", "20", "--seed", "1", "--maps", str(place / "maps.h5"),
     ])  # fmt: skip

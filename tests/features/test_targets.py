@@ -11,11 +11,10 @@ from mind_animator.artefacts.arrays import read_arrays, read_attrs, write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.errors import InputError
-from mind_animator.features.targets import clip_generator, image_targets
+from mind_animator.features.image import clip_generator, image_targets
 from mind_animator.models.embed import embed_images, embed_texts, encode_prompts
 from mind_animator.models.load import load_clip, load_text_encoder, load_vae
-from workflow_scripts.encode_frames import main as encode_frames
-from workflow_scripts.encode_text import main as encode_text
+from workflow_scripts.encode_features import main as encode_features
 
 CLIPS = [f"one-{index:05d}" for index in range(4)] + [f"two-{index:05d}" for index in range(3)]
 CAPTIONS = [
@@ -91,8 +90,8 @@ def _models(folder):
 
 
 def _frames_shard(models, files, out, skip, count):
-    encode_frames([
-        "--frames", *map(str, files), "--skip", str(skip), "--n-clips", str(count), "--models", _models(models),
+    encode_features([
+        "--kind", "image", "--clips", *map(str, files), "--skip", str(skip), "--n-clips", str(count), "--models", _models(models),
         "--settings", '{"batch": 8}', "--seed", "0", "--features", str(out),
     ])  # fmt: skip
 
@@ -118,8 +117,8 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
         write_table(tmp_path / f"{name}.tsv", pd.DataFrame({"clip": CLIPS[rows], "caption": CAPTIONS[rows]}))
 
     def run(out, files, skip, count, settings):
-        encode_text([
-            "--captions", *[str(tmp_path / f"{file}.tsv") for file in files],
+        encode_features([
+            "--kind", "text", "--clips", *[str(tmp_path / f"{file}.tsv") for file in files],
             "--skip", str(skip), "--n-clips", str(count), "--models", _models(random_models),
             "--settings", json.dumps(settings), "--seed", "3", "--features", str(tmp_path / out),
         ])  # fmt: skip

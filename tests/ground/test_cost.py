@@ -51,16 +51,15 @@ def test_what_is_fetched_is_kept():
     table = cost_table({"fetch_file": 2, "report": 1}, SCALE, fetched={"fetch_file": 10**9}).set_index("rule")
     assert table.loc["fetch_file", ["fetched_bytes", "kept_bytes"]].tolist() == [10**9, 10**9]
     assert table.loc["total", "kept_bytes"] == 10**9 and table.loc["report", "kept_bytes"] == 0
-    fetched = {"encode_frames": 10**9}
-    made, both = (cost_table({"encode_frames": 1}, SCALE, fetched=of) for of in ({}, fetched))
+    fetched = {"encode_features": 10**9}
+    made, both = (cost_table({"encode_features": 1}, SCALE, fetched=of) for of in ({}, fetched))
     assert both["kept_bytes"].iloc[-1] - made["kept_bytes"].iloc[-1] == 10**9 < both["kept_bytes"].iloc[-1]
 
 
 def test_the_largest_files_are_counted():
     """Bytes of CC2017 at full size, counted by hand from the shapes of the arrays."""
     rules = (
-        "encode_text",
-        "encode_frames",
+        "encode_features",
         "train_decoder",
         "predict",
         "encode_ground_truth",
@@ -68,8 +67,7 @@ def test_the_largest_files_are_counted():
     )
     table = cost_table(dict.fromkeys(rules, 1), SCALE).set_index("rule")["kept_bytes"]
     text, latent = 4 * (512 + 19 * 768), 4 * 4 * 64 * 64
-    assert table["encode_text"] == 5520 * 5 * text
-    assert table["encode_frames"] == 5520 * (8 * latent + 5 * 4 * 512)
+    assert table["encode_features"] == 5520 * 5 * text + 5520 * (8 * latent + 5 * 4 * 512)
     assert table["train_decoder"] == 3 * 4500 * (text + 8 * latent)
     assert table["predict"] == 2 * 3 * 1200 * (text + 9 * latent)
     assert table["preprocess_subject"] == 3 * (4 * 4500 * (5520 + 2400) + 17 * 59412)

@@ -19,6 +19,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.config.features import FeaturesConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
+from mind_animator.features.base import open_provider
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import check_features
 from mind_animator.provenance import ROOT
@@ -77,17 +78,16 @@ def _method(kind, options=None, name="m", **others):
     return open_methods({**configs, **{n: MethodConfig(**o) for n, o in others.items()}})[name]
 
 
-def _targets(method, part, stimuli=True):
+def _needs(method, part, stimuli=True):
     needs = method.part(part).needs
-    return json.dumps(
-        {name: kind for name, kind in needs.features.items() if stimuli or name not in needs.optional}
-    )
+    kept = {name: kind for name, kind in needs.features.items() if stimuli or name not in needs.optional}
+    return needs.model_copy(update={"features": kept}).model_dump_json()
 
 
 def _train(files, method, decoder, out, responses="responses", tables=None, extra=(), stimuli=True):
     tables = tables or sorted(files.glob("*.tsv"))
     train_decoder.main([
-        "--kind", method.kind, "--part", decoder, "--targets", _targets(method, decoder, stimuli),
+        "--kind", method.kind, "--part", decoder, "--needs", _needs(method, decoder, stimuli),
         "--settings", method.training_settings(decoder),
         "--subjects", "1", "--responses", str(files / f"{responses}.h5"),
         "--clips", *map(str, tables), "--features", *map(str, sorted(files.glob("clips-*.h5"))),
@@ -101,7 +101,7 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
 def _predict(files, method, places, out, responses=None, subject="1"):
     weights = [f"{part}={folder / f'{part}.safetensors'}" for part, folder in places.items()]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights, "--subject", subject,
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", subject,
         "--responses", str(responses or files / "responses.h5"),
         *(() if responses else ("--clips", *map(str, sorted(files.glob("*.tsv"))))),
         "--seed", "3", "--predictions", str(out),
@@ -183,7 +183,7 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
     state = out / "motion.checkpoint"
     command = [
         sys.executable, "-m", "workflow_scripts.train_decoder", "--kind", method.kind, "--part", "motion",
-        "--targets", _targets(method, "motion"),
+        "--needs", _needs(method, "motion"),
         "--settings", method.training_settings("motion"), "--subjects", "1",
         "--responses", str(files / "responses.h5"), "--clips", *map(str, sorted(files.glob("*.tsv"))),
         "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
@@ -294,7 +294,7 @@ def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
     assert {part.trained_on for part in method.parts} == {"all"}
     for decoder in ("semantic", "structure", "motion"):
         train_decoder.main([
-            "--kind", method.kind, "--part", decoder, "--targets", _targets(method, decoder),
+            "--kind", method.kind, "--part", decoder, "--needs", _needs(method, decoder),
             "--settings", method.training_settings(decoder),
             "--subjects", *responses, "--responses", *map(str, responses.values()),
             "--clips", *map(str, sorted(files.glob("*.tsv"))),
@@ -354,14 +354,18 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
     assert any(not np.array_equal(augmented[name], without[name]) for name in without)
 
 
+def _providers(**settings):
+    return {kind: open_provider(kind, FeaturesConfig(**settings)) for kind in ("text", "image")}
+
+
 def test_features_must_hold_what_a_method_trains_on():
     methods = {"paper": _method("mind_animator", {"preset": "paper"})}
-    check_features(methods, FeaturesConfig(caption_copies=2, crops=1))
-    check_features({"ridge_residual": _method("mind_animator")}, FeaturesConfig())
+    check_features(methods, _providers(caption_copies=2, crops=1))
+    check_features({"ridge_residual": _method("mind_animator")}, _providers())
     with pytest.raises(
         InputError, match=r"config\.features\.crops = 0: must be at least 1, since methods\.paper trains"
     ):
-        check_features(methods, FeaturesConfig(caption_copies=2))
+        check_features(methods, _providers(caption_copies=2))
 
 
 def test_the_shipped_ablations_share_what_they_do_not_change():
@@ -369,7 +373,7 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
     config |= yaml.safe_load((ROOT / "config/ablations.yaml").read_text())["methods"]
     methods = open_methods({name: MethodConfig(**given) for name, given in config.items()})
-    check_features(methods, FeaturesConfig())
+    check_features(methods, _providers())
     every = ("semantic", "structure", "motion")
     trains = {
         name: tuple(part.name for part in method.parts)

@@ -13,6 +13,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
+from mind_animator.methods.base import ReconstructionInputs
 from mind_animator.methods.flat_mean import FlatMean
 from mind_animator.methods.folder import Folder
 from mind_animator.methods.frozen import Frozen
@@ -41,7 +42,9 @@ def shards(tmp_path):
 def test_flat_mean_is_the_mean_colour_of_training(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (5, 4, 8, 8, 3), dtype=np.uint8)
     write_arrays(tmp_path / "seg1.h5", {"frames": frames}, [f"seg1-{i:05d}" for i in range(5)])
-    made = dict(FlatMean.reconstruct("{}", CLIPS[:2], [tmp_path / "seg1.h5"], CLIPS, seed=0))
+    made = dict(
+        FlatMean.reconstruct("{}", CLIPS[:2], ReconstructionInputs(CLIPS, 0, files=[tmp_path / "seg1.h5"]))
+    )
     assert list(made) == CLIPS[:2]
     expected = np.rint(frames.reshape(-1, 3).astype(float).mean(0))
     assert made[CLIPS[0]].shape == (4, 8, 8, 3)
@@ -50,15 +53,15 @@ def test_flat_mean_is_the_mean_colour_of_training(tmp_path):
 
 def test_frozen_repeats_the_first_frame(shards):
     files, frames = shards
-    made = dict(Frozen.reconstruct("{}", CLIPS[5:20], files, CLIPS, seed=0))
+    made = dict(Frozen.reconstruct("{}", CLIPS[5:20], ReconstructionInputs(CLIPS, 0, files=files)))
     for row, clip in enumerate(CLIPS[5:20], start=5):
         np.testing.assert_array_equal(made[clip], np.repeat(frames[row, :1], 4, axis=0))
 
 
 def test_shuffled_frames_never_keep_their_order_whatever_the_shard(shards):
     files, frames = shards
-    whole = dict(ShuffledFrames.reconstruct("{}", CLIPS, files, CLIPS, seed=4))
-    part = dict(ShuffledFrames.reconstruct("{}", CLIPS[13:], files, CLIPS, seed=4))
+    whole = dict(ShuffledFrames.reconstruct("{}", CLIPS, ReconstructionInputs(CLIPS, 4, files=files)))
+    part = dict(ShuffledFrames.reconstruct("{}", CLIPS[13:], ReconstructionInputs(CLIPS, 4, files=files)))
     for row, clip in enumerate(CLIPS):
         order = whole[clip][:, 0, 0, 1] // 60
         assert sorted(order) == [0, 1, 2, 3]
@@ -91,7 +94,7 @@ def test_mismatched_needs_two_clips():
 def test_mismatched_frames(shards):
     files, frames = shards
     settings = json.dumps({"of": "m", "block": 5})
-    made = dict(Mismatched.reconstruct(settings, CLIPS[13:], files, CLIPS, seed=2))
+    made = dict(Mismatched.reconstruct(settings, CLIPS[13:], ReconstructionInputs(CLIPS, 2, files=files)))
     donors = exchanged(CLIPS, 5, 2)
     for row in range(13, 25):
         np.testing.assert_array_equal(made[CLIPS[row]], frames[CLIPS.index(donors[row])])
@@ -110,7 +113,7 @@ def test_baselines_are_entries_of_the_config():
     assert methods["still"].source == "ridge"
     assert methods["still"].predicts is False
     assert methods["theirs"].files("3") == ["videos/sub-3"]
-    with pytest.raises(InputError, match=r"Expected methods\.still to use a method"):
+    with pytest.raises(InputError, match=r"Expected methods\.still to use one of the methods"):
         open_methods({"still": configs["still"]})
 
 
@@ -165,4 +168,6 @@ def test_folder_without_a_readable_clip(tmp_path):
     (tmp_path / "0.gif").write_bytes(b"broken")
     settings = json.dumps({"path": str(tmp_path)})
     with pytest.raises(InputError, match="Expected at least one readable video, got none of 1"):
-        list(Folder.reconstruct(settings, ["t-00000"], [tmp_path], ["t-00000"], seed=0))
+        list(
+            Folder.reconstruct(settings, ["t-00000"], ReconstructionInputs(["t-00000"], 0, files=[tmp_path]))
+        )

@@ -29,6 +29,8 @@ from mind_animator.statistics.permutation import holm
 SETTINGS = ScoringConfig(block=2, permutations=199, bootstraps=200)
 WHO = {"dataset": "d", "method": "m", "subject": "1"}
 
+ROLES = {"method": "mind_animator", "baseline": "ridge"}
+
 
 def table(values, method="m", subject="1", metric="ssim", cut=(), weight=1.0):
     clips = [f"t-{index:05d}" for index in range(len(values))]
@@ -368,13 +370,13 @@ def maps(structure, motion):
 def test_demo_ground_truth_passes_and_fails_row_by_row():
     good = {"full": brain(1e-4, 1e-4), "no_motion": brain(1e-4, 0.4), "none": brain(0.3, 0.6)}
     images = {"full": maps(0.95, 0.97), "no_motion": maps(0.95, 0.5), "none": maps(0.45, 0.55)}
-    rows, notes = judge_subjects(good, images)
+    rows, notes = judge_subjects(good, images, **ROLES)
     assert all(row.passes for row in rows), [row for row in rows if not row.passes]
     assert len(notes) == 2
     assert "14 null tests" in notes[1]
     bad = dict(good)
     bad["full"] = brain(0.002, 1e-4, behind=("motion",))
-    failed = [row for row in judge_subjects(bad, {})[0] if not row.passes]
+    failed = [row for row in judge_subjects(bad, {}, **ROLES)[0] if not row.passes]
     assert {row.row for row in failed} == {
         *(
             "retrieval_text_top10",
@@ -387,14 +389,16 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
         "target_motion_corr vs ridge",
     }
     leak = {**good, "no_motion": brain(1e-4, 1e-4)}
-    assert [row.row for row in judge_subjects(leak, {})[0] if not row.passes] == ["motion_pairing"] * 2
+    assert [row.row for row in judge_subjects(leak, {}, **ROLES)[0] if not row.passes] == [
+        "motion_pairing"
+    ] * 2
     # Holm: one p of .002 among 14 is not significant at a family-wise .01, one of .0001 is
     for p, passes in ((0.002, True), (1e-4, False)):
         none = brain(0.3, 0.6)
         none.loc[0, "p"] = p
-        assert all(row.passes for row in judge_subjects({"none": none}, {})[0]) is passes
+        assert all(row.passes for row in judge_subjects({"none": none}, {}, **ROLES)[0]) is passes
     wrong = judge_subjects(
-        {}, {"full": maps(0.85, 0.97), "no_motion": maps(0.95, 0.7), "none": maps(0.7, 0.5)}
+        {}, {"full": maps(0.85, 0.97), "no_motion": maps(0.95, 0.7), "none": maps(0.7, 0.5)}, **ROLES
     )[0]
     assert [(row.brain, row.row) for row in wrong if not row.passes] == [
         ("full", "map_structure"),
@@ -406,5 +410,5 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
 def test_a_test_that_was_not_made_is_a_row_that_fails():
     full = brain(1e-4, 1e-4)
     full = full[full["metric"] != "video_2way"]
-    failed = [row for row in judge_subjects({"full": full}, {})[0] if not row.passes]
+    failed = [row for row in judge_subjects({"full": full}, {}, **ROLES)[0] if not row.passes]
     assert [(row.row, row.note) for row in failed] == [("video_2way", "not tested")] * 2

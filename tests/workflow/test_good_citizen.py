@@ -117,7 +117,7 @@ def test_changed_weights_of_a_model_rerun_its_users(house: Path, plan: Callable[
     text = plan()
     path.write_bytes(before)
     assert jobs(text)["encode_ground_truth"] == jobs(text)["score_method"] == 1
-    assert not {"train_decoder", "caption_clips", "encode_frames"} & set(jobs(text))
+    assert not {"train_decoder", "caption_clips", "encode_features"} & set(jobs(text))
 
 
 def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
@@ -127,7 +127,7 @@ def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
     text = done.stdout + done.stderr
     wanted = jobs(text)
     assert wanted["simulate_training_runs"] == 2 and wanted["train_decoder"] == 3 and wanted["predict"] == 1
-    assert not {"caption_clips", "encode_frames", "segment_movie", "score_method"} & set(wanted)
+    assert not {"caption_clips", "encode_features", "segment_movie", "score_method"} & set(wanted)
     assert "sub-1" not in text and "subject1" not in text
 
 

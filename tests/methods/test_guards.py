@@ -1,0 +1,274 @@
+"""Three guards that every registered method must pass.
+
+1. The prediction and the reconstruction of a clip do not depend on the other test clips: those of a random half
+   and of all clips in reverse order equal those of the whole set.
+2. No training reaches test responses or test stimuli: after both are replaced by noise, the weights are
+   bit-identical.
+3. Where a generator has a ``strength``: tests/diffusion/test_generator.py.
+
+A new method type adds its smallest options to `OPTIONS`, nothing else.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from moving_blobs import make_blobs
+from safetensors.numpy import load_file
+
+from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.artefacts.tables import write_table
+from mind_animator.artefacts.video import write_mp4
+from mind_animator.config.methods import MethodConfig
+from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
+from mind_animator.methods.base import ReconstructionInputs, available, open_methods
+from workflow_scripts import train_decoder
+
+_SMALL = {
+    "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 2}},
+    "structure": {"width": 32, "optimisation": {"epochs": 2}},
+    "motion": {
+        "width": 32, "patch": 4, "token_width": 32, "heads": 2, "head_width": 16, "hidden": 32, "fmri_tokens": 2,
+        "optimisation": {"epochs": 2},
+    },
+}  # fmt: skip
+# Smallest options of every method type, by a name for the variant.
+OPTIONS = {
+    "mind_animator": {
+        "ridge_residual": {"preset": "ridge_residual", **_SMALL},
+        "paper": {"preset": "paper", **_SMALL},
+        "released_code": {"preset": "released_code", **_SMALL},
+        "pooled": {"preset": "paper", "subjects": "pooled", **_SMALL},
+    },
+    "ridge": {"": {}},
+    "flat_mean": {"": {}},
+    "frozen": {"": {"of": "ridge"}},
+    "mismatched": {"": {"of": "ridge", "block": 4}},
+    "shuffled_frames": {"": {"of": "ridge"}},
+    "folder": {"": {"path": "videos", "size": 16, "layout": {"name": "{clip}"}}},
+}
+CASES = [(kind, variant) for kind in available() for variant in OPTIONS.get(kind, {"": None})]
+TEST_MOVIE = "movie4"
+
+
+def open_case(kind, variant, **options):
+    """The method, opened beside a ridge regression that baselines can be derived from."""
+    assert kind in OPTIONS, f"add the smallest options of the method type '{kind}' to OPTIONS"
+    configs = {
+        "ridge": MethodConfig(kind="ridge"),
+        "case": MethodConfig(kind=kind, options=OPTIONS[kind][variant] | options),
+    }
+    return open_methods(configs)["case"]
+
+
+def write_world(place, poison):
+    """The files that a training may read, of five movies; with ``poison`` everything about the test movie is noise."""
+    place.mkdir()
+    world, rng = make_blobs(clips=20), np.random.default_rng(8)
+    test = world.split == "test"
+    noise = np.random.default_rng(9)
+
+    def poisoned(array):
+        if not poison:
+            return array
+        array = array.copy()
+        drawn = noise.normal(size=array[test].shape) * 100
+        array[test] = drawn.astype(array.dtype) if array.dtype.kind == "f" else np.abs(drawn) % 256
+        return array
+
+    for subject, voxels in (("1", 120), ("2", 90)):
+        mixed = world.responses @ rng.normal(size=(120, voxels)).astype(np.float32) / 11
+        repeats = np.stack([mixed + rng.normal(size=mixed.shape) * 0.1 for _ in range(2)], axis=1)
+        others = {"voxel_index": np.arange(voxels), "roi": [f"L_{n % 7}" for n in range(voxels)]}
+        write_arrays(
+            place / f"responses-{subject}.h5", {"responses": poisoned(mixed)}, world.clips, None, others
+        )
+        train = {"repeats": repeats[~test].astype(np.float32)}
+        write_arrays(
+            place / f"repeats-{subject}.h5",
+            train,
+            [c for c, t in zip(world.clips, test, strict=True) if not t],
+        )
+    copies = {}
+    for name, ending in (
+        ("clip_embedding_text", "copies"),
+        ("prompt_embedding", "copies"),
+        ("clip_embedding_image", "crops"),
+    ):
+        own = getattr(world, name)
+        copies[f"{name}_{ending}"] = (own[:, None] + rng.normal(size=(len(own), 2, *own.shape[1:]))).astype(
+            np.float32
+        )
+    for kind, names in (
+        (
+            "text",
+            (
+                "clip_embedding_text",
+                "prompt_embedding",
+                "clip_embedding_text_copies",
+                "prompt_embedding_copies",
+            ),
+        ),
+        ("image", ("clip_embedding_image", "latents", "clip_embedding_image_crops")),
+    ):
+        arrays = {name: poisoned(copies.get(name, getattr(world, name, None))) for name in names}
+        write_arrays(place / f"clips-00000.{kind}.h5", arrays, world.clips)
+    frames = poisoned(rng.integers(0, 255, (len(world.clips), 4, 16, 16, 3)).astype(np.uint8))
+    for movie in np.unique(world.movie):
+        own = world.movie == movie
+        clips = [clip for clip, kept in zip(world.clips, own, strict=True) if kept]
+        write_arrays(place / f"{movie}.frames.h5", {"frames": frames[own]}, clips)
+        write_mp4(place / f"{movie}.mp4", iter(frames[own].reshape(-1, 16, 16, 3)), 2)
+        write_table(place / f"{movie}.tsv", pd.DataFrame({
+            "clip": clips, "segment": movie, "movie": movie, "file": f"{movie}.mp4", "onset": 2.0 * np.arange(len(clips)),
+            "duration": 2.0, "split": "test" if movie == TEST_MOVIE else "train",
+        }))  # fmt: skip
+    (place / "videos").mkdir()
+    for clip, own in zip(world.clips, frames, strict=True):
+        if clip.startswith(TEST_MOVIE):
+            write_mp4(place / "videos" / f"{clip}.mp4", iter(own), 2)
+    return place
+
+
+def train(method, place, out):
+    """Train every part by the workflow's script, in order; weights by part for the first subject."""
+    out.mkdir()
+    weights = {}
+    movies = sorted(path.stem for path in place.glob("movie*.tsv"))
+    training = [movie for movie in movies if movie != TEST_MOVIE]
+    for part in method.parts:
+        group = part.group("1")
+        subjects = part.subjects(group, ("1", "2"))
+        needs, path = part.needs, out / f"{part.name}.safetensors"
+        optional = {
+            "--repeats": [place / f"repeats-{s}.h5" for s in subjects] if needs.repeats else [],
+            "--frames": [place / f"{m}.frames.h5" for m in training] if needs.frames else [],
+            "--movies": [place / f"{m}.mp4" for m in training] if needs.movies else [],
+            "--videos": [p for folder in needs.videos for p in sorted((place / folder).iterdir())],
+            "--earlier": [f"{name}={weights[name]}" for name in part.after],
+        }
+        train_decoder.main([
+            "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
+            "--needs", needs.model_dump_json(), "--subjects", *subjects,
+            "--held-out", "1" if part.trained_on == "all_but_one" else "",
+            "--responses", *(str(place / f"responses-{s}.h5") for s in subjects),
+            # the tables of all movies: the script must leave the test movie out
+            "--clips", *(str(place / f"{movie}.tsv") for movie in movies),
+            "--features", *(str(p) for p in sorted(place.glob("clips-*.h5"))),
+            *(text for flag, values in optional.items() if values for text in (flag, *map(str, values))),
+            "--t-r", "2", "--seed", "3", "--weights", str(path), "--record", str(path.with_suffix(".json")),
+        ])  # fmt: skip
+        weights[part.name] = path
+    return weights
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    base = tmp_path_factory.mktemp("worlds")
+    return {name: write_world(base / name, name == "poisoned") for name in ("clean", "poisoned")}
+
+
+@pytest.fixture(scope="module")
+def trained(worlds, tmp_path_factory):
+    """Weights of each case, trained once on the clean world."""
+    cache, base = {}, tmp_path_factory.mktemp("weights")
+
+    def get(kind, variant):
+        if (kind, variant) not in cache:
+            method = open_case(kind, variant)
+            cache[kind, variant] = method, train(method, worlds["clean"], base / f"{kind}-{variant}")
+        return cache[kind, variant]
+
+    return get
+
+
+def subsets(count):
+    """Rows of a random half, and of all clips in reverse order."""
+    half = np.random.default_rng(0).choice(count, count // 2, replace=False)
+    return {"half": half, "reverse": np.arange(count)[::-1]}
+
+
+def check_predictions(method, inputs, responses):
+    """Predictions of the whole set, after those of its subsets were compared with them."""
+    whole = method.predict(method.prediction_settings(), inputs, responses)
+    for name, rows in subsets(len(responses.clips)).items():
+        part = method.predict(method.prediction_settings(), inputs, responses.take(rows))
+        assert part.keys() == whole.keys()
+        for array, values in part.items():
+            # other rows in a batch change the last bits of matrix products, no more
+            scale = float(np.abs(whole[array]).max())
+            np.testing.assert_allclose(
+                values, whole[array][rows], atol=1e-5 * scale, err_msg=f"{name}: {array}"
+            )
+    return whole
+
+
+@pytest.mark.parametrize(("kind", "variant"), CASES)
+def test_a_clip_does_not_depend_on_the_other_test_clips(trained, worlds, kind, variant):
+    method, weights = trained(kind, variant)
+    place = worlds["clean"]
+    table = read_clips([place / f"{TEST_MOVIE}.tsv"], "test")
+    responses, _ = read_subject(place / "responses-1.h5", table, method.needs, 2.0)
+    inputs = prediction_inputs(weights, "1", 3, "cpu")
+    whole = check_predictions(method, inputs, responses) if method.predicts else {}
+    if method.reconstruction not in ("own", "frames"):
+        return
+    clips = table["clip"].tolist()
+    files = {
+        "training": [place / f"movie{n}.frames.h5" for n in range(4)], "method": [place / f"{TEST_MOVIE}.frames.h5"],
+        "folder": [place / "videos"], "none": [],
+    }[method.frames_from]  # fmt: skip
+
+    def frames_of(rows):
+        given = ReconstructionInputs(
+            clips, 3, files, inputs, responses.take(rows), {name: a[rows] for name, a in whole.items()},
+            table.iloc[rows].reset_index(drop=True),
+        )  # fmt: skip
+        made = method.reconstruct(method.reconstruction_settings(), [clips[row] for row in rows], given)
+        return {clip: frames for clip, frames in made}
+
+    every = frames_of(np.arange(len(clips)))
+    assert list(every) == clips and all(isinstance(frames, np.ndarray) for frames in every.values())
+    for name, rows in subsets(len(clips)).items():
+        for clip, frames in frames_of(rows).items():
+            difference = np.abs(frames.astype(int) - every[clip].astype(int))
+            assert difference.max() <= (1 if method.reconstruction == "own" else 0), f"{name}: {clip}"
+
+
+def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, worlds):
+    """The negative control that passes the responses of other clips to a decoder must fail."""
+    _, weights = trained("mind_animator", "paper")
+    control = open_case("mind_animator", "paper", swap=["structure"], block=4)
+    table = read_clips([worlds["clean"] / f"{TEST_MOVIE}.tsv"], "test")
+    responses, _ = read_subject(worlds["clean"] / "responses-1.h5", table, control.needs, 2.0)
+    with pytest.raises(AssertionError, match="structure"):
+        check_predictions(control, prediction_inputs(weights, "1", 3, "cpu"), responses)
+
+
+@pytest.mark.parametrize(("kind", "variant"), [case for case in CASES if open_case(*case).parts])
+def test_no_training_reaches_test_responses_or_stimuli(trained, worlds, tmp_path, kind, variant):
+    method, weights = trained(kind, variant)
+    again = train(method, worlds["poisoned"], tmp_path / "weights")
+    for part, path in weights.items():
+        clean, poisoned = load_file(path), load_file(again[part])
+        assert clean.keys() == poisoned.keys()
+        for name, array in clean.items():
+            np.testing.assert_array_equal(poisoned[name], array, err_msg=f"{part}: {name}")
+        records = [json.loads(p.with_suffix(".json").read_text()) for p in (path, again[part])]
+        losses = [
+            [(row["train_loss"], row["validation_loss"]) for row in r.get("history", [])] for r in records
+        ]
+        assert losses[0] == losses[1]  # early stopping, too
+
+
+def test_the_poison_is_strong_enough(worlds, tmp_path):
+    """A training on the clips of the poisoned test movie differs."""
+    method = open_case("ridge", "")
+    for name, place in worlds.items():
+        table = pd.read_csv(place / f"{TEST_MOVIE}.tsv", sep="\t").assign(split="train")
+        write_table(place / "movie5.tsv", table)  # the same clips under another split
+        train(method, place, tmp_path / name)
+        (place / "movie5.tsv").unlink()
+    one, other = (load_file(tmp_path / name / "semantic.safetensors") for name in worlds)
+    assert any(not np.array_equal(one[key], other[key]) for key in one)
