@@ -52,6 +52,7 @@ _DECORD_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vp9")
 _PROOF_FRACTION = 0.25
 _GREY_LEVELS = 2
 
+Transform = Callable[[np.ndarray], np.ndarray]
 _proved: dict[tuple[str, int], tuple[Any, np.ndarray]] = {}
 
 Work = Generator["tuple[int, np.ndarray] | None", None, Any]
@@ -62,7 +63,7 @@ class Mismatch(Exception):
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """Answer requests (name, arguments) on a socket until it is closed."""
+    """Answer requests (name, arguments, transform of the frames) on a socket until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     connection = Connection(descriptor)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -70,11 +71,11 @@ def serve(descriptor: int, parent: int) -> None:
     messages = _Messages()
     while True:
         try:
-            name, arguments = connection.recv()
+            name, arguments, transform = connection.recv()
         except EOFError:
             return
         try:
-            answer = ("done", _send_frames(connection, REQUESTS[name](**arguments)))
+            answer = ("done", _send_frames(connection, REQUESTS[name](**arguments), transform))
         except InputError as error:
             answer = ("error", str(error))
         except Mismatch as error:
@@ -87,7 +88,7 @@ def serve(descriptor: int, parent: int) -> None:
         connection.send(answer)
 
 
-def _send_frames(connection: Connection, work: Work) -> Any:
+def _send_frames(connection: Connection, work: Work, transform: Transform | None) -> Any:
     last = time.monotonic()
     while True:
         try:
@@ -97,6 +98,7 @@ def _send_frames(connection: Connection, work: Work) -> Any:
         now = time.monotonic()
         if item is not None:
             index, frame = item
+            frame = frame if transform is None else transform(frame)
             connection.send(("frame", index, frame.shape))
             connection.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
             last = now

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mind_animator.artefacts.decoding import serve
+from mind_animator.artefacts.decoding import Transform, serve
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 from mind_animator.provenance import ROOT
@@ -145,11 +145,14 @@ class Movie:
             self.reason = facts["blocker"] or self._decord_fault()
         self.reader = "decord" if reader == "decord" and not self.reason else "PyAV"
 
-    def frames(self, wanted: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    def frames(
+        self, wanted: np.ndarray | None = None, transform: Transform | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) for ascending indices (default: all), decoding the movie once.
 
         Frames are RGB uint8 (height, width, 3). If decord turns out wrong on the way, the wanted frames are
-        yielded once more, by PyAV, from the first on: the later ones count.
+        yielded once more, by PyAV, from the first on: the later ones count. ``transform`` (a function that can
+        be pickled, e.g. a resize) is applied to every frame in the decoding process, so that less is copied.
 
         Raises
         ------
@@ -165,14 +168,14 @@ class Movie:
         if self.reader == "decord":
             try:
                 arguments = self._arguments(wanted=wanted, pts=self._pts, seek=self._seek)
-                yield from _stream("decord_frames", arguments)
+                yield from _stream("decord_frames", arguments, transform=transform)
                 return
             except (_Stalled, _Mismatch) as error:
                 self.reader, self.reason = "PyAV", str(error)
                 print(f"{self.path}: read once more, by PyAV ({error})", file=sys.stderr)
         arguments = self._arguments(wanted=wanted, pts=self._pts)
         try:
-            yield from _stream("frames", arguments)
+            yield from _stream("frames", arguments, transform=transform)
         except (_Stalled, _Mismatch) as error:
             raise InputError(f"Expected a whole video at {self.path}, got: {error}.") from None
 
@@ -318,13 +321,14 @@ def _stream(
     arguments: dict[str, Any],
     patience: float | None = None,
     facts: dict[str, Any] | None = None,
+    transform: Transform | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the frames of a request; its value goes to ``facts``."""
     process = _idle.pop() if _idle else _Process()
     patience = STALL_SECONDS if patience is None else patience
     finished = False
     try:
-        process.connection.send((name, arguments))
+        process.connection.send((name, arguments, transform))
         while True:
             if not process.connection.poll(patience):
                 raise _Stalled(f"the decoder made no progress for {patience:.0f} s and was ended")

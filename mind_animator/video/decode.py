@@ -1,6 +1,7 @@
 """Clips of a movie, decoded once from its first frame to its last."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -60,11 +61,10 @@ def read_clips(
     filling: dict[int, np.ndarray] = {}
     missing: dict[int, int] = {}
     last = -1
-    for index, frame in movie.frames(np.unique(indices)):
+    for index, small in movie.frames(np.unique(indices), partial(resize_frame, size=size, crop=crop)):
         if index <= last:  # the movie started over
             filling, missing = {}, {}
         last = index
-        small = resize_frame(frame, size, crop)
         for row, position in uses[index]:
             if row not in filling:
                 filling[row] = np.empty((indices.shape[1], size, size, 3), np.uint8)

@@ -134,8 +134,10 @@ def _children() -> set[int]:
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch, how):
-    path = tmp_path / "movie.mp4"
-    encode(path, "libx264", X264 | {"g": "12"})
+    path = tmp_path / "movie.mp4"  # larger than what fits into the connection's buffers
+    encode(
+        path, "libx264", X264 | {"g": "12"}, image=lambda number: planted(number).repeat(6, 0).repeat(6, 1)
+    )
     monkeypatch.setattr(video, "STALL_SECONDS", 1.0)
     movie = Movie(path)
     assert movie.reader == "decord"
@@ -156,7 +158,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
     )
     assert not Path(f"/proc/{pid}").exists()
     video.end_processes()
-    clips = read_clips(movie, np.arange(96).reshape(12, 8), size=16)
+    clips = read_clips(movie, np.arange(96).reshape(12, 8), size=512)
     start = time.monotonic()
     with pytest.raises(InputError, match=rf"Expected a whole video at {path}, got: {movie.reason}\.$"):
         for _ in clips:
