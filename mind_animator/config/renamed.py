@@ -9,6 +9,7 @@ RENAMED = {
     "condition": "prompt_embedding_weight",
     "decoded_share": "scheduled_sampling_prob",
     "depth": "strength",
+    "efficientnet": "metrics",
     "first_loss": "first_loss_frame",
     "full_speed": "rescale_flow",
     "inversion_steps": "num_inversion_steps",

@@ -30,7 +30,7 @@ def dry_run(*more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def test_baselines_ceiling_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
+def test_baselines_oracle_ablations_swap_and_a_folder_are_scored_for_every_subject(tmp_path):
     for subject in "12":
         (tmp_path / f"sub-{subject}").mkdir()
     own = tmp_path / "brightness.py"  # a metric of the user's own
