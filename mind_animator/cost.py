@@ -155,6 +155,14 @@ def cost_table(
         "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
         "encode_ground_truth": scale.test_clips * constants["score"].value,
         "score_method": scale.test_clips * scale.subjects * scale.methods * constants["score"].value,
+        # one image per clip by about as many steps as the second pass, and all frames encoded
+        "draw_first_pass": test
+        * area
+        * scale.generators
+        * (
+            (scale.num_inversion_steps + 2 * scale.num_inference_steps) * unet / scale.frames
+            + constants["vae_encode"].value
+        ),
         "invert_latents": test * area * scale.num_inversion_steps * unet * scale.generators,
         "reconstruct_clips": test
         * area
@@ -175,6 +183,7 @@ def cost_table(
         + 17 * scale.vertices * scale.subjects,
         "train_decoder": scale.weights,
         "predict": scale.predicting * (test * latents + scale.test_clips * scale.subjects * (latents + text)),
+        "draw_first_pass": test * latents * scale.generators,
         "invert_latents": test * latents * scale.generators,
         "reconstruct_clips": scale.test_clips * scale.subjects * video * scale.generators,
         "decode_latents": scale.test_clips * scale.subjects * video * scale.vaes,

@@ -309,11 +309,22 @@ def methods_by(reconstruction):
     return "|".join(names) or "(?!)"
 
 
-def inverted_latents(wildcards):
-    """Inversion artefact behind a reconstruction; none where sampling starts from noised latents."""
-    if not CONFIG.reconstruction.inversion_steps:
+def first_pass_latents(wildcards):
+    """Latents of the first pass of a shard; empty where the decoded latents are inverted."""
+    if not CONFIG.reconstruction.two_passes:
         return []
-    owner = METHODS[wildcards.method].inversion_of
+    folder = f"{R}/first_pass/{wildcards.method}/sub-{wildcards.subject}"
+    return f"{folder}/clips-{wildcards.shard}.h5"
+
+
+def inverted_latents(wildcards):
+    """Inverted latents of a shard; empty where sampling starts from noised latents."""
+    final = CONFIG.reconstruction.final_pass()
+    if not final.num_inversion_steps:
+        return []
+    # The image of a first pass depends on the decoded text, so its inversion is never another method's.
+    two = CONFIG.reconstruction.two_passes
+    owner = wildcards.method if two else METHODS[wildcards.method].inversion_of
     return f"{R}/inversions/{owner}/sub-{wildcards.subject}/clips-{wildcards.shard}.h5"
 
 

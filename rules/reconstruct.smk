@@ -1,9 +1,59 @@
 """Predictions -> videos: inversion and sampling by the generator, or the VAE's decoder alone."""
 
 
+rule draw_first_pass:
+    input:
+        predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        stable_diffusion=local_model("stable_diffusion"),
+    output:
+        latents=f"{R}/first_pass/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
+    log:
+        f"{R}/logs/draw_first_pass/{{method}}/sub-{{subject}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/draw_first_pass/{{method}}/sub-{{subject}}-{{shard}}.tsv"
+    wildcard_constraints:
+        method=methods_by("generator"),
+    conda:
+        "../envs/gpu.yaml"
+    threads: CONFIG.reconstruction.cpu_threads
+    resources:
+        gpu=gpu_count,
+        mem_mb=per_attempt(16_000),
+        runtime=per_attempt(120),
+    params:
+        code=code_digest("workflow_scripts/draw_first_pass.py"),
+        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        lock=CONFIG.models.lock,
+        revision=pinned_model("stable_diffusion"),
+        settings=lambda wildcards: json_of(CONFIG.reconstruction.image_pass()),
+        tokens=CONFIG.features.tokens,
+        shard_size=CONFIG.shards.reconstruction,
+        seed=CONFIG.seed,
+        # not tracked: derived from resources or output
+        device=lambda wildcards, resources: CONFIG.device,
+        state=subpath(output.latents, with_suffix=".state"),
+    message:
+        "Drawing the first pass of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_first_pass"
+        " --predictions {input.predictions}"
+        " --model {params.place:q}"
+        " --lock {params.lock:q}"
+        " --settings {params.settings:q}"
+        " --tokens {params.tokens}"
+        " --shard {wildcards.shard}"
+        " --shard-size {params.shard_size}"
+        " --seed {params.seed}"
+        " --device {params.device}"
+        " --state {params.state}"
+        " --output {output.latents}"
+        " > {log} 2>&1"
+
+
 rule invert_latents:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        first_pass=first_pass_latents,
         stable_diffusion=local_model("stable_diffusion"),
     output:
         noise=f"{R}/inversions/{{method}}/sub-{{subject}}/clips-{{shard}}.h5",
@@ -25,11 +75,16 @@ rule invert_latents:
         place=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
-        settings=lambda wildcards: json_of(CONFIG.reconstruction.inversion()),
+        settings=lambda wildcards: json_of(
+            CONFIG.reconstruction.final_pass().inversion()
+        ),
         tokens=CONFIG.features.tokens,
         shard_size=CONFIG.shards.reconstruction,
         seed=CONFIG.seed,
-        # not tracked: derived from resources or output
+        # not tracked: derived from resources, input or output
+        latents=lambda wildcards, input: (
+            f"--latents {input.first_pass}" if input.first_pass else ""
+        ),
         device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.noise, with_suffix=".state"),
     message:
@@ -37,6 +92,7 @@ rule invert_latents:
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.invert_latents"
         " --predictions {input.predictions}"
+        " {params.latents}"
         " --model {params.place:q}"
         " --lock {params.lock:q}"
         " --settings {params.settings:q}"
@@ -53,6 +109,7 @@ rule invert_latents:
 rule reconstruct_clips:
     input:
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
+        first_pass=first_pass_latents,
         inversions=inverted_latents,
         stable_diffusion=local_model("stable_diffusion"),
     output:
@@ -76,12 +133,15 @@ rule reconstruct_clips:
         place=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
-        settings=json_of(CONFIG.reconstruction),
+        settings=lambda wildcards: json_of(CONFIG.reconstruction.final_pass()),
         tokens=CONFIG.features.tokens,
         shard_size=CONFIG.shards.reconstruction,
         seed=CONFIG.seed,
         rate=CONFIG.stimuli.rate,
         # not tracked: derived from resources, input or output
+        latents=lambda wildcards, input: (
+            f"--latents {input.first_pass}" if input.first_pass else ""
+        ),
         inversions=lambda wildcards, input: (
             f"--inversions {input.inversions}" if input.inversions else ""
         ),
@@ -92,6 +152,7 @@ rule reconstruct_clips:
     shell:
         "OMP_NUM_THREADS={threads} python -m workflow_scripts.reconstruct_clips"
         " --predictions {input.predictions}"
+        " {params.latents}"
         " {params.inversions}"
         " --model {params.place:q}"
         " --lock {params.lock:q}"
@@ -219,3 +280,54 @@ rule reconstruct:
             subject=SUBJECTS,
             shard=shards(TEST_CLIPS, CONFIG.shards.reconstruction),
         ),
+
+
+rule measure_oracle:
+    """Upper bound of stage 2, from ground-truth latents and text of a training movie; no decoder is needed."""
+    input:
+        frames=f"{R}/stimuli/{(TRAIN_SEGMENTS or SEGMENTS)[0]}.h5",
+        table=f"{R}/stimuli/{(TRAIN_SEGMENTS or SEGMENTS)[0]}.tsv",
+        text=f"{R}/features/clips-{shards(CLIPS, CONFIG.shards.features)[0]}.text.h5",
+        stable_diffusion=local_model("stable_diffusion"),
+    output:
+        table=f"{R}/oracle.tsv",
+    log:
+        f"{R}/logs/measure_oracle.log",
+    benchmark:
+        f"{R}/benchmarks/measure_oracle.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: CONFIG.reconstruction.cpu_threads
+    resources:
+        gpu=gpu_count,
+        mem_mb=per_attempt(16_000),
+        runtime=per_attempt(240),
+    params:
+        code=code_digest("workflow_scripts/measure_oracle.py"),
+        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        lock=CONFIG.models.lock,
+        revision=pinned_model("stable_diffusion"),
+        settings=lambda wildcards: json_of(CONFIG.reconstruction),
+        seed=CONFIG.seed,
+        # not tracked: derived from resources
+        device=lambda wildcards, resources: CONFIG.device,
+    message:
+        "Measuring the upper bound of stage 2"
+    shell:
+        "OMP_NUM_THREADS={threads} python -m workflow_scripts.measure_oracle"
+        " --frames {input.frames}"
+        " --table {input.table}"
+        " --text {input.text}"
+        " --model {params.place:q}"
+        " --lock {params.lock:q}"
+        " --settings {params.settings:q}"
+        " --seed {params.seed}"
+        " --device {params.device}"
+        " --output {output.table}"
+        " > {log} 2>&1"
+
+
+rule oracle:
+    """Upper bound of stage 2: how much motion the generator keeps of ground-truth latents and text."""
+    input:
+        rules.measure_oracle.output,

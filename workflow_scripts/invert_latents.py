@@ -1,10 +1,10 @@
-"""Invert the decoded latents of one shard of test clips: the noise from which the generator starts."""
+"""Invert the latents of one shard of test clips: the noise from which the generator starts."""
 
 import torch
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.files import sole_writer
-from mind_animator.artefacts.reconstructions import check_shapes, read_shard
+from mind_animator.artefacts.reconstructions import check_shapes, read_finite, read_shard
 from mind_animator.config.base import parse_settings
 from mind_animator.config.reconstruction import InversionConfig
 from mind_animator.device import use_device
@@ -18,12 +18,18 @@ from mind_animator.provenance import code_digest, fingerprint
 def main(arguments: list[str] | None = None) -> None:
     """Read predictions, invert batch by batch, write the noise."""
     parser = shard_parser(__doc__, "inversion")
+    parser.add_argument(
+        "--latents", help="HDF5 file with the latents of a first pass, used in place of the decoded latents"
+    )
     parser.add_argument("--output", required=True, help="HDF5 file with noise (clip, frame, 4, h, w)")
     given = parser.parse_args(arguments)
     settings = parse_settings(InversionConfig, given.settings)
     torch.set_num_threads(settings.cpu_threads)
     device = use_device(given.device)
-    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, ["latents"])
+    names = [] if given.latents else ["latents"]
+    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
+    if given.latents:
+        arrays |= read_finite(given.latents, ["latents"], clips)
     check_shapes(given.predictions, arrays, given.tokens)
     latents = torch.from_numpy(arrays["latents"])
     stamp = fingerprint(

@@ -114,6 +114,7 @@ def make_report(
         own = list(dict.fromkeys(key.split("/")[0] for key in videos))
         sections = [
             _glance(scores, tested, ranks, own),
+            _parts(histories, read_json(provenance)["config"]),
             *(
                 _videos(subject, ground_truth, videos, texts, rate, place)
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
@@ -178,6 +179,46 @@ def _glance(
         f"{every['level'].max():.0%} interval, and what the same videos score against the ground truths of other clips: "
         "the distance between the two is what came from the brain.",
         tiles=tiles,
+    )
+
+
+def _parts(histories: dict[str, Path], config: dict) -> Section | None:
+    """Which parts of the methods contributed to this run, from the training records and the configuration."""
+    found: dict[tuple[str, str], dict[str, Cell]] = {}
+    for key, path in histories.items():
+        method, subject, part = key.split("/")
+        record = read_json(path)
+        losses = [row["validation_loss"] for row in record.get("history", [])]
+        if not losses:
+            continue
+        settings, last = record.get("settings", {}), len(losses) - 1
+        keeps = settings.get("optimisation", {}).get("keep", "best")
+        kept = last if keeps == "last" else losses.index(min(losses))
+        epochs = f"epoch {kept} of {last} kept"
+        start = "ridge regression alone" if settings.get("linear") is not None else "initial weights"
+        state = Cell("at work", epochs) if kept else Cell("idle", f"{epochs}: {start}")
+        found.setdefault((method, f"{part} decoder"), {})[subject] = state
+    if not found:
+        return None
+    subjects = list(dict.fromkeys(subject for states in found.values() for subject in states))
+    state = Cell("at work", f"{config['stimuli']['frames']} frames per clip")
+    if config["reconstruction"]["motion"] == "warped":
+        state = Cell("idle", "one frame per clip: an image network")
+    for method in dict.fromkeys(method for method, _ in found):
+        found[method, "inflated generator"] = dict.fromkeys(subjects, state)
+    rows: list[list[Cell | str]] = [
+        [Cell(part, method), *(states.get(subject, "") for subject in subjects)]
+        for (method, part), states in sorted(found.items(), key=lambda entry: entry[0][0])
+    ]
+    every = [state for states in found.values() for state in states.values()]
+    idle = sum(state.text == "idle" for state in every)
+    return Section(
+        "parts",
+        "Parts at work",
+        f"{idle} of {len(every)} trained or sampled parts were idle in this run: they did "
+        "not change the result. A decoder is idle if no epoch of its training was better than its start.",
+        nav="Parts",
+        tables=[Table(["", *(f"subject {subject}" for subject in subjects)], [Group(rows)])],
     )
 
 

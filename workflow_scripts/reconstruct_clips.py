@@ -17,7 +17,12 @@ from mind_animator.artefacts.reconstructions import (
 from mind_animator.config.base import parse_settings
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.device import use_device
-from mind_animator.diffusion.generator import check_inputs, load_generator, reconstruct_batch
+from mind_animator.diffusion.generator import (
+    check_inputs,
+    empty_prompt_embeds,
+    load_generator,
+    reconstruct_batch,
+)
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard, shard_parser
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.latents import decode_latents
@@ -31,7 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Read predictions and inversions, sample batch by batch, write frames and a video."""
     parser = shard_parser(__doc__, "reconstruction")
     parser.add_argument(
-        "--inversions", help="HDF5 file with noise of the same clips; none with inversion_steps 0"
+        "--inversions", help="HDF5 file with noise of the same clips; none with num_inversion_steps 0"
+    )
+    parser.add_argument(
+        "--latents", help="HDF5 file with the latents of a first pass, used in place of the decoded latents"
     )
     parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
@@ -40,15 +48,21 @@ def main(arguments: list[str] | None = None) -> None:
     settings = parse_settings(ReconstructionConfig, given.settings)
     torch.set_num_threads(settings.cpu_threads)
     device = use_device(given.device)
-    if bool(settings.inversion_steps) != bool(given.inversions):
+    if bool(settings.num_inversion_steps) != bool(given.inversions):
         raise InputError(
-            f"Expected --inversions just where inversion_steps > 0, got {given.inversions} "
-            f"with inversion_steps {settings.inversion_steps}."
+            f"Expected --inversions just where num_inversion_steps > 0, got {given.inversions} "
+            f"with num_inversion_steps {settings.num_inversion_steps}."
         )
     has_text = has_array(given.predictions, "prompt_embedding")
     has_flow = settings.motion == "warped" and has_array(given.predictions, "flow")
-    names = ["latents", *(["prompt_embedding"] if has_text else []), *(["flow"] if has_flow else [])]
+    names = [
+        *([] if given.latents else ["latents"]),
+        *(["prompt_embedding"] if has_text else []),
+        *(["flow"] if has_flow else []),
+    ]
     clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, names)
+    if given.latents:
+        arrays |= read_finite(given.latents, ["latents"], clips)
     if given.inversions:
         arrays |= read_finite(given.inversions, ["noise"], clips)
     frames = arrays["latents"].shape[1]
@@ -78,9 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if not has_text:
-        # A method without semantics says nothing: the empty prompt does.
-        empty = generator.encode_text("", given.tokens)[:, 1:].cpu()
-        tensors["prompt_embedding"] = empty.expand(len(clips), -1, -1)
+        tensors["prompt_embedding"] = empty_prompt_embeds(generator, len(clips), given.tokens)
 
     def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
         batch = {name: tensor[list(rows)] for name, tensor in tensors.items()}

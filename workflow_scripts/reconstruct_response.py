@@ -16,7 +16,7 @@ from mind_animator.artefacts.arrays import open_arrays
 from mind_animator.config import Config, load_config
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import open_methods
-from workflow_scripts import decode_latents, invert_latents, predict, reconstruct_clips
+from workflow_scripts import decode_latents, draw_first_pass, invert_latents, predict, reconstruct_clips
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,17 +63,25 @@ def main(arguments: list[str] | None = None) -> None:
         threads = ["--cpu-threads", str(settings.cpu_threads)]
         decode_latents.main([*clips, *model, *rate, *files, *threads, "--device", config.device])
         return
-    tokens, inversions = ["--tokens", str(config.features.tokens)], []
-    if settings.inversion_steps:
+    tokens, inversions, latents = ["--tokens", str(config.features.tokens)], [], []
+    if settings.two_passes:
+        drawn = output / "first_pass.h5"
+        draw_first_pass.main([
+            *clips, *model, *tokens, *machine, "--settings", settings.image_pass().model_dump_json(),
+            "--state", str(output / "first_pass.state"), "--output", str(drawn),
+        ])  # fmt: skip
+        latents = ["--latents", str(drawn)]
+    final = settings.final_pass()
+    if final.num_inversion_steps:
         noise = output / "noise.h5"
         invert_latents.main([
-            *clips, *model, *tokens, *machine, "--settings", settings.inversion().model_dump_json(),
+            *clips, *latents, *model, *tokens, *machine, "--settings", final.inversion().model_dump_json(),
             "--state", str(output / "noise.state"), "--output", str(noise),
         ])  # fmt: skip
         inversions = ["--inversions", str(noise)]
     reconstruct_clips.main([
-        *clips, *inversions, *model, *tokens, *machine, *rate, *files,
-        "--settings", settings.model_dump_json(), "--state", str(output / "frames.state"),
+        *clips, *latents, *inversions, *model, *tokens, *machine, *rate, *files,
+        "--settings", final.model_dump_json(), "--state", str(output / "frames.state"),
     ])  # fmt: skip
 
 

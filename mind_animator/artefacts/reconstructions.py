@@ -72,7 +72,7 @@ def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) ->
 def check_shapes(
     path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int, drawn: int | None = None
 ) -> None:
-    """Check latents (clip, frame, channel, h, w), noise alike (of ``drawn`` frames), condition of ``tokens - 1``."""
+    """Check latents (clip, frame, channel, h, w), noise alike (of ``drawn`` frames), prompt_embedding of ``tokens - 1``."""
     latents = arrays["latents"].shape
     if len(latents) != 5:
         raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")
@@ -81,7 +81,7 @@ def check_shapes(
         raise InputError(f"Expected noise {wanted} for the latents of {path}, got {arrays['noise'].shape}.")
     if "prompt_embedding" in arrays and arrays["prompt_embedding"].shape[1:-1] != (tokens - 1,):
         raise InputError(
-            f"Expected a condition (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "
+            f"Expected a prompt_embedding (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "
             f"got {arrays['prompt_embedding'].shape}."
         )
 

@@ -6,52 +6,88 @@ from pydantic import Field, model_validator
 
 from mind_animator.config.base import Strict
 
+# Default negative prompt of the released inference pipeline.
+RELEASED_NEGATIVE_PROMPT = (
+    "Not like the real scene, Distorted and blurred body, blurry,bad proportions,out of frame,disfigured"
+)
+
 # What a preset sets, where the config does not say otherwise. The paper's values are the fields' defaults.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "released_code": {"group_norm": "pooled", "temporal_bias": True, "noise": "unseeded"},
+    "released_code": {
+        "group_norm": "pooled",
+        "temporal_bias": True,
+        "noise": "unseeded",
+        "negative_prompt": RELEASED_NEGATIVE_PROMPT,
+        "inversion_tokens": 77,
+    },
 }
 
 
+class FirstPassConfig(Strict):
+    """Settings of the first pass that differ from those of the second; None: the same value.
+
+    See `ReconstructionConfig` for the meaning of each key.
+    """
+
+    num_inference_steps: int | None = Field(None, ge=1, le=1000)
+    num_inversion_steps: int | None = Field(None, ge=0, le=1000)
+    strength: float | None = Field(None, gt=0, le=1)
+    guidance_scale: float | None = Field(None, ge=0)
+    noise_timestep: int | None = Field(None, ge=0, le=999)
+    noise_into: Literal["inverted", "noise_part"] | None = None
+
+
 class ReconstructionConfig(Strict):
-    """Generator settings; every published quirk has a switch of its own.
+    """Settings of the generator. Every published quirk is an option of its own.
 
     Attributes
     ----------
     preset : str
         ``paper``, or ``released_code``: pooled group norms, the random bias of untrained temporal attention,
-        unseeded noise. Any key given beside it wins.
+        unseeded noise, the released negative prompt, and an inversion prompt of 77 tokens. Keys that are given
+        explicitly take precedence.
     scheduler : str
         ``ddim``, or ``dpm_solver`` (DPM-Solver++, second order) for sampling: a different method, to be
         reported as a row of its own. Inversion is always DDIM.
-    steps, inversion_steps : int
+    num_inference_steps, num_inversion_steps : int
         Steps of sampling and of inversion (empty prompt). No inversion: sampling starts from noised latents.
-    depth : int
-        Inversion and sampling stay in the lowest ``depth`` of the (1000) time steps. Less than all keeps more
-        of the decoded latents' layout and motion, and leaves less to the text.
+    inversion_tokens : int, optional
+        Length of the empty prompt of the inversion, in tokens; None: that of the text condition.
+    strength : float
+        Fraction of the diffusion time steps that inversion and sampling use, counted from the clean end, as in the
+        image-to-image pipelines of diffusers. Values below 1 keep more of the layout and motion of the latents
+        and leave less to the text.
     guidance_scale : float
         Classifier-free guidance; 1 turns it off.
     negative_prompt : str
-        Text of the unconditional branch. The text that the authors used is not known here.
+        Text of the unconditional branch. `RELEASED_NEGATIVE_PROMPT` with ``preset: released_code``; the paper
+        names none.
     noise_timestep : int
         Time step t of the alpha-bar with which fresh noise is mixed into the inverted latents,
         ``sqrt(a_t) inverted + sqrt(1 - a_t) noise``; 0 mixes none. The sampler's chain starts at the top all
         the same (the paper names 50 steps of both; starting at t = 200 would leave 10).
     noise_into : str
-        ``inverted``: all of the inverted latent, as published; ``noise_part``: only its noise, which leaves
-        the image that a chain of less than the whole depth still holds at full strength.
+        ``inverted``: the whole inverted latent, as published; ``noise_part``: only its noise, so that the image
+        content that remains at strength < 1 is not attenuated.
     noise_frames : str
-        ``independent`` noise for every frame, or one draw ``shared`` by a clip's frames: no flicker.
+        ``independent`` noise per frame, or one sample ``shared`` by all frames of a clip, which avoids flicker.
     noise : str
         ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
+    first_pass : FirstPassConfig, optional
+        Source of the latents that are inverted. None: the decoded latents, as published. Otherwise the generator
+        first draws one image per clip from the clip's mean decoded latents and decoded text; the image is moved
+        along ``motion_gain`` times the decoded flow, and the VAE encodes the moved frames. Use it where the decoded
+        latents change too little within a clip to show motion: a latent's change is the product of content and
+        velocity, which a linear decoder cannot predict. A method that decodes no flow keeps its decoded latents.
+        The section sets what differs in the first pass, for example ``{strength: 0.6}``.
     motion : str
-        ``sampled``: every frame is drawn by the inflated generator, as published. ``warped``: the generator
-        draws one image of the clip's mean latents, which is moved along motion_gain x the flow that the
-        motion decoder reads from the brain, the image itself the middle of the clip. For small generators,
-        whose latents do not shift with the image; a clip costs one frame, and a method that decodes no flow
-        shows a still image.
+        ``sampled``: the inflated generator draws all frames of a clip, as published. ``warped`` (an ablation
+        of the second pass): the moved image of the first pass is the result; the generator draws one frame per
+        clip, and a method that decodes no flow gives a still image.
     motion_gain : float
-        Of ``warped`` motion: decoders trained on squared error shrink what they are unsure of.
+        Factor of the decoded flow, by which the image of the first pass is moved. Decoders trained on squared error
+        underestimate speed.
     group_norm : str
         ``per_frame`` (the image net with frames in the batch) or ``pooled`` over a clip's frames (the
         published inflation): two different networks.
@@ -72,15 +108,17 @@ class ReconstructionConfig(Strict):
 
     preset: Literal["paper", "released_code"] = "paper"
     scheduler: Literal["ddim", "dpm_solver"] = "ddim"
-    steps: int = Field(50, ge=1, le=1000)
-    inversion_steps: int = Field(50, ge=0, le=1000)
-    depth: int = Field(1000, ge=1, le=1000)
+    num_inference_steps: int = Field(50, ge=1, le=1000)
+    num_inversion_steps: int = Field(50, ge=0, le=1000)
+    inversion_tokens: int | None = Field(None, ge=1, le=77)
+    strength: float = Field(1.0, gt=0, le=1)
     guidance_scale: float = Field(12.5, ge=0)
     negative_prompt: str = ""
     noise_timestep: int = Field(200, ge=0, le=999)
     noise_into: Literal["inverted", "noise_part"] = "inverted"
     noise_frames: Literal["independent", "shared"] = "independent"
     noise: Literal["seeded", "unseeded"] = "seeded"
+    first_pass: FirstPassConfig | None = None
     motion: Literal["sampled", "warped"] = "sampled"
     motion_gain: float = Field(1.0, ge=0)
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
@@ -98,30 +136,51 @@ class ReconstructionConfig(Strict):
         return values
 
     @model_validator(mode="after")
-    def _steps_fit_the_depth(self) -> "ReconstructionConfig":
-        if max(self.steps, self.inversion_steps) > self.depth:
-            raise ValueError(
-                f"expected steps and inversion_steps <= depth ({self.depth}), "
-                f"got {self.steps} and {self.inversion_steps}"
-            )
+    def _check_steps(self) -> "ReconstructionConfig":
+        for name, part in (("", self), ("first_pass: ", self.image_pass())):
+            if not part.steps_fit:
+                raise ValueError(
+                    f"{name}expected num_inference_steps and num_inversion_steps <= 1000 x strength "
+                    f"({1000 * part.strength:g}), got {part.num_inference_steps} and {part.num_inversion_steps}"
+                )
         return self
 
+    @property
+    def steps_fit(self) -> bool:
+        """Whether the schedule has as many time steps below ``strength`` as the settings need."""
+        return max(self.num_inference_steps, self.num_inversion_steps) <= round(1000 * self.strength)
+
     def drawn_frames(self, frames: int) -> int:
-        """Frames of a clip that the generator draws."""
+        """Number of frames per clip that the generator draws."""
         return frames if self.motion == "sampled" else 1
 
+    @property
+    def two_passes(self) -> bool:
+        """Whether the latents that are inverted come from a first pass."""
+        return self.motion == "sampled" and self.first_pass is not None
+
+    def image_pass(self) -> "ReconstructionConfig":
+        """Settings of a pass that draws one image per clip: those of the first pass, or of ``motion: warped``."""
+        changed = self.first_pass.model_dump(exclude_none=True) if self.first_pass else {}
+        return self.model_copy(update={"motion": "warped", "first_pass": None, **changed})
+
+    def final_pass(self) -> "ReconstructionConfig":
+        """Settings of the pass that gives the reconstruction."""
+        return self.image_pass() if self.motion == "warped" else self.model_copy(update={"first_pass": None})
+
     def inversion(self) -> "InversionConfig":
-        """The part of the settings on which the inversion depends, and nothing else."""
+        """The settings on which the inversion depends, and no others."""
         return InversionConfig(**{name: getattr(self, name) for name in InversionConfig.model_fields})
 
 
 class InversionConfig(Strict):
-    """What the inversion artefact depends on; see `ReconstructionConfig`."""
+    """Settings on which the inverted latents depend; see `ReconstructionConfig`."""
 
     drawn_frames = ReconstructionConfig.drawn_frames
 
-    inversion_steps: int = Field(50, ge=1, le=1000)
-    depth: int = Field(1000, ge=1, le=1000)
+    num_inversion_steps: int = Field(50, ge=1, le=1000)
+    inversion_tokens: int | None = Field(None, ge=1, le=77)
+    strength: float = Field(1.0, gt=0, le=1)
     motion: Literal["sampled", "warped"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False

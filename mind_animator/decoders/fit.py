@@ -77,7 +77,9 @@ def fit(
     parameters = list(trained.values())
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     decay = settings.weight_decay if settings.optimiser == "adamw" else 0.0
-    optimiser = kind(parameters, lr=settings.learning_rate, weight_decay=decay, fused=True)
+    optimiser = kind(
+        parameters, settings.learning_rate, settings.betas, settings.epsilon, weight_decay=decay, fused=True
+    )
     autocast = {"device_type": torch.device(device).type, "dtype": torch.bfloat16}
     autocast["enabled"] = settings.precision == "bfloat16"
     steps = math.ceil(len(rows) / settings.batch)
@@ -119,8 +121,7 @@ def fit(
                 if settings.l1:
                     reached = [p for p in parameters if p.grad is not None]
                     signs = torch._foreach_sign([p.detach() for p in reached])
-                    weight = settings.l1 * settings.l1_decay ** (epoch - 1)
-                    torch._foreach_add_([p.grad for p in reached], signs, alpha=weight)
+                    torch._foreach_add_([p.grad for p in reached], signs, alpha=l1_weight(settings, epoch))
                 if settings.clip_gradient:
                     nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
                 optimiser.step()
@@ -225,6 +226,12 @@ def split_clips(
     if held_out.all():
         raise InputError(f"Expected clips to fit besides those for early stopping, got {len(movies)} in all.")
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def l1_weight(settings: OptimisationConfig, epoch: int) -> float:
+    """Weight of the L1 penalty in an epoch (from 1)."""
+    compounded = math.exp(-settings.l1_compounding * epoch * (epoch - 1) / 2)
+    return settings.l1 * settings.l1_decay ** (epoch - 1) * compounded
 
 
 def _learning_rate(settings: OptimisationConfig, epoch: int, step: int, steps: int, width: int) -> float:

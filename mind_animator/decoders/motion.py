@@ -21,7 +21,7 @@ from mind_animator.decoders.flow import choose_gains, linear_clip, motion_mask, 
 from mind_animator.decoders.layers import Decoder, Residual, by_subject, initialise, repeat_subjects
 
 # Quantiles, over pixels and clips, of the decoded motion mask that are mapped to 0 and 1.
-MASK_QUANTILES = (0.5, 0.85)
+MASK_QUANTILES = (0.75, 0.95)
 
 
 class Attention(nn.Module):
@@ -32,11 +32,13 @@ class Attention(nn.Module):
     width, context : int
         Widths of the query tokens and of the key tokens.
     heads, head_width : int
+    dropout : float
+        Of the attention weights, in training.
     """
 
-    def __init__(self, width: int, context: int, heads: int, head_width: int) -> None:
+    def __init__(self, width: int, context: int, heads: int, head_width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.query = nn.Linear(width, heads * head_width)
         self.key = nn.Linear(context, heads * head_width)
         self.value = nn.Linear(context, heads * head_width)
@@ -49,7 +51,9 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
         """Attend from tokens (clip, token, width); ``visible`` (..., token, key) is True for keys to attend to."""
         query = self._split(self.query(tokens))
-        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
+        mixed = functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=visible, dropout_p=self.dropout if self.training else 0.0
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, tokens: Tensor) -> Tensor:
@@ -63,7 +67,13 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 def causal_mask(
-    clips: int, frames: int, keep_ratio: float, rng: torch.Generator | None, device: torch.device | str
+    clips: int,
+    frames: int,
+    keep_ratio: float,
+    rng: torch.Generator | None,
+    device: torch.device | str,
+    *,
+    mask_own: bool = False,
 ) -> Tensor:
     """Sparse causal mask: each frame attends to itself, to the first frame, and to a random fraction of the
     frames between.
@@ -75,6 +85,8 @@ def causal_mask(
         Fraction of the frames between that stays visible; 1 is an ordinary causal mask.
     rng : Generator, optional
         Required if 0 < keep_ratio < 1.
+    mask_own : bool
+        The released code's rule: from the third frame on a frame's own position is masked like those between.
 
     Returns
     -------
@@ -82,6 +94,8 @@ def causal_mask(
     """
     causal = torch.ones(frames, frames, dtype=torch.bool, device=device).tril()
     always = torch.eye(frames, dtype=torch.bool, device=device)
+    if mask_own:
+        always[2:] = False
     always[:, 0] = True
     chance = torch.full((clips, frames, frames), float(keep_ratio), device=device)
     if 0 < keep_ratio < 1:
@@ -95,7 +109,7 @@ class FrameBlock(nn.Module):
 
     def __init__(self, settings: MotionConfig, width: int) -> None:
         super().__init__()
-        shape = (settings.heads, settings.head_width)
+        shape = (settings.heads, settings.head_width, settings.dropout_attention)
         self.earlier = Attention(width, width, *shape)
         self.fmri = Attention(width, width, *shape)
         self.feed = nn.Sequential(
@@ -121,11 +135,13 @@ class FrameBlock(nn.Module):
 
 class PatchBlock(nn.Module):
     """Temporal module (attention to all patches of the visible frames), spatial module (cross-attention to the
-    fMRI tokens), and a feed-forward sublayer; each with pre-normalisation and a residual connection."""
+    fMRI tokens), and a feed-forward sublayer; each with a residual connection, and normalised before (``norm: pre``)
+    or after (``post``) the sublayer."""
 
     def __init__(self, settings: MotionConfig) -> None:
         super().__init__()
-        width, shape = settings.token_width, (settings.heads, settings.head_width)
+        width = settings.token_width
+        shape = (settings.heads, settings.head_width, settings.dropout_attention)
         self.earlier = Attention(width, width, *shape)
         self.fmri = Attention(width, width, *shape)
         self.feed = nn.Sequential(
@@ -133,17 +149,23 @@ class PatchBlock(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.drop = nn.Dropout(settings.dropout)
+        self.pre = settings.norm == "pre"
 
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor, fmri: tuple[Tensor, Tensor]
     ) -> Tensor:
-        x = x + self.drop(self.earlier(self.norms[0](x), keys, values, visible))
-        x = x + self.drop(self.fmri(self.norms[1](x), *fmri))
-        return x + self.drop(self.feed(self.norms[2](x)))
+        sublayers = (
+            lambda x: self.earlier(x, keys, values, visible),
+            lambda x: self.fmri(x, *fmri),
+            self.feed,
+        )
+        for sublayer, norm in zip(sublayers, self.norms, strict=True):
+            x = x + (self.drop(sublayer(norm(x))) if self.pre else norm(self.drop(sublayer(x))))
+        return x
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the input of this layer."""
-        return self.earlier.project(self.norms[0](x))
+        return self.earlier.project(self.norms[0](x) if self.pre else x)
 
 
 class MotionDecoder(Decoder):
@@ -161,14 +183,13 @@ class MotionDecoder(Decoder):
         super().__init__(settings, shapes)
         self.latent = tuple(shapes["latent"])
         width = settings.width
+        dropout = settings.dropout if settings.dropout_encoder is None else settings.dropout_encoder
         self.body = nn.Sequential(
             nn.LayerNorm(width),
             nn.GELU(),
             nn.Dropout(settings.dropout_in),
             *(
-                Residual(
-                    nn.Linear(width, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(settings.dropout)
-                )
+                Residual(nn.Linear(width, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout))
                 for _ in range(settings.blocks)
             ),
         )
@@ -208,7 +229,7 @@ class MotionDecoder(Decoder):
         """With ``mask_drawn: once``: the attention mask of the whole training."""
         if self.settings.mask_drawn != "once":
             return {}
-        mask = causal_mask(1, self.latent[0] - 1, self.settings.mask_keep_ratio, rng, "cpu")
+        mask = self._mask(1, self.settings.mask_keep_ratio, rng, "cpu")
         return {"mask": mask.expand(len(data["latents"]), -1, -1)}
 
     def forward(self, inputs: Tensor, frames: Tensor, visible: Tensor, steps: Tensor | None = None) -> Tensor:
@@ -252,7 +273,8 @@ class MotionDecoder(Decoder):
         """Mean squared error of the next frames.
 
         In training each frame attends to a random fraction of the earlier frames; in validation, to those that
-        it attends to at inference.
+        it attends to at inference. With ``autoregressive_validation`` the validation clips are generated from their
+        first frames.
 
         Parameters
         ----------
@@ -262,22 +284,35 @@ class MotionDecoder(Decoder):
         """
         inputs = self.batch_inputs(batch, rng, epoch)
         latents = repeat_subjects(batch["latents"], inputs)
+        start = self.settings.first_loss_frame - 1
+        # with gradients only where the cost of a training step is measured
+        if rng is None and self.settings.autoregressive_validation and not torch.is_grad_enabled():
+            return functional.mse_loss(self.generate(inputs, latents[:, 0])[:, start:], latents[:, start:])
         visible = self._visible_frames(batch, latents, inputs, rng)
         earlier, steps = self._earlier_frames(batch, latents, inputs, rng)
         out = self(inputs, earlier, visible, steps)
-        start = self.settings.first_loss_frame - 2
-        return functional.mse_loss(out[:, start:], latents[:, start + 1 :])
+        return functional.mse_loss(out[:, start - 1 :], latents[:, start:])
 
     def _visible_frames(
         self, batch: Mapping[str, Tensor], latents: Tensor, inputs: Tensor, rng: torch.Generator | None
     ) -> Tensor:
-        settings, count = self.settings, self.latent[0] - 1
+        settings = self.settings
         if rng is None:
-            keep = float(settings.inference_mask == "causal")
-            return causal_mask(1, count, keep, None, latents.device)
+            return self._inference_mask(latents.device)
         if settings.mask_drawn == "once":
             return repeat_subjects(batch["mask"], inputs)
-        return causal_mask(len(latents), count, settings.mask_keep_ratio, rng, latents.device)
+        return self._mask(len(latents), settings.mask_keep_ratio, rng, latents.device)
+
+    def _mask(
+        self, clips: int, keep_ratio: float, rng: torch.Generator | None, device: torch.device | str
+    ) -> Tensor:
+        """`causal_mask` of all frames that are predicted from."""
+        count, own = self.latent[0] - 1, self.settings.mask_own
+        return causal_mask(clips, count, keep_ratio, rng, device, mask_own=own)
+
+    def _inference_mask(self, device: torch.device | str) -> Tensor:
+        """The attention mask (1, frame, frame) of validation and inference."""
+        return self._mask(1, float(self.settings.inference_mask == "causal"), None, device)
 
     def _earlier_frames(
         self, batch: Mapping[str, Tensor], latents: Tensor, inputs: Tensor, rng: torch.Generator | None
@@ -343,8 +378,7 @@ class TokenDecoder(MotionDecoder):
     @torch.no_grad()
     def generate(self, inputs: Tensor, first: Tensor, *, cached: bool = True) -> Tensor:
         count = self.latent[0]
-        keep = 1.0 if self.settings.inference_mask == "causal" else 0.0
-        visible = causal_mask(1, count - 1, keep, None, first.device)
+        visible = self._inference_mask(first.device)
         steps = self._linear_steps(inputs, first)
         frames = first[:, None]
         fmri = self._fmri_tokens(inputs)
@@ -399,6 +433,7 @@ class FrameTokenDecoder(TokenDecoder):
         flat = torch.Size(self.latent[1:]).numel()
         self.fmri = nn.Linear(settings.width, flat)
         self.layers = nn.ModuleList(FrameBlock(settings, flat) for _ in range(settings.layers))
+        self.drop = nn.Dropout(settings.dropout_positions)
         self.final = nn.LayerNorm(flat)
         self.register_buffer("times", sinusoids(self.latent[0], flat), persistent=False)
 
@@ -408,14 +443,14 @@ class FrameTokenDecoder(TokenDecoder):
         return self.times.shape[1]
 
     def _tokens(self, frames: Tensor, steps: Tensor | None, indices: range) -> Tensor:
-        return frames.flatten(2) + self.times[list(indices)]
+        return self.drop(frames.flatten(2) + self.times[list(indices)])
 
     def _frames(self, tokens: Tensor, frames: Tensor, steps: Tensor | None) -> Tensor:
         return self.final(tokens).unflatten(2, self.latent[1:])
 
 
 class PatchTokenDecoder(TokenDecoder):
-    """Patches as tokens and several fMRI tokens; predicts the change from each frame to the next.
+    """Patches as tokens and several fMRI tokens; predicts the change from each frame to the next, or that frame.
 
     With the linear baseline, it corrects the changes that the baseline predicts: the first frame moved by the
     decoded flow, plus the decoded change.
@@ -433,6 +468,7 @@ class PatchTokenDecoder(TokenDecoder):
         self.into = nn.Linear((2 if self.linear_baseline else 1) * channels * side * side, token)
         self.position = nn.Parameter(torch.zeros(self.patches, token))
         self.layers = nn.ModuleList(PatchBlock(settings) for _ in range(settings.layers))
+        self.drop = nn.Dropout(settings.dropout_positions)
         self.final = nn.LayerNorm(token)
         self.out = nn.Linear(token, channels * side * side)
         self.register_buffer("times", sinusoids(frames, token), persistent=False)
@@ -482,7 +518,7 @@ class PatchTokenDecoder(TokenDecoder):
         if self.settings.rescale_flow:
             speed = (flow.square().mean() / decoded.square().mean()).sqrt()
         mask = torch.cat([self.linear_baseline.target(own, "mask") for own in pcs]).flatten()
-        return {"gains": gains, "speed": speed, "mask_range": _quantiles(mask, MASK_QUANTILES)}
+        return {"gains": gains, "speed": speed, "mask_range": order_statistics(mask, MASK_QUANTILES)}
 
     def predict(self, inputs: Tensor, **given: Tensor) -> dict[str, Tensor]:
         """``latents``; with the linear baseline also ``flow`` (clip, 2, h, w), latent pixels per frame."""
@@ -548,11 +584,13 @@ class PatchTokenDecoder(TokenDecoder):
     def _tokens(self, frames: Tensor, steps: Tensor | None, indices: range) -> Tensor:
         content = frames if steps is None else torch.cat([frames, steps], dim=2)
         tokens = self.into(fold_patches(content, self.settings.patch))  # (clip, frame, patch, width)
-        return (tokens + self.times[list(indices)][:, None] + self.position).flatten(1, 2)
+        return self.drop((tokens + self.times[list(indices)][:, None] + self.position).flatten(1, 2))
 
     def _frames(self, tokens: Tensor, frames: Tensor, steps: Tensor | None) -> Tensor:
         patches = self.out(self.final(tokens)).unflatten(1, (-1, self.patches))
-        out = frames + unfold_patches(patches, self.latent[1:], self.settings.patch)
+        out = unfold_patches(patches, self.latent[1:], self.settings.patch)
+        if self.settings.output == "change":
+            out = frames + out
         return out if steps is None else out + steps
 
 
@@ -572,7 +610,7 @@ def _flow_targets(latents: Tensor, grid: int, checkpoint: Checkpoint, batch: int
     return torch.cat(parts)
 
 
-def _quantiles(values: Tensor, fractions: Sequence[float]) -> Tensor:
+def order_statistics(values: Tensor, fractions: Sequence[float]) -> Tensor:
     """Order statistics; torch.quantile accepts at most 16 million values."""
     ordered = values.sort().values
     return ordered[[round(fraction * (len(ordered) - 1)) for fraction in fractions]]

@@ -17,7 +17,9 @@ from mind_animator.diffusion.sample import sample, sample_dpm
 from mind_animator.diffusion.schedule import Schedule, schedule_of
 from mind_animator.errors import InputError
 from mind_animator.models.embed import encode_prompts
+from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler
+from mind_animator.video.warp import move_image
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,7 +32,7 @@ class VideoGenerator:
     ----------
     unet : VideoUNet
     encode_text : callable
-        ``encode_text(text, tokens)``: condition (1, tokens, width), float32; padded or cut to ``tokens``,
+        ``encode_text(text, tokens)``: prompt_embeds (1, tokens, width), float32; padded or cut to ``tokens``,
         BOS included.
     schedule : Schedule
     scheduler_config : dict
@@ -49,7 +51,7 @@ class VideoGenerator:
 
 
 def load_generator(
-    place: str | Path,
+    model_id_or_path: str | Path,
     lock: str | Path | None,
     frames: int,
     settings: ReconstructionConfig | InversionConfig,
@@ -61,7 +63,7 @@ def load_generator(
 
     Parameters
     ----------
-    place : str or path
+    model_id_or_path : str or path
         Stable Diffusion folder (``unet``, ``text_encoder``, ``tokenizer``, ``scheduler``) or id on the hub.
     lock : path, optional
         Lock file of models.
@@ -81,8 +83,8 @@ def load_generator(
     """
     auto = "float32" if device == "cpu" else "float16"
     dtype = PRECISIONS[auto if settings.precision == "auto" else settings.precision]
-    unet, scheduler = load_unet_and_scheduler(place, lock, device=device, dtype=dtype)
-    text = load_text_encoder(place, lock, device=device)
+    unet, scheduler = load_unet_and_scheduler(model_id_or_path, lock, device=device, dtype=dtype)
+    text = load_text_encoder(model_id_or_path, lock, device=device)
     bias = clip_generator(seed, "temporal attention") if settings.temporal_bias else None
     video = VideoUNet(unet, frames, group_norm=settings.group_norm, temporal_bias=bias)
     if device != "cpu":
@@ -99,7 +101,7 @@ def load_generator(
 
 
 def check_inputs(generator: VideoGenerator, latents: Sequence[int], width: int | None = None) -> None:
-    """`InputError` where latents (.., channel, h, w) or a condition's width do not fit the UNet."""
+    """`InputError` where latents (.., channel, h, w) or a text condition's width do not fit the UNet."""
     config = generator.unet.unet.config
     factor = 2 ** (len(config.block_out_channels) - 1)
     if latents[-3] != config.in_channels or latents[-1] % factor or latents[-2] % factor:
@@ -108,7 +110,7 @@ def check_inputs(generator: VideoGenerator, latents: Sequence[int], width: int |
             f"(as the generator takes them), got {tuple(latents[-3:])}."
         )
     if width is not None and width != config.cross_attention_dim:
-        raise InputError(f"Expected a condition of width {config.cross_attention_dim}, got {width}.")
+        raise InputError(f"Expected a text condition of width {config.cross_attention_dim}, got {width}.")
 
 
 def invert_batch(
@@ -116,14 +118,15 @@ def invert_batch(
 ) -> Tensor:
     """Inverted latents (clip, frame, channel, h, w) of one padded batch, under the empty prompt."""
     latents = drawn_latents(latents, settings).to(generator.device)
-    empty = generator.encode_text("", tokens).expand(len(latents), -1, -1)
+    length = tokens if settings.inversion_tokens is None else settings.inversion_tokens
+    empty = generator.encode_text("", length).expand(len(latents), -1, -1)
     inverted = invert(
         generator.unet,
         latents,
         empty,
         generator.schedule,
-        steps=settings.inversion_steps,
-        depth=settings.depth,
+        steps=settings.num_inversion_steps,
+        max_timestep=generator.schedule.max_timestep(settings.strength),
     )
     return inverted.cpu()
 
@@ -132,7 +135,7 @@ def reconstruct_batch(
     generator: VideoGenerator,
     latents: Tensor,
     inverted: Tensor | None,
-    condition: Tensor,
+    prompt_embeds: Tensor,
     clips: Sequence[str],
     settings: ReconstructionConfig,
     *,
@@ -145,8 +148,8 @@ def reconstruct_batch(
     latents : Tensor of shape (clip, frame, channel, h, w)
         Decoded latents, multiplied by the VAE's scaling factor.
     inverted : Tensor of the same shape, or None
-        Their inversion; None where ``settings.inversion_steps`` is 0.
-    condition : Tensor of shape (clip, token, width)
+        Their inversion; None where ``settings.num_inversion_steps`` is 0.
+    prompt_embeds : Tensor of shape (clip, token, width)
         Decoded text condition without BOS.
     clips : sequence of str
         Names, which seed the noise.
@@ -159,36 +162,87 @@ def reconstruct_batch(
         One frame with ``motion: warped``.
     """
     device, schedule = generator.device, generator.schedule
-    tokens = condition.shape[1] + 1
-    bos = generator.encode_text("", tokens)[:, :1].expand(len(condition), -1, -1)
-    towards = torch.cat([bos, condition.float().to(device)], dim=1)
-    away = generator.encode_text(settings.negative_prompt, tokens).expand(len(condition), -1, -1)
+    tokens = prompt_embeds.shape[1] + 1
+    bos = generator.encode_text("", tokens)[:, :1].expand(len(prompt_embeds), -1, -1)
+    conditional = torch.cat([bos, prompt_embeds.float().to(device)], dim=1)
+    unconditional = generator.encode_text(settings.negative_prompt, tokens).expand(len(prompt_embeds), -1, -1)
     drawn = drawn_latents(latents, settings)
     start = start_latents(schedule, drawn, inverted, clips, settings, seed=seed).to(device)
     if settings.scheduler == "dpm_solver":
         result = sample_dpm(
             generator.unet,
             start,
-            towards,
-            away,
+            conditional,
+            unconditional,
             schedule,
             generator.scheduler_config,
-            steps=settings.steps,
+            steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            depth=settings.depth,
+            max_timestep=generator.schedule.max_timestep(settings.strength),
         )
     else:
         result = sample(
             generator.unet,
             start,
-            towards,
-            away,
+            conditional,
+            unconditional,
             schedule,
-            steps=settings.steps,
+            steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            depth=settings.depth,
+            max_timestep=generator.schedule.max_timestep(settings.strength),
         )
     return result.cpu()
+
+
+def draw_moving_image(
+    generator: VideoGenerator,
+    vae: Any,
+    latents: Tensor,
+    prompt_embeds: Tensor,
+    flow: Tensor,
+    clips: Sequence[str],
+    settings: ReconstructionConfig,
+    *,
+    seed: int,
+    tokens: int,
+) -> Tensor:
+    """First pass: draw one image per clip and move it along a flow.
+
+    Parameters
+    ----------
+    generator : VideoGenerator
+        Loaded for one frame.
+    vae : AutoencoderKL
+    latents : Tensor of shape (clip, frame, channel, h, w)
+        Decoded latents, multiplied by the VAE's scaling factor; the image is drawn from their mean over frames.
+    prompt_embeds : Tensor of shape (clip, token, width)
+        Decoded text condition without BOS.
+    flow : Tensor of shape (clip, 2, h, w)
+        Decoded flow (x, y) in cells of its own grid per frame, y pointing down.
+    clips : sequence of str
+        Names, which seed the noise.
+    settings : ReconstructionConfig
+        From `ReconstructionConfig.image_pass`.
+    seed : int
+    tokens : int
+        Tokens of the text condition, BOS included.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, height, width, 3), uint8, on the CPU
+    """
+    inverted = None
+    if settings.num_inversion_steps:
+        inverted = invert_batch(generator, latents, settings.inversion(), tokens)
+    drawn = reconstruct_batch(generator, latents, inverted, prompt_embeds, clips, settings, seed=seed)
+    return move_image(
+        decode_latents(vae, drawn, batch=1)[:, 0], settings.motion_gain * flow, latents.shape[1]
+    )
+
+
+def empty_prompt_embeds(generator: VideoGenerator, clips: int, tokens: int) -> Tensor:
+    """Prompt embeddings (clip, token, width) of the empty prompt, without BOS: for methods that decode no text."""
+    return generator.encode_text("", tokens)[:, 1:].cpu().expand(clips, -1, -1)
 
 
 def drawn_latents(latents: Tensor, settings: ReconstructionConfig | InversionConfig) -> Tensor:
@@ -209,14 +263,18 @@ def start_latents(
     generators = [clip_generator(seed, clip) if settings.noise == "seeded" else unseeded() for clip in clips]
     noise = draw_noise(generators, tuple(latents.shape[1:]), across_frames=settings.noise_frames)
     if inverted is None:
-        level = schedule.alpha(schedule.timesteps(settings.steps, settings.depth)[-1])
+        level = schedule.alpha(
+            schedule.timesteps(settings.num_inference_steps, schedule.max_timestep(settings.strength))[-1]
+        )
         return level**0.5 * latents.float() + (1 - level) ** 0.5 * noise
     if settings.noise_timestep == 0:
         return inverted.float()
     amount = schedule.alpha(settings.noise_timestep)
     if settings.noise_into == "inverted":
         return mix_noise(inverted.float(), noise, amount)
-    level = schedule.alpha(schedule.timesteps(settings.inversion_steps, settings.depth)[-1])
+    level = schedule.alpha(
+        schedule.timesteps(settings.num_inversion_steps, schedule.max_timestep(settings.strength))[-1]
+    )
     return mix_noise(inverted.float(), noise, amount, clean=latents.float(), level=level)
 
 

@@ -82,7 +82,7 @@ class VideoUNet(nn.Module):
         if temporal_bias is not None:
             add_temporal_bias(unet, temporal_bias)
 
-    def forward(self, latents: Tensor, timestep: int | Tensor, condition: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, timestep: int | Tensor, prompt_embeds: Tensor) -> Tensor:
         """Predicted noise (or velocity, as the net was trained).
 
         Parameters
@@ -91,24 +91,24 @@ class VideoUNet(nn.Module):
             Any float type; the net computes in its own.
         timestep : int or Tensor
             One of the training time steps, 0..999, for all.
-        condition : Tensor of shape (clip, token, width)
-            Text condition of each clip, the same for its frames; projected once a clip.
+        prompt_embeds : Tensor of shape (clip, token, width)
+            Text condition of each clip, the same for its frames; projected once per clip.
 
         Returns
         -------
         Tensor of shape (clip, frame, channel, h, w), float32
         """
         self.check()
-        if latents.ndim != 5 or latents.shape[1] != self.frames or len(condition) != len(latents):
+        if latents.ndim != 5 or latents.shape[1] != self.frames or len(prompt_embeds) != len(latents):
             raise ValueError(
-                f"Expected latents (clip, {self.frames}, channel, h, w) and condition (clip, token, width), "
-                f"got {tuple(latents.shape)} and {tuple(condition.shape)}."
+                f"Expected latents (clip, {self.frames}, channel, h, w) and prompt_embeds (clip, token, width), "
+                f"got {tuple(latents.shape)} and {tuple(prompt_embeds.shape)}."
             )
         dtype = self.unet.dtype
         noise = self.unet(
             latents.flatten(0, 1).to(dtype),
             torch.as_tensor(timestep, device=latents.device),  # a number would be compiled anew at every step
-            encoder_hidden_states=condition.to(dtype),
+            encoder_hidden_states=prompt_embeds.to(dtype),
             return_dict=False,
         )[0]
         return noise.float().unflatten(0, latents.shape[:2])

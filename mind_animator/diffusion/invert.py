@@ -14,11 +14,11 @@ Predict = Callable[[Tensor, int, Tensor], Tensor]
 def invert(
     predict: Predict,
     latents: Tensor,
-    condition: Tensor,
+    prompt_embeds: Tensor,
     schedule: Schedule,
     *,
     steps: int,
-    depth: int | None = None,
+    max_timestep: int | None = None,
 ) -> Tensor:
     """Noise that belongs to latents, without guidance.
 
@@ -28,21 +28,21 @@ def invert(
     Parameters
     ----------
     predict : callable
-        ``predict(latents, timestep, condition)``: the net's output, e.g. a `VideoUNet`.
+        ``predict(latents, timestep, prompt_embeds)``: the net's output, e.g. a `VideoUNet`.
     latents : Tensor of shape (clip, frame, channel, h, w)
         Multiplied by the VAE's scaling factor.
-    condition : Tensor of shape (clip, token, width)
+    prompt_embeds : Tensor of shape (clip, token, width)
         Text condition; the empty prompt's by convention.
     schedule : Schedule
     steps : int
         DDIM steps; 0 leaves the latents as they are.
-    depth : int, optional
-        Stay in the lowest ``depth`` time steps; all by default.
+    max_timestep : int, optional
+        Stay in the lowest ``max_timestep`` time steps; all by default.
 
     Returns
     -------
     Tensor of shape (clip, frame, channel, h, w), float32
-        At noise level ``schedule.alpha(schedule.timesteps(steps, depth)[-1])``.
+        At noise level ``schedule.alpha(schedule.timesteps(steps, max_timestep)[-1])``.
 
     References
     ----------
@@ -52,8 +52,8 @@ def invert(
     if steps == 0:
         return current.clone()
     before = None
-    for timestep in schedule.timesteps(steps, depth):
-        noise = schedule.noise(predict(current, timestep, condition), current, timestep)
+    for timestep in schedule.timesteps(steps, max_timestep):
+        noise = schedule.noise(predict(current, timestep, prompt_embeds), current, timestep)
         current = move(current, noise, schedule.alpha(before), schedule.alpha(timestep))
         before = timestep
     check_finite(current, "inverted latents")

@@ -11,47 +11,49 @@ def guided_noise(
     predict: Predict,
     latents: Tensor,
     timestep: int,
-    condition: Tensor,
-    negative: Tensor,
+    prompt_embeds: Tensor,
+    negative_prompt_embeds: Tensor,
     guidance_scale: float,
     schedule: Schedule,
 ) -> Tensor:
-    """``e_negative + g (e_condition - e_negative)``, both in one forward; g = 1 needs one of them only."""
+    """``e_unconditional + g (e_conditional - e_unconditional)``, both in one forward; g = 1 needs one of them only."""
     if guidance_scale == 1:
-        return schedule.noise(predict(latents, timestep, condition), latents, timestep)
-    output = predict(torch.cat([latents, latents]), timestep, torch.cat([negative, condition]))
-    away, towards = output.chunk(2)
-    return schedule.noise(away + guidance_scale * (towards - away), latents, timestep)
+        return schedule.noise(predict(latents, timestep, prompt_embeds), latents, timestep)
+    output = predict(
+        torch.cat([latents, latents]), timestep, torch.cat([negative_prompt_embeds, prompt_embeds])
+    )
+    unconditional, conditional = output.chunk(2)
+    return schedule.noise(unconditional + guidance_scale * (conditional - unconditional), latents, timestep)
 
 
 @torch.no_grad()
 def sample(
     predict: Predict,
     start: Tensor,
-    condition: Tensor,
-    negative: Tensor,
+    prompt_embeds: Tensor,
+    negative_prompt_embeds: Tensor,
     schedule: Schedule,
     *,
     steps: int,
     guidance_scale: float,
-    depth: int | None = None,
+    max_timestep: int | None = None,
 ) -> Tensor:
     """Latents that a deterministic sampler makes of noise.
 
     Parameters
     ----------
     predict : callable
-        ``predict(latents, timestep, condition)``: the net's output, e.g. a `VideoUNet`.
+        ``predict(latents, timestep, prompt_embeds)``: the net's output, e.g. a `VideoUNet`.
     start : Tensor of shape (clip, frame, channel, h, w)
-        Noise, at the level of the highest of ``schedule.timesteps(steps, depth)``.
-    condition, negative : Tensor of shape (clip, token, width)
-        Text conditions to go to and away from.
+        Noise, at the level of the highest of ``schedule.timesteps(steps, max_timestep)``.
+    prompt_embeds, negative_prompt_embeds : Tensor of shape (clip, token, width)
+        Text conditions of the conditional and the unconditional branch.
     schedule : Schedule
     steps : int
         DDIM steps, >= 1.
     guidance_scale : float
         1 turns guidance off.
-    depth : int, optional
+    max_timestep : int, optional
         The chain's highest time step lies below this; all time steps by default.
 
     Returns
@@ -59,11 +61,13 @@ def sample(
     Tensor of shape (clip, frame, channel, h, w), float32
     """
     current = start.float()
-    timesteps = schedule.timesteps(steps, depth)
+    timesteps = schedule.timesteps(steps, max_timestep)
     for index in range(len(timesteps) - 1, -1, -1):
         timestep = timesteps[index]
         after = timesteps[index - 1] if index else None
-        noise = guided_noise(predict, current, timestep, condition, negative, guidance_scale, schedule)
+        noise = guided_noise(
+            predict, current, timestep, prompt_embeds, negative_prompt_embeds, guidance_scale, schedule
+        )
         current = move(current, noise, schedule.alpha(timestep), schedule.alpha(after))
     check_finite(current, "sampled latents")
     return current
@@ -73,14 +77,14 @@ def sample(
 def sample_dpm(
     predict: Predict,
     start: Tensor,
-    condition: Tensor,
-    negative: Tensor,
+    prompt_embeds: Tensor,
+    negative_prompt_embeds: Tensor,
     schedule: Schedule,
     scheduler_config: dict,
     *,
     steps: int,
     guidance_scale: float,
-    depth: int | None = None,
+    max_timestep: int | None = None,
 ) -> Tensor:
     """As `sample`, by second-order DPM-Solver++ over the same time steps: a different method.
 
@@ -97,10 +101,12 @@ def sample_dpm(
         thresholding=False,
         prediction_type="epsilon",  # guided_noise gives noise, whatever the net gives
     )
-    solver.set_timesteps(timesteps=schedule.timesteps(steps, depth)[::-1], device=start.device)
+    solver.set_timesteps(timesteps=schedule.timesteps(steps, max_timestep)[::-1], device=start.device)
     current = start.float()
     for timestep in solver.timesteps:
-        noise = guided_noise(predict, current, int(timestep), condition, negative, guidance_scale, schedule)
+        noise = guided_noise(
+            predict, current, int(timestep), prompt_embeds, negative_prompt_embeds, guidance_scale, schedule
+        )
         current = solver.step(noise, timestep, current, return_dict=False)[0]
     check_finite(current, "sampled latents")
     return current

@@ -40,21 +40,28 @@ class Schedule:
         if self.prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"Expected prediction 'epsilon' or 'v_prediction', got '{self.prediction}'.")
 
-    def timesteps(self, steps: int, depth: int | None = None) -> list[int]:
-        """Time steps of a chain of ``steps`` in the lowest ``depth`` of the training time steps, increasing.
+    def timesteps(self, steps: int, max_timestep: int | None = None) -> list[int]:
+        """Time steps of a chain of ``steps``, all below ``max_timestep``, increasing.
 
-        With the whole depth these are the 'leading' steps of the published samplers: 1, 21, .., 981 for 50.
+        By default all training time steps are used; these are then the 'leading' steps of the published samplers,
+        1, 21, .., 981 for 50.
 
         Raises
         ------
         ValueError
             If there are more steps than time steps.
         """
-        depth = len(self.alphas) if depth is None else depth
-        if not 1 <= steps <= depth <= len(self.alphas):
-            raise ValueError(f"Expected 1 <= steps <= depth <= {len(self.alphas)}, got {steps} and {depth}.")
-        stride = depth // steps
+        max_timestep = len(self.alphas) if max_timestep is None else max_timestep
+        if not 1 <= steps <= max_timestep <= len(self.alphas):
+            raise ValueError(
+                f"Expected 1 <= steps <= max_timestep <= {len(self.alphas)}, got {steps} and {max_timestep}."
+            )
+        stride = max_timestep // steps
         return [min(index * stride + self.offset, len(self.alphas) - 1) for index in range(steps)]
+
+    def max_timestep(self, strength: float) -> int:
+        """Number of time steps that a fraction ``strength`` of the schedule covers."""
+        return round(strength * len(self.alphas))
 
     def alpha(self, timestep: int | None) -> float:
         """alpha-bar of a time step; of a finished latent for None."""

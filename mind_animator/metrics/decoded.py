@@ -80,7 +80,12 @@ class TargetFit(_Decoded):
 
     ``trainr2``: the same R2, with the mean target of the training clips in place of that of the test clips.
 
-    Range: corr -1 to 1; R2 up to 1, 0 for the mean target.
+    The target of the motion decoder is the ``change``: the latents of a clip minus their mean over its frames. A frozen
+    clip scores 0. ``change_reversed`` is the prediction with its frames reversed and ``change_swapped`` the prediction of
+    a clip of the next block: negative controls. ``flow_cosine`` compares the mean decoded flow of a clip with the
+    velocity of what moves in the latents of the ground truth (``flow_swapped``: a clip of the next block).
+
+    Range: corr and cosine -1 to 1; R2 up to 1, 0 for the mean target.
 
     References
     ----------
@@ -92,14 +97,17 @@ class TargetFit(_Decoded):
     def __init__(self, name: str = "target_semantic_corr") -> None:
         self.name = name
         kind, _, measure = name.removeprefix("target_").rpartition("_")
+        kind = kind.replace("_", ", ")
         self.high = 1
         if measure == "corr":
             self.label, self.low = f"correlation with the {kind} target", -1
+        elif measure == "cosine":
+            self.label, self.low = f"cosine with the {kind} target", -1
         else:
             against = " against the training mean" if measure == "trainr2" else ""
             self.label = f"R2 of the {kind} target{against}"
 
     @classmethod
     def named(cls, name: str) -> Self | None:
-        """E.g. ``target_semantic_corr`` and ``target_structure_r2``."""
-        return cls(name) if re.fullmatch(r"target_\w+_(corr|r2|trainr2)", name) else None
+        """E.g. ``target_semantic_corr`` and ``target_change_swapped_r2``."""
+        return cls(name) if re.fullmatch(r"target_\w+_(corr|r2|trainr2|cosine)", name) else None

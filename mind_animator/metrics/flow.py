@@ -1,5 +1,6 @@
 """Dense optical flow (Farneback), from which the motion metrics are computed."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -93,6 +94,44 @@ def end_point_errors(ground_truth: np.ndarray, prediction: np.ndarray) -> np.nda
 def mean_flow(flow: np.ndarray) -> np.ndarray:
     """Mean flow vector of a clip over its frames and pixels, (2,) float64: x to the right, y down, pixels per frame."""
     return flow.mean(axis=(-4, -3, -2), dtype=np.float64)
+
+
+def motion_fidelity(ground_truth: Sequence[np.ndarray], prediction: Sequence[np.ndarray]) -> dict[str, float]:
+    """Agreement of the motion of two sets of clips.
+
+    With t and p the mean flows of a clip (`mean_flow`)::
+
+        cosine = mean over clips of t . p / (|t| |p|), 0 where either does not move
+        slope = sum t . p / sum |t|^2
+        epe_relative = sum of end-point errors / sum of the speeds of the ground truth
+        speed_ratio = sum of the speeds of the prediction / sum of the speeds of the ground truth
+
+    Parameters
+    ----------
+    ground_truth, prediction : sequence of ndarray of shape (frame - 1, height, width, 2)
+        Flows of each clip, pixels per frame.
+
+    Returns
+    -------
+    dict of str to float
+        ``cosine`` in [-1, 1], chance 0; ``cosine_se``, its standard error over clips; ``slope``, 1 = right speed;
+        ``epe_relative``, 1 = a frozen clip, lower is better; ``speed_ratio``, 1 = right speed whatever the
+        direction. nan where the ground truth does not move at all.
+    """
+    t, p = (np.array([mean_flow(flow) for flow in flows]) for flows in (ground_truth, prediction))
+    norm = np.linalg.norm(t, axis=1) * np.linalg.norm(p, axis=1)
+    cosine = np.divide((t * p).sum(axis=1), norm, out=np.zeros(len(t)), where=norm > 0)
+    speed, other = (sum(speeds(flow).mean() for flow in flows) for flows in (ground_truth, prediction))
+    pairs = zip(ground_truth, prediction, strict=True)
+    error = sum(end_point_errors(*pair).mean() for pair in pairs)
+    power = (t**2).sum()
+    return {
+        "cosine": float(cosine.mean()),
+        "cosine_se": float(cosine.std(ddof=1) / len(cosine) ** 0.5) if len(cosine) > 1 else float("nan"),
+        "slope": float((t * p).sum() / power) if power > 0 else float("nan"),
+        "epe_relative": float(error / speed) if speed > 0 else float("nan"),
+        "speed_ratio": float(other / speed) if speed > 0 else float("nan"),
+    }
 
 
 def shuffle_table(ground_truth_flow: np.ndarray, prediction: np.ndarray, *, grey: Grey = "rgb") -> np.ndarray:

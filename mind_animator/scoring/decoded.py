@@ -17,12 +17,12 @@ from mind_animator.statistics.blocks import aligned_blocks
 TOP = (1, 10, 50, 100)
 # Arrays of the feature files that scores compare with.
 FEATURES = ("clip_embedding_text", "clip_embedding_image", "prompt_embedding", "latents")
-# target -> (array of the predictions, array of the features, frames of it)
+# target -> (array of the predictions, array of the features)
 TARGETS = {
-    "semantic": ("semantic", "clip_embedding_text", slice(None)),
-    "prompt_embedding": ("prompt_embedding", "prompt_embedding", slice(None)),
-    "structure": ("structure", "latents", 0),
-    "motion": ("latents", "latents", slice(1, None)),
+    "semantic": ("semantic", "clip_embedding_text"),
+    "prompt_embedding": ("prompt_embedding", "prompt_embedding"),
+    "structure": ("structure", "latents"),
+    "change": ("latents", "latents"),
 }
 
 
@@ -103,7 +103,9 @@ def score_decoded(
         `COLUMNS`; ranks and top-k hits by cosine as published (``retrieval_text_rank``, ...), by the cosine of
         embeddings minus the mean embedding of the training clips (``retrieval_text_centred_rank``, ...) with the
         two-way accuracy (``retrieval_text_centred_2way``), among further candidates (``retrieval_text_large_rank``,
-        ...), and ``target_*``.
+        ...), and ``target_*``. For the change within a clip: the prediction
+        with its frames reversed and that of a clip of the next block (``swapped``), as negative controls; a frozen
+        clip scores 0.
     pairs : PairScores
         ``retrieval_{text,image}[_centred]_{cosine,rank,top10}``.
     candidates : dict of str to int
@@ -140,15 +142,30 @@ def score_decoded(
                 for measure, aligned in zip(("cosine", "rank", "top10"), found, strict=True):
                     if measure != "top10" or len(small) >= 10:
                         pairs[f"retrieval_{kind}{suffix}_{measure}"] = aligned
+    # a clip of the next block, as a negative control
+    swapped = np.roll(own, -block)
     for name, target in decoder_targets(features).items():
-        predicted, wanted, frames = TARGETS[name]
-        if predicted in predictions:
-            guess = np.asarray(predictions[predicted])
-            guess = guess[:, frames] if predicted == "latents" else guess
-            values[f"target_{name}_corr"], values[f"target_{name}_r2"] = target_scores(target, guess)
-            if means and wanted in means:
-                mean = means[wanted][frames] if wanted == "latents" else means[wanted]
-                values[f"target_{name}_trainr2"] = r2_against(target, guess, mean)
+        predicted = TARGETS[name][0]
+        if predicted not in predictions:
+            continue
+        guess = np.asarray(predictions[predicted])
+        guess = change_of(guess) if name == "change" else guess
+        guesses = {name: guess}
+        if name == "change":
+            guesses |= {"change_reversed": guess[:, ::-1]}
+            guesses |= {"change_swapped": guess[swapped]} if len(rows) > 1 else {}
+        for control, shown in guesses.items():
+            corr, r2 = target_scores(target, shown, subtract_mean=name != "change")
+            values |= {f"target_{control}_corr": corr, f"target_{control}_r2": r2}
+        if means and TARGETS[name][1] in means:
+            mean = decoder_targets({TARGETS[name][1]: means[TARGETS[name][1]][None]})[name][0]
+            values[f"target_{name}_trainr2"] = r2_against(target, guess, mean)
+    if "flow" in predictions and "latents" in features:
+        velocity = latent_velocity(np.asarray(features["latents"]))
+        guess = np.asarray(predictions["flow"]).mean(axis=(2, 3), dtype=np.float64)
+        values["target_flow_cosine"] = cosines(velocity, guess)
+        if len(rows) > 1:
+            values["target_flow_swapped_cosine"] = cosines(velocity, guess[swapped])
     place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     table = pd.concat(
         [place.assign(metric=name, value=value, weight=1.0, status="ok") for name, value in values.items()],
@@ -158,27 +175,58 @@ def score_decoded(
 
 
 def decoder_targets(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What each decoder aims at, (clip, ...), of those whose features are there."""
+    """The targets (clip, ...) of the decoders whose features are given.
+
+    ``structure`` is the latent of the first frame; ``change``, the target of the motion decoder, is `change_of` the
+    latents. (Whole latents do not measure motion: most of their variance is the still image.)
+    """
+    select = {"structure": lambda latents: latents[:, 0], "change": change_of}
     return {
-        name: np.asarray(features[wanted])[:, frames] if wanted == "latents" else np.asarray(features[wanted])
-        for name, (_, wanted, frames) in TARGETS.items()
-        if wanted in features
+        name: select.get(name, np.asarray)(np.asarray(features[array]))
+        for name, (_, array) in TARGETS.items()
+        if array in features
     }
 
 
-def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How close each clip's prediction is to its target, the mean target of all clips taken off both.
+def change_of(latents: np.ndarray) -> np.ndarray:
+    """Latents (clip, frame, channel, h, w) minus the mean over the frames of their clip; 0 for a frozen clip."""
+    return latents - latents.mean(axis=1, keepdims=True)
 
-    With t and p the target and the prediction less the mean target, as one vector a clip::
+
+def latent_velocity(latents: np.ndarray) -> np.ndarray:
+    """Mean velocity (clip, 2) of what moves in latents (clip, frame, channel, h, w), latent pixels per frame."""
+    import torch
+
+    from mind_animator.decoders.flow import moving_flow
+
+    flow = moving_flow(torch.from_numpy(np.ascontiguousarray(latents, np.float32)), 1)
+    return flow.flatten(1).double().numpy()
+
+
+def cosines(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Cosine of the angle between vectors (clip, 2), (clip,) float64; 0 where either is 0."""
+    norm = np.linalg.norm(target, axis=1) * np.linalg.norm(prediction, axis=1)
+    return np.divide((target * prediction).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0)
+
+
+def target_scores(
+    target: np.ndarray, prediction: np.ndarray, *, subtract_mean: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement of each clip's prediction with its target, the mean target of all clips subtracted from both.
+
+    With t and p the target and the prediction minus the mean target, as one vector per clip::
 
         corr = t . p / (|t| |p|),      r2 = 1 - |t - p|^2 / mean over clips of |t|^2
 
-    so that a decoder that always answers the mean target scores 0 on both; the mean of ``r2`` over clips is
-    the share of variance explained.
+    so that a decoder that always predicts the mean target scores 0 on both; the mean of ``r2`` over clips is
+    the fraction of variance explained.
 
     Parameters
     ----------
     target, prediction : array of shape (clip, ...)
+    subtract_mean : bool
+        False for targets that are centred in each clip (`change_of`): no mean target is subtracted, so that a
+        prediction of 0 scores 0.
 
     Returns
     -------
@@ -189,7 +237,7 @@ def target_scores(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarra
         raise ValueError(
             f"Expected targets and predictions of one shape, got {target.shape} and {prediction.shape}."
         )
-    mean = target.mean(axis=0, dtype=np.float64)
+    mean = target.mean(axis=0, dtype=np.float64) if subtract_mean else 0.0
     corr, error, power = np.empty(len(target)), np.empty(len(target)), np.empty(len(target))
     for row, (t, p) in enumerate(zip(target, prediction, strict=True)):
         t, p = (t - mean).ravel(), (p - mean).ravel()

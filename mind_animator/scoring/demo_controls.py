@@ -104,7 +104,7 @@ def null_rows(
 
 def decoder_rows(tests: pd.DataFrame, brain: str, method: str, baseline: str) -> list[Row]:
     """No decoder significantly worse than the baseline on its own target: Holm over subjects and decoders."""
-    names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "motion")]
+    names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "change")]
     wanted: list[tuple[str, str, float, float]] = []
     for subject in _subjects(tests):
         for name in names:

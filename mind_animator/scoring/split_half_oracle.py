@@ -140,7 +140,11 @@ def _decoded(
                     found[f"retrieval_{name}_top{k}"] = top_k_hits(pool, k), pool.n_candidates
     for name, target in decoder_targets(features).items():
         own = target[repeated]
-        corr, r2 = (np.nan, np.nan) if nearest is None else target_scores(own, own[nearest])
+        corr, r2 = (
+            (np.nan, np.nan)
+            if nearest is None
+            else target_scores(own, own[nearest], subtract_mean=name != "change")
+        )
         found[f"target_{name}_corr"], found[f"target_{name}_r2"] = (corr, 0), (r2, 0)
     return found
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig, decoder_settings
 from mind_animator.decoders.checkpoint import Checkpoint
-from mind_animator.decoders.fit import fit, split_clips
+from mind_animator.decoders.fit import fit, l1_weight, split_clips
 from mind_animator.decoders.layers import by_subject
 from mind_animator.decoders.linear_baseline import fit_linear_baseline
 from mind_animator.decoders.motion import MotionDecoder
@@ -253,3 +253,15 @@ def test_pooled_training_keeps_subjects_in_order_beyond_ten():
     network.loss(data, None, 0)
     expected = baseline.target(inputs, "first").unflatten(1, world.latents.shape[2:])
     np.testing.assert_array_equal(first[0], expected)
+
+
+def test_l1_of_the_released_code_decays_as_published():
+    """5.4e-8 for the motion decoder at epoch 70, 3.48e-6 for the structure decoder at epoch 75."""
+    motion, structure = (
+        decoder_settings(decoder, "released_code", {}).optimisation for decoder in ("motion", "structure")
+    )
+    assert l1_weight(motion, 1) == 6e-7
+    assert l1_weight(motion, 70) == pytest.approx(5.4e-8, rel=0.01)
+    assert l1_weight(structure, 75) == pytest.approx(3.48e-6, rel=1e-3)
+    assert l1_weight(OptimisationConfig(l1=2.0, l1_decay=0.5), 3) == 0.5
+    assert (motion.betas, motion.epsilon) == ((0.9, 0.98), 1e-9)

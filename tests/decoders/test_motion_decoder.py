@@ -8,6 +8,7 @@ from moving_blobs import make_blobs
 from mind_animator.config.decoders import MotionConfig, decoder_settings
 from mind_animator.decoders.flow import choose_gains, linear_clip
 from mind_animator.decoders.motion import MotionDecoder, causal_mask, fold_patches, unfold_patches
+from mind_animator.errors import InputError
 
 LATENT = (5, 4, 8, 8)
 SMALL = {
@@ -66,10 +67,61 @@ def test_no_frame_sees_a_later_one(preset):
     assert (before[:, 2:] - after[:, 2:]).abs().amax(dim=(2, 3, 4)).min() > 0
 
 
-def test_released_inference_sees_the_first_frame_alone():
-    seen = causal_mask(1, 4, 0.0, None, "cpu")[0]
-    wanted = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
-    np.testing.assert_array_equal(seen.numpy(), np.array(wanted, bool))
+def test_the_released_mask_by_its_rule():
+    """Entries of the causal mask in rows from the third on, outside the first column, are kept with probability .6, the
+    own position included; validation and inference keep none of them, so that only the first frame is visible."""
+    causal = np.tril(np.ones((7, 7), bool))
+    free = np.array([[column <= row and row > 1 and column != 0 for column in range(7)] for row in range(7)])
+    none = causal_mask(1, 7, 0.0, None, "cpu", mask_own=True)[0].numpy()
+    np.testing.assert_array_equal(none, causal & ~free)
+    assert (none[2:] == (np.arange(7) == 0)).all()
+    assert (causal_mask(1, 7, 0.0, None, "cpu")[0].numpy() != none).sum() == 5  # the own positions
+    drawn = causal_mask(4000, 7, 0.6, torch.Generator().manual_seed(0), "cpu", mask_own=True).numpy()
+    np.testing.assert_array_equal(drawn.all(axis=0), causal & ~free)
+    assert not drawn[:, ~causal].any()
+    np.testing.assert_allclose(drawn.mean(axis=0)[free], 0.6, atol=4.5 * (0.24 / 4000) ** 0.5)
+
+
+def test_frames_of_the_released_code_depend_on_the_first_frame_alone():
+    """At inference, from the third on; those of the paper depend on all earlier frames."""
+    for preset, alone in (("released_code", True), ("paper", False)):
+        network, (responses, latents) = _network(preset), _inputs()
+        changed = latents.clone()
+        changed[:, 1:3] += 1
+        with torch.no_grad():
+            inputs, visible = network.inputs(responses), network._inference_mask("cpu")
+            before, after = (network(inputs, frames[:, :4], visible)[:, 3] for frames in (latents, changed))
+        assert torch.equal(before, after) == alone
+
+
+def test_validation_generates_clips_from_their_first_frames():
+    """The published validation; a step from true earlier frames is the loss of training and of other presets."""
+    network, (responses, latents) = _network("released_code"), _inputs()
+    batch = {"responses/0": responses, "latents": latents}
+    with torch.no_grad():
+        value = network.loss(batch, None, 1)
+        clips = network.generate(network.inputs(responses), latents[:, 0])
+    assert float(value) == pytest.approx(float((clips[:, 1:] - latents[:, 1:]).square().mean()), rel=1e-5)
+    single = _network("released_code", autoregressive_validation=False)
+    with torch.no_grad():
+        assert abs(float(single.loss(batch, None, 1) - value)) > 1e-3
+    assert network.loss(batch, None, 1).requires_grad  # where the cost of a training step is measured
+
+
+@pytest.mark.parametrize("name", ["dropout_encoder", "dropout_attention", "dropout_positions"])
+def test_each_dropout_acts_in_training_alone(name):
+    names = ("dropout", "dropout_in", "dropout_attention", "dropout_positions", "dropout_encoder")
+    network, (responses, latents) = (
+        _network("released_code", **dict.fromkeys(names, 0.0) | {name: 0.5}),
+        _inputs(),
+    )
+    seen = causal_mask(3, 4, 1.0, None, "cpu")
+    with torch.no_grad():
+        calm = [network(network.inputs(responses), latents[:, :4], seen) for _ in range(2)]
+        network.train()
+        wild = [network(network.inputs(responses), latents[:, :4], seen) for _ in range(2)]
+    assert torch.equal(*calm)
+    assert not torch.allclose(*wild)
 
 
 def test_random_mask_is_causal_and_keeps_its_share():
@@ -93,6 +145,25 @@ def test_a_mask_drawn_once_is_that_of_every_step():
             float(network.loss(batch, torch.Generator().manual_seed(seed), 1).detach()) for seed in range(5)
         }
         assert (len(losses) == 1) == alike
+
+
+def test_norm_and_output_by_their_definition():
+    """paper: x + LN(sublayer(x)) and the next frame itself; ridge_residual: x + sublayer(LN(x)) and the change to it."""
+    network, (responses, latents) = _network("paper"), _inputs()
+    layer, x = network.layers[0], torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(3))
+    fmri = layer.fmri.project(torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(4)))
+    with torch.no_grad():
+        y = x + layer.norms[0](layer.earlier(x, *layer.earlier.project(x)))
+        y = y + layer.norms[1](layer.fmri(y, *fmri))
+        y = y + layer.norms[2](layer.feed(y))
+        torch.testing.assert_close(layer(x, *layer.keys_values(x), None, fmri), y)
+        for output, expected in (("frame", 0 * latents), ("change", latents)):
+            own = _network("paper", output=output)
+            own.out.weight.zero_(), own.out.bias.zero_()
+            out = own(own.inputs(responses), latents[:, :4], causal_mask(3, 4, 1.0, None, "cpu"))
+            torch.testing.assert_close(out, expected[:, :4])
+    with pytest.raises(InputError, match="linear requires output: change"):
+        decoder_settings("motion", "ridge_residual", {"output": "frame"})
 
 
 def test_one_fmri_token_leaves_queries_and_keys_without_gradient():

@@ -1,12 +1,18 @@
 """Presets of the decoders: the published sizes, the quirks by name, and what a wrong setting says."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
+from mind_animator.config import load_config, reconstruction
+from mind_animator.config.base import merged
 from mind_animator.config.decoders import PRESETS, decoder_settings
 from mind_animator.decoders.train import DECODERS
 from mind_animator.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 FULL = {"voxels": [4500], "embedding": 512, "prompt_embedding": (19, 768), "latent": (8, 4, 64, 64)}
 
 
@@ -39,10 +45,14 @@ def test_every_preset_builds_at_full_size(preset, decoder):
 # What the released code does otherwise than the paper, by option; each has a test of its effect beside its code.
 QUIRKS = {
     "semantic": {"sparsification.accumulates", "validation.how", "validation.fraction", "optimisation.keep"},
-    "structure": {"sparsification.accumulates", "validation.how", "validation.fraction", "optimisation.keep"},
+    "structure": {
+        "sparsification.accumulates", "validation.how", "validation.fraction", "optimisation.keep",
+        "optimisation.l1_compounding", "optimisation.l1", "optimisation.learning_rate", "optimisation.patience",
+    },
     "motion": {
-        "network", "guidance", "mask_drawn", "inference_mask", "first_loss_frame", "validation.how",
-        "validation.fraction", "optimisation.schedule", "optimisation.l1_decay", "optimisation.keep",
+        "network", "norm", "output", "guidance", "mask_drawn", "mask_own", "inference_mask", "first_loss_frame", "validation.how",
+        "validation.fraction", "optimisation.schedule", "optimisation.l1_compounding", "optimisation.keep",
+        "optimisation.betas", "optimisation.epsilon", "dropout_encoder", "dropout_attention", "dropout_positions",
     },
 }  # fmt: skip
 
@@ -53,6 +63,19 @@ def test_released_code_is_the_paper_with_its_quirks(decoder):
         _flat(decoder_settings(decoder, preset, {}).model_dump()) for preset in ("paper", "released_code")
     )
     assert {key for key in paper if paper[key] != released[key]} == QUIRKS[decoder]
+
+
+def test_the_configuration_of_the_released_code_runs_the_whole_preset():
+    """config/released_code.yaml over config/cc2017.yaml: decoders, and each key of the generator's preset."""
+    base, over = (
+        yaml.safe_load((ROOT / "config" / name).read_text()) for name in ("cc2017.yaml", "released_code.yaml")
+    )
+    config = load_config(merged(base, over))
+    assert (config.features.latents, config.fmri.scaling) == ("sample", "released_code")
+    assert config.stimuli.sampling == "released_code"
+    assert config.methods["mind_animator"].options == {"preset": "released_code"}
+    for key, value in reconstruction.PRESETS["released_code"].items():
+        assert getattr(config.reconstruction, key) == value, key
 
 
 def _flat(settings, prefix=""):
@@ -69,6 +92,11 @@ def test_each_quirk_is_an_option_of_its_own():
         ("semantic", {"validation": {"how": "tail"}}),
         ("motion", {"optimisation": {"schedule": "noam"}}),
         ("motion", {"mask_drawn": "once"}),
+        ("motion", {"mask_own": True}),
+        ("motion", {"norm": "pre"}),
+        ("motion", {"output": "change"}),
+        ("motion", {"dropout_attention": 0.15}),
+        ("motion", {"optimisation": {"l1_compounding": 1e-3}}),
         ("motion", {"inference_mask": "kept_none"}),
         ("motion", {"guidance": "single_token"}),
     ):

@@ -17,7 +17,7 @@ from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 
 CLIPS = [f"seg1-{index:05d}" for index in range(7)]
-SETTINGS = ReconstructionConfig(steps=3, inversion_steps=3, clips_per_batch=4)
+SETTINGS = ReconstructionConfig(num_inference_steps=3, num_inversion_steps=3, clips_per_batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +103,8 @@ def test_start_by_its_definition(generator, inputs):
     noise = start_latents(schedule, latents, 0 * inverted, CLIPS, SETTINGS, seed=5)
     torch.testing.assert_close(mixed - noise, torch.full_like(mixed, alpha**0.5), atol=1e-5, rtol=0)
     assert abs(noise.var().item() - (1 - alpha)) < 0.1 * (1 - alpha)
-    # No inversion: plainly noised latents, so halving the chain's depth leaves more of the image.
-    shallow = SETTINGS.model_copy(update={"inversion_steps": 0, "depth": 300})
+    # No inversion: plainly noised latents, so halving the strength leaves more of the image.
+    shallow = SETTINGS.model_copy(update={"num_inversion_steps": 0, "strength": 0.3})
     start = start_latents(schedule, latents, None, CLIPS, shallow, seed=5)
     level = schedule.alpha(schedule.timesteps(3, 300)[-1])
     share = (start * latents).mean() / latents.square().mean()
@@ -122,7 +122,7 @@ def test_text_is_bos_and_then_the_decoded_tokens(generator, inputs):
         lambda module, positional, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True
     )
     try:
-        reconstruct(generator, inputs, SETTINGS.model_copy(update={"steps": 1}), count=4)
+        reconstruct(generator, inputs, SETTINGS.model_copy(update={"num_inference_steps": 1}), count=4)
     finally:
         handle.remove()
     away, towards = seen[-1].chunk(2)
@@ -152,13 +152,51 @@ def test_temporal_bias_follows_the_seed(place, inputs):
     assert not torch.allclose(one, three, atol=1e-2)
 
 
+def test_the_inversion_prompt_has_its_own_length(generator, inputs):
+    """The released code inverts under an empty prompt of 77 tokens: another condition, other noise."""
+    short, long = (
+        SETTINGS.model_copy(update={"inversion_tokens": count}).inversion() for count in (None, 77)
+    )
+    seen = []
+    handle = generator.unet.unet.register_forward_pre_hook(
+        lambda module, positional, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True
+    )
+    try:
+        results = [invert_batch(generator, inputs[0][:2], settings, 20) for settings in (short, long)]
+    finally:
+        handle.remove()
+    assert {tuple(tokens.shape[1:]) for tokens in seen[:3]} == {(20, 128)}
+    assert {tuple(tokens.shape[1:]) for tokens in seen[3:]} == {(77, 128)}
+    assert not torch.allclose(*results, atol=1e-3)
+
+
+def test_passes():
+    """What each pass is set to: the first pass differs by its own keys alone."""
+    plain = ReconstructionConfig()
+    assert (plain.two_passes, plain.final_pass()) == (False, plain)
+    both = ReconstructionConfig(strength=0.3, first_pass={"strength": 0.6, "guidance_scale": 3})
+    first, final = both.image_pass(), both.final_pass()
+    assert both.two_passes
+    assert (first.motion, first.strength, first.guidance_scale, first.num_inference_steps) == (
+        "warped", 0.6, 3, 50,
+    )  # fmt: skip
+    assert final == ReconstructionConfig(strength=0.3)
+    ablation = both.model_copy(update={"motion": "warped"})
+    assert (ablation.two_passes, ablation.final_pass()) == (False, first)
+
+
 def test_presets():
     released = ReconstructionConfig(preset="released_code")
     assert (released.group_norm, released.temporal_bias, released.noise) == ("pooled", True, "unseeded")
     assert ReconstructionConfig(preset="released_code", noise="seeded").noise == "seeded"
     assert ReconstructionConfig.model_validate_json(released.model_dump_json()) == released
     paper = ReconstructionConfig()
-    assert (paper.steps, paper.inversion_steps, paper.guidance_scale, paper.noise_timestep) == (
+    assert (
+        paper.num_inference_steps,
+        paper.num_inversion_steps,
+        paper.guidance_scale,
+        paper.noise_timestep,
+    ) == (
         50,
         50,
         12.5,
@@ -166,9 +204,14 @@ def test_presets():
     )
     assert (paper.group_norm, paper.temporal_bias, paper.noise) == ("per_frame", False, "seeded")
     with pytest.raises(
-        ValueError, match=r"expected steps and inversion_steps <= depth \(20\), got 50 and 50"
+        ValueError,
+        match=r"expected num_inference_steps and num_inversion_steps <= 1000 x strength \(20\), got 50 and 50",
     ):
-        ReconstructionConfig(depth=20)
+        ReconstructionConfig(strength=0.02)
+    with pytest.raises(ValueError, match=r"first_pass: expected num_inference_steps .* strength \(20\)"):
+        ReconstructionConfig(first_pass={"strength": 0.02})
+    assert "Distorted and blurred body" in released.negative_prompt
+    assert (released.inversion_tokens, paper.inversion_tokens, paper.negative_prompt) == (77, None, "")
     # Text settings are no part of what an inversion depends on.
     one, two = ReconstructionConfig(guidance_scale=3), ReconstructionConfig(negative_prompt="blurred")
     assert json.loads(one.inversion().model_dump_json()) == json.loads(two.inversion().model_dump_json())

@@ -165,7 +165,7 @@ def test_wrong_use_is_named(fresh_unet, draw):
     video = VideoUNet(unet, 4)
     with pytest.raises(ValueError, match=r"Expected a stock UNet, got one that was inflated before"):
         VideoUNet(unet, 4)
-    with pytest.raises(ValueError, match=r"Expected latents \(clip, 4, channel, h, w\) and condition"):
+    with pytest.raises(ValueError, match=r"Expected latents \(clip, 4, channel, h, w\) and prompt_embeds"):
         video(draw(1, 5, 4, 8, 8), 10, draw(1, 20, 128))
     with pytest.raises(ValueError, match=r"Expected group_norm 'per_frame' or 'pooled', got 'other'\."):
         VideoUNet(fresh_unet(), 4, group_norm="other")

@@ -42,7 +42,7 @@ def run(tmp_path_factory, random_models) -> Path:
             "mind_animator": {"kind": "mind_animator", "options": SMALL},
             "flat": {"kind": "flat_mean"},
         },
-        "reconstruction": {"steps": 2, "inversion_steps": 2, "clips_per_batch": 2},
+        "reconstruction": {"num_inference_steps": 2, "num_inversion_steps": 2, "clips_per_batch": 2},
     }
     (place / "config.yaml").write_text(yaml.safe_dump(values))
     config = load_config(values)

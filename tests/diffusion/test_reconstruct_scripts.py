@@ -14,10 +14,12 @@ import torch
 
 from mind_animator.artefacts.arrays import read_arrays, write_arrays
 from mind_animator.artefacts.video import read_video
+from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.errors import InputError
+from mind_animator.models.latents import encode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.video.warp import move_image
-from workflow_scripts import decode_latents, invert_latents, reconstruct_clips
+from workflow_scripts import decode_latents, draw_first_pass, invert_latents, reconstruct_clips
 
 CLIPS = [f"seg2-{index:05d}" for index in range(10)]
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,7 @@ def predictions(tmp_path, rng):
     path = tmp_path / "predictions.h5"
     arrays = {
         "latents": rng.standard_normal((10, 3, 4, 8, 8)),
-        "condition": rng.standard_normal((10, 19, 128)),
+        "prompt_embedding": rng.standard_normal((10, 19, 128)),
     }
     write_arrays(path, {name: array.astype(np.float32) for name, array in arrays.items()}, CLIPS)
     return path
@@ -58,7 +60,7 @@ def run(module, **options):
 
 
 def invert_options(predictions, models, output, shard=0, size=100, steps=2, batch=4):
-    settings = f'{{"inversion_steps": {steps}, "clips_per_batch": {batch}}}'
+    settings = f'{{"num_inversion_steps": {steps}, "clips_per_batch": {batch}}}'
     return {
         "predictions": predictions, "model": models, "settings": settings, "tokens": 20,
         "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "state": f"{output}.state", "output": output,
@@ -66,7 +68,9 @@ def invert_options(predictions, models, output, shard=0, size=100, steps=2, batc
 
 
 def sample_options(predictions, inversions, models, folder, shard=0, size=100, steps=2, batch=4):
-    settings = f'{{"steps": {steps}, "inversion_steps": {steps}, "clips_per_batch": {batch}}}'
+    settings = (
+        f'{{"num_inference_steps": {steps}, "num_inversion_steps": {steps}, "clips_per_batch": {batch}}}'
+    )
     return {
         "predictions": predictions, "inversions": inversions, "model": models, "settings": settings,
         "tokens": 20, "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "rate": 4.0,
@@ -142,7 +146,9 @@ def test_without_inversion_and_without_text(tmp_path, models, rng):
     path = tmp_path / "predictions.h5"
     write_arrays(path, {"latents": rng.standard_normal((3, 3, 4, 8, 8)).astype(np.float32)}, CLIPS[:3])
     options = sample_options(path, None, models, tmp_path)
-    options["settings"] = '{"steps": 2, "inversion_steps": 0, "depth": 500, "clips_per_batch": 4}'
+    options["settings"] = (
+        '{"num_inference_steps": 2, "num_inversion_steps": 0, "strength": 0.5, "clips_per_batch": 4}'
+    )
     del options["inversions"]
     run(reconstruct_clips, **options)
     assert read_arrays(tmp_path / "frames.h5", ["frames"])[1]["frames"].shape == (3, 3, 64, 64, 3)
@@ -174,28 +180,30 @@ def test_bad_input_is_one_line_before_work(tmp_path, predictions, models):
         return str(caught.value)
 
     bad = tmp_path / "bad.h5"
-    clips, arrays = read_arrays(predictions, ["latents", "condition"])
+    clips, arrays = read_arrays(predictions, ["latents", "prompt_embedding"])
     arrays["latents"][7, 1, 0, 0, 0] = np.nan
     write_arrays(bad, arrays, clips)
     assert message(invert_latents, good | {"predictions": bad}) == (
         f"Expected finite 'latents' in {bad}, got NaN or infinity for clip 'seg2-00007' (1 clips)."
     )
     short = tmp_path / "short.h5"
-    write_arrays(short, {"latents": arrays["latents"][:, 0], "condition": arrays["condition"]}, clips)
+    write_arrays(
+        short, {"latents": arrays["latents"][:, 0], "prompt_embedding": arrays["prompt_embedding"]}, clips
+    )
     assert "Expected latents (clip, frame, channel, h, w)" in message(
         invert_latents, good | {"predictions": short}
     )
     text = message(invert_latents, good | {"shard": "00010"})
     assert text == f"Expected more than 10 clips in {predictions}, got 10."
-    text = message(invert_latents, good | {"settings": '{"steps": 2}'})
-    assert "unknown key" in text
+    text = message(invert_latents, good | {"settings": '{"num_inference_steps": 2}'})
+    assert "num_inference_steps: is not a known key" in text
     text = message(invert_latents, good | {"model": tmp_path / "nowhere"})
     assert "nowhere" in text
     text = message(invert_latents, good | {"predictions": tmp_path / "none.h5"})
     assert text == f"Expected an HDF5 file at {tmp_path / 'none.h5'}, found none."
     options = sample_options(predictions, None, models, tmp_path)
     del options["inversions"]
-    assert "Expected --inversions just where inversion_steps > 0" in message(reconstruct_clips, options)
+    assert "Expected --inversions just where num_inversion_steps > 0" in message(reconstruct_clips, options)
     write_arrays(short, {"noise": np.zeros((10, 2, 4, 8, 8), np.float32)}, clips)
     options = sample_options(predictions, short, models, tmp_path)
     assert "Expected noise (10, 3, 4, 8, 8)" in message(reconstruct_clips, options)
@@ -207,9 +215,9 @@ def test_bad_input_is_one_line_before_work(tmp_path, predictions, models):
         "got (4, 8, 7)."
     )
     options = sample_options(predictions, tmp_path / "noise.h5", models, tmp_path) | {"tokens": 12}
-    options["settings"] = '{"inversion_steps": 0}'
+    options["settings"] = '{"num_inversion_steps": 0}'
     del options["inversions"]
-    assert "Expected a condition (clip, 11, width)" in message(reconstruct_clips, options)
+    assert "Expected a prompt_embedding (clip, 11, width)" in message(reconstruct_clips, options)
 
 
 def test_a_model_without_weights_is_named(tmp_path, predictions, models):
@@ -224,16 +232,18 @@ def test_a_model_without_weights_is_named(tmp_path, predictions, models):
 
 def test_warped_motion_moves_one_image_along_the_decoded_flow(tmp_path, predictions, models, rng):
     """Without a flow the image stands still; with one its frames are that image, moved."""
-    _, arrays = read_arrays(predictions, ["latents", "condition"])
+    _, arrays = read_arrays(predictions, ["latents", "prompt_embedding"])
     flow = rng.normal(size=(10, 2, 8, 8)).astype(np.float32)
     write_arrays(tmp_path / "moving.h5", {**arrays, "flow": flow}, CLIPS)
     frames = {}
     for name, path in (("still", predictions), ("moving", tmp_path / "moving.h5")):
         settings = '"clips_per_batch": 4, "motion": "warped"'
         options = invert_options(path, models, tmp_path / f"{name}_noise.h5")
-        run(invert_latents, **{**options, "settings": f'{{"inversion_steps": 2, {settings}}}'})
+        run(invert_latents, **{**options, "settings": f'{{"num_inversion_steps": 2, {settings}}}'})
         options = sample_options(path, tmp_path / f"{name}_noise.h5", models, tmp_path / name)
-        options["settings"] = f'{{"steps": 2, "inversion_steps": 2, {settings}, "motion_gain": 1.5}}'
+        options["settings"] = (
+            f'{{"num_inference_steps": 2, "num_inversion_steps": 2, {settings}, "motion_gain": 1.5}}'
+        )
         run(reconstruct_clips, **options)
         frames[name] = read_arrays(tmp_path / name / "frames.h5", ["frames"])[1]["frames"]
     assert frames["still"].shape == (10, 3, 64, 64, 3)
@@ -242,3 +252,45 @@ def test_warped_motion_moves_one_image_along_the_decoded_flow(tmp_path, predicti
     wanted = move_image(torch.from_numpy(frames["still"][:, 0]), torch.from_numpy(1.5 * flow), 3)
     np.testing.assert_array_equal(frames["moving"], wanted.numpy())
     assert not np.array_equal(frames["moving"][:, 0], frames["still"][:, 0])
+
+
+def test_first_pass_encodes_the_moving_image_and_the_second_samples_it(tmp_path, predictions, models, rng):
+    """Latents of the first pass = VAE latents of the frames that `motion: warped` shows; both passes change frames."""
+    _, arrays = read_arrays(predictions, ["latents", "prompt_embedding"])
+    flow = rng.normal(size=(10, 2, 8, 8)).astype(np.float32)
+    moving = tmp_path / "moving.h5"
+    write_arrays(moving, {**arrays, "flow": flow}, CLIPS)
+    both = ReconstructionConfig(
+        num_inference_steps=2,
+        num_inversion_steps=2,
+        strength=0.3,
+        clips_per_batch=4,
+        motion_gain=1.5,
+        first_pass={"strength": 0.6},
+    )
+    warped = both.model_copy(update={"motion": "warped"}).final_pass()
+    assert warped == both.image_pass()
+
+    def show(settings, folder, **latents):
+        noise = {**invert_options(moving, models, folder / "noise.h5"), **latents}
+        run(invert_latents, **noise | {"settings": settings.inversion().model_dump_json()})
+        options = {**sample_options(moving, folder / "noise.h5", models, folder), **latents}
+        run(reconstruct_clips, **options | {"settings": settings.model_dump_json()})
+        return read_arrays(folder / "frames.h5", ["frames"])[1]["frames"]
+
+    expected = show(warped, tmp_path / "warped")
+    first = {**invert_options(moving, models, tmp_path / "latents.h5"), "settings": warped.model_dump_json()}
+    run(draw_first_pass, **first)
+    clips, drawn = read_arrays(tmp_path / "latents.h5", ["latents"])
+    assert clips == CLIPS
+    encoded = encode_latents(load_vae(models), expected, batch=3).numpy()
+    np.testing.assert_allclose(drawn["latents"], encoded, atol=1e-4)
+    sampled = show(both.final_pass(), tmp_path / "both", latents=tmp_path / "latents.h5")
+    assert sampled.shape == expected.shape
+    assert not np.array_equal(sampled, expected)
+    plain = show(both.final_pass(), tmp_path / "plain")
+    assert not np.array_equal(sampled, plain)  # the decoded latents give another video
+    # A method that decodes no flow keeps its decoded latents.
+    run(draw_first_pass, **first | {"predictions": predictions, "output": tmp_path / "kept.h5"})
+    kept = read_arrays(tmp_path / "kept.h5", ["latents"])[1]["latents"]
+    np.testing.assert_array_equal(kept, arrays["latents"])

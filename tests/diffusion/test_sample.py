@@ -49,15 +49,17 @@ def test_without_guidance_one_half_is_asked(schedule, draw):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm_solver"])
-@pytest.mark.parametrize("depth", [1000, 600])
-def test_a_perfect_net_leads_to_its_value(schedule, scheduler_config, draw, sampler, depth):
+@pytest.mark.parametrize("max_timestep", [1000, 600])
+def test_a_perfect_net_leads_to_its_value(schedule, scheduler_config, draw, sampler, max_timestep):
     start, condition = draw(2, 3, 4, 4, 4), draw(2, 5, 6)
     before = start.clone()
     arguments = (start, condition, condition, schedule)
     if sampler == "ddim":
-        result = sample(towards, *arguments, steps=10, guidance_scale=1, depth=depth)
+        result = sample(towards, *arguments, steps=10, guidance_scale=1, max_timestep=max_timestep)
     else:
-        result = sample_dpm(towards, *arguments, scheduler_config, steps=10, guidance_scale=1, depth=depth)
+        result = sample_dpm(
+            towards, *arguments, scheduler_config, steps=10, guidance_scale=1, max_timestep=max_timestep
+        )
     expected = condition.mean(dim=(1, 2))[:, None, None, None, None].expand_as(result)
     # DDIM ends at the noise level of the first training step (alpha-bar .99915): noise of deviation .03 is
     # left, at most 4.5 deviations among these values.

@@ -39,7 +39,7 @@ def test_time_steps_are_those_of_published_samplers(schedule):
         assert schedule.timesteps(steps) == ddim.timesteps.tolist()[::-1]
     assert schedule.timesteps(50)[:3] == [1, 21, 41]
     assert schedule.timesteps(1000)[-1] == 999
-    assert schedule.timesteps(10, depth=600) == list(range(1, 600, 60))
+    assert schedule.timesteps(10, max_timestep=600) == list(range(1, 600, 60))
 
 
 def test_inverting_equals_diffusers(schedule, draw):
@@ -95,19 +95,19 @@ def gaussian(schedule, mean, deviation):
     return predict
 
 
-@pytest.mark.parametrize("depth", [1000, 500])
-def test_inversion_comes_near_the_exact_flow_as_steps_grow(schedule, draw, depth):
+@pytest.mark.parametrize("max_timestep", [1000, 500])
+def test_inversion_comes_near_the_exact_flow_as_steps_grow(schedule, draw, max_timestep):
     mean, deviation = 0.4, 0.8
     predict, latents = gaussian(schedule, mean, deviation), mean + deviation * draw(2, 4, 4, 8, 8)
     errors = {}
     for steps in (10, 50, 250):
-        alpha = schedule.alpha(schedule.timesteps(steps, depth)[-1])
+        alpha = schedule.alpha(schedule.timesteps(steps, max_timestep)[-1])
         before = schedule.final_alpha
 
         def score(x, a):
             return (x - a**0.5 * mean) / (a * deviation**2 + 1 - a) ** 0.5
 
-        inverted = invert(predict, latents, NOTHING, schedule, steps=steps, depth=depth)
+        inverted = invert(predict, latents, NOTHING, schedule, steps=steps, max_timestep=max_timestep)
         errors[steps] = (score(inverted, alpha) - score(latents, before)).square().mean().sqrt().item()
     assert errors[250] < 0.01
     # A method of first order: five times the steps, about a fifth of the error.
@@ -136,10 +136,10 @@ def test_no_steps_leave_the_latents(schedule, draw):
 
 
 def test_wrong_numbers_are_named(schedule):
-    with pytest.raises(ValueError, match=r"Expected 1 <= steps <= depth <= 1000, got 1001 and 1000\."):
+    with pytest.raises(ValueError, match=r"Expected 1 <= steps <= max_timestep <= 1000, got 1001 and 1000\."):
         schedule.timesteps(1001)
     with pytest.raises(ValueError, match=r"got 20 and 10\."):
-        schedule.timesteps(20, depth=10)
+        schedule.timesteps(20, max_timestep=10)
     with pytest.raises(ValueError, match=r"Expected prediction 'epsilon' or 'v_prediction', got 'sample'\."):
         Schedule(schedule.alphas, 1.0, prediction="sample")
     with pytest.raises(InputError, match=r"Expected finite inverted latents, got NaN or infinity"):

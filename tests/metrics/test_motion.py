@@ -174,3 +174,23 @@ def test_equal_frames_do_not_move_except_as_published() -> None:
     late = np.concatenate([drifting(0, (1, 1))[:2], still])
     expected = [plain_flow(late[k], late[k + 1], cv2.COLOR_BGR2GRAY) for k in range(4)]
     np.testing.assert_array_equal(motion.flows(late, grey="published"), expected)
+
+
+def test_fidelity_of_known_flows() -> None:
+    """Constant flows per clip: half the speed, the opposite direction, and a frozen clip."""
+    velocity = np.array([[2.0, 0.0], [0.0, -1.0], [1.0, 1.0]])
+    ground_truth = np.broadcast_to(velocity[:, None, None, None], (3, 2, 4, 4, 2)).astype(np.float32)
+
+    def fidelity(factor: np.ndarray) -> dict[str, float]:
+        return motion.motion_fidelity(ground_truth, ground_truth * factor[:, None, None, None, None])
+
+    half = fidelity(np.array([0.5, 0.5, 0.5], np.float32))
+    assert half == pytest.approx(
+        {"cosine": 1.0, "cosine_se": 0.0, "slope": 0.5, "epe_relative": 0.5, "speed_ratio": 0.5}, abs=1e-6
+    )
+    mixed = fidelity(np.array([-1.0, 1.0, 0.0], np.float32))
+    assert mixed["cosine"] == pytest.approx(0.0, abs=1e-6)
+    assert mixed["cosine_se"] == pytest.approx(1 / 3**0.5, rel=1e-6)  # cosines -1, 1, 0: deviation 1
+    assert mixed["slope"] == pytest.approx((-4 + 1) / 7, rel=1e-6)
+    assert mixed["epe_relative"] == pytest.approx((4 + 2**0.5) / (3 + 2**0.5), rel=1e-6)
+    assert fidelity(np.zeros(3, np.float32))["epe_relative"] == pytest.approx(1.0)

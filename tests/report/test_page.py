@@ -37,11 +37,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"epoch": 0, "train_loss": None, "validation_loss": 1.0}
     history = {"history": [row, row | {"epoch": 1, "train_loss": 0.8, "validation_loss": 0.9}]}
     (folder / "semantic.json").write_text(json.dumps(history))
+    idle = {"history": [row, row | {"epoch": 1, "validation_loss": 1.1}], "settings": {"linear": {}}}
+    (folder / "motion.json").write_text(json.dumps(idle))
     (folder / "dag.svg").write_text(DOT_SVG)
     Image.fromarray(frames[0, 0]).save(folder / "figure.png")
     record = {
         "mind_animator": "1", "commit": "abc", "code": {}, "packages": {"torch": "2"}, "python": "3.11", "models": {},
-        "machine": {"system": "Linux"}, "config": {"seed": 5, "device": "cpu"}, "data": {"summary": "5 test clips"},
+        "machine": {"system": "Linux"}, "config": {
+            "seed": 5, "device": "cpu", "reconstruction": {"motion": "warped"}, "stimuli": {"frames": 8},
+        }, "data": {"summary": "5 test clips"},
     }  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(record))
     videos = [f"{m}/{s}={folder / m}.h5" for s in (1, 2) for m in METHODS[:2]]
@@ -50,6 +54,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--oracles", "split_half_oracle", "--videos", *videos,
         "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
+        f"mind_animator/2/motion={folder}/motion.json",
         "--lag", f"1={folder}/figure.png", "--maps", f"mind_animator/1={folder}/figure.png", "--dag",
         f"{folder}/dag.svg", "--provenance", f"{folder}/provenance.json", "--page", f"{folder}/index.html",
     ])  # fmt: skip
@@ -87,7 +92,7 @@ def table_of_tests() -> pd.DataFrame:
         for subject in ("1", "2") for method in METHODS for test, name, other, statistic, p in rows
     ]  # fmt: skip
     paired = {"test": "paired", "method": "mind_animator", "other": "ridge", "subject": "1", "score": np.nan,
-              "metric": "target_motion_corr", "statistic": -0.004, "p": 0.43}  # fmt: skip
+              "metric": "target_change_corr", "statistic": -0.004, "p": 0.43}  # fmt: skip
     oracle = paired | {"other": "split_half_oracle", "statistic": -0.321}
     return pd.DataFrame([*every, paired, oracle])
 
@@ -121,8 +126,20 @@ def test_nothing_comes_from_outside(page: Path):
 
 def test_every_part_is_there(page: Path):
     ids = re.findall(r'<section id="([^"]+)">', page.read_text())
-    assert ids == ["glance", "subject-1", "subject-2", "scores", "retrieval", "tests", "maps", "training", "lag",
+    assert ids == ["glance", "parts", "subject-1", "subject-2", "scores", "retrieval", "tests", "maps", "training", "lag",
                    "workflow", "provenance"]  # fmt: skip
+
+
+def test_the_page_says_which_parts_were_idle(page: Path):
+    """A decoder whose best epoch is 0, and the inflated network where it draws one frame."""
+    text = page.read_text()
+    parts = text[text.index('id="parts"') : text.index('id="subject-1"')]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in parts.split("<tr>")[2:]]
+    told = {row[0].split("<")[0]: row[1:] for row in rows if row}
+    assert told["semantic decoder"] == ["at work<small>epoch 1 of 1 kept</small>", ""]
+    assert told["motion decoder"] == ["", "idle<small>epoch 0 of 1 kept: ridge regression alone</small>"]
+    assert told["inflated generator"] == ["idle<small>one frame per clip: an image network</small>"] * 2
+    assert "3 of 4 trained or sampled parts were idle" in parts
 
 
 def test_scores_stand_beside_their_baselines_and_the_best_is_bold(page: Path):

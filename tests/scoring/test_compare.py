@@ -241,7 +241,7 @@ def test_decoded_features(rng):
     predictions = {
         "semantic": text,
         "structure": latents[:, 0],
-        "latents": np.zeros_like(latents) + latents.mean(0),
+        "latents": np.zeros_like(latents) + latents.mean(0).mean(0),
     }
     rows, pairs, candidates = score_decoded(
         clips,
@@ -259,15 +259,14 @@ def test_decoded_features(rng):
     assert mean["retrieval_text_top1"] == 1
     assert mean["target_structure_corr"] == pytest.approx(1)
     assert mean["target_structure_r2"] == pytest.approx(1)
-    assert mean["target_motion_r2"] == pytest.approx(0, abs=1e-6)  # the mean target explains nothing
+    assert mean["target_change_r2"] == pytest.approx(0, abs=1e-6)  # a frozen clip explains nothing
     assert candidates == {
         "text": 24, "text_large": 54, "text_centred": 24, "text_large_centred": 54, "image": 24
     }  # fmt: skip
     assert mean["retrieval_text_centred_2way"] == mean["retrieval_text_large_centred_2way"] == 1
     assert "retrieval_image_centred_rank" not in mean  # no training mean of it
-    target, first = latents[:, 1:], latents[:, 1:].mean(0)
-    expected = 1 - ((target - first) ** 2).sum() / ((target - 0.1) ** 2).sum()
-    assert mean["target_motion_trainr2"] == pytest.approx(expected, abs=1e-6)
+    assert mean["target_structure_trainr2"] == pytest.approx(1)
+    assert mean["target_change_trainr2"] == pytest.approx(0, abs=1e-6)
     assert pairs.pairs["retrieval_text_centred_rank"].shape == (8, 8, 3)
     assert pairs.pairs["retrieval_text_rank"].shape == (8, 8, 3)
     assert "retrieval_text_top50" not in set(rows["metric"])
@@ -310,6 +309,39 @@ def test_subjects_are_pooled_block_by_block(rng):
     assert pooled_pairs([every[0], other]) == {}
 
 
+def test_scores_of_motion_see_motion(rng):
+    """A frozen clip scores 0, a reversed ramp -1, although whole latents agree; the decoded flow by its direction."""
+    n = 12
+    clips = table(np.zeros(n)).rename(columns={"metric": "_"})[["clip", "segment", "movie", "scene_cut"]]
+    angle = rng.uniform(0, 2 * np.pi, n)
+    velocity = np.stack([np.cos(angle), np.sin(angle)], 1)
+    rows, columns = np.mgrid[:16, :16]
+    # blobs that start in the middle and move by half a pixel per frame
+    centre = 8 + 0.5 * velocity[:, None] * (np.arange(4) - 1.5)[:, None]
+    distance = (columns - centre[..., 0, None, None]) ** 2 + (rows - centre[..., 1, None, None]) ** 2
+    latents = np.exp(-distance / 18)[:, :, None].astype(np.float32)
+    ramp = 5 + rng.standard_normal((n, 1, 1, 16, 16)) * np.arange(4)[:, None, None, None]
+    given = {"block": 3, "dataset": "d", "method": "m", "subject": "1"}
+
+    def means(target, **predictions):
+        features = {"clip_embedding_text": velocity, "latents": target}
+        scored = score_decoded(clips, {"semantic": velocity, **predictions}, features, {}, **given)[0]
+        return scored.groupby("metric")["value"].mean()
+
+    still = np.repeat(ramp[:, :1], 4, axis=1)
+    frozen = means(ramp, latents=still)
+    assert (frozen["target_change_corr"], frozen["target_change_r2"]) == (0, pytest.approx(0))
+    exact = means(ramp, latents=ramp)
+    assert exact["target_change_corr"] == pytest.approx(1)
+    assert exact["target_change_reversed_corr"] == pytest.approx(-1, abs=0.1)
+    assert abs(exact["target_change_swapped_corr"]) < 0.3
+    moved = means(latents, flow=np.broadcast_to(velocity[..., None, None], (n, 2, 3, 3)))
+    assert moved["target_flow_cosine"] > 0.95
+    assert moved["target_flow_swapped_cosine"] == pytest.approx(
+        (velocity * np.roll(velocity, -3, axis=0)).sum(1).mean(), abs=0.15
+    )
+
+
 def test_target_scores_by_definition(rng):
     target, guess = rng.standard_normal((9, 2, 3)), rng.standard_normal((9, 2, 3))
     corr, r2 = target_scores(target, guess)
@@ -336,7 +368,7 @@ def brain(p_content, p_motion, behind=()):
         for name in content:
             rows.append({"test": "above_chance", "metric": name, "p": p_content})
         rows.append({"test": "motion_pairing", "metric": "flow_cosine", "p": p_motion})
-        for decoder in ("semantic", "structure", "motion"):
+        for decoder in ("semantic", "structure", "change"):
             worse = decoder in behind
             rows.append(
                 {
@@ -375,7 +407,7 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
     assert len(notes) == 2
     assert "14 null tests" in notes[1]
     bad = dict(good)
-    bad["full"] = brain(0.002, 1e-4, behind=("motion",))
+    bad["full"] = brain(0.002, 1e-4, behind=("change",))
     failed = [row for row in judge_subjects(bad, {}, **ROLES)[0] if not row.passes]
     assert {row.row for row in failed} == {
         *(
@@ -386,7 +418,7 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
             "ssim",
             "hue_circular_corr",
         ),
-        "target_motion_corr vs ridge",
+        "target_change_corr vs ridge",
     }
     leak = {**good, "no_motion": brain(1e-4, 1e-4)}
     assert [row.row for row in judge_subjects(leak, {}, **ROLES)[0] if not row.passes] == [

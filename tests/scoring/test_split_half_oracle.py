@@ -131,7 +131,7 @@ def test_a_decoders_target_is_scored_on_the_target_of_the_answer(study):
     for name in ("semantic", "prompt_embedding"):
         np.testing.assert_allclose(table[f"target_{name}_corr"].iloc[[0, 2, 5]], [1, corr, corr], atol=1e-6)
         np.testing.assert_allclose(table[f"target_{name}_r2"].iloc[[0, 2, 5]], [1, r2, r2], atol=1e-6)
-    for name in ("structure", "motion"):  # of latents: the first frame, and all others
+    for name in ("structure", "change"):  # of latents: the first frame, and the change about the mean
         assert (table[f"target_{name}_r2"].iloc[[0, 1, 3]] == 1).all()
         assert (table[f"target_{name}_r2"].iloc[[2, 5]] < 1).all()
 

@@ -1,0 +1,233 @@
+"""Settings of stage 2 compared on training movies, each decoded with its movie left out.
+
+    python -m benchmarks.choose_reconstruction --config config.yaml --subject 1 --folds seg1,seg5 seg3,seg7
+
+Run the workflow up to ``decode`` first. In each fold the decoders are trained without the movies of the fold, which are
+then decoded; test movies are not read. A seeded sample of the decoded clips is reconstructed with every setting. The
+table gives `mind_animator.metrics.flow.motion_fidelity`: the cosine over clips that move (no scene cut, mean flow above
+the median) and the relative end-point error over all clips and over those that move. The chosen setting has the lowest
+mean of the two errors among the settings whose cosine is at most .01 below the highest one.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mind_animator.artefacts.arrays import read_arrays
+from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config import Config
+from mind_animator.config.reconstruction import ReconstructionConfig
+from mind_animator.datasets import open_dataset
+from mind_animator.decoders import motion
+from mind_animator.diffusion.generator import (
+    draw_moving_image,
+    invert_batch,
+    load_generator,
+    reconstruct_batch,
+)
+from mind_animator.errors import InputError, run_command
+from mind_animator.methods.base import open_methods
+from mind_animator.methods.mind_animator import load_decoder
+from mind_animator.metrics.flow import flows, mean_flow, motion_fidelity
+from mind_animator.models.latents import decode_latents, encode_latents
+from mind_animator.models.load import load_vae
+from mind_animator.video.warp import move_image
+from workflow_scripts import predict, train_decoder
+from workflow_scripts.reconstruct_response import read_config
+
+# Quantiles of the decoded motion mask between which it rises from 0 to 1, and factors of the decoded flow.
+MASKS = ((0.5, 0.85), (0.7, 0.9), (0.75, 0.95), (0.85, 0.95))
+GAINS = (1.0, 1.5, 2.0)
+# Settings of the second pass, tried with the chosen mask and factor.
+PASSES = ({"noise_frames": "shared"}, {"noise_frames": "independent"}, {"noise_timestep": 0})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train per fold, reconstruct with every setting, print and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="configuration of a finished run")
+    parser.add_argument("--method", default="mind_animator", help="(default: %(default)s)")
+    parser.add_argument("--subject", default="1", help="(default: %(default)s)")
+    parser.add_argument("--folds", nargs="+", required=True, help="training movies left out, commas between")
+    parser.add_argument("--clips", type=int, default=32, help="clips per fold (default: %(default)s)")
+    parser.add_argument("--no-sampling", action="store_true", help="compare the first pass only")
+    parser.add_argument("--output", type=Path, help="table to write")
+    given = parser.parse_args(arguments)
+    config = read_config(given.config)
+    torch.set_num_threads(config.reconstruction.cpu_threads)
+    samples = []
+    for fold in given.folds:
+        with tempfile.TemporaryDirectory() as folder:
+            samples.append(decode_fold(config, given.method, given.subject, fold, given.clips, Path(folder)))
+    clips = [clip for sample in samples for clip in sample["clips"]]
+    arrays = {
+        name: torch.cat([sample[name] for sample in samples]) for name in ("latents", "prompt_embedding")
+    }
+    ground_truth = [flows(clip) for sample in samples for clip in sample["frames"]]
+    cut = np.concatenate([sample["cut"] for sample in samples])
+    speed = np.array([np.linalg.norm(mean_flow(flow)) for flow in ground_truth])
+    moving = np.flatnonzero((speed >= np.median(speed[~cut])) & ~cut)
+    rows = []
+
+    def add(name: str, frames: Tensor) -> None:
+        shown = [flows(clip) for clip in frames.numpy()]
+        own, every = (
+            motion_fidelity([ground_truth[row] for row in chosen], [shown[row] for row in chosen])
+            for chosen in (moving, range(len(clips)))
+        )
+        rows.append({"setting": name, **own, "epe_relative_all": every["epe_relative"]})
+        print(f"{name}: {rows[-1]}", file=sys.stderr)
+
+    generator = Generator(config, clips, arrays)
+    images = generator.draw_images()
+    drawn: dict[str, Tensor] = {}
+    for mask in MASKS:
+        flow = torch.cat([sample["flow"](mask) for sample in samples])
+        for gain in GAINS:
+            name = f"first pass, mask {mask[0]:g} to {mask[1]:g}, gain {gain:g}"
+            drawn[name] = move_image(images, gain * flow, arrays["latents"].shape[1])
+            add(name, drawn[name])
+    best = choose(pd.DataFrame(rows))
+    print(f"chosen: {best}")
+    for change in () if given.no_sampling else PASSES:
+        add(f"second pass after it, {change}", generator.sample(drawn[best], change))
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    if given.output:
+        write_table(given.output, table)
+
+
+def choose(table: pd.DataFrame) -> str:
+    """The setting with the lowest mean relative error among those whose cosine is at most .01 below the highest."""
+    near = table[table["cosine"] >= table["cosine"].max() - 0.01]
+    error = (near["epe_relative"] + near["epe_relative_all"]) / 2
+    return str(near.loc[error.idxmin(), "setting"])
+
+
+class Generator:
+    """The generator of a configuration, applied to the sampled clips in padded batches."""
+
+    def __init__(self, config: Config, clips: list[str], arrays: dict[str, Tensor]) -> None:
+        self.settings, self.seed = config.reconstruction, config.seed
+        self.model, self.lock, self.device = config.models.stable_diffusion, config.models.lock, config.device
+        self.clips, self.arrays, self.tokens = clips, arrays, config.features.tokens
+        self.vae = load_vae(self.model, self.lock, device=self.device)
+
+    def load(self, frames: int, settings: ReconstructionConfig):
+        return load_generator(self.model, self.lock, frames, settings, device=self.device, seed=self.seed)
+
+    def batches(self) -> Iterator[tuple[Tensor, list[str]]]:
+        for rows in torch.arange(len(self.clips)).split(self.settings.clips_per_batch):
+            yield rows, [self.clips[row] for row in rows]
+
+    def draw_images(self) -> Tensor:
+        """One image (height, width, 3) per clip, as the first pass draws it."""
+        settings = self.settings.image_pass().model_copy(update={"motion_gain": 0.0})
+        generator = self.load(1, settings)
+        parts = []
+        for rows, names in self.batches():
+            latents, text = self.arrays["latents"][rows], self.arrays["prompt_embedding"][rows]
+            still = torch.zeros(len(rows), 2, *latents.shape[-2:])
+            parts.append(
+                draw_moving_image(
+                    generator,
+                    self.vae,
+                    latents,
+                    text,
+                    still,
+                    names,
+                    settings,
+                    seed=self.seed,
+                    tokens=self.tokens,
+                )[:, 0]
+            )
+        return torch.cat(parts)
+
+    def sample(self, frames: Tensor, change: dict) -> Tensor:
+        """The second pass: encode, invert and sample frames (clip, frame, height, width, 3)."""
+        settings = self.settings.final_pass().model_copy(update={"motion": "sampled", **change})
+        generator, parts = self.load(frames.shape[1], settings), []
+        for rows, names in self.batches():
+            latents = encode_latents(self.vae, frames[rows], batch=frames.shape[1])
+            inverted = invert_batch(generator, latents, settings.inversion(), self.tokens)
+            text = self.arrays["prompt_embedding"][rows]
+            sampled = reconstruct_batch(generator, latents, inverted, text, names, settings, seed=self.seed)
+            parts.append(decode_latents(self.vae, sampled, batch=frames.shape[1]))
+        return torch.cat(parts)
+
+
+def decode_fold(config: Config, name: str, subject: str, fold: str, count: int, folder: Path) -> dict:
+    """Train without the movies of a fold, decode them, and sample clips.
+
+    Returns
+    -------
+    dict
+        ``clips``; ``frames``; ``cut`` (clip,) bool; ``latents, prompt_embedding``; ``flow``, a function of the
+        quantiles of the motion mask.
+    """
+    results, left_out = Path(config.results), fold.split(",")
+    method = open_methods(config.methods)[name]
+    segments = [segment.id for segment in open_dataset(config.dataset).segments if segment.split == "train"]
+    clips = pd.concat([read_table(results / f"stimuli/{segment}.tsv") for segment in segments])
+    missing = set(left_out) - set(clips["movie"])
+    if missing:
+        raise InputError(f"Expected training movies in --folds, got {sorted(missing)}.")
+    clips = clips.assign(split=np.where(clips["movie"].isin(left_out), "test", "train"))
+    write_table(folder / "clips.tsv", clips)
+    responses = str(results / f"fmri/sub-{subject}/responses.h5")
+    features = [str(path) for path in sorted((results / "features").glob("clips-*.h5"))]
+    weights: list[str] = []
+    for part in method.parts:
+        path = folder / f"{part.name}.safetensors"
+        train_decoder.main([
+            "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
+            "--subjects", subject, "--responses", responses, "--clips", str(folder / "clips.tsv"),
+            "--targets", json.dumps(dict(part.needs.features)), "--features", *features,
+            "--seed", str(config.seed), "--weights", str(path), "--record", str(path.with_suffix(".json")),
+        ])  # fmt: skip
+        weights.append(f"{part.name}={path}")
+    predict.main([
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights,
+        "--subject", subject, "--responses", responses, "--clips", str(folder / "clips.tsv"),
+        "--seed", str(config.seed), "--predictions", str(folder / "predictions.h5"),
+    ])  # fmt: skip
+    held_out = clips[clips["split"] == "test"]
+    chosen = held_out.iloc[np.sort(np.random.default_rng(config.seed).permutation(len(held_out))[:count])]
+    names = chosen["clip"].tolist()
+    stimuli = [results / f"stimuli/{segment}.h5" for segment in dict.fromkeys(chosen["segment"])]
+    arrays = read_arrays(folder / "predictions.h5", ["latents", "prompt_embedding"], names)[1]
+    network, _ = load_decoder("motion", folder / "motion.safetensors")
+    train = clips.loc[clips["split"] == "train", "clip"].tolist()
+    fitted, own = (
+        network.inputs(torch.from_numpy(read_arrays(responses, ["responses"], part)[1]["responses"]).float())
+        for part in (train, names)
+    )
+    with torch.no_grad():
+        mask = network.linear_baseline.target(fitted, "mask").flatten()
+
+    @torch.no_grad()
+    def flow(quantiles: tuple[float, float]) -> Tensor:
+        network.mask_range.copy_(motion.order_statistics(mask, quantiles))
+        return network.decoded_flow(own)
+
+    return {
+        "clips": names,
+        "frames": read_arrays(stimuli, ["frames"], names)[1]["frames"],
+        "cut": chosen["scene_cut"].astype(bool).to_numpy(),
+        "flow": flow,
+        **{key: torch.from_numpy(array) for key, array in arrays.items()},
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)
