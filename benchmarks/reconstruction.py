@@ -1,4 +1,4 @@
-"""Clips a second of inversion and guided sampling, as a share of the machine's own limit.
+"""Clips per second of inversion and guided sampling, as a fraction of the machine's own limit.
 
     python -m benchmarks.reconstruction --device cuda --clips 8 --size 512
     python -m benchmarks.reconstruction --device cpu --clips 1 --size 256 --frames 4 --forwards 2

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--latents", help="HDF5 file with the latents of a first pass, used in place of the decoded latents"
     )
-    parser.add_argument("--rate", type=float, required=True, help="frames a second of the video")
+    parser.add_argument("--rate", type=float, required=True, help="frames per second of the video")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
     parser.add_argument("--video", required=True, help="mp4 file to write")
     given = parser.parse_args(arguments)
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
             settings,
             seed=given.seed,
         )
-        # a clip a forward: its frames do not depend on the number of clips
+        # one clip per forward pass: its frames do not depend on the number of clips
         shown = decode_latents(vae, latents, batch=latents.shape[1])
         if settings.motion == "warped":
             flow = batch.get("flow", torch.zeros(len(batch["latents"]), 2, *batch["latents"].shape[-2:]))

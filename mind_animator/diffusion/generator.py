@@ -68,7 +68,7 @@ def load_generator(
     lock : path, optional
         Lock file of models.
     frames : int
-        Frames a clip.
+        Frames per clip.
     settings : ReconstructionConfig or InversionConfig
         Precision, compilation and the quirks of the net.
     device : str

@@ -26,7 +26,7 @@ class VideoUNet(nn.Module):
     unet : UNet2DConditionModel
         A text-conditioned UNet whose attention lies in transformer blocks (Stable Diffusion 1.x and kin).
     frames : int
-        Frames a clip.
+        Frames per clip.
     group_norm : str
         ``per_frame``: residual blocks and the output normalise each frame by itself, as the image net does.
         ``pooled``: they normalise over all frames of a clip, as the published inflation does (its tensors are
@@ -55,7 +55,7 @@ class VideoUNet(nn.Module):
     ) -> None:
         super().__init__()
         if frames < 1:
-            raise ValueError(f"Expected at least one frame a clip, got {frames}.")
+            raise ValueError(f"Expected at least one frame per clip, got {frames}.")
         if group_norm not in ("per_frame", "pooled"):
             raise ValueError(f"Expected group_norm 'per_frame' or 'pooled', got '{group_norm}'.")
         if any(isinstance(p, (SparseCausalAttention, TextAttention)) for p in unet.attn_processors.values()):
@@ -107,7 +107,9 @@ class VideoUNet(nn.Module):
         dtype = self.unet.dtype
         noise = self.unet(
             latents.flatten(0, 1).to(dtype),
-            torch.as_tensor(timestep, device=latents.device),  # a number would be compiled anew at every step
+            torch.as_tensor(
+                timestep, device=latents.device
+            ),  # a number would be compiled again at every step
             encoder_hidden_states=prompt_embeds.to(dtype),
             return_dict=False,
         )[0]
@@ -131,7 +133,7 @@ class SparseCausalAttention:
     Parameters
     ----------
     frames : int
-        Frames a clip; rows of the batch are (clip, frame).
+        Frames per clip; rows of the batch are (clip, frame).
     """
 
     def __init__(self, frames: int) -> None:
@@ -181,7 +183,7 @@ class TextAttention:
     Parameters
     ----------
     frames : int
-        Frames a clip; rows of the batch are (clip, frame), rows of the text are clips.
+        Frames per clip; rows of the batch are (clip, frame), rows of the text are clips.
     """
 
     def __init__(self, frames: int) -> None:
@@ -217,7 +219,7 @@ class PooledGroupNorm(nn.Module):
     norm : GroupNorm
         The stock layer, whose parameters are shared.
     frames : int
-        Frames a clip; rows of the batch are (clip, frame).
+        Frames per clip; rows of the batch are (clip, frame).
     """
 
     def __init__(self, norm: nn.GroupNorm, frames: int) -> None:

@@ -16,12 +16,12 @@ def clip_generator(seed: int, clip: str) -> torch.Generator:
 def draw_noise(
     generators: Sequence[torch.Generator], shape: tuple[int, ...], *, across_frames: str = "independent"
 ) -> Tensor:
-    """Standard normal noise, one generator a clip.
+    """Standard normal noise, one generator per clip.
 
     Parameters
     ----------
     generators : sequence of Generator
-        One a clip; each gives its next draw.
+        One per clip; each gives its next draw.
     shape : tuple (frame, channel, h, w)
     across_frames : str
         ``independent`` for every frame, or ``shared``: one draw for all frames of a clip.

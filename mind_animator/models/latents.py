@@ -20,7 +20,7 @@ def encode_latents(
     vae : AutoencoderKL
     frames : Tensor or array of shape (clip, frame, height, width, 3), uint8
     batch : int
-        Frames a forward.
+        Frames per forward pass.
     generators : sequence of CPU generators, one per clip, optional
         Draw ``mean + std * noise`` with each clip's own noise; the mean by default.
 
@@ -56,7 +56,7 @@ def decode_latents(vae: Any, latents: Tensor, batch: int) -> Tensor:
     latents : Tensor of shape (clip, frame, channel, h, w)
         Multiplied by the VAE's scaling factor.
     batch : int
-        Frames a forward.
+        Frames per forward pass.
 
     Returns
     -------

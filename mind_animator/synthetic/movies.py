@@ -60,7 +60,7 @@ def write_movie(
     size : int
         Height and width in pixels; even.
     fps : int
-        Frames a second.
+        Frames per second.
     crf : int
         Quality of H.264, 0 (best) to 51.
 

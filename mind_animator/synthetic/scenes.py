@@ -142,7 +142,7 @@ def sample_movie(seed: int | tuple[int, ...], duration: float = 480.0, combos: s
 
 
 def _sample_borders(rng: np.random.Generator, clips: int) -> np.ndarray:
-    """Cut times in seconds at 30 frames a second: on clip borders, then some moved inside."""
+    """Cut times in seconds at 30 frames per second: on clip borders, then some moved inside."""
     lengths = []
     while sum(lengths) < clips:
         lengths.append(min(int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15])), clips - sum(lengths)))
