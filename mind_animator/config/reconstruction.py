@@ -103,7 +103,7 @@ class ReconstructionConfig(Strict):
     clips_per_batch : int
         Clips of a padded batch: results are bit-identical for any sharding at one batch size.
     cpu_threads : int
-        Threads of a job on a CPU, whatever the machine has: the last bits of a convolution depend on them.
+        Threads of a job on a CPU, independent of the machine: the last bits of a convolution depend on them.
     """
 
     preset: Literal["paper", "released_code"] = "paper"

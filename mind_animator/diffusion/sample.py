@@ -99,7 +99,7 @@ def sample_dpm(
         algorithm_type="dpmsolver++",
         solver_order=2,
         thresholding=False,
-        prediction_type="epsilon",  # guided_noise gives noise, whatever the net gives
+        prediction_type="epsilon",  # guided_noise returns noise for either kind of network
     )
     solver.set_timesteps(timesteps=schedule.timesteps(steps, max_timestep)[::-1], device=start.device)
     current = start.float()

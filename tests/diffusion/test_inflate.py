@@ -169,7 +169,7 @@ def test_wrong_use_is_named(fresh_unet, draw):
         video(draw(1, 5, 4, 8, 8), 10, draw(1, 20, 128))
     with pytest.raises(ValueError, match=r"Expected group_norm 'per_frame' or 'pooled', got 'other'\."):
         VideoUNet(fresh_unet(), 4, group_norm="other")
-    with pytest.raises(ValueError, match=r"Expected at least one frame a clip, got 0\."):
+    with pytest.raises(ValueError, match=r"Expected at least one frame per clip, got 0\."):
         VideoUNet(fresh_unet(), 0)
 
 
