@@ -136,9 +136,12 @@ def _children() -> set[int]:
 def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch, how):
     path = tmp_path / "movie.mp4"  # larger than what fits into the connection's buffers
     encode(
-        path, "libx264", X264 | {"g": "12"}, image=lambda number: planted(number).repeat(6, 0).repeat(6, 1)
+        path,
+        "libx264",
+        X264 | {"g": "12", "preset": "ultrafast"},
+        image=lambda number: planted(number).repeat(3, 0).repeat(3, 1),
     )
-    monkeypatch.setattr(video, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(video, "STALL_SECONDS", 4.0)
     movie = Movie(path)
     assert movie.reader == "decord"
     video.end_processes()
@@ -152,7 +155,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
     # PyAV took over, from the first frame on
     assert seen[-96:] == list(range(96)) and len(seen) > 96 and movie.reader == "PyAV"
     assert movie.reason == (
-        "the decoder made no progress for 1 s and was ended"
+        "the decoder made no progress for 4 s and was ended"
         if how == signal.SIGSTOP
         else "the decoder crashed"
     )
@@ -164,7 +167,7 @@ def test_a_decoder_that_stalls_or_crashes_ends_in_one_line(tmp_path, monkeypatch
         for _ in clips:
             (pid,) = _children()
             os.kill(pid, how)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_two_movies_are_read_side_by_side_and_a_movie_may_be_left_early(tmp_path):
