@@ -97,10 +97,7 @@ rule measure_stimuli:
     message:
         "Measuring luminance, contrast and motion energy of all clips"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.measure_stimuli"
-        " --frames {input.frames}"
-        " --features {output.features}"
-        " > {log} 2>&1"
+        stage("measure_stimuli")
 
 
 rule draw_lag:
@@ -125,15 +122,7 @@ rule draw_lag:
     message:
         "Drawing the lag of subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_lag"
-        " --subject {wildcards.subject}"
-        " --responses {input.responses}"
-        " --features {input.features}"
-        " --clips {input.clips}"
-        " --lag {params.lag}"
-        " --table {output.table}"
-        " --figure {output.figure}"
-        " > {log} 2>&1"
+        stage("draw_lag")
 
 
 rule draw_embedding_lag:

@@ -39,17 +39,7 @@ rule derive_baseline:
     message:
         "Deriving {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "python -m workflow_scripts.derive_baseline"
-        " --kind {params.kind}"
-        " --settings {params.settings:q}"
-        " --tables {input.tables}"
-        " --files {input.files:q}"
-        " --shard-size {params.shard_size}"
-        " --seed {params.seed}"
-        " --rate {params.rate}"
-        " --frames {output.frames}"
-        " --videos {output.videos}"
-        " > {log} 2>&1"
+        stage("derive_baseline")
 
 
 rule encode_ground_truth:
@@ -156,7 +146,7 @@ rule average_features:
 
 rule score_retrieval:
     input:
-        means=f"{R}/features/training_means.h5" if TRAIN_CLIPS else [],
+        training_means=f"{R}/features/training_means.h5" if TRAIN_CLIPS else [],
         predictions=f"{R}/predictions/{{method}}/sub-{{subject}}.h5",
         text=test_features("text"),
         image=test_features("image"),
@@ -179,30 +169,11 @@ rule score_retrieval:
     params:
         code=code_digest("workflow_scripts/score_retrieval.py"),
         block=CONFIG.scoring.block,
-        name=CONFIG.dataset.name,
-        # not tracked: derived from input
-        extra=lambda wildcards, input: (
-            f"--extra-text {input.extra_text} --extra-image {input.extra_image}"
-            if input.extra_text
-            else ""
-        )
-        + (f" --training-means {input.means}" if input.means else ""),
+        dataset=CONFIG.dataset.name,
     message:
         "Scoring the decoded features of {wildcards.method}, subject {wildcards.subject}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.score_retrieval"
-        " --predictions {input.predictions}"
-        " --text {input.text}"
-        " --image {input.image}"
-        " {params.extra}"
-        " --tables {input.tables}"
-        " --block {params.block}"
-        " --dataset {params.name}"
-        " --method {wildcards.method}"
-        " --subject {wildcards.subject}"
-        " --scores {output.scores}"
-        " --pairs {output.pairs}"
-        " > {log} 2>&1"
+        stage("score_retrieval")
 
 
 rule score_split_half_oracle:

@@ -1,6 +1,5 @@
 """Show at which lag one subject's responses follow the stimulus; warn where it is not the configured one."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,69 +13,85 @@ from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import LagCurve, lag_curve
+from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 FEATURES = ("luminance", "contrast", "motion_energy")
 SHORTEST = 20  # clips in a row, fewer show no lag
 LONGEST = 6.0  # seconds between clips: the lag of one row per longer clip cannot be told from none
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subject", required=True)
-    parser.add_argument("--responses", type=Path, required=True, help="of preprocess_subject, HDF5")
-    parser.add_argument("--features", type=Path, required=True, help="of measure_stimuli, TSV")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of segment_movie, TSV")
-    parser.add_argument("--lag", type=float, required=True, help="configured lag, seconds")
-    parser.add_argument("--table", type=Path, required=True, help="output, TSV")
-    parser.add_argument("--figure", type=Path, required=True, help="output, PNG")
-    given = parser.parse_args(arguments)
-
-    clips = pd.concat(
-        [read_table(path, ("clip", "segment", "movie", "onset", "duration")) for path in given.clips],
+def draw_lag(
+    *,
+    subject: Wildcard[str],
+    responses: Input,
+    features: Input,
+    clips: Inputs,
+    lag: Param[float],
+    table: Output,
+    figure: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    subject
+        Name of the subject.
+    responses
+        Responses of the subject (HDF5).
+    features
+        Luminance, contrast and motion energy of every clip (TSV).
+    clips
+        Tables of the clips of every segment (TSV).
+    lag
+        Lag of the config in seconds.
+    table
+        Correlation by lag (TSV).
+    figure
+        The figure (PNG).
+    """
+    rows_of_clips = pd.concat(
+        [read_table(path, ("clip", "segment", "movie", "onset", "duration")) for path in clips],
         ignore_index=True,
     )
-    _, values, present = read_responses(given.responses, clips["clip"].tolist())
-    clips, values = clips[present].reset_index(drop=True), values[present]
-    measured = read_table(given.features, ("clip", *FEATURES)).set_index("clip").loc[clips["clip"]]
-    pieces = _unbroken(clips)
-    seconds, note = _spacing(clips, pieces), ""
+    _, values, present = read_responses(responses, rows_of_clips["clip"].tolist())
+    shown, values = rows_of_clips[present].reset_index(drop=True), values[present]
+    measured = read_table(features, ("clip", *FEATURES)).set_index("clip").loc[shown["clip"]]
+    pieces = _unbroken(shown)
+    seconds, note = _spacing(shown, pieces), ""
     if min(map(len, pieces)) < SHORTEST:
         note = f"clips do not follow each other for {SHORTEST} in a row: no lag can be seen"
     elif seconds > LONGEST:
         note = f"clips of {seconds:g} s are too long for a lag to be seen"
     if note:
-        print(f"subject {given.subject}: {note}", file=sys.stderr)
-        told = {"subject": given.subject, "configured": given.lag, "note": note}
+        print(f"subject {subject}: {note}", file=sys.stderr)
+        told = {"subject": subject, "configured": lag, "note": note}
         columns = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
-        write_table(given.table, pd.DataFrame([told], columns=columns))
-        draw({}, given.lag, given.subject, given.figure, [note])
+        write_table(table, pd.DataFrame([told], columns=columns))
+        draw({}, lag, subject, figure, [note])
         return
-    responses = [values[piece] for piece in pieces]
+    series = [values[piece] for piece in pieces]
     rows, curves = [], {}
     for name in FEATURES:
         feature = measured[name].to_numpy()
-        curve = lag_curve(
-            responses, [feature[piece] for piece in pieces], lag=given.lag, clip_seconds=seconds
-        )
+        curve = lag_curve(series, [feature[piece] for piece in pieces], lag=lag, clip_seconds=seconds)
         curves[name] = curve
-        note = judge(curve, given.lag, seconds)
+        note = judge(curve, lag, seconds)
         if note.startswith("warning"):
-            print(f"subject {given.subject}, {name}: {note}", file=sys.stderr)
+            print(f"subject {subject}, {name}: {note}", file=sys.stderr)
         rows += [
             {
-                "subject": given.subject,
+                "subject": subject,
                 "feature": name,
-                "lag": lag,
+                "lag": delay,
                 "correlation": correlation,
                 "chance": curve.chance,
-                "configured": given.lag,
+                "configured": lag,
                 "peak": curve.peak,
                 "note": note,
             }
-            for lag, correlation in zip(curve.lags, curve.correlation, strict=True)
+            for delay, correlation in zip(curve.lags, curve.correlation, strict=True)
         ]
-    write_table(given.table, pd.DataFrame(rows))
-    draw(curves, given.lag, given.subject, given.figure, sorted({row["note"] for row in rows}))
+    write_table(table, pd.DataFrame(rows))
+    draw(curves, lag, subject, figure, sorted({row["note"] for row in rows}))
 
 
 def judge(curve: LagCurve, configured: float, spacing: float) -> str:
@@ -141,6 +156,8 @@ def _spacing(clips: pd.DataFrame, pieces: list[np.ndarray]) -> float:
     seconds = float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
     return seconds if seconds > 0 else float(clips["duration"].median())
 
+
+main = command(draw_lag)
 
 if __name__ == "__main__":
     run_command(main)

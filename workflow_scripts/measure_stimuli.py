@@ -1,8 +1,5 @@
 """Measure luminance, contrast and motion energy of every clip, to see the haemodynamic lag with."""
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -11,25 +8,36 @@ from mind_animator.artefacts.arrays import iterate_clips, read_clip_names
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import clip_features
+from workflow_scripts.stages import Inputs, Output, command
 
 PIXELS = 64  # sides are thinned to about this many: means over an image need no more
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=Path, nargs="+", required=True, help="files of segment_movie")
-    parser.add_argument("--features", type=Path, required=True, help="output, TSV")
-    given = parser.parse_args(arguments)
+def measure_stimuli(
+    *,
+    frames: Inputs,
+    features: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    frames
+        Frames of all segments (HDF5).
+    features
+        Luminance, contrast and motion energy of every clip (TSV).
+    """
     rows = []
-    total = sum(len(read_clip_names(path)) for path in given.frames)
+    total = sum(len(read_clip_names(path)) for path in frames)
     with tqdm(total=total, unit="clip", mininterval=5) as progress:
-        for path in given.frames:
-            for clip, frames in iterate_clips(path, "frames"):
-                step = max(1, min(frames.shape[1:3]) // PIXELS)
-                rows.append({"clip": clip, **clip_features(np.ascontiguousarray(frames[:, ::step, ::step]))})
+        for path in frames:
+            for clip, images in iterate_clips(path, "frames"):
+                step = max(1, min(images.shape[1:3]) // PIXELS)
+                rows.append({"clip": clip, **clip_features(np.ascontiguousarray(images[:, ::step, ::step]))})
                 progress.update()
-    write_table(given.features, pd.DataFrame(rows))
+    write_table(features, pd.DataFrame(rows))
 
+
+main = command(measure_stimuli)
 
 if __name__ == "__main__":
     run_command(main)

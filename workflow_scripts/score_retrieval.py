@@ -1,6 +1,5 @@
 """Score decoded features of one method and subject: retrieval, and each decoder's own target."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,68 +12,82 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import with_units
 from mind_animator.scoring.decoded import read_features, score_decoded
+from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", type=Path, required=True, help="HDF5 of the test clips")
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="shards of text features, if any")
-    parser.add_argument(
-        "--image", type=Path, nargs="*", default=[], help="shards of image features, where there are frames"
-    )
-    parser.add_argument(
-        "--extra-text", type=Path, nargs="*", default=[], help="further candidates, text features"
-    )
-    parser.add_argument(
-        "--extra-image", type=Path, nargs="*", default=[], help="further candidates, image features"
-    )
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", required=True, help="clip tables of the test segments"
-    )
-    parser.add_argument(
-        "--training-means",
-        type=Path,
-        help="means of the features over the training clips, HDF5; none without training",
-    )
-    parser.add_argument("--block", type=int, required=True, help="neighbouring clips of a block")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--subject", required=True)
-    parser.add_argument(
-        "--scores", type=Path, required=True, help="output, Parquet: one row per clip and metric"
-    )
-    parser.add_argument("--pairs", type=Path, required=True, help="output, HDF5")
-    given = parser.parse_args(arguments)
-
+def score_retrieval(
+    *,
+    predictions: Input,
+    text: Inputs = (),
+    image: Inputs = (),
+    extra_text: Inputs = (),
+    extra_image: Inputs = (),
+    tables: Inputs,
+    training_means: Input | None = None,
+    block: Param[int],
+    dataset: Param[str],
+    method: Wildcard[str],
+    subject: Wildcard[str],
+    scores: Output,
+    pairs: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    predictions
+        Predictions of the test clips (HDF5).
+    text
+        Shards of text features (HDF5).
+    image
+        Shards of image features, if the data set has frames (HDF5).
+    extra_text
+        Text features of further candidates (HDF5).
+    extra_image
+        Image features of further candidates (HDF5).
+    tables
+        Tables of clips of the test segments (TSV).
+    training_means
+        Means of the features over the training clips (HDF5); none without training.
+    block
+        Length of a block in clips.
+    dataset
+        Name of the data set.
+    method
+        Name of the method.
+    subject
+        Name of the subject.
+    scores
+        One row per clip and metric (Parquet).
+    pairs
+        Pair scores (HDF5).
+    """
     needed = ["clip", "segment", "movie", "scene_cut"]
-    clips = pd.concat([read_table(table, tuple(needed)) for table in given.tables], ignore_index=True)[needed]
-    problems = problems_of(given.predictions, clips["clip"].tolist())
+    clips = pd.concat([read_table(table, tuple(needed)) for table in tables], ignore_index=True)[needed]
+    problems = problems_of(predictions, clips["clip"].tolist())
     absent = clips[clips["clip"].isin(problems)]
     clips = clips[~clips["clip"].isin(problems)].reset_index(drop=True)
     names = clips["clip"].tolist()
-    held = [
-        n for n in ("semantic", "prompt_embedding", "structure", "latents") if has_array(given.predictions, n)
-    ]
+    held = [n for n in ("semantic", "prompt_embedding", "structure", "latents") if has_array(predictions, n)]
     if "semantic" not in held:
-        raise InputError(f"Expected an array 'semantic' in {given.predictions}, got {held}.")
-    _, predictions = read_arrays(given.predictions, held, names)
+        raise InputError(f"Expected an array 'semantic' in {predictions}, got {held}.")
+    _, decoded = read_arrays(predictions, held, names)
     features, extra = read_features(
-        names, text=given.text, image=given.image, extra_text=given.extra_text, extra_image=given.extra_image
+        names, text=text, image=image, extra_text=extra_text, extra_image=extra_image
     )
-    for name, array in predictions.items():
+    for name, array in decoded.items():
         if not np.isfinite(array).all():
-            raise InputError(f"Expected finite '{name}' in {given.predictions}, got NaN or infinity.")
-    rows, pairs, candidates = score_decoded(
-        clips, predictions, features, extra, _means(given.training_means),
-        block=given.block, dataset=given.dataset, method=given.method, subject=given.subject,
+            raise InputError(f"Expected finite '{name}' in {predictions}, got NaN or infinity.")
+    rows, compared, candidates = score_decoded(
+        clips, decoded, features, extra, _means(training_means),
+        block=block, dataset=dataset, method=method, subject=subject,
     )  # fmt: skip
-    write_pairs(given.pairs, pairs)
+    write_pairs(pairs, compared)
     for metric in rows["metric"].unique() if len(absent) else ():
-        about = {"dataset": given.dataset, "method": given.method, "subject": given.subject, "metric": metric}
+        about = {"dataset": dataset, "method": method, "subject": subject, "metric": metric}
         without = absent.assign(**about, value=np.nan, weight=1.0, status=absent["clip"].map(problems))
         rows = pd.concat([rows, without[list(rows.columns)]], ignore_index=True)
     rows = rows.assign(candidates=rows["metric"].map(lambda name: _pool(name, candidates)))
-    write_table(given.scores, with_units(rows))
+    write_table(scores, with_units(rows))
 
 
 def _means(path: Path | None) -> dict[str, np.ndarray]:
@@ -88,6 +101,8 @@ def _pool(metric: str, candidates: dict[str, int]) -> int:
     """Number of candidates behind a retrieval metric, 0 for others."""
     return candidates.get(metric.removeprefix("retrieval_").rpartition("_")[0], 0)
 
+
+main = command(score_retrieval)
 
 if __name__ == "__main__":
     run_command(main)
