@@ -101,10 +101,10 @@ def write_study(folder, world, kept):
 
 def train(folder, name):
     method = open_methods({"m": MethodConfig(kind="ridge")})["m"]
-    targets = {"clip_embedding_text": "text", "prompt_embedding": "text"}
     train_decoder.main([
         "--kind", "ridge", "--part", "semantic", "--settings", method.training_settings("semantic"),
-        "--targets", json.dumps(targets), "--subjects", "1", "--responses", str(folder / f"{name}.h5"), "--clips", str(folder / f"{name}.tsv"),
+        "--needs", method.part("semantic").needs.model_dump_json(), "--subjects", "1",
+        "--responses", str(folder / f"{name}.h5"), "--clips", str(folder / f"{name}.tsv"),
         "--features", str(folder / "clips-00000.text.h5"), "--seed", "3",
         "--weights", str(folder / f"{name}.safetensors"), "--record", str(folder / f"{name}.json"),
     ])  # fmt: skip
@@ -119,7 +119,7 @@ def test_missing_clips_are_neither_trained_on_nor_scored(world, tmp_path):
     assert weights == train(tmp_path, "short")[1]
 
     predict.main([
-        "--kind", "ridge", "--settings", method.prediction_settings(), "--weights", f"semantic={tmp_path / 'gap.safetensors'}",
+        "--kind", "ridge", "--settings", method.prediction_settings(), "--needs", "{}", "--weights", f"semantic={tmp_path / 'gap.safetensors'}",
         "--subject", "1", "--responses", str(tmp_path / "gap.h5"), "--clips", str(tmp_path / "test.tsv"), "--seed", "3",
         "--predictions", str(tmp_path / "predictions.h5"),
     ])  # fmt: skip
