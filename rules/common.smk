@@ -543,7 +543,7 @@ def weights_by_part(wildcards, input):
 def training_memory(wildcards):
     """Memory in MB of the largest training of a method; predictions take no more."""
     size = Size(
-        clips=len(CLIPS),
+        clips=max(len(CLIPS) - len(TEST_CLIPS), len(TEST_CLIPS)),
         latent=CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2,
         voxels=CONFIG.fmri.voxels.count or DATASET.n_voxels,
         subjects=len(SUBJECTS),

@@ -67,6 +67,18 @@ class Ridge(Method):
     def prediction_settings(self) -> str:
         return "{}"
 
+    def training_memory_mb(self, part: str, size: Size) -> int:
+        """Measured for the motion part, the largest (docs/decoders.md), with a margin of 15 %.
+
+        While penalties are selected: 3.2 x the latents, 4 x the kernel, 8 x a batch of targets. While weights are
+        computed: the latents, the dual weights and the weights.
+        """
+        latents, kernel = 4 * size.clips * size.latent, 4 * size.clips**2
+        batch = 4 * size.clips * min(self.options.targets_per_batch, size.latent)
+        weights = 4 * size.voxels * size.latent
+        peak = max(3.2 * latents + 4 * kernel + 8 * batch, 1.9 * latents + weights)
+        return round(1.15 * (450 + peak / 1e6))
+
     def weights_bytes(self, part: str, size: Size) -> int:
         """One weight per voxel and target: embeddings, the first frame's latents, or the later ones'."""
         frame = size.latent // size.frames
