@@ -69,6 +69,7 @@ def serve(descriptor: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     av.logging.restore_default_callback()
     messages = _Messages()
+    connection.send(("ready",))
     while True:
         try:
             name, arguments, transform = connection.recv()

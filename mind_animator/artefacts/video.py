@@ -23,6 +23,7 @@ from mind_animator.provenance import ROOT
 # while it indexes a file.
 STALL_SECONDS = 60.0
 _SLOW_DISK = 2e7
+_START_SECONDS = 180.0  # starting Python on a busy machine is no decoder's stall
 
 
 def write_mp4(
@@ -296,6 +297,13 @@ class _Process:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )
         theirs.close()
+        try:
+            started = self.connection.poll(_START_SECONDS) and self.connection.recv() == ("ready",)
+        except (EOFError, OSError):
+            started = False
+        if not started:
+            self.kill()
+            raise RuntimeError(f"Expected a decoding process within {_START_SECONDS:.0f} s, got none.")
 
     def kill(self) -> None:
         self._process.kill()
