@@ -253,7 +253,7 @@ rule score:
 
 rule build_leaderboard:
     input:
-        summary=f"{R}/scores/summary.tsv",
+        summaries=[f"{R}/scores/summary.tsv", *CONFIG.scoring.compare_with],
         ground_truth=f"{R}/scores/ground_truth.h5",
         videos=lambda wildcards: [
             shard
@@ -261,7 +261,6 @@ rule build_leaderboard:
             for subject in SUBJECTS
             for shard in reconstructions_of(method, subject)
         ],
-        others=CONFIG.scoring.compare_with,
     output:
         page=f"{R}/report/leaderboard.html",
     log:
@@ -274,8 +273,8 @@ rule build_leaderboard:
         runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/build_leaderboard.py"),
-        name=CONFIG.dataset.name,
-        oracle=ORACLE,
+        dataset=CONFIG.dataset.name,
+        oracles=ORACLE,
         baselines=[
             f"{name}={method.source}" if method.source else name
             for name, method in METHODS.items()
@@ -290,12 +289,4 @@ rule build_leaderboard:
     message:
         "Building the leaderboard"
     shell:
-        "python -m workflow_scripts.build_leaderboard"
-        " --summaries {input.summary} {input.others}"
-        " --baselines {params.baselines}"
-        " --oracles {params.oracle}"
-        " --ground-truth {input.ground_truth}"
-        " --dataset {params.name}"
-        " --videos {params.videos}"
-        " --page {output.page}"
-        " > {log} 2>&1"
+        stage("build_leaderboard")

@@ -1,6 +1,5 @@
 """One page of methods, metrics, subjects and data sets, with videos and the values published in papers."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -10,77 +9,78 @@ from mind_animator.artefacts.arrays import read_attrs
 from mind_animator.artefacts.files import atomic
 from mind_animator.artefacts.tables import read_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.report.leaderboard import METRICS, SCORES, ClipVideo, build_leaderboard, side_by_side
+from mind_animator.report.leaderboard import METRICS, SCORES, ClipVideo, side_by_side
+from mind_animator.report.leaderboard import build_leaderboard as build_page
 from mind_animator.scoring.sources import ArraySource
+from workflow_scripts.stages import Input, Inputs, Output, Param, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--summaries", type=Path, nargs="+", required=True, help="summary.tsv of each data set"
-    )
-    parser.add_argument(
-        "--baselines",
-        nargs="*",
-        default=[],
-        metavar="BASELINE[=METHOD]",
-        help="methods that are baselines, and whose frames they are made of",
-    )
-    parser.add_argument("--oracles", nargs="*", default=[], help="methods that are split-half oracles")
-    parser.add_argument("--ground-truth", type=Path, help="ground truth's file, for videos")
-    parser.add_argument("--dataset", help="data set of the ground truth's file")
-    parser.add_argument(
-        "--videos",
-        nargs="*",
-        default=[],
-        metavar="METHOD/SUBJECT=FRAMES.h5",
-        help="shards of frames, for videos",
-    )
-    parser.add_argument("--clips", type=int, default=4, help="clips shown of each method and subject")
-    parser.add_argument("--title", default="Reconstructing video from fMRI: a leaderboard")
-    parser.add_argument("--page", type=Path, required=True, help="output, HTML")
-    given = parser.parse_args(arguments)
-
-    if given.videos and not (given.ground_truth and given.dataset):
+def build_leaderboard(
+    *,
+    summaries: Inputs,
+    baselines: Param[list[str]] = (),
+    oracles: Param[list[str]] = (),
+    ground_truth: Input | None = None,
+    dataset: Param[str] | None = None,
+    videos: Param[dict[str, list[Path]]] = {},  # noqa: B006
+    clips: int = 4,
+    title: str = "Reconstructing video from fMRI: a leaderboard",
+    page: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    summaries
+        Summary of scores of each data set (summary.tsv).
+    baselines
+        Methods that are baselines, BASELINE or BASELINE=METHOD whose frames it is made of.
+    oracles
+        Methods that are split-half oracles.
+    ground_truth
+        Ground-truth file, for videos (HDF5).
+    dataset
+        Data set of the ground-truth file.
+    videos
+        Shards of frames of each method/subject, for videos (HDF5).
+    clips
+        Number of clips shown per method and subject.
+    title
+        Title of the page.
+    page
+        The page (HTML).
+    """
+    if videos and not (ground_truth and dataset):
         raise InputError("Expected --ground-truth and --dataset with --videos, got none.")
-    summary = pd.concat(
-        [read_table(path, (*SCORES, *METRICS)) for path in given.summaries], ignore_index=True
-    )
-    shards: dict[tuple[str, str], list[str]] = {}
-    for text in given.videos:
-        who, _, path = text.partition("=")
-        method, _, subject = who.partition("/")
-        if not (path and subject):
-            raise InputError(f"Expected METHOD/SUBJECT=FRAMES.h5, got '{text}' (--videos).")
-        shards.setdefault((method, subject), []).append(path)
-    videos = []
-    for (method, subject), paths in shards.items():
-        shape = _shape(given.ground_truth)
-        ground_truth = ArraySource([given.ground_truth], **shape)
+    summary = pd.concat([read_table(path, (*SCORES, *METRICS)) for path in summaries], ignore_index=True)
+    shown = []
+    for label, paths in videos.items():
+        method, sign, subject = label.partition("/")
+        if not sign:
+            raise InputError(f"--videos = '{label}=...': the label must be METHOD/SUBJECT.")
+        shape = _shape(ground_truth)
+        target = ArraySource([ground_truth], **shape)
         source = ArraySource(paths, **shape)
-        rate = float(read_attrs(given.ground_truth)["rate"])
-        good = [
-            clip for clip in ground_truth.clips if clip in set(source.clips) and clip not in source.problems
-        ]
-        for place in np.unique(np.linspace(0, len(good) - 1, given.clips).astype(int)) if good else []:
+        rate = float(read_attrs(ground_truth)["rate"])
+        good = [clip for clip in target.clips if clip in set(source.clips) and clip not in source.problems]
+        for place in np.unique(np.linspace(0, len(good) - 1, clips).astype(int)) if good else []:
             clip = good[place]
-            uri = side_by_side(ground_truth.read(clip), source.read(clip), rate)
-            videos.append(ClipVideo(given.dataset, method, subject, clip, uri))
+            uri = side_by_side(target.read(clip), source.read(clip), rate)
+            shown.append(ClipVideo(dataset, method, subject, clip, uri))
     subtitle = (
         "Every method on the same clips, at one size and frame rate, from lossless frames, "
         "next to uninformative baselines and the split-half oracle, which errs because of response noise alone."
     )
-    page = build_leaderboard(
+    html = build_page(
         summary,
-        baselines=[text.partition("=")[0] for text in given.baselines],
-        baselines_of=dict(text.split("=", 1) for text in given.baselines if "=" in text),
-        oracles=given.oracles,
-        videos=videos,
-        title=given.title,
+        baselines=[text.partition("=")[0] for text in baselines],
+        baselines_of=dict(text.split("=", 1) for text in baselines if "=" in text),
+        oracles=oracles,
+        videos=shown,
+        title=title,
         subtitle=subtitle,
     )
-    with atomic(given.page) as temporary:
-        temporary.write_text(page)
+    with atomic(page) as temporary:
+        temporary.write_text(html)
 
 
 def _shape(ground_truth: Path) -> dict[str, int]:
@@ -90,6 +90,8 @@ def _shape(ground_truth: Path) -> dict[str, int]:
         _, count, size = file["frames"].shape[:3]
     return {"size": size, "count": count}
 
+
+main = command(build_leaderboard)
 
 if __name__ == "__main__":
     run_command(main)
