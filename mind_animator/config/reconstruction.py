@@ -32,7 +32,7 @@ class FirstPassConfig(Strict):
 
     num_inference_steps: int | None = Field(None, ge=1, le=1000)
     num_inversion_steps: int | None = Field(None, ge=0, le=1000)
-    strength: float | None = Field(None, gt=0, le=1)
+    strength: float | None = Field(None, ge=0, le=1)
     guidance_scale: float | None = Field(None, ge=0)
     noise_timestep: int | None = Field(None, ge=0, le=999)
     noise_into: Literal["inverted", "noise_part"] | None = None
@@ -57,7 +57,8 @@ class ReconstructionConfig(Strict):
     strength : float
         Fraction of the diffusion time steps that inversion and sampling use, counted from the clean end, as in the
         image-to-image pipelines of diffusers. Values below 1 keep more of the layout and motion of the latents
-        and leave less to the text.
+        and leave less to the text: 0 returns the given latents; 1 without inversion ignores them (with inversion,
+        the noise that sampling starts from is computed from them).
     guidance_scale : float
         Classifier-free guidance; 1 turns it off.
     negative_prompt : str
@@ -111,7 +112,7 @@ class ReconstructionConfig(Strict):
     num_inference_steps: int = Field(50, ge=1, le=1000)
     num_inversion_steps: int = Field(50, ge=0, le=1000)
     inversion_tokens: int | None = Field(None, ge=1, le=77)
-    strength: float = Field(1.0, gt=0, le=1)
+    strength: float = Field(1.0, ge=0, le=1)
     guidance_scale: float = Field(12.5, ge=0)
     negative_prompt: str = ""
     noise_timestep: int = Field(200, ge=0, le=999)
@@ -148,7 +149,8 @@ class ReconstructionConfig(Strict):
     @property
     def steps_fit(self) -> bool:
         """Whether the schedule has as many time steps below ``strength`` as the settings need."""
-        return max(self.num_inference_steps, self.num_inversion_steps) <= round(1000 * self.strength)
+        steps = max(self.num_inference_steps, self.num_inversion_steps)
+        return self.strength == 0 or steps <= round(1000 * self.strength)
 
     def drawn_frames(self, frames: int) -> int:
         """Number of frames per clip that the generator draws."""
@@ -180,7 +182,7 @@ class InversionConfig(Strict):
 
     num_inversion_steps: int = Field(50, ge=1, le=1000)
     inversion_tokens: int | None = Field(None, ge=1, le=77)
-    strength: float = Field(1.0, gt=0, le=1)
+    strength: float = Field(1.0, ge=0, le=1)
     motion: Literal["sampled", "warped"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False

@@ -118,6 +118,8 @@ def invert_batch(
 ) -> Tensor:
     """Inverted latents (clip, frame, channel, h, w) of one padded batch, under the empty prompt."""
     latents = drawn_latents(latents, settings).to(generator.device)
+    if settings.strength == 0:
+        return latents.float().cpu()
     length = tokens if settings.inversion_tokens is None else settings.inversion_tokens
     empty = generator.encode_text("", length).expand(len(latents), -1, -1)
     inverted = invert(
@@ -162,11 +164,13 @@ def reconstruct_batch(
         One frame with ``motion: warped``.
     """
     device, schedule = generator.device, generator.schedule
+    drawn = drawn_latents(latents, settings)
+    if settings.strength == 0:
+        return drawn.float().cpu()
     tokens = prompt_embeds.shape[1] + 1
     bos = generator.encode_text("", tokens)[:, :1].expand(len(prompt_embeds), -1, -1)
     conditional = torch.cat([bos, prompt_embeds.float().to(device)], dim=1)
     unconditional = generator.encode_text(settings.negative_prompt, tokens).expand(len(prompt_embeds), -1, -1)
-    drawn = drawn_latents(latents, settings)
     start = start_latents(schedule, drawn, inverted, clips, settings, seed=seed).to(device)
     if settings.scheduler == "dpm_solver":
         result = sample_dpm(
@@ -263,6 +267,8 @@ def start_latents(
     generators = [clip_generator(seed, clip) if settings.noise == "seeded" else unseeded() for clip in clips]
     noise = draw_noise(generators, tuple(latents.shape[1:]), across_frames=settings.noise_frames)
     if inverted is None:
+        if settings.strength == 1:  # pure noise, as in the image-to-image pipelines of diffusers
+            return noise
         level = schedule.alpha(
             schedule.timesteps(settings.num_inference_steps, schedule.max_timestep(settings.strength))[-1]
         )

@@ -227,3 +227,29 @@ def test_one_image_equals_a_static_clip_of_the_inflated_net(generator, place, in
     image = reconstruct(single, (static, inputs[1]), settings, count=4)
     assert image.shape[1] == 1
     torch.testing.assert_close(image.expand_as(whole), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("inversion", [0, 3])
+def test_strength_zero_returns_the_given_latents(generator, inputs, scheduler, inversion):
+    """The third guard of methods: at strength 0 nothing is sampled."""
+    changed = {"strength": 0.0, "scheduler": scheduler, "num_inversion_steps": inversion}
+    settings = ReconstructionConfig.model_validate(SETTINGS.model_dump() | changed)
+    latents, condition = (x[:4] for x in inputs)
+    inverted = invert_batch(generator, latents, settings.inversion(), 20) if inversion else None
+    result = reconstruct_batch(generator, latents, inverted, condition, CLIPS[:4], settings, seed=5)
+    assert torch.equal(result, latents)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm_solver"])
+def test_strength_one_ignores_the_given_latents(generator, inputs, scheduler):
+    """The third guard of methods: without inversion, sampling at strength 1 starts from pure noise."""
+    latents, condition = (x[:4] for x in inputs)
+    changed = {"num_inversion_steps": 0, "scheduler": scheduler}
+    for strength, alike in ((1.0, True), (0.5, False)):
+        settings = SETTINGS.model_copy(update=changed | {"strength": strength})
+        results = [
+            reconstruct_batch(generator, own, None, condition, CLIPS[:4], settings, seed=5)
+            for own in (latents, torch.full_like(latents, 3.0))
+        ]
+        assert torch.equal(*results) == alike
