@@ -20,16 +20,14 @@ from mind_animator.device import use_device
 from mind_animator.diffusion.generator import (
     check_inputs,
     empty_prompt_embeds,
+    frames_of_predictions,
     load_generator,
-    reconstruct_batch,
 )
 from mind_animator.diffusion.shards import FinishedBatches, array_digest, process_shard, shard_parser
 from mind_animator.errors import InputError, run_command
-from mind_animator.models.latents import decode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
-from mind_animator.video.warp import move_image
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,20 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
         batch = {name: tensor[list(rows)] for name, tensor in tensors.items()}
-        latents = reconstruct_batch(
-            generator,
-            batch["latents"],
-            batch.get("noise"),
-            batch["prompt_embedding"],
-            [clips[row] for row in rows],
-            settings,
-            seed=given.seed,
+        names = [clips[row] for row in rows]
+        shown = frames_of_predictions(
+            generator, vae, batch, names, settings, seed=given.seed, tokens=given.tokens
         )
-        # one clip per forward pass: its frames do not depend on the number of clips
-        shown = decode_latents(vae, latents, batch=latents.shape[1])
-        if settings.motion == "warped":
-            flow = batch.get("flow", torch.zeros(len(batch["latents"]), 2, *batch["latents"].shape[-2:]))
-            shown = move_image(shown[:, 0], settings.motion_gain * flow, frames)
         return {"frames": shown.numpy()}
 
     with sole_writer(given.state):

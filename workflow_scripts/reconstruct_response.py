@@ -42,6 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(
             f"Expected a method that predicts from responses, got '{given.method}' ({method.kind})."
         )
+    if method.reconstruction == "own":
+        raise InputError(
+            f"Expected a method that reconstructs by the generator or the VAE decoder, got '{given.method}', which "
+            "makes frames of its own: run the workflow on a data set with the new responses."
+        )
     results = Path(config.results)
     check_voxels(given.responses, results / f"fmri/sub-{given.subject}/responses.h5")
     weights = []

@@ -1,6 +1,6 @@
 """The frozen generator, loaded and inflated once a job, and its two uses: invert and reconstruct."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -196,6 +196,50 @@ def reconstruct_batch(
             max_timestep=generator.schedule.max_timestep(settings.strength),
         )
     return result.cpu()
+
+
+def frames_of_predictions(
+    generator: VideoGenerator,
+    vae: Any,
+    batch: Mapping[str, Tensor],
+    clips: Sequence[str],
+    settings: ReconstructionConfig,
+    *,
+    seed: int,
+    tokens: int,
+) -> Tensor:
+    """Frames of one padded batch of clips from their predictions: inversion, sampling, decoding, motion.
+
+    Parameters
+    ----------
+    batch : mapping
+        ``latents`` (clip, frame, channel, h, w) and ``prompt_embedding`` (clip, token, width); ``noise``, the
+        inverted latents, which are computed here if they are needed and absent; ``flow`` (clip, 2, h, w) for
+        ``motion: warped`` (default: no motion).
+    clips : sequence of str
+        Names, which seed the noise.
+    settings : ReconstructionConfig
+        Of the final pass.
+    seed : int
+    tokens : int
+        Tokens of the prompt, BOS included.
+
+    Returns
+    -------
+    Tensor of shape (clip, frame, height, width, 3), uint8
+    """
+    latents, noise = batch["latents"], batch.get("noise")
+    if noise is None and settings.num_inversion_steps:
+        noise = invert_batch(generator, latents, settings.inversion(), tokens)
+    drawn = reconstruct_batch(
+        generator, latents, noise, batch["prompt_embedding"], clips, settings, seed=seed
+    )
+    # one clip per forward pass: its frames do not depend on the number of clips
+    shown = decode_latents(vae, drawn, batch=drawn.shape[1])
+    if settings.motion == "sampled":
+        return shown
+    flow = batch.get("flow", torch.zeros(len(latents), 2, *latents.shape[-2:]))
+    return move_image(shown[:, 0], settings.motion_gain * flow, latents.shape[1])
 
 
 def draw_moving_image(

@@ -7,6 +7,7 @@ import torch
 
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.diffusion.generator import (
+    frames_of_predictions,
     invert_batch,
     load_generator,
     reconstruct_batch,
@@ -253,3 +254,16 @@ def test_strength_one_ignores_the_given_latents(generator, inputs, scheduler):
             for own in (latents, torch.full_like(latents, 3.0))
         ]
         assert torch.equal(*results) == alike
+
+
+def test_the_whole_path_from_predictions_to_frames(generator, inputs, place):
+    """With the stored inversion, or with the one computed on the way, the frames are the same."""
+    latents, condition = (x[:4] for x in inputs)
+    vae, names = load_vae(place), CLIPS[:4]
+    batch = {"latents": latents, "prompt_embedding": condition}
+    noise = invert_batch(generator, latents, SETTINGS.inversion(), 20)
+    stored, computed = (
+        frames_of_predictions(generator, vae, given, names, SETTINGS, seed=5, tokens=20)
+        for given in (batch | {"noise": noise}, batch)
+    )
+    assert stored.dtype == torch.uint8 and stored.shape[:2] == (4, 3) and torch.equal(stored, computed)

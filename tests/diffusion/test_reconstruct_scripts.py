@@ -128,13 +128,13 @@ def test_a_killed_job_goes_on_to_identical_frames(tmp_path, monkeypatch, predict
     finished = sorted(path.name for path in state.glob("batch-*.h5"))
     assert 2 <= len(finished) < 5
     done = []
-    original = reconstruct_clips.reconstruct_batch
+    original = reconstruct_clips.frames_of_predictions
 
     def counted(*positional, **named):
         done.append(positional[4])
         return original(*positional, **named)
 
-    monkeypatch.setattr(reconstruct_clips, "reconstruct_batch", counted)
+    monkeypatch.setattr(reconstruct_clips, "frames_of_predictions", counted)
     run(reconstruct_clips, **options)
     assert len(done) == 5 - len(finished)
     assert (killed / "frames.h5").read_bytes() == (reference / "frames.h5").read_bytes()
