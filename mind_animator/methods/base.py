@@ -167,7 +167,7 @@ class TrainingData:
     videos : tuple of Path
         Files of the unpaired videos, in order of their names.
     models : mapping of key to str
-        Model ids or folders; `mind_animator.models.files.locate` finds and verifies them.
+        Model ids or folders; `mind_animator.models.places.locate` finds and verifies them.
     lock : str
         Lock file of the models.
     """
