@@ -1,13 +1,13 @@
-"""Mind-Animator: from fMRI to video. Read rules/ from top to bottom: it is the method."""
+"""Mind-Animator: from fMRI to video. The files in rules/ describe the method in the order in which they are included."""
 
-# Without a config file on the command line: the working folder's config.yaml, or else the demo's.
+# If no configuration file is given on the command line, config.yaml of the working folder is used, otherwise that of the demo.
 if not workflow.config_settings.configfiles:
     DEMO = f"{workflow.basedir}/config.yaml"
 
     configfile: "config.yaml" if os.path.exists("config.yaml") else DEMO
 
 
-# Made of envs/Containerfile (docs/cluster.md); used with --sdm apptainer only.
+# Built from envs/Containerfile (docs/cluster.md); used only with --sdm apptainer.
 container: f"{workflow.basedir}/envs/mind_animator.sif"
 
 

@@ -1,4 +1,4 @@
-"""Frames -> captions, or captions that were there already."""
+"""Captions of the clips, generated from frames or read from existing files."""
 
 if CONFIG.captions.ready or DATASET.has_captions:
 
@@ -18,7 +18,7 @@ if CONFIG.captions.ready or DATASET.has_captions:
         params:
             code=code_digest("workflow_scripts/read_captions.py", *ADAPTER_FILES),
             n_clips=clips_in(CONFIG.shards.captions),
-            # not tracked (it names threads): which clips these are follows from the code
+            # not tracked (the function takes threads): the clips follow from the code
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
             "Reading ready captions of shard {wildcards.shard}"

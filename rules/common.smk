@@ -1,4 +1,4 @@
-"""Helpers, wildcards and validation: no rules live here, and nothing here may import torch."""
+"""Helpers, wildcards and validation. This file contains no rules, and nothing in it may import torch."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-# Waiting threads sleep: spinning ones cost many times the work where jobs share cores. No job asks the model hub.
+# Waiting threads sleep, because busy waiting is many times slower if jobs share cores. No job contacts the model hub.
 shell.prefix(
     "set -euo pipefail; export OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1"
     f" PYTHONPATH={workflow.basedir}; "
@@ -82,8 +82,8 @@ if all(segment.split == "test" for segment in DATASET.segments):
     for name, method in METHODS.items():
         if method.parts or method.frames_from == "training":
             raise WorkflowError(
-                f"Expected methods that need no training on a data set of test clips alone, got '{name}':"
-                " use kind folder, and baselines made of it."
+                f"Expected methods that need no training on a data set without training clips, got '{name}':"
+                " use kind folder and baselines derived from it."
             )
 if CONFIG.fmri.voxels.rois and not DATASET.has_rois:
     raise WorkflowError(
@@ -104,7 +104,7 @@ if not DATASET.has_stimuli:
         "The data set has no movies and no frames. Left out: all parts of methods that need frames, reconstruction"
         f" and scores of videos. The report is {R}/report/retrieval.html, its table {R}/scores/retrieval.tsv."
     )
-# What a script needs to open the same data set.
+# Settings from which a script opens the same data set.
 DATASET_JSON = CONFIG.dataset.model_dump_json()
 
 
@@ -117,17 +117,17 @@ wildcard_constraints:
 
 
 def prepare_executor(name):
-    """Before the first job: what lies in a folder of the executor's name (slurm) is put to use.
+    """Before the first job: use the files in the folder that is named after the executor (slurm).
 
-    Jobs that a killed run left in the queue end, so that no work is submitted while it still goes on; and the
-    run asks for the state of jobs through the folder's own front of the scheduler's command.
+    `orphans.py` cancels jobs that an interrupted run left in the queue, so that no job is submitted twice. The commands in
+    `bin` are put first on PATH, so that the run queries the state of jobs through them.
     """
     folder = Path(workflow.basedir, name)
     if (folder / "orphans.py").exists():
         ended = subprocess.run([sys.executable, folder / "orphans.py"])
         if ended.returncode:
             raise WorkflowError(
-                "Expected an end of the jobs of a killed run; see above."
+                "The jobs of an interrupted run could not be cancelled; see the message above."
             )
     for front in (folder / "bin").glob("*"):
         if shutil.which(front.name):
@@ -136,7 +136,7 @@ def prepare_executor(name):
 
 
 def shards(clips, size):
-    """Names of shards: the index of each one's first clip."""
+    """Names of shards: the index of the first clip of each shard."""
     return [f"{start:05d}" for start in range(0, len(clips), size)]
 
 
@@ -146,16 +146,16 @@ def shard_clips(clips, size, shard):
 
 
 def shard_segments(clips, size, shard):
-    """Segments that a shard's clips come from, in order."""
+    """Segments that contain the clips of a shard, in order."""
     segments = [clip.rsplit("-", 1)[0] for clip in shard_clips(clips, size, shard)]
     return list(dict.fromkeys(segments))
 
 
 def stage(script, *, without=(), environment="", log="file"):
-    """The command of a script: each option of its function from the rule's field of the same name.
+    """The command of a script: each option of its function is taken from the field of the rule with the same name.
 
-    ``without`` names options that this rule leaves at their defaults. The output goes to the log ``file``, or also to the
-    terminal (``tee``); with ``last_line`` a failure shows the log's last line on the terminal.
+    ``without`` names options for which this rule uses the defaults. The output is written to the log (``file``), or also to the
+    terminal (``tee``); with ``last_line`` the last line of the log is printed on the terminal if the job fails.
     """
     path = ROOT / "workflow_scripts" / f"{script}.py"
     options = options_of(path)
@@ -190,7 +190,7 @@ def models_json(*names):
 
 
 def json_of(settings):
-    """A section of the config as the JSON that a script validates again."""
+    """A section of the configuration as JSON, which the script validates again."""
     return settings.model_dump_json()
 
 
@@ -210,7 +210,7 @@ NETWORK_THREADS = 2 if CONFIG.device == "cuda" else 1
 
 
 def per_attempt(amount):
-    """Megabytes or minutes of a job, a number or a function of the wildcards: each further attempt asks for more."""
+    """Megabytes or minutes of a job, a number or a function of the wildcards; each further attempt requests more."""
 
     def grown(wildcards, attempt):
         return attempt * (amount(wildcards) if callable(amount) else amount)
@@ -219,18 +219,18 @@ def per_attempt(amount):
 
 
 def gpu_count(wildcards):
-    """One GPU per accelerated job, none when the config asks for the CPU."""
+    """One GPU per job that can use one; none if the configuration selects the CPU."""
     return 1 if CONFIG.device == "cuda" else 0
 
 
-# The data set's own module, which scripts import by its name at run time.
+# The module of the data set, which scripts import by its name at run time.
 ADAPTER_FILES = [
     str(Path(sys.modules[type(DATASET).__module__].__file__).relative_to(ROOT))
 ]
 
 
 def clip_digest(wildcards):
-    """What segmentation tracks of a data set: the segment's clips, and nothing of subjects or responses."""
+    """Digest of the clips of a segment, without subjects and responses: the part of a data set that segmentation depends on."""
     try:
         return fingerprint(clips=DATASET.clip_table(wildcards.segment).to_csv())
     except InputError:
@@ -238,7 +238,7 @@ def clip_digest(wildcards):
 
 
 def pinned_model(name):
-    """What the DAG tracks of a model: its revision in the lock file, or a digest of a local folder's weights."""
+    """Identity of a model that triggers reruns: its revision in the lock file, or a digest of the weights of a local folder."""
     place = getattr(CONFIG.models, name)
     if Path(place).is_dir():
         return ends_digest(local_model(name))
@@ -260,13 +260,13 @@ NEED_FRAMES = {
 
 
 def check_before_jobs():
-    """Before the first job: terms, credentials and files that nothing can fetch; enough clips for what will be done, the models that it reads, a GPU if it computes here."""
+    """Before the first job: check data-use terms, credentials, files that must be obtained by hand, the number of clips, the models, and the GPU."""
     jobs = list(workflow.dag.needrun_jobs())
     names = {job.rule.name for job in jobs}
     if not DATASET.has_stimuli and (frames := names.intersection(NEED_FRAMES)):
         raise WorkflowError(
-            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none: this target cannot be"
-            f" made. What there is: {', '.join(everything())}."
+            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none, so this target cannot be"
+            f" computed. Available targets: {', '.join(everything())}."
         )
     try:
         if names.intersection(["fetch_file", "fetch_archive", "fetch_listing"]):
@@ -304,13 +304,13 @@ def check_before_jobs():
 
 
 def methods_by(reconstruction):
-    """Wildcard pattern of the methods that reconstruct in this way; matches nothing where there are none."""
+    """Wildcard pattern of the methods with this type of reconstruction; matches nothing if there are none."""
     names = [name for name, m in METHODS.items() if m.reconstruction == reconstruction]
     return "|".join(names) or "(?!)"
 
 
 def first_pass_latents(wildcards):
-    """Latents of the first pass of a shard; empty where the decoded latents are inverted."""
+    """Latents of the first pass of a shard; empty if the decoded latents are inverted."""
     if not CONFIG.reconstruction.two_passes:
         return []
     folder = f"{R}/first_pass/{wildcards.method}/sub-{wildcards.subject}"
@@ -318,18 +318,18 @@ def first_pass_latents(wildcards):
 
 
 def inverted_latents(wildcards):
-    """Inverted latents of a shard; empty where sampling starts from noised latents."""
+    """Inverted latents of a shard; empty if sampling starts from noised latents."""
     final = CONFIG.reconstruction.final_pass()
     if not final.num_inversion_steps:
         return []
-    # The image of a first pass depends on the decoded text, so its inversion is never another method's.
+    # The image of a first pass depends on the decoded text, so methods never share its inversion.
     two = CONFIG.reconstruction.two_passes
     owner = wildcards.method if two else METHODS[wildcards.method].inversion_of
     return f"{R}/inversions/{owner}/sub-{wildcards.subject}/clips-{wildcards.shard}.h5"
 
 
 def shard_frames(size):
-    """Input function: the segments' frames that a shard of this size is taken from."""
+    """Input function: frames of the segments that contain the clips of a shard of this size."""
     return lambda wildcards: [
         f"{R}/stimuli/{segment}.h5"
         for segment in shard_segments(CLIPS, size, wildcards.shard)
@@ -337,19 +337,19 @@ def shard_frames(size):
 
 
 def clips_before(size):
-    """Clips of a shard's first segment that come before the shard."""
+    """Number of clips of the first segment of a shard that precede the shard."""
     return lambda wildcards: int(
         shard_clips(CLIPS, size, wildcards.shard)[0].rsplit("-", 1)[1]
     )
 
 
 def clips_in(size):
-    """Number of a shard's clips."""
+    """Number of clips of a shard."""
     return lambda wildcards: len(shard_clips(CLIPS, size, wildcards.shard))
 
 
 def clips_of_features(wildcards):
-    """Frames, or tables of captions, that a shard of features is computed from."""
+    """Frames, or tables of captions, from which a shard of features is computed."""
     if PROVIDERS[wildcards.kind].source == "frames":
         return shard_frames(CONFIG.shards.features)(wildcards)
     size = CONFIG.shards.captions
@@ -360,7 +360,7 @@ def clips_of_features(wildcards):
 
 
 def trained_parts(method):
-    """Parts that a method trains here: the optional ones only if there is what they need."""
+    """Parts that a method trains on this data set: optional parts only if the features that they need are available."""
     return [
         part
         for part in METHODS[method].parts
@@ -370,7 +370,7 @@ def trained_parts(method):
 
 
 def part_of(wildcards):
-    """The part of a method that weights belong to."""
+    """The part of a method to which weights belong."""
     try:
         return METHODS[wildcards.method].part(wildcards.part)
     except (KeyError, InputError) as error:
@@ -386,19 +386,19 @@ def threads_of_features(wildcards):
 
 
 def skipped_clips_of_features(wildcards):
-    """Clips of the first input of a shard of features that come before the shard."""
+    """Number of clips of the first input of a shard of features that precede the shard."""
     if PROVIDERS[wildcards.kind].source == "frames":
         return clips_before(CONFIG.shards.features)(wildcards)
     return int(wildcards.shard) % CONFIG.shards.captions
 
 
 def subjects_of_training(wildcards):
-    """Subjects whose responses train the weights at a subject wildcard."""
+    """Subjects whose responses are used to train the weights of a subject wildcard."""
     return part_of(wildcards).subjects(wildcards.subject, SUBJECTS)
 
 
 def held_out_of_training(wildcards):
-    """The subject that is held out, if one is."""
+    """The held-out subject, if there is one."""
     held_out = part_of(wildcards).trained_on == "all_but_one"
     return wildcards.subject.removeprefix(WITHOUT) if held_out else ""
 
@@ -412,7 +412,7 @@ def responses_of_training(wildcards):
 
 
 def needs_of_training(wildcards):
-    """What a part needs, without optional features that the data set does not provide."""
+    """Inputs that a part needs, without optional features that the data set does not provide."""
     needs = part_of(wildcards).needs
     provided = {
         array: provider
@@ -487,7 +487,7 @@ def volume_seconds(needs):
 
 
 def features_file(kind, shard):
-    """Features of one shard: joined with ready ones where there are any, else as computed."""
+    """Features of one shard: joined with ready features if there are any, otherwise as computed."""
     joined = f"{R}/features" if kind in ("text", "image") else COMPUTED_IN
     return f"{joined}/clips-{shard}.{kind}.h5"
 
@@ -504,7 +504,7 @@ def features_of_training(wildcards):
 
 
 def weights_before_training(wildcards):
-    """Weights of the parts that a part comes after."""
+    """Weights of the parts that are trained before a part."""
     method, part = METHODS[wildcards.method], part_of(wildcards)
     earlier = [method.part(name) for name in part.after]
     return [
@@ -527,7 +527,7 @@ def weights_file(method, part, group):
 
 
 def weights_of_prediction(wildcards):
-    """Weights that a method predicts with: its own or those of another method."""
+    """Weights that a method uses for prediction: its own or those of another method."""
     return [
         weights_file(owner, name, METHODS[owner].part(name).group(wildcards.subject))
         for name, owner in METHODS[wildcards.method].weights.items()
@@ -541,7 +541,7 @@ def weights_by_part(wildcards, input):
 
 
 def training_memory(wildcards):
-    """Memory in MB of the largest training of a method; predictions take no more."""
+    """Memory in MB of the largest training of a method; prediction needs no more."""
     size = Size(
         clips=max(len(CLIPS) - len(TEST_CLIPS), len(TEST_CLIPS)),
         latent=CONFIG.stimuli.frames * 4 * (CONFIG.stimuli.size // 8) ** 2,
@@ -561,20 +561,20 @@ def training_memory(wildcards):
 SCORED_FRAMES = CONFIG.scoring.frames or CONFIG.stimuli.frames
 TEST_TABLES = [f"{R}/stimuli/{segment}.tsv" for segment in TEST_SEGMENTS]
 PREDICTING = [name for name, method in METHODS.items() if method.predicts]
-# A decoder that errs by response noise alone, where test clips have repeats: scored beside the methods.
+# An upper reference that errs only because of response noise; scored next to the methods if test clips have repeats.
 ORACLE = "split_half_oracle"
 if ORACLE in METHODS:
     raise WorkflowError(
-        f"methods.{ORACLE}: the name is taken, scores/{ORACLE} holds the split-half oracle."
+        f"methods.{ORACLE}: the name is taken, scores/{ORACLE} contains the split-half oracle."
     )
 
-# Who has scores of videos, and who of decoded features; the oracle needs the true videos.
+# Methods with scores of videos, and with scores of decoded features; the oracle needs the ground-truth videos.
 VIDEO_SCORED = [*METHODS, ORACLE] if DATASET.has_stimuli else []
 FEATURE_SCORED = [*PREDICTING, ORACLE] if DATASET.has_stimuli else PREDICTING
 
 
 def frames_derived_from(wildcards):
-    """What the frames of a baseline, or of anyone's method, are made of."""
+    """Files from which the frames of a baseline, or of a folder of existing videos, are derived."""
     method = METHODS[wildcards.method]
     if method.frames_from == "training":
         return [f"{R}/stimuli/{segment}.h5" for segment in TRAIN_SEGMENTS]
@@ -584,7 +584,7 @@ def frames_derived_from(wildcards):
 
 
 def reconstructions_of(method, subject):
-    """All shards of a method's frames."""
+    """All shards of the frames of a method."""
     return [
         f"{R}/reconstructions/{method}/sub-{subject}/clips-{shard}.h5"
         for shard in shards(TEST_CLIPS, CONFIG.shards.reconstruction)
@@ -592,7 +592,7 @@ def reconstructions_of(method, subject):
 
 
 def test_features(kind):
-    """Shards of features that hold test clips."""
+    """Shards of features that contain test clips."""
     wanted, size = set(TEST_CLIPS), CONFIG.shards.features
     if kind not in FEATURE_KINDS:
         return []
@@ -604,7 +604,7 @@ def test_features(kind):
 
 
 def further_candidates(kind):
-    """Features of other data sets, for retrieval's large set."""
+    """Features of other data sets, for the large set of retrieval candidates."""
     return [
         str(path)
         for folder in CONFIG.scoring.candidates_from
@@ -613,7 +613,7 @@ def further_candidates(kind):
 
 
 def scoring_settings(settings, method=None):
-    """What the scores of one method depend on; frame shuffles of baselines are left out."""
+    """Settings that the scores of one method depend on; frame shuffles of baselines are omitted."""
     names = {"size", "n_ways", "shuffles", "block", "pair_size", "batch", "metrics"}
     if method is not None and method.is_baseline:
         settings = settings.model_copy(update={"shuffles": 0})
@@ -621,13 +621,13 @@ def scoring_settings(settings, method=None):
 
 
 def test_settings():
-    """What tests and summaries depend on."""
+    """Settings that tests and summaries depend on."""
     names = {"block", "permutations", "bootstraps", "confidence", "moving_fraction"}
     return CONFIG.scoring.model_dump_json(include={*names, "metrics", "n_ways"})
 
 
 def scoring_digest(script):
-    """What the DAG tracks of a script's code: its modules, and the files of the metrics that it opens by name."""
+    """Digest of the code of a scoring script: its modules, and the files of the metrics that it opens by name."""
     files = dict.fromkeys(metric_file(metric) for metric in METRICS)
     own = [str(file.relative_to(ROOT)) for file in files if file.is_relative_to(ROOT)]
     others = [file_sha256(file) for file in files if not file.is_relative_to(ROOT)]
@@ -635,11 +635,11 @@ def scoring_digest(script):
 
 
 def network_model(network):
-    """Model id or folder of a metric's network: that of the config, or the network's own."""
+    """Model id or folder of the network of a metric: from the configuration, or the default of the network."""
     return getattr(CONFIG.models, network.model, network.model_id)
 
 
-# Networks of the chosen metrics, by model; those that the config knows must be there before scoring starts.
+# Networks of the selected metrics, by model; those named in the configuration must be present before scoring starts.
 SCORING_NETWORKS = {
     network.model: network
     for network in networks_of(METRICS).values()
@@ -653,7 +653,7 @@ SCORING_MODELS = {
 
 
 def models_of_metrics():
-    """config.models, with the networks of the chosen metrics that it does not name."""
+    """config.models, extended by the networks of the selected metrics that it does not name."""
     further = set(SCORING_NETWORKS) - set(type(CONFIG.models).model_fields)
     return CONFIG.models.model_copy(
         update={name: network_model(SCORING_NETWORKS[name]) for name in further}
@@ -661,7 +661,7 @@ def models_of_metrics():
 
 
 def scoring_revisions():
-    """What the DAG tracks of the networks of metrics."""
+    """Identities of the networks of metrics that trigger reruns."""
     return [
         (
             pinned_model(name)
@@ -682,7 +682,7 @@ def swaps():
 
 
 def everything():
-    """What a whole run ends in: the report; without movies and frames, a page of its own."""
+    """Results of a complete run: the report, or a separate page for data sets without movies and frames."""
     if DATASET.has_stimuli:
         return [f"{R}/report/index.html"]
     return [f"{R}/report/retrieval.html", f"{R}/scores/retrieval.tsv"]
@@ -697,16 +697,16 @@ def scores_of(methods, ending):
     )
 
 
-# Archive (by its short name) that lands at a place in the data folder.
+# Short name of the archive that is saved under a path of the data folder.
 ARCHIVE_OF = {archive.file: archive.name for archive in DATASET.archives()}
 
 
 def pattern_of(names):
-    """Wildcard pattern of just these names; matches nothing where there are none."""
+    """Wildcard pattern of exactly these names; matches nothing if there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-# Methods that are shown with videos: all but the baselines, which are derived from others' frames.
+# Methods that are shown with videos: all except the baselines, which are derived from the frames of others.
 REPORTED = [name for name, method in METHODS.items() if not method.is_baseline]
 
 
@@ -717,7 +717,7 @@ def labelled(label, pattern, **wildcards):
 
 
 def histories():
-    """Records of every part that some method trains."""
+    """Records of all trained parts of all methods."""
     return {
         f"{name}/{group}/{part.name}": f"{R}/decoders/{name}/sub-{group}/{part.name}.json"
         for name in METHODS
@@ -734,7 +734,7 @@ def explained():
 
 
 def shown_videos():
-    """Pairs ``method/subject=shard`` of all videos that the page shows."""
+    """Pairs ``method/subject=shard`` of all videos on the page."""
     return [
         f"{method}/{subject}={shard}"
         for method in REPORTED
@@ -744,7 +744,7 @@ def shown_videos():
 
 
 def of_brain(pattern, methods=(HEADLINE, CONFIG.report.reference)):
-    """Files of the demo's subjects whose brains hold one signal, methods within subjects."""
+    """Files of the simulated subjects whose responses encode one signal, methods within subjects."""
     numbers = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
     return lambda wildcards: [
         pattern.format(
@@ -757,6 +757,6 @@ def of_brain(pattern, methods=(HEADLINE, CONFIG.report.reference)):
 
 
 def stated_bytes(archives):
-    """Bytes of archives still to fetch, as far as their publishers state them, and how many do not."""
+    """Bytes of the archives still to be fetched, as far as their publishers state them, and the number of archives of unstated size."""
     sizes = [archive.size for archive in archives]
     return sum(size or 0 for size in sizes), sizes.count(None)

@@ -24,7 +24,7 @@ rule extract_repeats:
     params:
         code=code_digest("workflow_scripts/extract_repeats.py", *ADAPTER_FILES),
         settings=CONFIG.fmri.model_dump_json(include=PREPROCESSING),
-        # not tracked (it names threads): runs and code say what matters of the data set
+        # not tracked (the function takes threads): the output depends on the runs and the code
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
         "Reading single repeats of subject {wildcards.subject}"

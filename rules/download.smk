@@ -1,9 +1,9 @@
-"""Archives -> the data set's files. Only what is missing is fetched; what is here is never touched."""
+"""Archives -> files of the data set. Only missing files are fetched; existing files are never changed."""
 
-# Downloads of a run come before all else, so that missing terms or files stop it early.
+# Downloads have the highest priority, so that missing terms or files stop the run early.
 DOWNLOAD_FIRST = 1000
 DOWNLOADS = plan_downloads(DATASET)
-# Links of a clone whose content is not here: Snakemake cannot ask for their age, so no DAG can be built with them.
+# Links of a clone without content: Snakemake cannot read their modification time, so no DAG can be built with them.
 if not {"check_data", "plan"} & set(sys.argv):
     try:
         check_clones(DOWNLOADS.by_hand)
@@ -17,7 +17,7 @@ LISTED = [archive.file for archive in DOWNLOADS.files if archive.listing]
 if LISTED:
 
     rule fetch_listing:
-        """Files that a server lists by an interface of its own, in one job."""
+        """Files that a server lists through its own API, in one job."""
         output:
             [f"{DATA_ROOT}/{file}" for file in LISTED],
         log:
@@ -28,7 +28,7 @@ if LISTED:
             "../envs/cpu.yaml"
         threads: 1
         params:
-            # not tracked (it names threads)
+            # not tracked (the function takes threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
             "Fetching listed files"
@@ -53,7 +53,7 @@ if DOWNLOADS.files or DOWNLOADS.zips:
             "../envs/cpu.yaml"
         threads: 1
         params:
-            # not tracked (it names threads): a file that is here is never fetched again
+            # not tracked (the function takes threads): an existing file is never fetched again
             archive=lambda wildcards, threads: ARCHIVE_OF[wildcards.file],
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
@@ -88,7 +88,7 @@ for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
         threads: 1
         params:
             name=zip_to_unpack.name,
-            # not tracked (it names threads)
+            # not tracked (the function takes threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
             "Unpacking {input.archive}"
@@ -99,7 +99,7 @@ for zip_to_unpack, files_to_unpack in DOWNLOADS.zips.items():
 if DOWNLOADS.by_hand:
 
     rule request_files:
-        """Files that a person has to bring: says which, and where from."""
+        """Files that must be obtained by hand: the error names them and their source."""
         output:
             [str(path) for path in DOWNLOADS.by_hand],
         log:
@@ -110,10 +110,10 @@ if DOWNLOADS.by_hand:
             "../envs/cpu.yaml"
         params:
             require=True,
-            # not tracked (it names threads)
+            # not tracked (the function takes threads)
             dataset=lambda wildcards, threads: DATASET_JSON,
         message:
-            "Looking for files that cannot be downloaded"
+            "Checking for files that cannot be downloaded"
         shell:
             stage("check_data", without=["table"], log="last_line")
 
@@ -137,19 +137,19 @@ rule check_splits:
     params:
         code=code_digest("workflow_scripts/check_splits.py"),
     message:
-        "Making sure that no test movie is trained on"
+        "Checking that no test movie is used for training"
     shell:
         stage("check_splits")
 
 
 rule download:
-    """Every file that the pipeline reads."""
+    """All files that the workflow reads."""
     input:
         [str(path) for path in DATASET.sources()],
 
 
 rule check_data:
-    """What is here, what is missing, what is wrong: a table, made again at every call."""
+    """A table of the files that are present, missing or invalid; computed again at every call."""
     log:
         f"{R}/logs/check_data.log",
     localrule: True

@@ -65,7 +65,7 @@ rule draw_maps:
 
 
 rule explain:
-    """Activation patterns of every method that trains parts of its own, for all subjects."""
+    """Activation patterns of every method with trained parts of its own, for all subjects."""
     input:
         expand(
             f"{R}/explain/{{method}}/sub-{{subject}}.png",

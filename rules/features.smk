@@ -1,11 +1,11 @@
-"""Frames and captions -> features, by one provider each."""
+"""Frames and captions -> features; each kind is computed by one provider."""
 
 READY = CONFIG.features.ready
 HAS_CAPTIONS = bool(
     DATASET.has_stimuli or DATASET.has_captions or CONFIG.captions.ready
 )
-# Kinds of features that are computed here. If embeddings are ready, only prompt embeddings and latents can be
-# missing, and they are needed for reconstruction alone.
+# Kinds of features that are computed here. If ready embeddings are given, only prompt embeddings and latents can be
+# missing, and these are needed only for reconstruction.
 COMPUTED = [
     *(
         ["text"]
@@ -21,14 +21,14 @@ COMPUTED = [
         else []
     ),
 ]
-# Further providers, which methods need.
+# Further providers that methods need.
 COMPUTED += [kind for kind in PROVIDERS if kind not in ("text", "image")]
 FEATURE_KINDS = [
     *(["text"] if "text" in COMPUTED or READY.text or READY.prompt_embedding else []),
     *(["image"] if "image" in COMPUTED or READY.image or READY.latents else []),
     *(kind for kind in COMPUTED if kind not in ("text", "image")),
 ]
-# Arrays that there will be; copies and crops are made of computed embeddings alone.
+# Arrays that will be available; copies and crops exist only for computed embeddings.
 AVAILABLE = {
     *(
         ["clip_embedding_text"]
@@ -61,14 +61,14 @@ AVAILABLE = {
         for array in provider.arrays()
     ),
 }
-# With ready features, what is computed is kept apart and joined by read_ready_features.
+# If ready features are given, computed features are stored separately and joined by read_ready_features.
 COMPUTED_IN = f"{R}/features/computed" if READY.given else f"{R}/features"
 FEATURE_SHARDS = shards(CLIPS, CONFIG.shards.features)
 if READY.given:
     logger.info(
         f"Features computed elsewhere: {', '.join(READY.given)}; computed here: "
         f"{', '.join(f'of {kind}s' for kind in COMPUTED) or 'none'}."
-        " The log of read_ready_features names what is left out."
+        " The log of read_ready_features lists what is omitted."
     )
 
 

@@ -1,6 +1,6 @@
-"""From volumes to one scaled response vector per clip, and the quality of the data."""
+"""Volumes -> one scaled response vector per clip, and the data quality."""
 
-# Simulated runs go as soon as they are averaged, so that few of them lie on the disk at once.
+# Simulated runs are deleted as soon as they are averaged, so that few of them are on the disk at the same time.
 AVERAGES = [
     f"{R}/fmri/sub-{{subject}}/{segment}.h5"
     for segment in SEGMENTS
@@ -32,7 +32,7 @@ rule average_runs:
     params:
         code=code_digest("workflow_scripts/average_runs.py", *ADAPTER_FILES),
         settings=CONFIG.fmri.model_dump_json(include=PREPROCESSING),
-        # not tracked (it names threads): runs and code say what matters of the data set
+        # not tracked (the function takes threads): the output depends on the runs and the code
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
         "Averaging subject {wildcards.subject}, {wildcards.segment}"
@@ -68,11 +68,11 @@ rule preprocess_subject:
     params:
         code=code_digest("workflow_scripts/preprocess_subject.py", *ADAPTER_FILES),
         settings=json_of(CONFIG.fmri),
-        # not tracked (it names threads): runs and code say what matters of the data set
+        # not tracked (the function takes threads): the output depends on the runs and the code
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
-        "Cleaning subject {wildcards.subject} and choosing voxels"
-    # huge pages, which numpy asks for, would have to be made room for first: it costs more than it saves
+        "Cleaning the runs of subject {wildcards.subject} and selecting voxels"
+    # huge pages, which numpy requests, are disabled: allocating them costs more time than they save
     shell:
         stage("preprocess_subject", environment="NUMPY_MADVISE_HUGEPAGE=0")
 
@@ -154,7 +154,7 @@ rule draw_embedding_lag:
         settings=json_of(CONFIG.fmri),
         dataset=lambda wildcards: DATASET_JSON,
     message:
-        "Drawing the lag of subject {wildcards.subject} behind the embeddings"
+        "Drawing the lag of subject {wildcards.subject} relative to the embeddings"
     shell:
         stage("draw_embedding_lag")
 
@@ -177,7 +177,7 @@ rule draw_quality:
     params:
         code=code_digest("workflow_scripts/draw_quality.py"),
     message:
-        "Drawing the quality of subject {wildcards.subject}'s data"
+        "Drawing the data quality of subject {wildcards.subject}"
     shell:
         stage("draw_quality")
 

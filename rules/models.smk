@@ -1,4 +1,4 @@
-"""The frozen models' revisions and checksums: asked for by name, once, where there is a network."""
+"""Revisions and checksums of the frozen models. Request this rule by name, once, on a machine with internet access."""
 
 
 localrules:

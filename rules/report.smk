@@ -1,4 +1,4 @@
-# Tables, figures and videos become one self-contained page.
+# Tables, figures and videos -> one self-contained page.
 
 
 rule draw_dag:
@@ -13,8 +13,8 @@ rule draw_dag:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/draw_dag.py"),
-        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
-        # not tracked (it names threads)
+        config=lambda wildcards: json_of(CONFIG),  # as JSON, because the text may contain braces
+        # not tracked (the function takes threads)
         snakefile=lambda wildcards, threads: workflow.main_snakefile,
     message:
         "Drawing the rule graph"
@@ -41,10 +41,10 @@ rule record_provenance:
         runtime=per_attempt(10),
     params:
         code=code_digest("workflow_scripts/record_provenance.py", *ADAPTER_FILES),
-        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
+        config=lambda wildcards: json_of(CONFIG),  # as JSON, because the text may contain braces
         dataset=lambda wildcards: DATASET_JSON,
     message:
-        "Recording what made the results"
+        "Recording the provenance of the results"
     shell:
         stage("record_provenance")
 
@@ -130,7 +130,7 @@ rule make_report:
 
 
 rule make_text_report:
-    """The page of a study without movies and frames."""
+    """The report of a study without movies and frames."""
     input:
         summary=f"{R}/scores/summary.tsv",
         tests=f"{R}/scores/tests.tsv",
@@ -190,12 +190,12 @@ rule make_text_report:
         stage("make_text_report")
 
 
-# What `measure_gpu` says of your GPU; the plan takes it where it is.
+# Speed of your GPU, measured by `measure_gpu`; the plan uses the file if it exists.
 GPU = Path("gpu.json")
 
 
 rule measure_gpu:
-    """Your GPU's speed, for the plan: run it where a job would run (on a cluster: with the profile)."""
+    """Speed of your GPU, for the plan. Run this rule on the machine that runs the jobs (on a cluster: with the profile)."""
     output:
         gpu=str(GPU),
     log:
@@ -223,7 +223,7 @@ rule plan:
     conda:
         "../envs/cpu.yaml"
     params:
-        config=lambda wildcards: json_of(CONFIG),  # not as it is: it may hold braces
+        config=lambda wildcards: json_of(CONFIG),  # as JSON, because the text may contain braces
         snakefile=workflow.main_snakefile,
         fetched=json.dumps(
             {
@@ -233,6 +233,6 @@ rule plan:
         ),
         gpu=str(GPU) if GPU.exists() else "",
     message:
-        "Planning"
+        "Computing the number of jobs, GPU-hours and bytes"
     shell:
         stage("plan_run", log="tee")

@@ -1,4 +1,4 @@
-"""Videos -> scores next to baselines, with intervals and tests."""
+"""Videos -> scores next to those of baselines, with intervals and tests."""
 
 
 rule derive_baseline:

@@ -1,4 +1,4 @@
-"""Movies -> clips of frames, by presentation time, decoded once and never encoded again."""
+"""Movies -> clips of frames by presentation time; movies are decoded once and not encoded again."""
 
 
 rule segment_movie:
@@ -23,7 +23,7 @@ rule segment_movie:
         code=code_digest("workflow_scripts/segment_movie.py", *ADAPTER_FILES),
         clips=clip_digest,
         settings=json_of(CONFIG.stimuli),
-        # not tracked (it names threads): the clips above are all that matters of it
+        # not tracked (the function takes threads): the output depends only on the clips above
         dataset=lambda wildcards, threads: DATASET_JSON,
     message:
         "Cutting segment {wildcards.segment} into clips"

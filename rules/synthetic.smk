@@ -1,4 +1,4 @@
-"""The synthetic data set: movies and brains of known content (data set `demo` only)."""
+"""The synthetic data set: movies and simulated subjects with known ground truth (data set `demo` only)."""
 
 if CONFIG.dataset.name == "demo":
     SIGNALS = ["full", "no_motion", "none"]
@@ -71,7 +71,7 @@ if CONFIG.dataset.name == "demo":
             number=r"\d",
             signal="|".join(SIGNALS),
 
-    # The proof: brains that hold all, all but motion, or nothing, in one DAG with shared movies and features.
+    # Controls: subjects whose responses encode all signals, all except motion, or none, in one DAG with shared movies and features.
     rule test_brain:
         input:
             scores=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.parquet"),
@@ -99,7 +99,7 @@ if CONFIG.dataset.name == "demo":
             settings=test_settings(),
             seed=CONFIG.seed,
         message:
-            "Testing what the brains '{wildcards.signal}' show"
+            "Testing the simulated subjects '{wildcards.signal}'"
         shell:
             stage("test_methods", without=["swaps", "clips", "clip_table", "metrics"])
 
@@ -121,7 +121,7 @@ if CONFIG.dataset.name == "demo":
         params:
             code=code_digest("workflow_scripts/judge_maps.py"),
         message:
-            "Holding the maps of '{wildcards.signal}' against what was planted"
+            "Comparing the maps of '{wildcards.signal}' with the simulated ROIs"
         shell:
             stage("judge_maps")
 
@@ -150,7 +150,7 @@ if CONFIG.dataset.name == "demo":
             block=CONFIG.scoring.block,
             seed=CONFIG.seed,
         message:
-            "Training ridge on pairings that mean nothing"
+            "Training ridge on shuffled pairings"
         shell:
             stage("calibrate_ridge")
 
@@ -176,12 +176,12 @@ if CONFIG.dataset.name == "demo":
             block=CONFIG.scoring.block,
             seed=CONFIG.seed,
         message:
-            "Drawing how often each test rejects where nothing is to be found"
+            "Drawing the rejection rate of each test under the null hypothesis"
         shell:
             stage("draw_calibration")
 
     rule demo_controls:
-        """The table that the pipeline tells the ground truth; fails where a row fails."""
+        """The table of positive and negative controls; fails if a row fails."""
         input:
             tests=expand(f"{R}/ground_truth/{{signal}}/tests.tsv", signal=SIGNALS),
             maps=expand(f"{R}/ground_truth/{{signal}}/maps.tsv", signal=SIGNALS),
@@ -202,7 +202,7 @@ if CONFIG.dataset.name == "demo":
             method=HEADLINE,
             baseline=CONFIG.report.reference or "",
         message:
-            "What the synthetic data set must show"
+            "Checking the positive and negative controls"
         shell:
             stage("check_controls", log="tee")
 
@@ -211,7 +211,7 @@ DEMO_MODELS = "results/demo_models"
 
 
 rule train_demo_model:
-    """A small model of the synthetic data set, trained again (shipped ones lie in mind_animator/assets/models)."""
+    """A small model of the synthetic data set, trained again (the shipped models are in mind_animator/assets/models)."""
     input:
         begins_from=lambda wildcards: [
             f"{DEMO_MODELS}/{name}.done.json"
@@ -243,7 +243,7 @@ rule train_demo_model:
             Path(output.record).parent / wildcards.model
         ),
     message:
-        "Training the synthetic data set's {wildcards.model}"
+        "Training the small model {wildcards.model} of the synthetic data set"
     shell:
         stage("train_demo_model")
 

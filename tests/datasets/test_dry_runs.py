@@ -41,7 +41,7 @@ def test_dry_run(name, tmp_path):
     ("change", "told"),
     [
         (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}", "fmri={}"],
-         "Expected methods that need no training on a data set of test clips alone, got '"),
+         "Expected methods that need no training on a data set without training clips, got '"),
         (["dataset={name: hcp, data_root: data, options: {variant: 59k}}", "fmri={voxels: {rois: [V1]}}"],
          "Expected a data set whose voxels have named areas (fmri.voxels.rois), got hcp"),
     ],
