@@ -124,8 +124,8 @@ def test_a_text_that_is_not_utf8_as_published(published_data):
         (b"10\t20", b"10\t0", r"Expected a positive duration in line 2 of .*, got 0\."),
         (
             b"a.mp4",
-            b"/home/a.mp4",
-            r"Expected a path inside the stimuli folder in line 2 of .*, got '/home/a\.mp4'",
+            b"/a.mp4",
+            r"Expected a path inside the stimuli folder in line 2 of .*, got '/a\.mp4'",
         ),
         (b"\t", b"  ", r"Expected column 'onset' in .*, got \['onset  duration  stim_file'\]"),
     ],

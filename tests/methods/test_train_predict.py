@@ -322,7 +322,7 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
     """Captions and crops of the feature files reach the training; the weights differ from those without."""
     small = {"preset": "paper", "semantic": SMALL["semantic"]}
     method = _method("mind_animator", small)
-    with pytest.raises(InputError, match="Expected an array 'clip_embedding_image_crops' in"):
+    with pytest.raises(InputError, match="Expected 'clip_embedding_text_copies' in files"):
         _train(files, method, "semantic", tmp_path)
     draw = np.random.default_rng(0)
     for path in sorted(files.glob("clips-*.h5")):
