@@ -46,7 +46,7 @@ def document(page: Path, fragment: str = "") -> str:
 def act(page: Path, script: str, width: int = 1200) -> object:
     """What an async script, run on the page as a visitor's hands, returns: a value that JSON can hold.
 
-    ``wait(milliseconds)``, ``click(node)`` and ``hover(node)`` are at hand. Time is the clock's, so that videos play.
+    ``wait(milliseconds)``, ``click(node)`` and ``hover(node)`` are available. Time is the clock's, so that videos play.
     """
     with _devtools(page.parent, f"--window-size={width},1000") as ask:
         target = ask("Target.createTarget", url="about:blank")["targetId"]

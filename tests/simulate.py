@@ -36,7 +36,7 @@ def draw_features(n_clips: int, rng: np.random.Generator) -> np.ndarray:
 def write_movie(
     path: Path, features: np.ndarray, onsets: Sequence[float], seconds: float, fps: float, size: int = 32
 ) -> None:
-    """A movie whose grey tiles show the features of the clip at hand, and mid grey between clips.
+    """A movie whose grey tiles show the features of the current clip, and mid grey between clips.
 
     Parameters
     ----------

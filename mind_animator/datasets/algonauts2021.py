@@ -251,13 +251,13 @@ def _betas_in(path: Path) -> "np.ndarray":
     content = read_pickle(path)
     shape = getattr(content.get("train"), "shape", None) if isinstance(content, dict) else None
     if shape is None or len(shape) != 3 or shape[0] != N_SHOWN:
-        raise InputError(f"Expected 'train' of shape ({N_SHOWN}, showing, voxel) in {path}, got {shape}.")
+        raise InputError(f"Expected 'train' of shape ({N_SHOWN}, repeat, voxel) in {path}, got {shape}.")
     return content["train"]
 
 
 @lru_cache(maxsize=1)
 def _moments_in(path: Path) -> "tuple[np.ndarray, list[str]]":
-    """Betas (video, showing, grayordinate) and the videos' names of a BOLD Moments pickle."""
+    """Betas (video, repeat, grayordinate) and the videos' names of a BOLD Moments pickle."""
     from mind_animator.artefacts.pickles import read_pickle
 
     content = read_pickle(path)

@@ -73,7 +73,7 @@ def leading_components(outputs: np.ndarray, count: int = 32) -> np.ndarray:
 def permuted_patterns(
     responses: np.ndarray, outputs: np.ndarray, blocks: np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Activation patterns with whole blocks of outputs dealt out again among the blocks of responses.
+    """Activation patterns with whole blocks of outputs randomly reassigned among the blocks of responses.
 
     What the pattern would be if the outputs went with no voxel; the drift within blocks is kept.
 

@@ -440,7 +440,7 @@ class Method(ABC):
     ) -> "dict[str, np.ndarray]":
         """Outputs by name (clip, ...) as functions of the responses only; used for activation patterns.
 
-        The motion readout must hold fixed whatever a given first frame contributes.
+        The motion readout must hold fixed the contribution of a given first frame.
         """
         raise NotImplementedError(f"{cls.kind} has no readout")
 

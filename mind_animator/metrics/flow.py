@@ -115,7 +115,7 @@ def motion_fidelity(ground_truth: Sequence[np.ndarray], prediction: Sequence[np.
     -------
     dict of str to float
         ``cosine`` in [-1, 1], chance 0; ``cosine_se``, its standard error over clips; ``slope``, 1 = right speed;
-        ``epe_relative``, 1 = a frozen clip, lower is better; ``speed_ratio``, 1 = right speed whatever the
+        ``epe_relative``, 1 = a frozen clip, lower is better; ``speed_ratio``, 1 = right speed regardless of the
         direction. nan where the ground truth does not move at all.
     """
     t, p = (np.array([mean_flow(flow) for flow in flows]) for flows in (ground_truth, prediction))

@@ -191,8 +191,8 @@ def calibration_rows(rates: pd.DataFrame, test: str) -> list[Row]:
         low, high = stats.binom.ppf([0.025, 0.975], int(row.nulls), row.alpha)
         rule = f"{low:.0f} to {high:.0f} rejections of {row.nulls} at {row.alpha:g}"
         passes = bool(low <= row.rejections <= high)
-        found.append(Row("dealt", test, "1", float(row.rejections), np.nan, rule, passes))
-    return found or [Row("dealt", test, "1", np.nan, np.nan, "tested", False, "not tested")]
+        found.append(Row("shuffled", test, "1", float(row.rejections), np.nan, rule, passes))
+    return found or [Row("shuffled", test, "1", np.nan, np.nan, "tested", False, "not tested")]
 
 
 def judge_subjects(

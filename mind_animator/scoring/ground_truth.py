@@ -46,7 +46,7 @@ def encode_ground_truth(
     rate : float
         Frames per second.
     strict : bool
-        If False, an unreadable ground truth is recorded as a problem: whatever is scored on it gets the reason.
+        If False, an unreadable ground truth is recorded as a problem: every score of that clip has the reason.
 
     Returns
     -------

@@ -132,7 +132,7 @@ def test_a_pickle_of_another_shape_is_told(tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps({"train": np.zeros((900, 3, 4))}, 2))
     with pytest.raises(
-        InputError, match=r"Expected 'train' of shape \(1000, showing, voxel\) in .*, got \(900, 3, 4\)"
+        InputError, match=r"Expected 'train' of shape \(1000, repeat, voxel\) in .*, got \(900, 3, 4\)"
     ):
         list(opened(tmp_path).responses("01", "videos0001", FmriConfig()))
 

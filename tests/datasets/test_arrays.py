@@ -128,7 +128,7 @@ def test_a_repeat_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
     for segment in dataset.segments:
         rows = [int(text.split()[1]) for text in _captions(dataset, segment)]
         pairs = [np.corrcoef(whole[rows, :, v].T) for v in chosen or range(VOXELS) if v != 3]
-        agreement = (np.sum(pairs, axis=2) - 1) / 2  # (voxel, showing)
+        agreement = (np.sum(pairs, axis=2) - 1) / 2  # (voxel, repeat)
         by_hand += [(r.mean(), np.sqrt(np.maximum(r, 0)).mean()) for r in agreement.T]
     told = quality[["reliability_selected", "noise_ceiling_selected"]]
     np.testing.assert_allclose(told, by_hand, atol=1e-5)
