@@ -1,4 +1,4 @@
-"""Mean of every feature over the training clips: what centred retrieval and R2 are measured against."""
+"""Compute the mean of every feature over the training clips, the reference of centred retrieval and R2."""
 
 import pandas as pd
 

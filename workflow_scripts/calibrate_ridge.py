@@ -1,4 +1,4 @@
-"""Train and test ridge on block-permuted pairings of responses and targets: how often is something found?"""
+"""Train and test ridge on block-permuted pairings of responses and targets, to measure the rate of false positives."""
 
 import pandas as pd
 

@@ -38,7 +38,7 @@ def caption_clips(
     frames
         Frames of the segments in order (HDF5).
     skip
-        Clips of the first segment that come before the shard.
+        Number of clips of the first segment that precede the shard.
     n_clips
         Clips of the shard.
     models
@@ -50,7 +50,7 @@ def caption_clips(
     device
         Device to compute on.
     state
-        File in which unfinished work is kept; an interrupted run resumes from it.
+        File that stores unfinished work; an interrupted run resumes from it.
     captions
         Captions of the clips (TSV).
     """
@@ -84,7 +84,7 @@ def caption_clips(
 
 
 def _resume(state: Path, stamp: str) -> list[dict[str, object]]:
-    """Rows of an interrupted run of the very same work; none otherwise."""
+    """Rows of an interrupted run with identical inputs and settings; none otherwise."""
     if not state.is_file():
         return []
     kept = read_json(state)

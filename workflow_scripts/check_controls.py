@@ -1,4 +1,4 @@
-"""Print what the synthetic data set shows beside what it must show; exit 1 where a row fails."""
+"""Print the table of positive and negative controls on the synthetic data set; exit with status 1 if a row fails."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.demo_controls import calibration_rows, judge_subjects
 from workflow_scripts.stages import Input, Param, command
 
-BRAINS = ("full", "no_motion", "none")
+SIGNALS = ("full", "no_motion", "none")
 MAP_COLUMNS = ("subject", "decoder", "auc", "low", "high", "voxels_alone")
 
 
@@ -33,21 +33,21 @@ def check_controls(
     calibration
         Rejection rates of `ridge` on shuffled pairings (TSV).
     method
-        The headline method, which the tests are about.
+        The headline method, to which the tests refer.
     baseline
-        Method whose decoding it must not fall behind (none: not tested).
+        Method to which its decoders must not be significantly inferior (none: not tested).
     table
         Table to write (TSV).
     """
-    unknown = {*tests, *maps} - set(BRAINS)
+    unknown = {*tests, *maps} - set(SIGNALS)
     if unknown:
-        raise InputError(f"--tests and --maps: labels must be of {BRAINS}, found {sorted(unknown)}.")
+        raise InputError(f"--tests and --maps: labels must be among {SIGNALS}, found {sorted(unknown)}.")
     of_tests = {
         name: read_table(tests[name], ("subject", "test", "method", "metric", "p"))
-        for name in BRAINS
+        for name in SIGNALS
         if name in tests
     }
-    of_maps = {name: read_table(maps[name], MAP_COLUMNS) for name in BRAINS if name in maps}
+    of_maps = {name: read_table(maps[name], MAP_COLUMNS) for name in SIGNALS if name in maps}
     rows, notes = judge_subjects(of_tests, of_maps, method=method, baseline=baseline)
     if calibration:
         rates = read_table(calibration, ("test", "rejections", "nulls", "alpha"))

@@ -1,4 +1,4 @@
-"""Check that no test movie is also a training movie: by name, by file content and by what the clips show."""
+"""Check that no test movie is also a training movie: by name, by file content and by image content."""
 
 import json
 import sys

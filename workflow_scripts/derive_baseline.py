@@ -1,4 +1,4 @@
-"""Frames made of frames: baselines (of training frames or of another method's videos) and anyone's videos."""
+"""Derive frames from frames: baselines (from training frames or the videos of another method) and folders of existing videos."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def derive_baseline(
     tables
         Tables of clips of the test segments (TSV).
     files
-        Files that the frames are made of.
+        Files from which the frames are derived.
     shard_size
         Clips per shard.
     seed
@@ -59,7 +59,7 @@ def derive_baseline(
     inputs = ReconstructionInputs(test_clips, seed, files=files)
 
     def black() -> np.ndarray:
-        """Black frames of the shape that the clips of this method have."""
+        """Black frames with the shape of the clips of this method."""
         reason = ""
         for _, made in method.reconstruct(settings, test_clips, inputs):
             if not isinstance(made, InputError):

@@ -1,4 +1,4 @@
-"""Show how often each test rejects where nothing is to be found: simulated nulls, and other p values."""
+"""Draw the rejection rates of each test under the null hypothesis, for simulated data and for other p values."""
 
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def draw_calibration(
 
 
 def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float) -> None:
-    """Rejection rates with their intervals, and beside them the laws of p against the uniform one."""
+    """Rejection rates with their intervals, and the distributions of p against the uniform distribution."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

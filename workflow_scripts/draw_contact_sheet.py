@@ -1,4 +1,4 @@
-"""Ground truth above reconstruction for evenly spaced test clips: noun, scene and direction at a glance."""
+"""Draw ground truth above reconstruction for evenly spaced test clips."""
 
 import numpy as np
 import pandas as pd

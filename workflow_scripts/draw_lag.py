@@ -1,4 +1,4 @@
-"""Show at which lag one subject's responses follow the stimulus; warn where it is not the configured one."""
+"""Draw the correlation of one subject's responses with the stimulus by lag; warn if the peak is not at the configured lag."""
 
 import sys
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def draw_lag(
 
 
 def judge(curve: LagCurve, configured: float, spacing: float) -> str:
-    """One line: the peak is where the config says, elsewhere (a warning), or not above chance.
+    """One line: the peak is at the configured lag, at another lag (a warning), or not above chance.
 
     A flat top is no reason for a warning: the configured lag must fall 10 % short of the peak.
     """
@@ -109,7 +109,7 @@ def judge(curve: LagCurve, configured: float, spacing: float) -> str:
 def draw(
     curves: dict[str, LagCurve], configured: float, subject: str, path: Path, notes: Sequence[str] = ()
 ) -> None:
-    """One line a feature, chance dotted, the configured lag marked; warnings stand on the figure too."""
+    """One curve per feature, with chance dotted and the configured lag marked; warnings are also printed on the figure."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -151,7 +151,7 @@ def _unbroken(clips: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _spacing(clips: pd.DataFrame, pieces: list[np.ndarray]) -> float:
-    """Seconds between clips; clips in movies of their own follow each other by their length."""
+    """Seconds between clips; for clips in separate movies, the duration of a clip."""
     onsets = clips["onset"].to_numpy()
     seconds = float(np.median(np.concatenate([np.diff(onsets[piece]) for piece in pieces])))
     return seconds if seconds > 0 else float(clips["duration"].median())

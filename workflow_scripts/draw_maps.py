@@ -1,4 +1,4 @@
-"""Draw the activation patterns of a method's outputs on the flattened cortex and per area."""
+"""Draw the activation patterns of a method's outputs on the flattened cortex and per ROI."""
 
 import matplotlib
 import numpy as np
@@ -79,7 +79,7 @@ def _draw_flat(figure, panel, values: np.ndarray, voxel_index: np.ndarray) -> No
 
 
 def _draw_rois(panel, values: np.ndarray, permuted: np.ndarray, rois: np.ndarray) -> None:
-    """Mean by area, strongest first, over the 95 % interval of block-permuted patterns."""
+    """Mean per ROI in descending order, with the 95 % interval of block-permuted patterns."""
     names, counts = np.unique(rois, return_counts=True)
     kept = [name for name, count in zip(names, counts, strict=True) if name and count >= 5]
     means = {name: values[rois == name].mean() for name in kept}

@@ -1,4 +1,4 @@
-"""Draw one subject's quality: maps on the flat cortex, voxels by area, tSNR and reliability run by run."""
+"""Draw the data quality of one subject: maps on the flat cortex, voxels per ROI, tSNR and reliability per run."""
 
 import matplotlib
 import numpy as np
@@ -100,7 +100,7 @@ def draw_quality(
 
 
 def missing_data(runs: pd.DataFrame) -> list[str]:
-    """Lines that say how many clips have no response, and which runs were not used."""
+    """Lines that state how many clips have no response and which runs were not used."""
     lines = []
     by_split = (
         runs.groupby(["segment", "split"], sort=False)["missing_clips"]
@@ -110,7 +110,7 @@ def missing_data(runs: pd.DataFrame) -> list[str]:
     )
     if by_split.sum():
         counts = ", ".join(f"{int(count)} {split}" for split, count in by_split.items() if count)
-        lines.append(f"clips without a response, left out: {counts}")
+        lines.append(f"clips without a response, excluded: {counts}")
     notes = runs[runs["note"].fillna("") != ""]
     if len(notes):
         shown = [
@@ -123,7 +123,7 @@ def missing_data(runs: pd.DataFrame) -> list[str]:
 
 
 def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
-    """Median tSNR of every run; in the chosen voxels, its agreement with the other repeats and its noise ceiling."""
+    """Median tSNR of every run; for the selected voxels, its correlation with the other repeats and its noise ceiling."""
     places = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))

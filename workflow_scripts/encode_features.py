@@ -1,4 +1,4 @@
-"""Features of one shard of clips by one feature provider."""
+"""Compute the features of one shard of clips with one feature provider."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def encode_features(
     clips
         Clip frames of the segments (HDF5) or tables of captions (TSV), in order.
     skip
-        Clips of the first file that come before the shard.
+        Number of clips of the first file that precede the shard.
     n_clips
         Clips of the shard.
     models

@@ -1,4 +1,4 @@
-"""Compute what depends on the ground truth alone, once for all methods: frames, flows, logits, embeddings."""
+"""Compute the quantities that depend only on the ground truth (frames, flows, logits, embeddings), once for all methods."""
 
 import cv2
 

@@ -1,4 +1,4 @@
-"""Activation patterns of a method's outputs per voxel, with permuted and resampled ones."""
+"""Compute the activation patterns of the outputs of a method per voxel, and permuted and resampled patterns."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def explain_decoder(
     settings
         Prediction settings of the method as JSON.
     needs
-        What the method needs besides weights and responses.
+        Inputs that the method needs in addition to weights and responses.
     weights
         Weights of the method's parts (safetensors).
     subject
@@ -56,7 +56,7 @@ def explain_decoder(
     clips
         Tables of the clips to use (TSV).
     block
-        Neighbouring clips that are permuted together.
+        Length of a block in clips, for permutations.
     most_clips
         Maximum number of clips; more are reduced to evenly spaced blocks.
     draws

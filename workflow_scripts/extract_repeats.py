@@ -1,4 +1,4 @@
-"""Single repeats of the training clips of one subject, for methods that need them."""
+"""Extract the single repeats of the training clips of one subject, for methods that need them."""
 
 from mind_animator.artefacts.arrays import read_whole, write_arrays
 from mind_animator.config.dataset import DatasetConfig

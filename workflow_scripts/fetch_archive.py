@@ -1,4 +1,4 @@
-"""Fetch one archive (or file) of a data set, after checking that terms and credentials are there."""
+"""Fetch one archive (or file) of a data set, after checking data-use terms and credentials."""
 
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import open_dataset

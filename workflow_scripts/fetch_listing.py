@@ -1,4 +1,4 @@
-"""Fetch what a source of the download table lists by its own API (OSF), several files at once."""
+"""Fetch the files that a source of the download table lists through its own API (OSF), several at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
@@ -30,9 +30,9 @@ def fetch_listing(
     source
         Source of the download table that has a listing.
     listing
-        Address of the listing, in place of the table's.
+        Address of the listing, instead of that of the table.
     folder
-        Folder for the files, where no data set is given.
+        Folder for the files, if no data set is given.
     dataset
         Settings of a data set (config.dataset): its missing files are fetched into its folder.
     only
@@ -40,7 +40,7 @@ def fetch_listing(
     at_once
         Number of files fetched at the same time.
     show
-        Only print what the source lists.
+        Only print the listing.
     """
     if dataset:
         data = open_dataset(dataset)

@@ -1,4 +1,4 @@
-"""Hold maps of what decoders read against where the synthetic data set planted it: AUC over areas, by decoder."""
+"""Compare activation patterns with the ROIs that carry each signal in the synthetic data set: AUC over ROIs, per decoder."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def judge_maps(
     confidence
         Level of the permutation interval.
     table
-        How well each decoder's pattern finds the planted areas (TSV).
+        AUC of each decoder's pattern for the ROIs that carry its signal (TSV).
     """
     tail = 50 * (1 - confidence)
     rows = []
@@ -51,7 +51,7 @@ def judge_maps(
 
 
 def _mean_by_roi(rois: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Matrix (voxel, area) that averages voxels, and the areas' names (hemispheres apart)."""
+    """Matrix (voxel, area) that averages voxels, and the names of the ROIs (per hemisphere)."""
     names, place = np.unique(rois, return_inverse=True)
     member = (place[:, None] == np.arange(len(names))).astype(np.float64)
     return member / member.sum(axis=0), names.tolist()

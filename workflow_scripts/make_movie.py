@@ -1,4 +1,4 @@
-"""Draw one movie of the synthetic data set, and write its ground truth beside it."""
+"""Draw one movie of the synthetic data set, and write its ground truth to a file."""
 
 from mind_animator.errors import InputError, run_command
 from mind_animator.synthetic.ground_truth import write_ground_truth

@@ -35,8 +35,8 @@ from workflow_scripts.stages import Input, Inputs, Output, Param, command
 SHOWN = 12
 VIDEO_HEIGHT = 192
 TESTS = {
-    "motion_pairing": "Motion pairing: does the flow fit its own clip best?",
-    "motion_swap": "Motion swap: another clip's brain in the motion decoder",
+    "motion_pairing": "Motion pairing: flow of the own clip against other clips",
+    "motion_swap": "Motion swap: responses to another clip in the motion decoder",
     "frame_shuffle": "Frame shuffle",
     "frame_shuffle_published": "Frame shuffle (published)",
 }
@@ -122,27 +122,26 @@ def make_report(
             _scores(scores, own, oracles),
             _retrieval(ranks, place),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
-            _figures("maps", "What each decoder reads", "Maps", "Mean absolute activation pattern of each decoder "
-                     "(Haufe: covariance of the voxels with its output) on the flat cortex, left and right hemisphere. "
-                     "Beside it the areas that carry most, against what permuted blocks of clips give (grey).",
+            _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
+                     "2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, and "
+                     "the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
                      maps, "Decoders of {0}, subject {1}.", wide=True),
             _training(histories, place),
-            _figures("lag", "Haemodynamic lag", "Lag", "How strongly the chosen voxels follow the movie, by the lag of "
-                     "the volume behind its clip. The curves peak at the grey line where the lag is set right.",
+            _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the selected voxels with the movie, by the lag "
+                     "between a clip and its volume. If the lag is set correctly, the curves peak at the grey line.",
                      lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
-            _figures("quality", "Quality of the data", "Data", "How reproducible each voxel is, how well its response "
-                     "could be predicted at best, its signal-to-noise ratio, and which voxels were chosen: on training "
-                     "runs only.", quality, "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "Every rule behind this page, from movies and brains at the top to the "
-                    "page at the bottom; a line leads from a rule to one that uses its files.", nav="Workflow",
+            _figures("quality", "Data quality", "Data", "Reliability of each voxel, its noise ceiling, its signal-to-"
+                     "noise ratio, and the selected voxels. Voxels are selected on training runs only.", quality, "Subject {0}.", wide=True),
+            Section("workflow", "The workflow", "All rules that this page depends on, from movies and responses at the "
+                    "top to the page at the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
                     svg=dag.read_text()),
             _costs(benchmarks, place),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         html = build_page(
             title,
-            "What a person watched, decoded from brain activity: ground truth and reconstruction side by side, and every "
-            "score beside the baseline that it must beat.",
+            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and every "
+            "score is shown next to its baselines.",
             [section for section in sections if section is not None],
         )
     with atomic(page) as temporary:
@@ -152,7 +151,7 @@ def make_report(
 def _glance(
     summary: pd.DataFrame, tests: pd.DataFrame, retrieval: pd.DataFrame, own: list[str]
 ) -> Section | None:
-    """A few scores of the first method over all subjects, each beside what it scores against other clips' ground truths."""
+    """A few scores of the first method over all subjects, each with its score against the ground truths of other clips."""
     every = summary[(summary["clips"] == "all") & np.isfinite(summary["mean"].astype(float))]
     subject = "pooled" if "pooled" in set(every["subject"]) else every["subject"].iloc[0]
     every = every[(every["subject"] == subject) & (every["method"] == own[0])].set_index("metric")
@@ -174,10 +173,10 @@ def _glance(
     who = "all subjects" if subject == "pooled" else f"subject {subject}"
     return Section(
         "glance",
-        "At a glance",
-        f"{own[0]}, {who}, {int(every['n_clips'].max())} test clips. Below each score its "
-        f"{every['level'].max():.0%} interval, and what the same videos score against the ground truths of other clips: "
-        "the distance between the two is what came from the brain.",
+        "Overview",
+        f"{own[0]}, {who}, {int(every['n_clips'].max())} test clips. Below each score are its "
+        f"{every['level'].max():.0%} interval and the score of the same videos against the ground truths of other clips; "
+        "the difference between the two measures the information that was decoded from the responses.",
         tiles=tiles,
     )
 
@@ -214,9 +213,9 @@ def _parts(histories: dict[str, Path], config: dict) -> Section | None:
     idle = sum(state.text == "idle" for state in every)
     return Section(
         "parts",
-        "Parts at work",
+        "Contribution of each part",
         f"{idle} of {len(every)} trained or sampled parts were idle in this run: they did "
-        "not change the result. A decoder is idle if no epoch of its training was better than its start.",
+        "not change the result. A decoder is idle if no epoch of its training improved on its initial weights.",
         nav="Parts",
         tables=[Table(["", *(f"subject {subject}" for subject in subjects)], [Group(rows)])],
     )
@@ -230,7 +229,7 @@ def _videos(
     rate: float,
     place: Path,
 ) -> Section:
-    """Ground truth and every method's video of evenly spaced clips: chosen by position, never by score."""
+    """Ground truth and the video of every method for evenly spaced clips, selected by position, never by score."""
     methods = [key.split("/")[0] for key in shards if key.split("/")[1] == subject]
     names, _ = read_arrays(ground_truth, [])
     chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(SHOWN, len(names))).round().astype(int)]
@@ -246,8 +245,8 @@ def _videos(
     return Section(
         f"subject-{subject}",
         f"Ground truth and reconstruction: subject {subject}",
-        f"{len(chosen)} of {len(names)} test clips, evenly spaced through the test movies, not chosen by score. "
-        + ("Below each, what the captioner says of the true movie." if len(captions) else ""),
+        f"{len(chosen)} of {len(names)} test clips, evenly spaced in the test movies, not selected by score. "
+        + ("The caption of the ground-truth video is printed below each clip." if len(captions) else ""),
         nav=f"Subject {subject}",
         rows=rows,
         columns=list(columns),
@@ -255,7 +254,7 @@ def _videos(
 
 
 def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Section:
-    """Mean and interval of each metric, methods as columns, so that every score stands beside its baselines."""
+    """Mean and interval of each metric, with methods as columns, so that every score is shown next to its baselines."""
     every = summary[summary["clips"] == "all"]
     others = [name for name in dict.fromkeys(every["method"]) if name not in own]
     methods = [*own, *sorted(others, key=lambda name: name in oracles)]
@@ -279,11 +278,11 @@ def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Sectio
         tables.append(Table(["", *methods], groups, title, faint=1 + len(own), folded=subject != subjects[0]))
     return Section(
         "scores",
-        "Scores beside their baselines",
-        f"Mean over test clips, below it the {every['level'].max():.0%} interval of a block bootstrap within movies. "
-        "Arrows say which way is better; the best of a row is bold. The grey columns are baselines: flat_mean shows the "
-        "training movies' mean colour, frozen the first reconstructed frame, mismatched another clip's reconstruction, "
-        "shuffled_frames its own in a random order. "
+        "Scores and baselines",
+        f"Means over test clips, with the {every['level'].max():.0%} intervals of a block bootstrap within movies below. "
+        "Arrows show which direction is better; the best value of a row is bold. The grey columns are baselines: flat_mean "
+        "shows the mean colour of the training movies, frozen the first reconstructed frame, mismatched the reconstruction "
+        "of another clip, and shuffled_frames the reconstructed frames in random order. "
         + (
             "split_half_oracle: ground-truth video of the test clip whose second half of repeats is most similar to "
             "this clip's first half."
@@ -332,9 +331,9 @@ def _retrieval(table: pd.DataFrame, place: Path) -> Section:
     return Section(
         "retrieval",
         "Retrieval",
-        f"The decoded embedding of each test clip is held against those of all {int(small['n_candidates'].max())}: how "
-        "often is the clip that was watched among the k nearest? It tells what the brain gave, whatever the generator "
-        "makes of it.",
+        f"The decoded embedding of each test clip is compared with those of all {int(small['n_candidates'].max())} clips. "
+        "The curves show how often the correct clip is among the k nearest. This measures what was decoded from the "
+        "responses, independently of the generator.",
         figures=[
             Figure(
                 data_uri(path), "Top-k retrieval among the test clips; bands are 95 % intervals.", wide=True
@@ -344,13 +343,13 @@ def _retrieval(table: pd.DataFrame, place: Path) -> Section:
 
 
 def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | None:
-    """Permutation tests: above chance, motion, and the decoders against each other; the baselines' tests as controls."""
+    """Permutation tests against chance, of motion, and between decoders; the tests of the baselines serve as controls."""
     tests = tests.assign(subject=tests["subject"].astype(str))
     baselines = [name for name in dict.fromkeys(tests["method"]) if name not in own]
     tables = []
     for title, methods in (
-        ("Brain against chance", own),
-        ("The same tests on the baselines, as controls", baselines),
+        ("Methods against chance", own),
+        ("The same tests for the baselines, as controls", baselines),
     ):
         part = tests[tests["method"].isin(methods) & tests["test"].isin(["above_chance", *TESTS])]
         pairs = list(dict.fromkeys(zip(part["method"], part["subject"], strict=True)))
@@ -364,13 +363,13 @@ def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | 
             for name in known
         ]
         if rows:
-            groups.append(Group(rows, "Above chance", "The clip's own ground truth against other clips' ground truths: the mean "
-                                "difference, and p of a permutation of whole blocks of clips."))  # fmt: skip
+            groups.append(Group(rows, "Above chance", "Mean difference between the score with the ground truth of the same clip and "
+                                "with those of other clips, and p of a permutation of whole blocks of clips."))  # fmt: skip
         moves = {
             text: part[part["test"] == name] for name, text in TESTS.items() if (part["test"] == name).any()
         }
         if moves:
-            note = "Any smooth video passes the frame shuffle, with or without a brain: shown for comparison alone."
+            note = "Any smooth video passes the frame shuffle, even without responses; it is shown only for comparison."
             rows = [_test_row(text, chosen, pairs) for text, chosen in moves.items()]
             groups.append(
                 Group(rows, "Motion", note if any(text.startswith("Frame") for text in moves) else "")
@@ -399,14 +398,14 @@ def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | 
     return Section(
         "tests",
         "Tests",
-        "Blocks of neighbouring clips are the unit of every permutation, since neighbours resemble each other. Bold: "
+        "Every permutation uses blocks of neighbouring clips as units, since neighbours resemble each other. Bold: "
         "p ≤ .001.",
         tables=tables,
     )
 
 
 def _headline(name: str) -> str:
-    """What a metric says at the top of the report; nothing for most, and for those of a user's file."""
+    """Text of a metric in the overview of the report; empty for most metrics and for those from a user's file."""
     try:
         return find_metric(name).headline
     except InputError:
@@ -438,8 +437,8 @@ def _training(histories: dict[str, Path], place: Path) -> Section | None:
     return Section(
         "training",
         "Training",
-        "Loss on held-out training movies (strong) and on the movies that are fitted (faint). Training stops early; the "
-        "ringed epoch is kept. Epoch 0 is the start, of which a decoder that finds nothing better keeps the weights.",
+        "Loss on held-out training movies (strong lines) and on the fitted movies (faint lines). Training stops early, and "
+        "the weights of the ringed epoch are kept. Epoch 0 is the start; its weights are kept if no epoch is better.",
         figures=[
             Figure(data_uri(path), "Loss by epoch of each decoder that is trained in steps.", wide=True)
         ],
@@ -457,7 +456,7 @@ def _figures(
 
 
 def _costs(folder: Path | None, place: Path) -> Section | None:
-    """What each rule took: Snakemake's benchmark files, and what logs say of cards (`mind_animator.device`)."""
+    """Time and memory of each rule, from Snakemake's benchmark files, and GPU use from the logs (`mind_animator.device`)."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")
@@ -492,9 +491,9 @@ def _costs(folder: Path | None, place: Path) -> Section | None:
     ]
     return Section(
         "costs",
-        "What it took",
-        f"{len(every)} jobs took {every['seconds'].sum() / 60:.1f} minutes one after another, each counted from the "
-        "last time that it ran; GPU memory and use where a job ran on a card and NVML answered.",
+        "Computing resources",
+        f"{len(every)} jobs took {every['seconds'].sum() / 60:.1f} minutes in total, each counted from its "
+        "last run. GPU memory and use are given for jobs that ran on a GPU for which NVML reported them.",
         nav="Costs",
         figures=[Figure(data_uri(path), "Time and memory by rule (number of jobs).", wide=True)],
         tables=[Table(head, [Group(lines)])],
@@ -502,7 +501,7 @@ def _costs(folder: Path | None, place: Path) -> Section | None:
 
 
 def _provenance(record: dict) -> Section:
-    """What made the results: the main facts as a table, the whole record folded."""
+    """Provenance of the results: the main facts as a table, and the complete record, folded."""
     facts = {
         "mind_animator": f"{record['mind_animator']}, commit {record['commit']}",
         "seed": str(record["config"]["seed"]),
@@ -524,7 +523,7 @@ def _provenance(record: dict) -> Section:
     return Section(
         "provenance",
         "Provenance",
-        "Configuration, code, data, models and packages behind every number above.",
+        "Configuration, code, data, models and packages with which all results on this page were computed.",
         tables=[Table([], [Group([[key, text] for key, text in facts.items()])], prose=True)],
         folded=folded,
     )

@@ -1,4 +1,4 @@
-"""One self-contained page for a study without movies and frames: retrieval, tests, data quality, what was left out."""
+"""One self-contained page for a study without movies and frames: retrieval, tests, data quality, omitted data."""
 
 import json
 import tempfile
@@ -102,14 +102,14 @@ def make_text_report(
                      "Subject {0}."),
             _figures("quality", "Data quality", "Data", "Reproducibility of each voxel, its noise ceiling and signal-to-"
                      "noise ratio, and the selected voxels.", quality, "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "Every rule behind this page.", nav="Workflow", svg=dag.read_text()),
+            Section("workflow", "The workflow", "All rules that this page depends on.", nav="Workflow", svg=dag.read_text()),
             _costs(benchmarks, place),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         text = build_page(
             title,
-            "What a person watched or heard, decoded from brain activity: how well the decoded embedding of each test "
-            "clip identifies the clip among the others.",
+            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding of each "
+            "test clip identifies the clip among the others.",
             [section for section in sections if section is not None],
         )
     with atomic(page) as temporary:
@@ -207,7 +207,7 @@ def retrieval_section(ranks: pd.DataFrame) -> Section:
 
 
 def tests_section(scores: pd.DataFrame, tests: pd.DataFrame) -> Section | None:
-    """Above-chance tests with the least possible p and Holm's correction beside every p."""
+    """Above-chance tests with the least possible p and Holm's correction for every p."""
     tests = tests[tests["test"] == "above_chance"]
     if tests.empty:
         return None
@@ -229,8 +229,8 @@ def tests_section(scores: pd.DataFrame, tests: pd.DataFrame) -> Section | None:
     return Section(
         "tests",
         "Tests",
-        "The clip's own embedding against those of other clips: mean difference, and p of a permutation of whole blocks "
-        "of neighbouring clips, which resemble each other. The least possible p follows from the number of blocks. Bold: "
+        "Mean difference between the similarity to the embedding of the same clip and to those of "
+        "other clips, and p of a permutation of whole blocks of neighbouring clips, which resemble each other. The least possible p follows from the number of blocks. Bold: "
         "p ≤ .05 after Holm's correction over the tests of a column."
         + (" " + "; ".join(notes) + "." if notes else ""),
         tables=[Table(["", *(f"{method}, {_who(subject)}" for method, subject in pairs)], [Group(rows)])],
@@ -263,7 +263,7 @@ def targets_section(scores: pd.DataFrame) -> Section | None:
 
 
 def left_out_section(table: pd.DataFrame, features: Sequence[Path], responses: dict[str, Path]) -> Section:
-    """Features that there are not, captions that were cut, and clips without a response."""
+    """Missing features, truncated captions, and clips without a response."""
     arrays: set[str] = set()
     cut: dict[str, int] = {}
     for path in features:
@@ -278,7 +278,9 @@ def left_out_section(table: pd.DataFrame, features: Sequence[Path], responses: d
         "latents": "latents",
     }
     rows = [[name, "yes" if array in arrays else "left out"] for name, array in kinds.items()]
-    rows += [[f"captions cut for the {what}", f"{count} of {len(table)}"] for what, count in cut.items()]
+    rows += [
+        [f"captions truncated for the {what}", f"{count} of {len(table)}"] for what, count in cut.items()
+    ]
     rows.append(["videos", "left out: no movies and no frames, hence no reconstruction"])
     missing = []
     for subject, path in responses.items():
@@ -291,8 +293,8 @@ def left_out_section(table: pd.DataFrame, features: Sequence[Path], responses: d
         ])  # fmt: skip
     return Section(
         "left-out",
-        "What was left out",
-        "A clip without a response (no volumes, or not a number) is left out of voxel selection, scaling, training and "
+        "Omitted data",
+        "A clip without a response (no volumes, or not a number) is excluded from voxel selection, scaling, training and "
         "scores of that subject.",
         tables=[
             Table(["", ""], [Group(rows)], "Features", prose=True),

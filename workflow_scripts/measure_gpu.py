@@ -1,4 +1,4 @@
-"""Measure this machine's accelerator: bf16 matrix products, TFLOP/s. The plan takes its figure from the file."""
+"""Measure this machine's accelerator: bf16 matrix products, TFLOP/s. The plan uses the measured speed."""
 
 import time
 

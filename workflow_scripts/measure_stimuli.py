@@ -1,4 +1,4 @@
-"""Measure luminance, contrast and motion energy of every clip, to see the haemodynamic lag with."""
+"""Measure luminance, contrast and motion energy of every clip, for the lag figure."""
 
 import numpy as np
 import pandas as pd

@@ -1,8 +1,8 @@
-"""Fetch the frozen models once, where there is a network, and write what arrived into the lock file.
+"""Fetch the frozen models once, on a machine with internet access, and write their revisions and checksums to the lock file.
 
-A model that has an entry already is fetched at its revision and verified, never pinned again: to change a
-revision, delete its entry by hand. Local folders need no entry. A single checkpoint file gets its sha256
-under its name.
+A model with an existing entry is fetched at its revision and verified, never pinned again: to change a
+revision, delete its entry by hand. Local folders need no entry. For a single checkpoint file, the sha256
+is stored under its name.
 """
 
 import sys

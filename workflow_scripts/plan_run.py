@@ -1,4 +1,4 @@
-"""Print what a run will take: jobs, GPU-hours and bytes per rule, before anything is started."""
+"""Print the jobs, GPU-hours and bytes of a run per rule, before anything is started."""
 
 import json
 import re
@@ -69,17 +69,19 @@ def plan_run(
     print(table.to_string(index=False, float_format="{:.2f}".format))
     if unstated := sum(unknown for _, unknown in to_fetch.values()):
         print(
-            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size come on top,"
+            f"\nFetched bytes are those that publishers state; {unstated} files of unstated size are not included,"
         )
-        print("fetched and kept (an archive goes once it is unpacked, what was in it stays).")
-    print("\nThe models that pin_models fetches come on top (about 60 GB at full size, most of it BLIP-2).")
+        print("fetched and kept (an archive is deleted after unpacking; its contents are kept).")
+    print(
+        "\nThe models that pin_models fetches are not included (about 60 GB at full size, most of it BLIP-2)."
+    )
     print("\nConstants:")
     for name, constant in constants.items():
         print(f"  {name:16} {constant.value:10.4g} {constant.unit:20} {constant.source:9} {constant.note}")
 
 
 def scale_of(config: Config) -> Scale:
-    """Sizes of a study: of the config's own epochs, voxels and methods."""
+    """Sizes of a study, from the epochs, voxels and methods of the configuration."""
     dataset, methods = open_dataset(config.dataset), open_methods(config.methods)
     clips = {
         split: sum(s.n_clips for s in dataset.segments if s.split == split) for split in ("train", "test")
@@ -133,7 +135,7 @@ def epochs_of(settings: object) -> int:
 
 
 def selected_voxels(dataset: Dataset, settings: VoxelsConfig, subject: str) -> int:
-    """Number of voxels that the settings select; all of them where it is known from the responses only."""
+    """Number of voxels that the settings select; all voxels if the number is known only from the responses."""
     if settings.count:
         return min(settings.count, dataset.n_voxels)
     if settings.mask:

@@ -31,13 +31,13 @@ def preprocess_subject(
     settings
         Settings of the preprocessing (config.fmri).
     averages
-        Files of average_runs; the runs of the other segments are read.
+        Files of average_runs; for other segments, the runs themselves are read.
     responses
-        Responses of the chosen voxels, by clip (HDF5).
+        Responses of the selected voxels per clip (HDF5).
     maps
         Reliability, noise ceiling and tSNR of every voxel (HDF5).
     voxels
-        Number of voxels and of chosen voxels, by ROI (TSV).
+        Number of voxels and of selected voxels per ROI (TSV).
     quality
         Quality of each run (TSV).
     """
@@ -49,7 +49,7 @@ def preprocess_subject(
     kept = {average.segment.id: average for average in (read_average(path, segments) for path in averages)}
     made = preprocess.preprocess_subject(data, subject, settings, kept)
     if missing := int((~made.present).sum()):
-        print(f"subject {subject}: {missing} of {len(made.clips)} clips have no response and are left out")
+        print(f"subject {subject}: {missing} of {len(made.clips)} clips have no response and are excluded")
     by_voxel = {name: made.maps[name][made.chosen] for name in ("t", "reliability", "noise_ceiling")}
     about = {"subject": subject}
     write_arrays(

@@ -1,4 +1,4 @@
-"""Write features computed elsewhere as feature files, with what had to be computed here; report what is left out."""
+"""Write features computed elsewhere as feature files, joined with the features computed here; report omitted features."""
 
 import sys
 from pathlib import Path
@@ -36,7 +36,7 @@ def read_ready_features(
     dataset
         Settings of the data set.
     settings
-        Settings of the features, with what is ready.
+        Settings of the features, including the ready files.
     frames
         Frames per clip.
     shard_size
@@ -58,8 +58,8 @@ def read_ready_features(
             keys.remove(embedding)
             if outputs or computed:
                 print(
-                    f"no {embedding} embeddings: features.ready has none, and those of models.clip lie in another "
-                    "space; they are left out",
+                    f"no {embedding} embeddings: features.ready has none, and those of models.clip belong to another "
+                    "space; they are omitted",
                     file=sys.stderr,
                 )
         computed_names = [ARRAYS[key][0] for key in keys]
@@ -69,7 +69,7 @@ def read_ready_features(
         more = read_arrays(computed, computed_names, clips)[1] if computed and computed_names else {}
         for key in keys:
             if ARRAYS[key][0] not in more:
-                print(f"features.ready.{key} is not given and was not computed: left out", file=sys.stderr)
+                print(f"features.ready.{key} is not given and was not computed: omitted", file=sys.stderr)
         here = {name: {**found, **more}[name] for name in names if name in found or name in more}
         attrs = {"features": settings.model_dump_json()}
         starts = range(0, len(clips), shard_size) if outputs else ()

@@ -1,4 +1,4 @@
-"""Record what made a result: configuration, seeds, code, packages, machine, shipped or pinned models."""
+"""Record the provenance of a result: configuration, seeds, code, packages, machine, shipped or pinned models."""
 
 import json
 import platform
@@ -58,7 +58,7 @@ def record_provenance(
 
 
 def _data(dataset: Dataset) -> dict[str, Any]:
-    """Digests (names, sizes, ends) of the movies and of each subject's responses that lie here, and a summary."""
+    """Digests (names, sizes, ends) of the movies and of each subject's responses that are present, and a summary."""
     segments = [segment.id for segment in dataset.segments]
     groups = {
         "stimuli": [path for segment in segments for path in dataset.stimulus_files(segment)],

@@ -1,4 +1,4 @@
-"""Score decoded features of one method and subject: retrieval, and each decoder's own target."""
+"""Score the decoded features of one method and subject: retrieval, and the fit of each decoder to its target."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def score_retrieval(
     tables
         Tables of clips of the test segments (TSV).
     training_means
-        Means of the features over the training clips (HDF5); none without training.
+        Means of the features over the training clips (HDF5); omitted without training.
     block
         Length of a block in clips.
     dataset

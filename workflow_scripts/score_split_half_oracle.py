@@ -1,4 +1,4 @@
-"""Score the split-half oracle of one subject: true videos of the clips whose halves of the repeats are most similar."""
+"""Score the split-half oracle of one subject: ground-truth videos of the clips whose half-averaged repeats are most similar."""
 
 import cv2
 import pandas as pd

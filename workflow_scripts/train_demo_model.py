@@ -1,7 +1,7 @@
-"""Train again, or measure, one small model of the synthetic data set.
+"""Train one small model of the synthetic data set again, or measure its accuracy.
 
 A model whose training starts from others (clip, blip2 and videomae from vit; vificlip from clip; sd from vae and
-clip) reads them from --models. An interrupted training resumes from its checkpoint beside the output.
+clip) reads them from --models. An interrupted training resumes from its checkpoint next to the output.
 """
 
 import json
@@ -34,7 +34,7 @@ def train_demo_model(
     Parameters
     ----------
     model
-        Which model.
+        Name of the model.
     output
         Folder of the model.
     models

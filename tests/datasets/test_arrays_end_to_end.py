@@ -74,7 +74,7 @@ def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     assert not (results / "reconstructions").exists()
     assert not (results / "report" / "index.html").exists()
     page = (results / "report" / "retrieval.html").read_text()
-    assert "captions cut for the prompt embedding" in page
+    assert "captions truncated for the prompt embedding" in page
     table = read_table(results / "scores" / "retrieval.tsv", ("embedding", "metric", "value", "chance"))
     assert set(table["embedding"]) == {"text"}
     tests = read_table(results / "scores" / "tests.tsv", ("test", "metric", "p"))
