@@ -229,8 +229,9 @@ def tests_section(scores: pd.DataFrame, tests: pd.DataFrame) -> Section | None:
     return Section(
         "tests",
         "Tests",
-        "Mean difference between the similarity to the embedding of the same clip and to those of "
-        "other clips, and p of a permutation of whole blocks of neighbouring clips, which resemble each other. The least possible p follows from the number of blocks. Bold: "
+        "Mean difference between the similarity to the embedding of the same clip and to those of other clips, and p "
+        "of a permutation of whole blocks of neighbouring clips, which resemble each other. The least possible p "
+        "follows from the number of blocks. Bold: "
         "p ≤ .05 after Holm's correction over the tests of a column."
         + (" " + "; ".join(notes) + "." if notes else ""),
         tables=[Table(["", *(f"{method}, {_who(subject)}" for method, subject in pairs)], [Group(rows)])],
