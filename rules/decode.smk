@@ -43,7 +43,7 @@ rule train_decoder:
         movies=movies_of_training,
         videos=lambda wildcards: unpaired_videos(needs_of_training(wildcards)),
         networks=lambda wildcards: networks_of_needs(needs_of_training(wildcards)),
-        # nothing is trained before the splits are known to be clean
+        # training starts only after the splits have been checked
         splits=ancient(f"{R}/stimuli/splits.tsv"),
     output:
         weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{part}}.safetensors",

@@ -1,4 +1,4 @@
-"""Predictions -> videos: inversion and sampling by the generator, or the VAE's decoder alone."""
+"""Predictions -> videos, by inversion and sampling with the generator, or by the VAE's decoder alone."""
 
 
 rule draw_first_pass:
@@ -328,6 +328,6 @@ rule measure_oracle:
 
 
 rule oracle:
-    """Upper bound of stage 2: how much motion the generator keeps of ground-truth latents and text."""
+    """Upper bound of stage 2: the motion that the generator reproduces from ground-truth latents and text."""
     input:
         rules.measure_oracle.output,

@@ -1,4 +1,4 @@
-"""Decode one shard's predicted latents by the VAE alone, for methods without a generator."""
+"""Decode one shard's predicted latents with the VAE alone, for methods without a generator."""
 
 import argparse
 import sys
@@ -26,8 +26,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
     parser.add_argument("--lock", help="lock file of models")
     parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
-    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
-    parser.add_argument("--cpu-threads", type=int, default=1, help="fixed: the last bits depend on it")
+    parser.add_argument("--shard-size", type=int, required=True, help="number of clips per shard")
+    parser.add_argument(
+        "--cpu-threads",
+        type=int,
+        default=1,
+        help="number of CPU threads; the last bits of the result depend on it (default: %(default)s)",
+    )
     parser.add_argument("--rate", type=float, required=True, help="frames per second of the video")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")

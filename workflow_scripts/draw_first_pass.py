@@ -1,7 +1,7 @@
 """First pass of reconstruction for one shard: draw one image per clip, move it along the decoded flow, encode it.
 
-The output holds the latents of the moving images; `invert_latents` and `reconstruct_clips` use them in place of
-the decoded latents. Where the predictions hold no flow, the decoded latents are written unchanged.
+The output contains the latents of the moving images; `invert_latents` and `reconstruct_clips` use them instead of
+the decoded latents. If the predictions contain no flow, the decoded latents are written unchanged.
 """
 
 from collections.abc import Sequence

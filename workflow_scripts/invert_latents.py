@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Read predictions, invert batch by batch, write the noise."""
     parser = shard_parser(__doc__, "inversion")
     parser.add_argument(
-        "--latents", help="HDF5 file with the latents of a first pass, used in place of the decoded latents"
+        "--latents", help="HDF5 file with the latents of a first pass, used instead of the decoded latents"
     )
     parser.add_argument("--output", required=True, help="HDF5 file with noise (clip, frame, 4, h, w)")
     given = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""Upper bound of stage 2: ground-truth latents and text conditions through each link of the generator.
+"""Upper bound of stage 2: ground-truth latents and prompt embeddings in each link of the generator.
 
-For clips that move, the table states how much of the ground-truth motion survives the VAE, the inflated generator with
-the configured settings, single changes of these settings, the published settings, and the first pass. It depends on
-no decoder: measure it first with every new generator. ``snakemake oracle`` runs it in a workflow. By hand, for
+For moving clips, the table states how much of the ground-truth motion survives the VAE, the inflated generator with
+the configured settings, single changes of these settings, the published settings, and the first pass. It does not depend on
+any decoder and should be measured first with every new generator. ``snakemake oracle`` runs it in a workflow. By hand, for
 example with Stable Diffusion 1.5::
 
     python -m workflow_scripts.measure_oracle --frames results/cc2017/stimuli/seg1.h5 \
@@ -55,21 +55,28 @@ CHANGES = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read clips that move, send them through every link, write one row per link."""
+    """Read moving clips, process them with every link, write one row per link."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--frames", type=Path, required=True, help="HDF5 file of a segment's frames")
     parser.add_argument("--table", type=Path, required=True, help="table of the segment's clips")
-    parser.add_argument("--text", type=Path, nargs="+", required=True, help="HDF5 files with text conditions")
+    parser.add_argument(
+        "--text", type=Path, nargs="+", required=True, help="HDF5 files with prompt embeddings"
+    )
     parser.add_argument("--model", required=True, help="Stable Diffusion folder, or model id")
     parser.add_argument("--lock", help="lock file of models")
     parser.add_argument("--settings", required=True, help="reconstruction settings, JSON; '{}': as published")
     parser.add_argument("--clips", type=int, default=32, help="number of moving clips (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of clips and the noise (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed of the selection of clips and of the noise (default: 0)",
     )
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="device to compute on (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="table to write")
     given = parser.parse_args(arguments)
     configured = parse_settings(ReconstructionConfig, given.settings).model_copy(update={"motion": "sampled"})
@@ -145,7 +152,7 @@ def moving_clips(frames: Path, table: Path, count: int, seed: int) -> tuple[list
 
 
 def variants(settings: ReconstructionConfig) -> dict[str, ReconstructionConfig]:
-    """Settings of each link that samples all frames: as configured, and every change that applies to them."""
+    """Settings of each link that samples all frames: the configured settings and every applicable change."""
     found = {"configured settings": settings}
     for name, change in CHANGES.items():
         changed = settings.model_copy(update=change)

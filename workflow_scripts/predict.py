@@ -1,4 +1,4 @@
-"""Apply the trained parts of a method to responses: of the test clips, or of new response vectors."""
+"""Apply the trained parts of a method to the responses to the test clips, or to new response vectors."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def predict(
     settings
         Prediction settings of the method (JSON).
     needs
-        What the method needs besides weights and responses.
+        Inputs that the method needs in addition to weights and responses.
     weights
         Weights of the method's parts.
     subject

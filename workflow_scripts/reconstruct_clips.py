@@ -34,10 +34,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Read predictions and inversions, sample batch by batch, write frames and a video."""
     parser = shard_parser(__doc__, "reconstruction")
     parser.add_argument(
-        "--inversions", help="HDF5 file with noise of the same clips; none with num_inversion_steps 0"
+        "--inversions", help="HDF5 file with noise of the same clips; omit it if num_inversion_steps is 0"
     )
     parser.add_argument(
-        "--latents", help="HDF5 file with the latents of a first pass, used in place of the decoded latents"
+        "--latents", help="HDF5 file with the latents of a first pass, used instead of the decoded latents"
     )
     parser.add_argument("--rate", type=float, required=True, help="frames per second of the video")
     parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")

@@ -1,4 +1,4 @@
-"""Frames of one shard of test clips by a method with a reconstruction of its own."""
+"""Reconstruct one shard of test clips with a method that produces frames itself."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def reconstruct_own(
     settings
         Reconstruction settings of the method (JSON).
     needs
-        What the method needs besides weights and responses.
+        Inputs that the method needs in addition to weights and responses.
     weights
         Weights of the method's parts.
     subject

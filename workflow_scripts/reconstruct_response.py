@@ -24,9 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="the configuration of the run")
-    parser.add_argument("--method", required=True, help="a method of the configuration")
-    parser.add_argument("--subject", required=True, help="whose decoders to use")
+    parser.add_argument("--config", type=Path, required=True, help="configuration file of the run")
+    parser.add_argument("--method", required=True, help="name of a method of the configuration")
+    parser.add_argument("--subject", required=True, help="subject whose decoders are used")
     parser.add_argument(
         "--responses", type=Path, required=True,
         help="selected and scaled like the subject's responses.h5: .npy (voxel,) or (clip, voxel), or HDF5",
@@ -104,7 +104,7 @@ def read_config(path: Path) -> Config:
 
 
 def check_voxels(responses: Path, known: Path) -> None:
-    """`InputError` where a new response has another number of voxels than the subject's responses."""
+    """`InputError` if the number of voxels of a new response differs from that of the subject's responses."""
     if not known.is_file():
         raise InputError(f"Expected the subject's responses at {known}, found none: run the workflow first.")
     if not responses.is_file():

@@ -66,11 +66,11 @@ def train_decoder(
     settings
         Training settings of the part (JSON).
     needs
-        What the part needs besides responses.
+        Inputs that the part needs in addition to responses.
     subjects
         Names of the subjects, in the order of responses.
     held_out
-        Subject that is held out and that the weights are to be used for.
+        Held-out subject, for whom the weights will be used.
     responses
         Responses, one file per subject (HDF5).
     clips
@@ -78,7 +78,7 @@ def train_decoder(
     features
         Shards of the features (HDF5).
     earlier
-        Weights of the parts that come before.
+        Weights of the parts that are trained before.
     repeats
         Single repeats, one file per subject (HDF5).
     frames
@@ -104,7 +104,7 @@ def train_decoder(
     weights
         Output: weights (safetensors).
     record
-        Output: what prediction needs besides the weights, and the history (JSON).
+        Output: the inputs of prediction other than the weights, and the training history (JSON).
     """
     opened, target = open_kind(kind, "--kind"), use_device(device)
     data = read_training_data(
@@ -150,7 +150,7 @@ def read_training_data(
     t_r: float,
     crop: float,
 ) -> TrainingData:
-    """What a part needs of the clips whose split is ``train``; nothing else is read from the files.
+    """Inputs of a part for the clips whose split is ``train``; nothing else is read from the files.
 
     Clips to which a subject has no response are omitted.
 
@@ -202,7 +202,7 @@ def read_training_data(
 
 
 def _digest(data: TrainingData) -> dict[str, object]:
-    """What identifies the data: digests of arrays and of files."""
+    """Identity of the data: digests of arrays and of files."""
     digests: dict[str, object] = {"clips": list(data.clips), "models": dict(data.models)}
     digests |= {name: _digest_array(array) for name, array in data.targets.items()}
     for number, own in enumerate(data.responses):
