@@ -62,7 +62,7 @@ def check_controls(
     for note in notes:
         print(note)
     failed = int((~made["passes"]).sum())
-    print(f"{len(made) - failed} of {len(made)} rows hold.")
+    print(f"{len(made) - failed} of {len(made)} rows pass.")
     if table:
         write_table(table, made)
     if failed:

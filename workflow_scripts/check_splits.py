@@ -44,13 +44,13 @@ def check_splits(
 
     train, test = (clips[clips["split"] == split] for split in ("train", "test"))
     found = []
-    if _has_frames(frames[0]):  # not where captions are all that there is
+    if _has_frames(frames[0]):  # not for data sets with captions only
         small = {}
         for side in (side for side in (train, test) if not side.empty):
             shown = iterate_clips(frames, "frames", list(side["clip"]))
             shown = tqdm(shown, total=len(side), unit="clip", mininterval=5)
             small[side["split"].iloc[0]] = np.stack([thumbnails(images) for _, images in shown])
-        if len(small) == 2:  # a published test set has nothing to train on
+        if len(small) == 2:  # a published test set contains no training clips
             found = same_clips(small["train"], small["test"])
     check_same_clips(found, train, test)
     twin_of = {test["clip"].iloc[twin.test]: train["clip"].iloc[twin.train] for twin in found}

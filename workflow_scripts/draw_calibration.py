@@ -111,7 +111,7 @@ def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float
     left.set(
         xlim=(-0.08, 1.08),
         ylim=(len(rates) - 0.4, -0.6),
-        xlabel=f"rate of p ≤ {alpha:g} where nothing is to be found",
+        xlabel=f"rate of p ≤ {alpha:g} under the null hypothesis",
     )
     left.set_yticks(place, [LABELS.get(test, test).replace(" (", "\n(") for test in rates["test"]])
     for label, colour in zip(left.get_yticklabels(), colours, strict=False):
@@ -120,7 +120,7 @@ def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float
         share = np.arange(1, len(values) + 1) / len(values)
         right.step(np.sort(values), share, where="post", color=colour)
     right.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="a valid test")
-    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="p", ylabel="share of nulls with a p at most this")
+    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="p", ylabel="fraction of null data sets with at most this p")
     right.legend(frameon=False, fontsize=8, loc="lower right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

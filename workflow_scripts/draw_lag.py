@@ -16,8 +16,8 @@ from mind_animator.fmri.quality import LagCurve, lag_curve
 from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 FEATURES = ("luminance", "contrast", "motion_energy")
-SHORTEST = 20  # clips in a row, fewer show no lag
-LONGEST = 6.0  # seconds between clips: the lag of one row per longer clip cannot be told from none
+SHORTEST = 20  # consecutive clips; fewer are not sufficient to estimate the lag
+LONGEST = 6.0  # seconds between clips; for longer clips with one row each, a lag cannot be distinguished from no lag
 
 
 def draw_lag(
@@ -102,7 +102,7 @@ def judge(curve: LagCurve, configured: float, spacing: float) -> str:
     if not curve.clear:
         return f"no peak above chance ({curve.correlation.max():.3f} <= {curve.chance:.3f})"
     if abs(curve.peak - configured) > spacing / 2 and curve.fraction_at(configured) < 0.9:
-        return f"warning: the peak is at {curve.peak:g} s, the config says {configured:g} s"
+        return f"warning: the peak is at {curve.peak:g} s, configured are {configured:g} s"
     return f"peak at {curve.peak:g} s, configured {configured:g} s"
 
 
@@ -124,7 +124,7 @@ def draw(
         axes.axhline(curve.chance, color=colour, linestyle=":", linewidth=1)
     if curves:
         axes.axvline(configured, color="0.5", linewidth=1, zorder=0)
-    axes.set_xlabel("lag of the volume behind its clip (s)")
+    axes.set_xlabel("lag between clip and volume (s)")
     axes.set_ylabel("root mean squared correlation")
     title = [f"Subject {subject}: lag configured {configured:g} s (grey); chance dotted"]
     warnings = [note for note in notes if note.startswith("warning")]

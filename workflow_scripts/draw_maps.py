@@ -92,7 +92,7 @@ def _draw_rois(panel, values: np.ndarray, permuted: np.ndarray, rois: np.ndarray
     panel.invert_yaxis()
     panel.set_xlim(left=0)
     panel.tick_params(axis="x", labelsize=7)
-    panel.set_title("mean by area; grey: blocks permuted", fontsize=8)
+    panel.set_title("mean per ROI; grey: permuted blocks", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
 
 

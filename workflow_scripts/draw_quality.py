@@ -72,7 +72,7 @@ def draw_quality(
         known = values[np.isfinite(values)]
         panel.set_title(title, fontsize=10)
         if not len(known):
-            panel.text(0.5, 0.5, "not known for this data set", ha="center", transform=panel.transAxes)
+            panel.text(0.5, 0.5, "not available for this data set", ha="center", transform=panel.transAxes)
             panel.axis("off")
         elif len(values) == N_CORTEX:
             raster = flat_raster()
@@ -88,8 +88,8 @@ def draw_quality(
     most = table[table["selected"] > 0].nlargest(ROIS, "selected")
     panel = panels["e"]
     panel.bar(most["roi"], most["voxels"], color="0.85", label="all")
-    panel.bar(most["roi"], most["selected"], color="#1b6ca8", label="chosen")
-    panel.set_title("voxels by area", fontsize=10)
+    panel.bar(most["roi"], most["selected"], color="#1b6ca8", label="selected")
+    panel.set_title("voxels per ROI", fontsize=10)
     panel.tick_params(axis="x", rotation=90, labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
@@ -127,7 +127,7 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     places = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
-    panel.set_title("run by run (runs with missing volumes in red)", fontsize=10)
+    panel.set_title("values per run (runs with missing volumes in red)", fontsize=10)
     lines = []
     if "median_tsnr" in quality:
         missing = quality["missing_volumes"].to_numpy() > 0
@@ -141,7 +141,7 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     for column, label, colour in AGREEMENT:
         lines += right.plot(places, quality[column], color=colour, drawstyle="steps-mid", label=label)
     right.set_ylim(bottom=min(0, right.get_ylim()[0]))
-    right.set_ylabel("chosen voxels, mean r")
+    right.set_ylabel("selected voxels, mean r")
     panel.set_xticks(starts, segments[starts], rotation=90, fontsize=7)
     for axes in (panel, right):
         axes.spines["top"].set_visible(False)

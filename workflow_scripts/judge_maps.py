@@ -10,7 +10,7 @@ from mind_animator.explain.patterns import roi_auc
 from mind_animator.synthetic.brains import PLANTED
 from workflow_scripts.stages import Inputs, Output, command
 
-# The decoder that should read each planted signal.
+# The decoder that should use each simulated signal.
 READS = {"structure": "structure", "motion": "motion", "semantic": "semantics"}
 
 

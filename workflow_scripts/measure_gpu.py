@@ -32,7 +32,7 @@ def measure_gpu(
         raise InputError("Expected a CUDA device, got none; run this on a GPU node.")
     left, right = torch.randn(2, size, size, device=device).bfloat16()
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    left @ right  # the first product loads and picks kernels
+    left @ right  # the first product loads and selects kernels
     products, started = 0, _now(device)
     while (elapsed := _now(device) - started) < seconds:
         left @ right

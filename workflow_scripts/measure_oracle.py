@@ -40,7 +40,7 @@ from mind_animator.models.load import load_vae
 
 PUBLISHED = {"strength": 1.0, "guidance_scale": 12.5, "noise_timestep": 200, "noise_into": "inverted"}
 PUBLISHED |= {"noise_frames": "independent", "scheduler": "ddim"}
-# Single changes of the configured settings; several of them together where the name says so.
+# Single changes of the configured settings; the names of combined changes list all of them.
 CHANGES = {
     "noise_frames: shared": {"noise_frames": "shared"},
     "noise_frames: independent": {"noise_frames": "independent"},

@@ -10,7 +10,7 @@ from mind_animator.errors import run_command
 from mind_animator.fmri.quality import clip_features
 from workflow_scripts.stages import Inputs, Output, command
 
-PIXELS = 64  # sides are thinned to about this many: means over an image need no more
+PIXELS = 64  # images are subsampled to about this side length, which is sufficient for means over an image
 
 
 def measure_stimuli(

@@ -24,7 +24,7 @@ from mind_animator.synthetic.brains import (
 from mind_animator.synthetic.movies import movie_shots
 from workflow_scripts.stages import Outputs, Param, Wildcard, command
 
-DELAY = 10.0  # seconds by which CC2017's delayed run lags behind the others
+DELAY = 10.0  # delay of CC2017's delayed run relative to the others, in seconds
 
 
 def simulate_runs(

@@ -1,14 +1,14 @@
 """The options of a stage, stated once: in the signature and the docstring of its script's function.
 
-A script ``workflow_scripts/<stage>.py`` has one function of its own name. Each parameter is one option of the
-command line; its type says how the text is read and where the workflow takes the value from:
+A script ``workflow_scripts/<stage>.py`` has one function with the same name. Each parameter is one option of the
+command line; its type defines how the text is read and where the workflow takes the value from:
 
-- `Input`, `Inputs`, `Output`, `Outputs`: files that the rule names so;
+- `Input`, `Inputs`, `Output`, `Outputs`: input and output files of the rule with this name;
 - ``Param[type]``: a param of the rule; a settings model (`mind_animator.config.base.Strict`) is read from JSON;
 - ``Wildcard[type]``, `Threads`: a wildcard of the rule, its threads;
 - any other type: an option for use by hand, which the workflow leaves at its default.
 
-Parameters without a default are required. The numpydoc section "Parameters" holds the help texts. `command` makes
+Parameters without a default are required. The numpydoc section "Parameters" contains the help texts. `command` builds
 the command line of such a function; `options_of` reads a script without importing it, for the rules
 (``shell: stage("caption_clips")``, rules/common.smk).
 """
@@ -68,7 +68,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
 
 @cache
 def options_of(script: Path) -> dict[str, str]:
-    """Options that the workflow passes to a script and where each is taken from, by the script's text alone.
+    """Options that the workflow passes to a script and the source of each, from the text of the script alone.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
 
 
 def _metavar(hint: Any) -> str:
-    """What is to be given, e.g. ``INT``, ``{cpu,cuda}``, ``LABEL=PATH``."""
+    """Form of a value, e.g. ``INT``, ``{cpu,cuda}``, ``LABEL=PATH``."""
     arguments = [argument for argument in get_args(hint) if argument is not type(None)]
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, arguments)) + "}"
@@ -157,7 +157,7 @@ def _help_texts(docstring: str) -> dict[str, str]:
 
 
 def _value(hint: Any, name: str, given: Any) -> Any:
-    """A value of the annotated type out of what argparse collected."""
+    """A value of the annotated type, from the texts that argparse collected."""
     for kind in get_args(hint) or (hint,):
         if isinstance(kind, type) and issubclass(kind, Strict) and isinstance(given, str):
             return parse_settings(kind, given, flag(name))
@@ -170,7 +170,7 @@ def _value(hint: Any, name: str, given: Any) -> Any:
 
 
 def _labelled(entries: list[str], name: str, several: bool) -> dict[str, Any]:
-    """Entries ``label=value`` by label; where one label may have several values, all of them in order."""
+    """Entries ``label=value`` by label; if a label may have several values, all of them in order."""
     labelled: dict[str, Any] = {}
     for entry in entries:
         label, sign, value = entry.partition("=")

@@ -76,7 +76,7 @@ def test_methods(
     metrics
         Unit, direction and range of each metric (TSV).
     """
-    open_metrics(settings.metrics, settings.n_ways)  # metrics of the user's files are known by their names
+    open_metrics(settings.metrics, settings.n_ways)  # registers the metrics of the user's files
     for tables, of_tables in ((scores, pairs), (decoded, decoded_pairs)):
         if len(tables) != len(of_tables):
             raise InputError(f"Expected pair scores for each of {len(tables)} tables, got {len(of_tables)}.")
@@ -145,7 +145,7 @@ def _who(table: pd.DataFrame, path: Path) -> dict[str, str]:
     for name, values in who.items():
         if len(values) != 1:
             raise InputError(
-                f"Expected scores of one {name} per table, got {list(np.sort(values))} beside {path}."
+                f"Expected scores of one {name} per table, got {list(np.sort(values))} in addition to {path}."
             )
     return {name: str(values[0]) for name, values in who.items()}
 

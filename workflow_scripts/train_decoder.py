@@ -22,7 +22,7 @@ from mind_animator.provenance import code_digest, file_sha256, fingerprint
 from mind_animator.video.training import TrainingMovies
 from workflow_scripts.stages import Device, Inputs, Output, Param, Wildcard, command
 
-# A decoder of embeddings computed elsewhere may lack a target. It is then trained on another one instead; features
+# A decoder of embeddings computed elsewhere may lack a target. It is then trained on another target; features
 # that are missing are never scored.
 STAND_INS = {
     "clip_embedding_text": ("clip_embedding_image", lambda image: image),
@@ -128,7 +128,7 @@ def train_decoder(
             _write_weights(weights, trained.weights)
             about = {"subjects": subjects, "held_out": held_out or None, "seed": seed, "fingerprint": stamp}
             write_json(record, {**trained.record, **about})
-        if checkpoint and checkpoint.is_file():  # of a method with a format of its own
+        if checkpoint and checkpoint.is_file():  # a method with its own format
             checkpoint.unlink()
         elif checkpoint:
             shutil.rmtree(checkpoint, ignore_errors=True)
