@@ -102,7 +102,7 @@ def judge(curve: LagCurve, configured: float, spacing: float) -> str:
     if not curve.clear:
         return f"no peak above chance ({curve.correlation.max():.3f} <= {curve.chance:.3f})"
     if abs(curve.peak - configured) > spacing / 2 and curve.fraction_at(configured) < 0.9:
-        return f"warning: the peak is at {curve.peak:g} s, configured are {configured:g} s"
+        return f"warning: the peak is at {curve.peak:g} s, but fmri.lag is {configured:g} s"
     return f"peak at {curve.peak:g} s, configured {configured:g} s"
 
 

@@ -195,7 +195,7 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     write_arrays(study / "early.h5", {"responses": early}, clips)
     arguments[arguments.index("--responses") + 1] = str(study / "early.h5")
     draw_lag.main([*arguments, "--lag", "4"])
-    assert "subject 1, luminance: warning: the peak is at 2 s, configured are 4 s" in capsys.readouterr().err
+    assert "subject 1, luminance: warning: the peak is at 2 s, but fmri.lag is 4 s" in capsys.readouterr().err
 
 
 def test_clips_that_do_not_follow_each_other_show_no_lag(tmp_path, capsys):
