@@ -1,4 +1,4 @@
-"""Which accelerator a job computes on: checked before any work, and one GPU a job on a shared workstation."""
+"""Selection of the device of a job: it is validated before any work, and each job on a workstation gets its own GPU."""
 
 import atexit
 import contextlib
@@ -15,22 +15,22 @@ from typing import IO
 
 from mind_animator.errors import InputError
 
-NO_CUDA = "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+NO_CUDA = "Expected a CUDA device (device: cuda), found none. On a machine without a GPU, set device: cpu."
 
-# Held open for the life of the process: the lock is the claim.
+# The files stay open for the lifetime of the process, because their locks reserve the GPUs.
 _claims: list[IO[str]] = []
 
 
 def use_device(name: str) -> str:
-    """The device of this process, ``cpu`` or ``cuda``; call it before anything else.
+    """The device of this process, ``cpu`` or ``cuda``. It must be called before any other use of the GPU.
 
-    Outside a cluster's job (which is given its GPUs) a free GPU is claimed and made the only visible
-    one, so that jobs that run side by side each compute on a GPU of their own.
+    Outside a cluster job (to which the scheduler assigns GPUs), a free GPU is reserved and made the only visible
+    one, so that jobs that run in parallel use different GPUs.
 
     Raises
     ------
     InputError
-        If ``cuda`` is asked for and there is no such device, or none is free.
+        If ``cuda`` is requested and there is no such device, or none is free.
     """
     if name == "cpu":
         return name
@@ -38,7 +38,7 @@ def use_device(name: str) -> str:
         raise InputError(f"Expected device 'cpu' or 'cuda', got '{name}'.")
     import torch
 
-    # asked of NVML: CUDA reads CUDA_VISIBLE_DEVICES once, when it starts, so it must not start before a GPU is chosen
+    # GPUs are counted by NVML: CUDA reads CUDA_VISIBLE_DEVICES once at its start, so it must not start before a GPU is chosen
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if not torch.cuda.is_available():
         raise InputError(NO_CUDA)
@@ -49,14 +49,14 @@ def use_device(name: str) -> str:
 
 
 def take_gpu(gpus: list[str], folder: Path | None = None, patience: float = 90) -> None:
-    """Claim a GPU and make it the only visible one (``CUDA_VISIBLE_DEVICES``).
+    """Reserve a GPU and make it the only visible one (``CUDA_VISIBLE_DEVICES``).
 
-    Where none is free, wait: an interrupted training holds its GPU until its state is stored.
+    If none is free, the function waits, because an interrupted training uses its GPU until its checkpoint is stored.
 
     Raises
     ------
     InputError
-        If none is free after ``patience`` seconds.
+        If no GPU is free after ``patience`` seconds.
     """
     gpu, until = claim_gpu(gpus, folder), time.monotonic() + patience
     if gpu is None:
@@ -72,16 +72,18 @@ def take_gpu(gpus: list[str], folder: Path | None = None, patience: float = 90) 
 
 
 def claim_gpu(gpus: list[str], folder: Path | None = None) -> str | None:
-    """Claim the first GPU that no other living process has claimed; None where all are taken.
+    """Reserve the first GPU that no other running process has reserved; returns None if all are in use.
 
-    The claim is a lock on a file, so the system frees it however the process ends.
+    The reservation is a file lock, which the operating system releases when the process ends for any reason.
     """
     folder = folder or Path(tempfile.gettempdir())
     for gpu in gpus:
         path = folder / f"mind_animator-gpu-{gpu}.lock"
         with contextlib.suppress(FileExistsError):
             path.touch(exist_ok=False)
-            path.chmod(0o666)  # not by the umask: every user locks it, and NFS locks only for writers
+            path.chmod(
+                0o666
+            )  # regardless of the umask: every user locks it, and NFS requires write access to lock
         try:
             lock = open(path, "r+")  # noqa: SIM115 (held open: see _claims)
         except PermissionError:  # another user's, before its chmod
@@ -96,13 +98,13 @@ def claim_gpu(gpus: list[str], folder: Path | None = None) -> str | None:
     return None
 
 
-# What a log's last line says of the GPU; `read_use` finds it there.
+# Format of the last line of a log, which states the use of the GPU; `read_use` parses it.
 _USE = "GPU: {name}, {memory:.0f} MB at most, {busy} % busy"
 _USE_PATTERN = re.compile(r"^GPU: (.+), (\d+) MB at most, (\d+|\?) % busy$", re.MULTILINE)
 
 
 def read_use(log: str) -> tuple[str, float, float] | None:
-    """GPU, most memory (MB) and mean use (%, NaN where NVML did not answer) that a log tells of; None without."""
+    """GPU, peak memory (MB) and mean utilisation (%, NaN if NVML was not available) from a log; None if it has no such line."""
     found = _USE_PATTERN.findall(log)
     if not found:
         return None
@@ -111,7 +113,7 @@ def read_use(log: str) -> tuple[str, float, float] | None:
 
 
 def _watch_gpu() -> None:
-    """Print at the end of the process what it took of its GPU: memory by torch, use by NVML every 2 s."""
+    """Print the use of the GPU when the process ends: memory from torch, utilisation from NVML every 2 s."""
     import torch
 
     samples = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read when the process ends)
@@ -141,7 +143,7 @@ def _watch_gpu() -> None:
 
 
 def _visible_gpus() -> list[str]:
-    """GPUs that this process may use; counted in a way that does not start CUDA before one is chosen."""
+    """GPUs that this process may use. They are counted without starting CUDA, which must not start before one is chosen."""
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return given.split(",")
     import torch

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises, and how a command line shows it."""
+"""The exception raised for user errors, and its presentation on the command line."""
 
 import re
 import sys
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Something a user can mend: what was expected, what was found, and where (file, key, subject).
+    """An error that the user can fix. The message states the expected and the found value and the file, key or subject.
 
-    Command lines print its text as one line and exit with status 2; everything else is a bug and keeps its
-    traceback.
+    Command-line programs print the message as one line and exit with status 2. Any other exception is a bug and is
+    shown with its traceback.
     """
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command line's ``main``; an `InputError` or a full disk becomes one line on stderr, exit 2."""
+    """Run ``main`` of a command-line program. An `InputError` or a full disk gives one line on stderr and exit status 2."""
     try:
         status = main()
     except InputError as error:
@@ -27,7 +27,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def disk_full(error: BaseException) -> str | None:
-    """The system's words where an error, of whatever library, says that a disk or a quota is full."""
+    """The message of the operating system if an error of any library reports a full disk or quota, otherwise None."""
     found = re.search(r"No space left on device|Disk quota exceeded", str(error))
     return found[0] if found else None
 

@@ -1,4 +1,4 @@
-"""What a result was made of: code digests, fingerprints and package versions. Imports nothing heavy."""
+"""Provenance of results: code digests, fingerprints and package versions. The module imports no large package."""
 
 import ast
 import hashlib
@@ -16,22 +16,23 @@ PACKAGES = ("mind_animator", "workflow_scripts")
 def in_package(path: str) -> str:
     """The path of a shipped file, e.g. ``mind_animator/assets/models/clip``.
 
-    It is returned as it is where it exists relative to the working folder, and inside the installed package otherwise.
+    The path is returned unchanged if it exists relative to the working folder; otherwise the path inside the installed
+    package is returned.
     """
     shipped = ROOT / path
     return str(shipped) if not Path(path).exists() and shipped.exists() else path
 
 
 def code_digest(*modules: str) -> str:
-    """Digest of the listed modules and of every module of this project that they import, directly or not.
+    """Digest of the listed modules and of all modules of this project that they import, directly or indirectly.
 
-    Blind to comments, docstrings and formatting, so that only a change of logic reruns a stage.
+    Comments, docstrings and formatting do not affect the digest, so that only changes of the logic rerun a stage.
 
     Parameters
     ----------
     *modules : str
-        Paths relative to the repository, e.g. ``"workflow_scripts/train_decoder.py"``. List plug-ins that
-        are imported by name at run time (a data set, a method) beside the script.
+        Paths relative to the repository, e.g. ``"workflow_scripts/train_decoder.py"``. Modules that are imported by
+        name at run time (a data set, a method) must be listed in addition to the script.
 
     Returns
     -------
@@ -53,13 +54,13 @@ def code_digest(*modules: str) -> str:
 
 
 def fingerprint(**parts: Any) -> str:
-    """Digest of plain values (hyperparameters, seeds, digests of data) that stamps resumable state."""
+    """Digest of plain values (hyperparameters, seeds, digests of data) that identifies a checkpoint."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file, read in blocks of 1 MiB."""
+    """SHA-256 of a file. The file is read in blocks of 1 MiB."""
     sha = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
@@ -68,7 +69,7 @@ def file_sha256(path: Path | str) -> str:
 
 
 def ends_digest(paths: Iterable[Path | str]) -> str:
-    """Digest of files' names, sizes and first and last MiB: tells weights apart without reading gigabytes."""
+    """Digest of the names, sizes and first and last MiB of files. It distinguishes weights without reading them fully."""
     sha = hashlib.sha256()
     for path in sorted(map(Path, paths)):
         size = path.stat().st_size
@@ -80,7 +81,7 @@ def ends_digest(paths: Iterable[Path | str]) -> str:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Installed version of each named distribution, ``"absent"`` where it is not installed."""
+    """Installed version of each named distribution; ``"absent"`` if it is not installed."""
     versions = {}
     for name in names:
         try:
@@ -102,7 +103,7 @@ def _logic(path: Path) -> str:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of this project that a module imports anywhere in its text, with their packages' __init__."""
+    """Files of this project that a module imports anywhere in its code, including the ``__init__`` of their packages."""
     package = path.relative_to(ROOT).parent.parts
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):

@@ -1,1 +1,1 @@
-"""Reading and writing every file format, atomically: the only room that knows HDF5, Parquet, CIFTI and mp4."""
+"""Reading and atomic writing of all file formats (HDF5, Parquet, CIFTI, mp4, ...); no other package reads or writes them."""

@@ -1,4 +1,4 @@
-"""Arrays by clip in HDF5: one file holds named arrays whose first axis is the clip, and the clips' names."""
+"""Arrays per clip in HDF5: a file contains named arrays whose first axis is the clip, and the names of the clips."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import numpy as np
 from mind_animator.artefacts.files import atomic, require_room
 from mind_animator.errors import InputError
 
-_CHUNK = 1 << 20  # bytes of a chunk of `LastClips`
+_CHUNK = 1 << 20  # bytes per chunk of `LastClips`
 
 
 @dataclass(frozen=True)
 class LastClips:
-    """An array (clip, ...) of float that only the last clips have: the others are NaN and take no room."""
+    """A float array (clip, ...) with values for the last clips only; the other clips are NaN and use no disk space."""
 
     values: np.ndarray
 
@@ -28,18 +28,18 @@ def write_arrays(
     attrs: Mapping[str, Any] | None = None,
     others: Mapping[str, np.ndarray | Sequence[str]] | None = None,
 ) -> None:
-    """Write named arrays to HDF5, losslessly compressed where that pays (integers), one chunk a clip.
+    """Write named arrays to HDF5 with one chunk per clip. Integers are compressed losslessly.
 
     Parameters
     ----------
     arrays : mapping of name to array
-        With ``clips``, every array's first axis must be the clips, or those at the end of `LastClips`.
+        With ``clips``, the first axis of every array must be the clips (of `LastClips`, the last clips).
     clips : sequence of str, optional
         Clip names, stored as the data set ``clip``.
     attrs : mapping, optional
-        Plain values kept as attributes of the file.
+        Plain values, stored as attributes of the file.
     others : mapping of name to array or list of str, optional
-        Further arrays whose first axis is not the clips, e.g. by voxel; read them with `read_whole`.
+        Further arrays whose first axis is not the clip, e.g. one value per voxel; `read_whole` reads them.
     """
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         every = (*(getattr(array, "values", array) for array in arrays.values()), *(others or {}).values())
@@ -74,7 +74,7 @@ def write_arrays(
 
 
 def read_whole(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read named arrays of one file as they are, regardless of their axes; text becomes an array of str."""
+    """Read named arrays of one file unchanged, regardless of their axes; text becomes an array of str."""
     with open_arrays(path) as file:
         members = {name: _member(file, name) for name in names}
         return {
@@ -92,7 +92,7 @@ def read_attrs(path: Path | str) -> dict[str, Any]:
 
 
 def open_arrays(path: Path | str) -> h5py.File:
-    """Open an HDF5 file for reading; `InputError` names it where it is absent or broken."""
+    """Open an HDF5 file for reading; raises an `InputError` with its name if it is absent or corrupt."""
     if not Path(path).is_file():
         raise InputError(f"Expected an HDF5 file at {path}, found none.")
     try:
@@ -102,7 +102,7 @@ def open_arrays(path: Path | str) -> h5py.File:
 
 
 def read_clip_names(path: Path | str) -> list[str]:
-    """Names of the clips in a file, in its order."""
+    """Names of the clips in a file, in the order of the file."""
     with open_arrays(path) as file:
         return list(_member(file, "clip").asstr()[:])
 
@@ -121,7 +121,7 @@ def read_arrays(
     names : sequence of str
         Arrays to read.
     clips : sequence of str, optional
-        Clips wanted, in the order wanted; all, in file order, by default.
+        Requested clips, in the requested order; by default all clips in the order of the files.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def read_arrays(
     Raises
     ------
     InputError
-        If a file, an array or a wanted clip is missing.
+        If a file, an array or a requested clip is missing.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     wanted = None if clips is None else set(clips)
@@ -167,7 +167,7 @@ def read_arrays(
 def iterate_clips(
     paths: Path | str | Iterable[Path | str], name: str, clips: Sequence[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (clip name, array) one clip at a time, so that memory does not grow with their number."""
+    """Yield (clip name, array) one clip at a time, so that memory does not grow with the number of clips."""
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     place = {}
     for path in paths:
@@ -196,7 +196,7 @@ def _member(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def shard_of(paths: Iterable[Path | str], skip: int, count: int) -> list[str]:
-    """Names of a shard's clips: ``count`` clips of the files one after another, after the first ``skip``."""
+    """Names of the clips of a shard: ``count`` clips of the concatenated files, after the first ``skip``."""
     paths = list(paths)
     clips = [clip for path in paths for clip in read_clip_names(path)][skip : skip + count]
     if len(clips) != count:

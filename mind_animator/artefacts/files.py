@@ -1,4 +1,4 @@
-"""Write aside, then rename: a file under its right name is always whole."""
+"""Atomic writing: a file is written under a temporary name and then renamed, so that a named file is always complete."""
 
 import errno
 import fcntl
@@ -14,20 +14,20 @@ from typing import Any
 
 from mind_animator.errors import InputError, disk_full
 
-_ROOM = 2 << 20  # what HDF5 may still hold back of earlier writes
+_ROOM = 2 << 20  # bytes of earlier writes that HDF5 may not have flushed yet
 
 
 def require_room(folder: Path | str, n_bytes: int) -> None:
-    """`OSError` where a disk has no room for so many bytes more; HDF5 does not survive finding out by itself."""
+    """Raise `OSError` if a disk has less free space than the given number of bytes; HDF5 would crash when the disk is full."""
     if shutil.disk_usage(folder).free < n_bytes + _ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it there when the block ends well, else delete it.
+    """Yield a temporary path next to ``path``. It is renamed to ``path`` if the block succeeds and deleted otherwise.
 
-    The temporary name keeps the suffixes, since encoders and readers go by them. A disk that is full is an
+    The temporary name keeps the suffixes, because encoders and readers depend on them. A full disk raises an
     `InputError` that names ``path``.
     """
     path = Path(path)
@@ -41,7 +41,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates files that only their owner can read
         os.replace(temporary, path)
     except Exception as error:
         if reason := disk_full(error):
@@ -52,9 +52,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def absent_content(path: Path | str) -> str | None:
-    """How to get the content of a file of a DataLad, git-annex or Git LFS clone that is not here; None if it is.
+    """How to get the missing content of a file of a DataLad, git-annex or Git LFS clone; None if it is present.
 
-    Such a file is a link that leads nowhere, or a small text in place of the content.
+    Such a file is a broken link, or a small text file instead of the content.
     """
     path = Path(path)
     text = b""
@@ -70,7 +70,7 @@ def absent_content(path: Path | str) -> str | None:
 
 
 def expect_file(path: Path | str, what: str) -> None:
-    """`InputError` if there is no file, or if it is a pointer of a clone whose content is not here."""
+    """Raise `InputError` if the file is absent, or if it is a pointer of a clone whose content is missing."""
     if hint := absent_content(path):
         raise InputError(f"Expected {what} at {path}, but {hint}.")
     if not Path(path).is_file():
@@ -79,35 +79,35 @@ def expect_file(path: Path | str, what: str) -> None:
 
 @contextmanager
 def sole_writer(state: Path | str, patience: float = 90) -> Iterator[None]:
-    """Hold a state that is written over hours; a second writer waits, then gives up.
+    """Lock a checkpoint that is written over hours; a second writer waits and then raises an error.
 
-    The claim is a lock on ``<state>.lock``, so the system frees it however the holder ends, and the next
-    attempt at its work finds the state as it was last stored. Locks of this kind (fcntl) also hold between the
-    nodes of NFS, Lustre and GPFS.
+    The lock is on the file ``<state>.lock``. The operating system releases it when the process ends for any reason, and
+    the next attempt finds the checkpoint as it was last stored. Locks of this type (fcntl) also work between the nodes
+    of NFS, Lustre and GPFS.
 
     Parameters
     ----------
     state : Path
-        File or folder that only one process at a time may write.
+        File or folder that only one process may write at a time.
     patience : float
-        Seconds to wait: longer than a cluster takes from a cancelled job's first signal to its end.
+        Seconds to wait; longer than the time between the first signal to a cancelled cluster job and its end.
 
     Raises
     ------
     InputError
-        If another process still holds the state after ``patience`` seconds.
+        If another process still holds the lock after ``patience`` seconds.
     """
     path = Path(f"{state}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
     while True:
-        lock = open(path, "a+")  # noqa: SIM115 (held open: closing it is letting go)
+        lock = open(path, "a+")  # noqa: SIM115 (stays open: closing it releases the lock)
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                 break
         except FileNotFoundError:
-            pass  # its last holder removed the file between our opening and locking it
+            pass  # the previous process removed the file between opening and locking
         except (BlockingIOError, PermissionError):
             if time.monotonic() > until:
                 lock.seek(0)
@@ -127,13 +127,13 @@ def sole_writer(state: Path | str, patience: float = 90) -> Iterator[None]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a value as indented JSON, keys in their own order."""
+    """Write a value as indented JSON; the order of keys is kept."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; `InputError` names the file where it is absent or broken."""
+    """Read a JSON file; raises an `InputError` with its name if it is absent or invalid."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

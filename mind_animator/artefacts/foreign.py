@@ -1,4 +1,4 @@
-"""Arrays stored by other programs: npy, npz, HDF5, Matlab, safetensors, and torch files without code."""
+"""Arrays stored by other programs: npy, npz, HDF5, Matlab, safetensors, and torch files (read as data only)."""
 
 import json
 import re
@@ -17,33 +17,33 @@ SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".safetensors", ".pt", ".pth
 
 
 def read_foreign(place: Path | str) -> Any:
-    """Read one array (or list of texts) of a file.
+    """Read one array (or list of texts) from a file.
 
     Parameters
     ----------
     place : path
         A file, or ``file::name`` for one of several arrays in it: a key of an npz, HDF5, safetensors or torch
-        file, or of the dictionary that a ``.npy`` file holds (GLMsingle: ``TYPED_FITHRF_GLMDENOISE_RR.npy::betasmd``).
-        In HDF5 and Matlab files a name may lead into groups and structs (``data.responses``) and to one cell,
-        counted from 1 as Matlab does (``runs(2)``). Without a name the file must hold exactly one array.
-        Pickled objects other than numpy arrays in plain containers are refused: a pickle is a program.
+        file, or of the dictionary in a ``.npy`` file (GLMsingle: ``TYPED_FITHRF_GLMDENOISE_RR.npy::betasmd``).
+        In HDF5 and Matlab files a name may select a member of groups and structs (``data.responses``) and one cell,
+        counted from 1 as in Matlab (``runs(2)``). Without a name the file must contain exactly one array.
+        Pickled objects other than numpy arrays in plain containers are rejected, because a pickle can execute code.
 
     Returns
     -------
     ndarray, or list of str
-        A ``.npy`` file is memory-mapped. Matlab's axes are in Matlab's order. bfloat16 becomes float32. A cell
-        array of texts becomes a list; a cell array of arrays of one shape is stacked on a new first axis.
+        A ``.npy`` file is memory-mapped. Arrays of Matlab files have Matlab's order of axes. bfloat16 becomes float32.
+        A cell array of texts becomes a list; a cell array of equally shaped arrays is stacked along a new first axis.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, or does not hold exactly the array that is wanted.
+        If the file is missing or damaged, or does not contain exactly the requested array.
     """
     return _open(place, _READERS)
 
 
 def foreign_shape(place: Path | str) -> tuple[int, ...] | None:
-    """Shape of an array of a file, from its header alone; None where only reading the file gives it."""
+    """Shape of an array of a file, from the header only; None if the shape is known only after reading the file."""
     readers = {
         ".npy": _npy_shape,
         ".h5": _hdf5_shape,
@@ -54,7 +54,7 @@ def foreign_shape(place: Path | str) -> tuple[int, ...] | None:
 
 
 def foreign_names(place: Path | str) -> list[str]:
-    """Names of the arrays at the top of an HDF5, npz or safetensors file, in the file's order."""
+    """Names of the top-level arrays of an HDF5, npz or safetensors file, in the order of the file."""
     path = Path(str(place).partition("::")[0])
     readers = {
         ".h5": _hdf5_names, ".hdf5": _hdf5_names, ".npz": lambda p, _: list(np.load(p)),
@@ -74,7 +74,7 @@ def _open(place: Path | str, readers: dict[str, Callable[[Path, str], Any]]) -> 
         return readers[path.suffix](path, name)
     except InputError:
         raise
-    except Exception as error:  # each library has its own errors for a damaged file
+    except Exception as error:  # each library raises different exceptions for a damaged file
         text = " ".join(str(error).split())[:200]
         raise InputError(f"Expected arrays in {path}, got {type(error).__name__}: {text}") from None
 
@@ -101,7 +101,7 @@ def _npy(path: Path, name: str) -> np.ndarray:
 
 
 def _pickled(path: Path, name: str) -> np.ndarray:
-    """An array of a pickled dictionary (or a pickled list of equal arrays), read as data and never run."""
+    """An array of a pickled dictionary (or a pickled list of equal arrays), read as data and never executed."""
     remedy = (
         "it was saved with Python objects (a pickle). Save the numbers alone, for example "
         f"np.save('{path.name}', np.stack(list_of_arrays).astype('float32')), or a dictionary with np.savez."
@@ -198,7 +198,7 @@ def _step_into(found: np.ndarray, step: str | int, path: Path, name: str) -> np.
 
 
 def _from_cells(cells: list[Any], path: Path, name: str) -> Any:
-    """A cell array: texts as a list, arrays of one shape stacked."""
+    """A cell array: texts become a list, arrays of equal shape are stacked."""
     arrays = [np.asarray(cell) for cell in cells]
     if all(array.dtype.kind == "U" for array in arrays):
         return [str(np.squeeze(array)) if array.size else "" for array in arrays]
@@ -213,7 +213,7 @@ def _from_cells(cells: list[Any], path: Path, name: str) -> Any:
 
 
 def _mat_73(path: Path, name: str) -> Any:
-    """Version 7.3: an HDF5 file whose axes are in reverse order, cells are references and texts are numbers."""
+    """Matlab version 7.3: an HDF5 file with reversed axes, in which cells are references and texts are numbers."""
     with h5py.File(path, "r") as file:
 
         def read(found: Any, where: str) -> Any:
@@ -257,7 +257,7 @@ _SAFE_TYPES = {
 
 
 def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Entries by name, and the byte at which the values start."""
+    """Entries by name, and the byte offset of the values."""
     with open(path, "rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if not 2 <= size <= path.stat().st_size - 8:
@@ -268,7 +268,7 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _safetensors(path: Path, name: str) -> np.ndarray:
-    """By the format's own description: numpy has no bfloat16, which the library's reader for numpy refuses."""
+    """Read the documented format directly, because the library's numpy reader rejects bfloat16, which numpy lacks."""
     header, start = _safetensors_header(path)
     entry = header[_pick(path, list(header), name)]
     if entry["dtype"] not in _SAFE_TYPES:

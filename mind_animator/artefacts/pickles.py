@@ -1,7 +1,7 @@
-"""Pickles as data: plain containers and numpy arrays are read, everything else is refused.
+"""Pickles as data: plain containers and numpy arrays are read, everything else is rejected.
 
-A pickle is a program. Its instructions can only reach what `find_class` hands out, so a list of names that
-build arrays, and nothing else, makes it data again.
+A pickle can execute code, but only through objects that `find_class` returns. Here `find_class` returns only the
+functions that build arrays, so that reading a pickle cannot run other code.
 """
 
 import pickle
@@ -15,12 +15,12 @@ from mind_animator.errors import InputError
 
 
 def read_pickle(path: Path | str) -> Any:
-    """Read a pickle of plain containers, numbers, text and numpy arrays; of Python 2 too.
+    """Read a pickle of plain containers, numbers, text and numpy arrays, including pickles of Python 2.
 
     Parameters
     ----------
     path : path
-        Any protocol. Byte strings of Python 2 are read as Latin-1, as numpy wrote its arrays.
+        Any protocol. Byte strings of Python 2 are read as Latin-1, the encoding of numpy arrays.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def read_pickle(path: Path | str) -> Any:
     Raises
     ------
     InputError
-        If the file is absent, broken, or asks for anything else (nothing of it has been run then).
+        If the file is absent or corrupt, or contains any other object (in which case no code of it has been run).
     """
     path = Path(path)
     if not path.is_file():
@@ -40,12 +40,12 @@ def read_pickle(path: Path | str) -> Any:
 
 
 def read_pickled_npy(path: Path | str) -> Any:
-    """Read a ``.npy`` file whose array holds Python objects (``np.save`` of a dictionary), as `read_pickle`.
+    """Read a ``.npy`` file whose array contains Python objects (``np.save`` of a dictionary), as `read_pickle` does.
 
     Returns
     -------
     Any
-        The object of a zero-dimensional array, else the array.
+        The object of a zero-dimensional array, otherwise the array.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,24 +75,24 @@ def _load(stream: IO[bytes], path: Path) -> Any:
         return _Arrays(stream, encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise InputError(f"Expected a pickle of arrays alone in {path}, got: {error}.") from None
-    except Exception as error:  # a broken stream of instructions may raise anything
+    except Exception as error:  # a corrupt pickle may raise any exception
         raise InputError(f"Expected a whole pickle in {path}, got {type(error).__name__}: {error}.") from None
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 2's byte strings come back; other codecs (which may unpack bombs) are not for data."""
+    """Decode byte strings of Python 2; other codecs (which may decompress huge data) are rejected."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"text encoded as {encoding}")
     return text.encode("latin1")
 
 
 def _frombuffer(buffer: bytes, kind: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """How protocol 5 stores arrays."""
+    """Build an array as protocol 5 stores it."""
     return np.frombuffer(buffer, kind).reshape(shape, order=order)
 
 
 def _reconstruct(subtype: type, shape: tuple[int, ...], kind: bytes | str) -> np.ndarray:
-    """How older protocols store arrays: an empty one, whose state follows."""
+    """Build an array as older protocols store it: an empty array, which is filled afterwards."""
     if subtype is not np.ndarray:
         raise pickle.UnpicklingError(f"an array of type {subtype!r}")
     return np.ndarray.__new__(np.ndarray, shape, kind)

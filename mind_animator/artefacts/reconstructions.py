@@ -1,4 +1,4 @@
-"""Predictions as a generator takes them, and reconstructed frames as scores and people take them."""
+"""Predictions for the generator, and reconstructed frames for scoring and for viewing."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,25 +19,25 @@ from mind_animator.artefacts.streams import write_problems, write_stream
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.errors import InputError
 
-# Smaller videos are enlarged by whole pixels, for people's eyes only.
+# Smaller videos are enlarged by a whole factor for viewing only.
 SHOWN_SIZE = 256
 
 
 def read_shard(
     path: Path | str, first: int, size: int, names: Sequence[str]
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Clips ``first .. first + size - 1`` (as far as there are any) of a file, and their arrays.
+    """Clips ``first .. first + size - 1`` of a file (fewer at its end), and their arrays.
 
     Returns
     -------
     clips : list of str
     arrays : dict of name to ndarray (clip, ...) float32
-        Finite; 0 for clips that could not be predicted (`problems_of`).
+        Finite values; 0 for clips that could not be predicted (`problems_of`).
 
     Raises
     ------
     InputError
-        If there is no such clip, an array is missing or a value is not finite; names the file and the clip.
+        If there is no such clip, an array is missing or a value is not finite; the message names file and clip.
     """
     clips = read_clip_names(path)[first : first + size]
     if not clips:
@@ -46,15 +46,15 @@ def read_shard(
 
 
 def problems_of(path: Path | str, clips: Sequence[str]) -> dict[str, str]:
-    """Which of some clips a file has no prediction for, and why."""
+    """The given clips for which a file contains no prediction, with the reasons."""
     problems = json.loads(read_attrs(path).get("problems", "{}"))
     return {clip: problems[clip] for clip in clips if clip in problems}
 
 
 def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of the named clips, float32; `InputError` names the first clip that is not finite.
+    """Arrays of the named clips, float32; raises an `InputError` that names the first clip that is not finite.
 
-    Clips without a prediction (`problems_of`) are 0, so that shards and batches keep their shape.
+    Clips without a prediction (`problems_of`) are set to 0, so that shards and batches keep their shape.
     """
     _, arrays = read_arrays(path, names, clips)
     missing = problems_of(path, clips)
@@ -87,7 +87,7 @@ def check_shapes(
 
 
 def has_array(path: Path | str, name: str) -> bool:
-    """Whether a file holds an array."""
+    """Whether a file contains an array."""
     with open_arrays(path) as file:
         return name in file
 
@@ -100,7 +100,7 @@ def write_reconstructions(
     rate: float,
     problems: Mapping[str, str] | None = None,
 ) -> None:
-    """Write lossless frames for scores, and one mp4 of the clips one after another for people.
+    """Write lossless frames for scoring, and one mp4 file of all clips in sequence for viewing.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def write_reconstructions(
     rate : float
         Frames per second of the video.
     problems : mapping of clip to str, optional
-        Clips without a prediction, and why: their frames become black, and scores give the reason instead.
+        Clips without a prediction, with the reason. Their frames are black, and score tables contain the reason.
     """
     missing = [row for row, clip in enumerate(clips) if clip in (problems or {})]
     if missing:
@@ -132,7 +132,7 @@ def stream_reconstructions(
     title: str,
     black: Callable[[], np.ndarray],
 ) -> None:
-    """Write the frames of one shard as they are made; clips without frames are listed with the reasons.
+    """Write the frames of one shard as they are produced; clips without frames are listed with the reasons.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def stream_reconstructions(
     title : str
         Title of the progress bar.
     black : callable
-        Returns frames of the shape of a clip, for a shard in which no clip has frames.
+        Returns black frames of the shape of a clip, for a shard in which no clip has frames.
     """
     problems: dict[str, str] = {}
     with write_stream(path, clips, {"rate": rate}) as stream:
@@ -168,7 +168,7 @@ def stream_reconstructions(
 
 
 def _enlarged(clips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frames of clips for viewing: enlarged by whole pixels, of even size."""
+    """Frames of clips for viewing, enlarged by a whole factor to an even size."""
     for frames in clips:
         factor = max(1, -(-SHOWN_SIZE // min(frames.shape[1:3])))
         for frame in frames:

@@ -1,4 +1,4 @@
-"""Responses by clip (``responses.h5``), in which a subject may have no response to some clips."""
+"""Responses per clip (``responses.h5``); a subject may have no response to some clips."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ NO_RESPONSE = "not computed: the subject has no response to this clip"
 def read_responses(
     path: Path | str, clips: Sequence[str] | None = None
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Responses, and which clips have one.
+    """Read responses and which clips have one.
 
     Parameters
     ----------
     path : path
-        HDF5 file with ``responses`` (clip, voxel), ``clip`` and, where clips may be missing, ``present`` (clip,).
+        HDF5 file with ``responses`` (clip, voxel), ``clip`` and, if clips may be missing, ``present`` (clip,).
     clips : sequence of str, optional
         Clips to read, in this order; all by default.
 

@@ -1,4 +1,4 @@
-"""Headers of time series (NIfTI, CIFTI, GIFTI) without their data, and reading of volumes and surfaces."""
+"""Headers of time series (NIfTI, CIFTI, GIFTI), read without the data, and reading of volumes and surfaces."""
 
 import gzip
 import zlib
@@ -22,7 +22,7 @@ _CHUNK = 16  # volumes that are decompressed together
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What a file says about its series without its data.
+    """Properties of a time series from the header of its file.
 
     Attributes
     ----------
@@ -33,10 +33,10 @@ class SeriesHeader:
     step : float or None
         Seconds between volumes; None if not stated.
     start : float or None
-        Seconds from the start of the acquisition to the first volume; None if not stated, or stated as 0,
-        which is what writers fill in that do not know it.
+        Seconds from the start of the acquisition to the first volume; None if it is not stated, or stated as 0,
+        which is the value that many programs write if it is unknown.
     certain : bool
-        Whether the unit of time is stated; without one, a sidecar has precedence over ``step``.
+        Whether the unit of time is stated; otherwise a sidecar file has precedence over ``step``.
     """
 
     volumes: int = 0
@@ -47,7 +47,7 @@ class SeriesHeader:
 
 
 def read_header(path: Path | str) -> SeriesHeader:
-    """Header of a time series; `InputError` if the file is absent, broken or no time series."""
+    """Header of a time series; raises `InputError` if the file is absent, corrupt or not a time series."""
     path = Path(path)
     expect_file(path, "a run")
     if path.name.endswith(".gii"):
@@ -64,7 +64,7 @@ def read_header(path: Path | str) -> SeriesHeader:
             return SeriesHeader(int(volumes), int(rows), float(axis.step), float(axis.start) or None)
     except InputError:
         raise
-    except Exception as error:  # nibabel raises many kinds for broken headers
+    except Exception as error:  # nibabel raises many types of exceptions for corrupt headers
         raise InputError(f"Expected a readable image at {path}, got: {_line(error)}.") from None
     if image.ndim != 4:
         raise InputError(f"Expected a series of volumes in {path}, got an image of shape {image.shape}.")
@@ -77,9 +77,9 @@ def read_header(path: Path | str) -> SeriesHeader:
 
 
 def read_shape(path: Path | str) -> tuple[int, ...]:
-    """Shape that the fixed part of a NIfTI header states, CIFTI's six axes too; empty if there is none.
+    """Shape from the fixed part of a NIfTI header (for CIFTI all six axes); empty if there is none.
 
-    Much faster than `read_header` for CIFTI files, whose XML is not parsed.
+    It is much faster than `read_header` for CIFTI files, because their XML is not parsed.
     """
     path = Path(path)
     try:
@@ -94,7 +94,7 @@ def read_shape(path: Path | str) -> tuple[int, ...]:
 
 
 def read_volumes(path: Path | str, inside: np.ndarray) -> np.ndarray:
-    """Voxels of a NIfTI series inside a mask, a few volumes at a time, so that no whole image is in memory.
+    """Voxels of a NIfTI series inside a mask, read a few volumes at a time, so that the whole image is never in memory.
 
     Parameters
     ----------
@@ -110,14 +110,12 @@ def read_volumes(path: Path | str, inside: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        If the file is absent or broken, or its volumes have another shape than the mask.
+        If the file is absent or corrupt, or the shape of its volumes differs from that of the mask.
     """
     path = Path(path)
     expect_file(path, "a run")
     try:
-        image = nib.load(
-            path, keep_file_open=True
-        )  # volumes follow each other: nothing is decompressed twice
+        image = nib.load(path, keep_file_open=True)  # consecutive volumes: nothing is decompressed twice
         if image.ndim != 4 or image.shape[:3] != inside.shape:
             raise InputError(f"Expected volumes of {inside.shape} (the mask) in {path}, got {image.shape}.")
         series = np.empty((int(inside.sum()), image.shape[3]), np.float32)
@@ -132,15 +130,15 @@ def read_volumes(path: Path | str, inside: np.ndarray) -> np.ndarray:
 
 
 def read_surface(path: Path | str) -> np.ndarray:
-    """Vertices of a GIFTI series, (volume, vertex) float32, time fastest in memory.
+    """Vertices of a GIFTI series, (volume, vertex) float32; time is the fastest axis in memory.
 
-    One array per volume, or one array of two dimensions, of which the longer one is the vertices.
+    The file contains one array per volume, or one two-dimensional array whose longer dimension is the vertices.
     """
     path = Path(path)
     expect_file(path, "a run")
     try:
         arrays = [np.asarray(array.data, np.float32) for array in nib.load(path).darrays]
-    except Exception as error:  # nibabel raises many kinds for broken files
+    except Exception as error:  # nibabel raises many types of exceptions for corrupt files
         raise InputError(f"Expected a whole GIFTI file at {path}, got: {_line(error)}.") from None
     if len(arrays) == 1 and arrays[0].ndim == 2:
         array = arrays[0]

@@ -1,4 +1,4 @@
-"""Arrays by clip in HDF5, one clip at a time: written as they come, read in any order."""
+"""Arrays per clip in HDF5, one clip at a time: they are written as they are produced and read in any order."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,14 +16,14 @@ from mind_animator.errors import InputError
 
 
 class ClipReader:
-    """Random access to the clips of HDF5 shards; sent to a worker process, it opens its own files there.
+    """Random access to the clips of HDF5 shards. A copy in a worker process opens the files separately.
 
     Parameters
     ----------
     paths : iterable of paths
         Files with a data set ``clip`` and arrays whose first axis is the clip.
     clips : iterable of str, optional
-        The clips that can be read; all by default.
+        Clips that can be read; all by default.
     """
 
     def __init__(self, paths: Iterable[Path | str], clips: Iterable[str] | None = None) -> None:
@@ -35,11 +35,11 @@ class ClipReader:
 
     @property
     def clips(self) -> list[str]:
-        """Names of the clips, in the files' order."""
+        """Names of the clips, in the order of the files."""
         return list(self._place)
 
     def read(self, clip: str, name: str) -> np.ndarray:
-        """One clip's row of an array; `InputError` where there is no such clip or array."""
+        """The row of a clip in an array; raises `InputError` if there is no such clip or array."""
         dataset = self._dataset(clip, name)
         if dataset is None:
             raise InputError(f"Expected an array '{name}' in {self._place[clip][0]}, found none.")
@@ -59,11 +59,11 @@ class ClipReader:
                         raise InputError(f"Expected an array '{name}' in {path}, found none.")
 
     def has(self, clip: str) -> bool:
-        """Whether there is a clip of that name."""
+        """Whether there is a clip of this name."""
         return clip in self._place
 
     def close(self) -> None:
-        """Close the file that is open, if any."""
+        """Close the open file, if any."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
@@ -82,15 +82,15 @@ class ClipReader:
 
 
 class ClipWriter:
-    """Fills the rows of arrays one clip at a time; made by `write_stream`."""
+    """Writer that fills the rows of arrays one clip at a time; created by `write_stream`."""
 
     def __init__(self, file: h5py.File, n_clips: int) -> None:
         self._file, self._n_clips = file, n_clips
 
     def write(self, row: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store one clip's arrays; the first clip that brings an array settles its shape and type.
+        """Store the arrays of one clip; the first clip with an array determines its shape and type.
 
-        Bytes are compressed losslessly, other types stored as they are; rows never written read as 0 or NaN.
+        Bytes are compressed losslessly, other types are stored uncompressed; rows that are never written are 0 or NaN.
         """
         for name, array in arrays.items():
             array = np.asarray(array)
@@ -114,7 +114,7 @@ class ClipWriter:
             self._file[name][row] = array
 
     def note(self, key: str, value: str) -> None:
-        """Keep a text as an attribute of the file."""
+        """Store a text as an attribute of the file."""
         self._file.attrs[key] = value
 
 
@@ -122,7 +122,7 @@ class ClipWriter:
 def write_stream(
     path: Path | str, clips: Sequence[str], attrs: Mapping[str, Any] | None = None
 ) -> Iterator[ClipWriter]:
-    """Write arrays by clip as they come; the file appears, whole, when the block ends well."""
+    """Write arrays per clip as they are produced; the complete file appears when the block succeeds."""
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("clip", data=list(clips), dtype=h5py.string_dtype())
         for key, value in (attrs or {}).items():
@@ -131,12 +131,12 @@ def write_stream(
 
 
 def write_problems(writer: ClipWriter, problems: Mapping[str, str]) -> None:
-    """Keep why clips of this file could not be made; `read_problems` gives it back."""
+    """Store the reasons why clips of this file could not be produced; `read_problems` returns them."""
     writer.note("problems", json.dumps(dict(problems)))
 
 
 def read_problems(paths: Iterable[Path | str]) -> dict[str, str]:
-    """Clips that the makers of the files could not make, and why; none where the files do not say."""
+    """Clips that could not be produced, with the reasons stored in the files; empty if none are stored."""
     problems: dict[str, str] = {}
     for path in paths:
         problems |= json.loads(read_attrs(path).get("problems", "{}"))
@@ -145,20 +145,20 @@ def read_problems(paths: Iterable[Path | str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of predictions against the aligned ground truths of other clips, and what the motion tests need.
+    """Scores of predictions against the aligned ground truths of other clips, and inputs of the motion tests.
 
     Attributes
     ----------
     clips : list of str
-        All clips that were scored.
+        All scored clips.
     rows : array of shape (block, offset), int64
-        Which of them are in the pairs: clip (b, o) is ``clips[rows[b, o]]``.
+        The clips that form the pairs: clip (b, o) is ``clips[rows[b, o]]``.
     pairs : dict of metric to array of shape (block, block, offset), float64
-        ``[b, c, o]``: prediction of clip (b, o) against the ground truth of clip (c, o); nan where there is none.
+        ``[b, c, o]``: prediction of clip (b, o) against the ground truth of clip (c, o); nan if there is none.
     by_clip : dict of name to array, first axis = clips
         ``mean_flow_ground_truth`` and ``mean_flow`` (clip, 2), ``shuffled_epe`` (clip, order).
     sets : dict of metric to dict
-        Scores of the set as a whole: ``value``, ``n``, ``n_expected``, ``status``.
+        Scores of the whole set of clips: ``value``, ``n``, ``n_expected``, ``status``.
     """
 
     clips: list[str]
@@ -183,7 +183,7 @@ def write_pairs(path: Path | str, scores: PairScores) -> None:
 
 
 def read_pairs(path: Path | str) -> PairScores:
-    """Read pair scores; `InputError` where the file is absent or is something else."""
+    """Read pair scores; raises `InputError` if the file is absent or does not contain pair scores."""
     with open_arrays(path) as file:
         missing = [name for name in ("clip", "rows", "pairs", "by_clip") if name not in file]
         if missing:

@@ -1,6 +1,6 @@
-"""Tables as TSV (for people) and Parquet (for programs), written atomically.
+"""Tables as TSV (for reading) and Parquet (for programs), written atomically.
 
-pandas is imported where it is used: it takes longer to import than many a job to do its work.
+pandas is imported inside functions, because its import takes longer than many jobs.
 """
 
 import csv
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_table(path: Path | str, table: "pd.DataFrame") -> None:
-    """Write a table as its suffix says: ``.tsv``, ``.csv`` or ``.parquet``."""
+    """Write a table in the format of its suffix: ``.tsv``, ``.csv`` or ``.parquet``."""
     with atomic(path) as temporary:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
@@ -30,7 +30,7 @@ def write_table(path: Path | str, table: "pd.DataFrame") -> None:
 
 
 def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as `write_table` writes a table of them, to ``.tsv``; what a row lacks is nan."""
+    """Write rows to a ``.tsv`` file in the format of `write_table`; missing values of a row are nan."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
 
@@ -46,7 +46,7 @@ def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
     """Read a ``.tsv`` or ``.parquet`` table and check that it has the named columns.
 
-    Columns named ``clip``, ``movie``, ``segment``, ``subject`` and ``caption`` are text, whatever they hold.
+    Columns named ``clip``, ``movie``, ``segment``, ``subject`` and ``caption`` are always read as text.
     """
     import pandas as pd
 

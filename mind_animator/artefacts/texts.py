@@ -1,6 +1,6 @@
-"""Text that users wrote: tab-separated tables and texts in HDF5, read literally and strictly.
+"""Text files of users: tab-separated tables and texts in HDF5, read literally and strictly.
 
-Imports nothing heavy: the Snakefile reads tables of clips at every start.
+The module imports no large package, because the Snakefile reads tables of clips at every start.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 def read_text_rows(path: Path | str, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Rows of a tab-separated table as text, one row per line.
 
-    Every field is taken literally: "nan", "NA" and "None" are words, and a quotation mark is a character like
-    any other. One exception keeps tables that pandas or R wrote readable: a field enclosed in quotation marks
-    whose inner quotation marks are all doubled is unquoted, if it contains one, or if the header line is
-    quoted in that way, too. The file is UTF-8, with or without a byte order mark; lines end in LF or CRLF (or
-    CR alone throughout the file); empty lines are skipped.
+    Every field is read literally: "nan", "NA" and "None" are words, and a quotation mark is an ordinary character.
+    There is one exception, for tables written by pandas or R: a field enclosed in quotation marks whose inner quotation
+    marks are all doubled is unquoted if it contains one, or if the header line is also quoted in this way. The file is
+    UTF-8, with or without a byte order mark; lines end in LF or CRLF (or in CR throughout the file); empty lines are
+    skipped.
 
     Parameters
     ----------
     path : path
     columns : sequence of str
-        Columns that the table must have. Others are allowed.
+        Required columns of the table; others are allowed.
 
     Returns
     -------
@@ -37,8 +37,8 @@ def read_text_rows(path: Path | str, columns: Sequence[str] = ()) -> list[dict[s
     Raises
     ------
     InputError
-        If the file is absent, empty or not UTF-8, a column is missing or named twice, or a line has another
-        number of fields than the header.
+        If the file is absent, empty or not UTF-8, if a column is missing or occurs twice, or if the number of fields
+        of a line differs from that of the header.
     """
     text = _decode(Path(path))
     if "\n" not in text:

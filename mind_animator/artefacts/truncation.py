@@ -1,4 +1,4 @@
-"""Whether a video file ends early, by the sizes that its container states."""
+"""Detection of truncated video files from the sizes stated in their containers."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +9,7 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def bytes_lacking(path: Path) -> int:
-    """Bytes missing at the end of an MP4, MOV, Matroska, WebM, AVI or ASF file; 0 where none, or unknown."""
+    """Bytes missing at the end of an MP4, MOV, Matroska, WebM, AVI or ASF file; 0 if none are missing or it is unknown."""
     with path.open("rb") as file:
         start = file.read(16)
         file.seek(0)
@@ -27,7 +27,7 @@ def bytes_lacking(path: Path) -> int:
 
 
 def _mp4_end(file: BinaryIO) -> int:
-    """Boxes: a size of 4 bytes (1: of 8 bytes, after the type; 0: to the end of the file) and a type."""
+    """Boxes, each with a size of 4 bytes (1: 8 bytes follow the type; 0: to the end of the file) and a type."""
     end = 0
     while True:
         file.seek(end)
@@ -41,7 +41,7 @@ def _mp4_end(file: BinaryIO) -> int:
 
 
 def _riff_end(file: BinaryIO) -> int:
-    """One or more RIFF chunks (more than one in large AVI files); recorders that were killed leave size 0."""
+    """One or more RIFF chunks (several in large AVI files); the size is 0 if the recording program was killed."""
     end = 0
     while True:
         file.seek(end)
@@ -53,7 +53,7 @@ def _riff_end(file: BinaryIO) -> int:
 
 
 def _asf_end(file: BinaryIO) -> int:
-    """The file size that the file properties object states; live recordings state none."""
+    """The file size from the file properties object; live recordings contain none."""
     head = file.read(1 << 16)
     at = head.find(_ASF_FILE_PROPERTIES)
     if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
@@ -62,14 +62,14 @@ def _asf_end(file: BinaryIO) -> int:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """An EBML header, then a Segment, each an id, a size of 1 to 8 bytes and that many bytes.
+    """An EBML header and a Segment, each with an id, a size of 1 to 8 bytes and that many bytes of content.
 
-    A size of all ones is unknown (live recordings).
+    A size whose bits are all 1 means that the size is unknown (live recordings).
     """
     for identity in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
         if file.read(4) != identity or not (first := file.read(1)):
             return 0
-        extra = 8 - first[0].bit_length()  # as many bytes follow as zeros lead
+        extra = 8 - first[0].bit_length()  # the number of leading zeros is the number of further bytes
         bits = 7 * (extra + 1)
         size = int.from_bytes(first + file.read(extra)) & ((1 << bits) - 1)
         if size == (1 << bits) - 1:

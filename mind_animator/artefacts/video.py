@@ -1,4 +1,4 @@
-"""Video files: written by PyAV with exact counts and times, read in presentation order by one set of rules."""
+"""Video files: writing by PyAV with exact frame counts and times, and reading in presentation order by one set of rules."""
 
 import atexit
 import os
@@ -19,8 +19,8 @@ from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 from mind_animator.provenance import ROOT
 
-# A decoder that shows no progress for so long is ended, seconds; decord also may read this many bytes per second
-# while it indexes a file.
+# A decoder without progress for this time (seconds) is terminated; decord is allowed additional time for indexing a
+# file, at this number of bytes per second.
 STALL_SECONDS = 60.0
 _SLOW_DISK = 2e7
 _START_SECONDS = 180.0  # starting Python on a busy machine is no decoder's stall
@@ -34,21 +34,21 @@ def write_mp4(
     crf: int = 18,
     lossless: bool = False,
 ) -> int:
-    """Write H.264 in MP4, frame k shown at k / fps; the same frames give the same bytes on any machine.
+    """Write H.264 in MP4 with frame k at time k / fps; the same frames give the same bytes on any machine.
 
     Parameters
     ----------
     path : path
-        Target, written atomically.
+        Output file, written atomically.
     frames : iterable of arrays of shape (height, width, 3), uint8
-        RGB; an array (frame, height, width, 3) or a generator, so that a long movie need not be held.
+        RGB; an array (frame, height, width, 3) or a generator, so that a long movie need not be in memory.
         Height and width must be even unless ``lossless``.
     fps : float or Fraction
-        Frames a second, > 0; 29.97 means 30000/1001.
+        Frames per second, > 0; 29.97 means 30000/1001.
     crf : int
-        Quality, 0 (best) to 51; 18 looks like the original.
+        Quality, 0 (best) to 51; 18 is visually close to the original.
     lossless : bool
-        Keep every value (RGB without chroma subsampling); few browsers show such files.
+        Keep every value (RGB without chroma subsampling); few browsers can play such files.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def write_mp4(
     rate = _exact_rate(fps)
     written = 0
     with atomic(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        # One thread: x264's choices depend on the number of threads, and so would the bytes.
+        # One thread: the output of x264 depends on the number of threads.
         options = {"threads": "1"} | ({"qp": "0"} if lossless else {"crf": str(crf)})
         stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=rate, options=options)
         stream.pix_fmt = "rgb24" if lossless else "yuv420p"
@@ -85,11 +85,11 @@ def write_mp4(
 
 
 class Movie:
-    """Presentation times of a video file, and its frames by one sequential pass.
+    """Presentation times of a video file, and its frames in one sequential pass.
 
-    Every part of the project reads movies through this class, so that all choose the same stream, the same
-    times and the same image (rules: `mind_animator.artefacts.decoding`). Decoding runs in a separate
-    process. One that shows no progress for `STALL_SECONDS` is ended, with one line.
+    All parts of the project read movies through this class, so that they use the same stream, the same times and the
+    same images (rules: `mind_animator.artefacts.decoding`). Decoding runs in a separate process, which is terminated
+    with a one-line error if it makes no progress for `STALL_SECONDS`.
 
     Parameters
     ----------
@@ -98,29 +98,29 @@ class Movie:
     threads : int
         Decoder threads.
     reader : {"decord", "PyAV"}
-        ``"decord"``: decord where its times and frames are proved right for this file, otherwise PyAV.
-        ``"PyAV"``: PyAV. Both give the same frames; decord is for the few frames of a long movie.
+        ``"decord"``: decord if its times and frames are confirmed for this file, otherwise PyAV. ``"PyAV"``: PyAV.
+        Both give the same frames; decord is faster for few frames of a long movie.
     square : bool
-        Make pixels square. False keeps stored pixels of anamorphic movies, for frames that are resized to a
-        fixed size next.
+        Make pixels square. False keeps the stored pixels of anamorphic movies, for frames that are subsequently
+        resized to a fixed size.
 
     Attributes
     ----------
     starts : array of shape (n_frames,), float64
-        Presentation times of the frames shown, seconds, ascending; the first is 0.
+        Presentation times of the displayed frames, seconds, ascending; the first is 0.
     end : float
-        When the last frame's presentation ends, seconds.
+        End of the last frame's presentation, seconds.
     size : tuple of int
         (height, width) of the frames, pixels.
     notes : tuple of str
-        What was done to the images, or not done (rotation, transparency, interlaced, HDR).
+        Conversions that were applied to the images or omitted (rotation, transparency, interlaced, HDR).
     reader : str
-        ``"decord"`` or ``"PyAV"``: what reads this file; ``reason`` says why it is PyAV.
+        ``"decord"`` or ``"PyAV"``: the library that reads this file; ``reason`` states why it is PyAV.
 
     Raises
     ------
     InputError
-        If the file is absent, has no video, is truncated or corrupt, has no decoder, or its decoder stalls.
+        If the file is absent, has no video, is truncated or corrupt, there is no decoder for it, or its decoder stalls.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Movie:
             )
         self._pts = facts["pts"] if facts["exact"] else None
         self._seek, self.notes = facts["seek"], facts["notes"]
-        if not facts["exact"]:  # the frames shown and their times follow from decoding alone
+        if not facts["exact"]:  # the displayed frames and their times are known only after decoding
             facts |= _ask("frames", self._arguments(wanted=np.zeros(0, np.int64))) | {"size": facts["size"]}
             self.notes = facts["notes"]
         self.starts, self.end, self.size = facts["starts"], facts["end"], facts["size"]
@@ -151,14 +151,14 @@ class Movie:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) for ascending indices (default: all), decoding the movie once.
 
-        Frames are RGB uint8 (height, width, 3). If decord turns out wrong on the way, the wanted frames are
-        yielded once more, by PyAV, from the first on: the later ones count. ``transform`` (a function that can
-        be pickled, e.g. a resize) is applied to every frame in the decoding process, so that less is copied.
+        Frames are RGB uint8 (height, width, 3). If an error of decord is detected during reading, all requested frames
+        are yielded again, by PyAV, and replace the earlier ones. ``transform`` (a picklable function, e.g. a resize) is
+        applied to every frame in the decoding process, so that less data is copied.
 
         Raises
         ------
         InputError
-            If the decoder fails, stalls or conceals damage before the last wanted frame.
+            If the decoder fails, stalls or conceals damage before the last requested frame.
         """
         wanted = np.arange(len(self.starts)) if wanted is None else np.asarray(wanted, np.int64)
         if wanted.size == 0:
@@ -181,7 +181,7 @@ class Movie:
             raise InputError(f"Expected a whole video at {self.path}, got: {error}.") from None
 
     def describe(self) -> str:
-        """One line for a log: file, frames, reader and why, notes."""
+        """One line for a log: file, frames, reader with the reason, notes."""
         why = f" ({self.reason})" if self.reason else ""
         notes = "".join(f"; {note}" for note in self.notes)
         return f"{self.path}: {len(self.starts)} frames, {self.end:.3f} s, read by {self.reader}{why}{notes}"
@@ -189,7 +189,7 @@ class Movie:
     def _decord_fault(self) -> str:
         patience = (
             STALL_SECONDS + self.path.stat().st_size / _SLOW_DISK
-        )  # decord indexes the file in one call
+        )  # decord indexes the file in one call, without reporting progress
         try:
             return _ask("prove_decord", self._arguments(starts=self.starts), patience)["fault"]
         except InputError as error:
@@ -200,14 +200,14 @@ class Movie:
 
 
 def movie_header(path: Path | str) -> dict[str, Any]:
-    """What a movie's container states, and what its packets are, without decoding more than one frame.
+    """Properties of a movie from its container and packets; at most one frame is decoded.
 
     Returns
     -------
     dict
-        ``codec``, ``container``, ``rate``, ``average_rate`` (Hz); ``frames`` (stated; 0: not), ``packets``,
-        ``hidden`` (packets that an edit list hides), ``slots`` (filled or empty places of an AVI's clock),
-        ``clock`` (``pts``, ``dts``, ``guess``, ``rate``: where times come from), ``seconds`` (stated length of
+        ``codec``, ``container``, ``rate``, ``average_rate`` (Hz); ``frames`` (stated number; 0 if not stated),
+        ``packets``, ``hidden`` (packets that an edit list hides), ``slots`` (filled and empty slots of an AVI clock),
+        ``clock`` (``pts``, ``dts``, ``guess``, ``rate``: source of the times), ``seconds`` (stated length of
         the video), ``container_seconds``, ``span`` (start and end of the packets, seconds), ``audio`` (start and
         length of each sound track, seconds), ``lacking`` (bytes missing at the end).
 
@@ -229,12 +229,12 @@ def read_frames(
     path : path
         Any file that FFmpeg reads.
     max_bytes : int, optional
-        Most memory that the frames may take.
+        Maximum memory of the frames.
 
     Returns
     -------
     frames : array of shape (frame, height, width, 3), uint8
-        RGB as a player shows them.
+        RGB, as a player displays them.
     times : array of shape (frame + 1,), float64
         Start of every frame and the end of the last, seconds from the first frame.
     notes : tuple of str
@@ -243,8 +243,7 @@ def read_frames(
     Raises
     ------
     InputError
-        If the file is absent, has no video, is truncated, corrupt or larger than allowed, or its decoder
-        stalls.
+        If the file is absent, has no video, is truncated, corrupt or larger than allowed, or if its decoder stalls.
     """
     path = Path(path)
     if not path.is_file():
@@ -273,20 +272,20 @@ def read_video(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Stalled(Exception):
-    """The decoding process made no progress and was ended, or it crashed."""
+    """The decoding process made no progress and was terminated, or it crashed."""
 
 
 class _Mismatch(Exception):
-    """The decoder's frames are not those that the container's times promise."""
+    """The decoded frames do not match the times stated by the container."""
 
 
 class _Process:
-    """A decoding process and the connection to it."""
+    """A decoding process and its connection."""
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
         for end in (self.connection, theirs):
-            with socket.socket(fileno=os.dup(end.fileno())) as room:  # for whole frames
+            with socket.socket(fileno=os.dup(end.fileno())) as room:  # buffer for complete frames
                 room.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         code = f"from {serve.__module__} import serve; serve({theirs.fileno()}, {os.getpid()})"
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -314,12 +313,12 @@ class _Process:
 _idle: list[_Process] = []
 
 
-os.register_at_fork(after_in_child=_idle.clear)  # a connection serves one process
+os.register_at_fork(after_in_child=_idle.clear)  # a connection belongs to one process
 
 
 @atexit.register
 def end_processes() -> None:
-    """End the idle decoding processes; the next read starts another."""
+    """Terminate the idle decoding processes; the next read starts a new one."""
     while _idle:
         _idle.pop().kill()
 
@@ -331,7 +330,7 @@ def _stream(
     facts: dict[str, Any] | None = None,
     transform: Transform | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the frames of a request; its value goes to ``facts``."""
+    """Yield the frames of a request; its return value is added to ``facts``."""
     process = _idle.pop() if _idle else _Process()
     patience = STALL_SECONDS if patience is None else patience
     finished = False
@@ -364,7 +363,7 @@ def _stream(
 
 
 def _ask(name: str, arguments: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
-    """The value of a request that yields no frames."""
+    """The return value of a request that yields no frames."""
     value: dict[str, Any] = {}
     try:
         for _ in _stream(name, arguments, patience, value):
@@ -375,7 +374,7 @@ def _ask(name: str, arguments: dict[str, Any], patience: float | None = None) ->
 
 
 def _exact_rate(fps: float | Fraction) -> Fraction:
-    """29.97 and its kin are multiples of 1/1001 by definition; anything else is what it says."""
+    """Exact frame rate: NTSC rates such as 29.97 are multiples of 1/1001; other values are used unchanged."""
     if not fps > 0:
         raise ValueError(f"Expected fps > 0, got {fps}.")
     ntsc = Fraction(round(fps) * 1000, 1001)

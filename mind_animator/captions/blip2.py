@@ -22,17 +22,16 @@ def describe_images(
     blip2 : Blip2
     frames : Tensor or array of shape (image, height, width, 3), uint8
     prompt : str
-        The question, e.g. ``Question: What does this image describe? Answer:``.
+        The prompt, e.g. ``Question: What does this image describe? Answer:``.
     max_new_tokens : int
-        Longest answer in tokens.
+        Maximum length of a caption in tokens.
     batch : int
-        Images per forward pass; the last batch is padded, so that a caption does not depend on its
-        neighbours.
+        Images per forward pass; the last batch is padded, so that a caption does not depend on the other images.
 
     Returns
     -------
     list of str
-        One line an image, runs of white space replaced by one blank.
+        One line per image; runs of white space are replaced by one space.
     """
     frames = torch.as_tensor(frames)
     model = blip2.model
@@ -58,7 +57,7 @@ def describe_images(
 
 
 def _question_tokens(blip2: Blip2, prompt: str) -> list[int]:
-    """The places that the image's queries take, then the question, as the published processor does."""
+    """Placeholder tokens for the image queries, followed by the prompt, as in the published processor."""
     config: Any = blip2.model.config
     if config.image_token_id is None:
         where = config.name_or_path

@@ -1,4 +1,4 @@
-"""Captions of whole clips: two images described, their captions compared with the middle frame."""
+"""Captions of whole clips: the first and last frames are captioned, and the captions are compared with the middle frame."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ COLUMNS = ("clip", "caption", "first", "last", "similarity_first", "similarity_l
 
 
 def clips_per_group(settings: CaptionsConfig) -> int:
-    """Clips whose first and last frames fill one batch."""
+    """Number of clips whose first and last frames fill one batch."""
     return max(1, settings.batch // 2)
 
 
@@ -59,5 +59,5 @@ def caption_group(
 
 
 def three_frames(frames: np.ndarray) -> np.ndarray:
-    """First, middle (index n // 2) and last of a clip's sampled frames (frame, height, width, 3)."""
+    """First, middle (index n // 2) and last sampled frame of a clip (frame, height, width, 3)."""
     return frames[[0, len(frames) // 2, len(frames) - 1]]

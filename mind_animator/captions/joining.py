@@ -17,25 +17,25 @@ def join_captions(
     agreement: float,
     seed: int,
 ) -> tuple[str, bool]:
-    """Keep one caption where both fit the middle frame alike, else join them.
+    """Keep one caption if both match the middle frame equally well, otherwise join them.
 
     Parameters
     ----------
     clip : str
-        Name of the clip; with the seed it decides which of two captions that agree is kept.
+        Name of the clip; it determines, with the seed, which of two equivalent captions is kept.
     first, last : str
         Captions of the first and of the last sampled frame.
     similarity_first, similarity_last : float
-        Cosine of CLIP embeddings: caption and middle frame.
+        Cosine similarity of the CLIP embeddings of caption and middle frame.
     agreement : float
-        Captions whose similarities differ by this or less agree.
+        Two captions are equivalent if their similarities differ by at most this value.
     seed : int
 
     Returns
     -------
     caption : str
     joined : bool
-        Whether it is ``first`` + ", and then " + ``last``.
+        Whether the caption is ``first`` + ", and then " + ``last``.
     """
     if abs(similarity_first - similarity_last) > agreement:
         return f"{first}{JOINT}{last}", True

@@ -1,4 +1,4 @@
-"""Captions in tables of this project, and in files made elsewhere."""
+"""Captions in tables of this project and in external files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from mind_animator.errors import InputError
 
 
 def read_captions(paths: Iterable[Path | str]) -> dict[str, str]:
-    """Caption of every clip in TSV tables with columns ``clip`` and ``caption``, in their order.
+    """Caption of every clip in TSV tables with columns ``clip`` and ``caption``, in the order of the tables.
 
     Text is read literally (see `read_text_rows`).
     """
@@ -23,24 +23,24 @@ def read_captions(paths: Iterable[Path | str]) -> dict[str, str]:
 
 
 def read_ready_captions(paths: Sequence[Path | str], clips: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Caption of every clip from ready files.
+    """Caption of every clip from files of existing captions.
 
     A TSV has columns ``clip`` and ``caption``. An HDF5 file has either arrays ``clip`` and ``caption``, or
     one array of captions without names, as published with Mind-Animator: ``Train_captions`` and
-    ``Test_captions`` contain one caption per clip of that split, an array of any other name one per clip of
-    the whole data set or of its training split. Texts are UTF-8. Runs of white space become one blank.
+    ``Test_captions`` contain one caption per clip of that split, and an array of any other name one per clip of
+    the whole data set or of its training split. Texts are UTF-8. Runs of white space become one space.
 
     Parameters
     ----------
     paths : sequence of paths
     clips : mapping of split (``train``, ``test``) to its clips, in the order of the published arrays
-        A clip may occur several times (it was shown several times); its first caption is used.
+        A clip may occur several times (it was presented several times); its first caption is used.
 
     Raises
     ------
     InputError
-        If a file has another form or another number of captions, two files name the same clip, or a caption
-        is empty.
+        If a file has another format or another number of captions, if two files contain the same clip, or if a
+        caption is empty.
     """
     captions: dict[str, str] = {}
     for path in paths:
@@ -60,7 +60,7 @@ def read_ready_captions(paths: Sequence[Path | str], clips: Mapping[str, Sequenc
 
 
 def captions_of(captions: Mapping[str, str], clips: Sequence[str], where: str) -> list[str]:
-    """Captions of the given clips, in their order; `InputError` where one is missing."""
+    """Captions of the given clips, in the given order; raises `InputError` if one is missing."""
     missing = [clip for clip in clips if clip not in captions]
     if missing:
         named = ", ".join(f"'{clip}'" for clip in missing[:3])
@@ -86,7 +86,7 @@ def _read_hdf5(path: Path, clips: Mapping[str, Sequence[str]]) -> dict[str, str]
     choices = {"train": [train], "test": [test]}.get(split, [train + test, train])
     for names in choices:
         if len(names) == len(texts):
-            # of several captions of one clip the first is used
+            # if a clip has several captions, the first one is used
             return dict(zip(reversed(names), reversed(texts), strict=True))
     counts = " or ".join(str(len(names)) for names in choices)
     raise InputError(f"Expected {counts} captions in '{name}' of {path}, got {len(texts)}.")

@@ -1,6 +1,6 @@
-"""Score videos made elsewhere, merge submissions into a leaderboard, collect human ratings, deploy the workflow.
+"""Score existing videos, merge submissions into a leaderboard, collect human ratings, deploy the workflow.
 
-Scoring, submissions and ratings need neither the workflow nor fMRI data.
+Scoring, submissions and ratings require neither the workflow nor fMRI data.
 """
 
 import argparse

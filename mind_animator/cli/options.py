@@ -1,4 +1,4 @@
-"""Options that several commands share, and how help is printed."""
+"""Options shared by several commands, and the format of help texts."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ EXIT_CODES = """exit status:
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help with line breaks kept in description and examples, and the default of every option."""
+    """Help formatter that keeps line breaks of description and examples and adds the default of every option."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -26,7 +26,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Type of an option: a whole number that is not smaller."""
+    """Type of an option: a whole number of at least the given value."""
 
     def number(text: str) -> int:
         try:
@@ -41,7 +41,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """Type of an option: a number above zero."""
+    """Type of an option: a number greater than zero."""
     try:
         value = float(text)
     except ValueError:
@@ -52,7 +52,7 @@ def positive(text: str) -> float:
 
 
 def add_sides(parser: argparse.ArgumentParser) -> None:
-    """Options of the ground truth, the predictions, and their layouts."""
+    """Add the options for the ground truth, the predictions and their layouts."""
     parser.add_argument("--ground-truth", type=Path, required=True, help="folder of ground-truth videos")
     parser.add_argument(
         "--pred",
@@ -83,7 +83,7 @@ def add_sides(parser: argparse.ArgumentParser) -> None:
 
 
 def sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple[Path, LayoutConfig]]]:
-    """Layout of the ground truth; path and layout of each prediction by ``NAME`` or ``NAME/SUBJECT``."""
+    """Layout of the ground truth, and path and layout of each prediction by ``NAME`` or ``NAME/SUBJECT``."""
     true_layout, layout = PRESETS.get(arguments.preset, (LayoutConfig(), LayoutConfig()))
     if arguments.ground_truth_layout is not None:
         true_layout = _layout(arguments.ground_truth_layout, "--ground-truth-layout", side=0)
@@ -117,7 +117,7 @@ def sides(arguments: argparse.Namespace) -> tuple[LayoutConfig, dict[str, tuple[
 
 
 def check_name(name: str, where: str) -> None:
-    """Raise an `InputError` unless a ``NAME`` or ``NAME/SUBJECT`` can be part of a file's name."""
+    """Raise an `InputError` unless a ``NAME`` or ``NAME/SUBJECT`` can be part of a file name."""
     parts = name.split("/")
     if len(parts) > 2 or not all(part and part.isprintable() and part[0] not in ".-" for part in parts):
         raise InputError(
@@ -127,7 +127,7 @@ def check_name(name: str, where: str) -> None:
 
 
 def _layout(text: str, option: str, *, side: int) -> LayoutConfig:
-    """A side (0: ground truth, 1: prediction) of the preset of that name, or a layout in JSON."""
+    """One side (0: ground truth, 1: prediction) of the named preset, or a layout given as JSON."""
     if text in PRESETS:
         return PRESETS[text][side]
     if not text.lstrip().startswith("{"):

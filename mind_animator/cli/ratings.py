@@ -1,4 +1,4 @@
-"""``mind-animator ratings``: a page for human ratings, and the scoring of returned answers."""
+"""``mind-animator ratings``: a page for human ratings, and scoring of the returned answers."""
 
 import argparse
 import sys
@@ -16,12 +16,12 @@ EXAMPLES = """examples:
 
 
 def add(commands: Any) -> None:
-    """Add the command to the parser's commands."""
+    """Add the command to the parser."""
     texts = {"epilog": EXAMPLES + EXIT_CODES, "formatter_class": Formatter}
     help_text = "pages for human ratings, and the scoring of their answers"
     parser = commands.add_parser("ratings", help=help_text, description=__doc__, **texts)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    help_text = "write a page that raters open in a browser, and the key to its answers"
+    help_text = "write a page that raters open in a browser, and the key with its correct answers"
     make = steps.add_parser("make", help=help_text, description=help_text, **texts)
     add_sides(make)
     make.add_argument("--clips", type=at_least(1), default=20, help="clips rated per method")
@@ -37,10 +37,10 @@ def add(commands: Any) -> None:
     make.add_argument("--rate", type=positive, default=4.0, help="frames per second")
     make.add_argument("--seed", type=at_least(0), required=True, help="seed of the choice of clips")
     make.add_argument(
-        "--page", type=Path, required=True, help="output, HTML; its name binds answers to the key"
+        "--page", type=Path, required=True, help="output, HTML; answers are matched to the key by its name"
     )
     make.add_argument(
-        "--key", type=Path, required=True, help="output, JSON: the right answers; do not give it to raters"
+        "--key", type=Path, required=True, help="output, JSON: the correct answers; do not give it to raters"
     )
     make.set_defaults(run=_make_ratings)
     help_text = "score the files of answers that raters returned"
@@ -80,7 +80,7 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
         try:
             return video_uri(source.read(clip), arguments.rate, size=arguments.size)
         except InputError as error:
-            print(f"left out: clip '{clip}' of {name}: {error}", file=sys.stderr)
+            print(f"excluded: clip '{clip}' of {name}: {error}", file=sys.stderr)
             lost.add(clip)
             return ""
 
@@ -89,7 +89,9 @@ def _make_ratings(arguments: argparse.Namespace) -> None:
             if clip not in source.clips:
                 video(name, source, clip)
     ground_truths, shown, complete = {}, {}, False
-    while not complete:  # only what is drawn is read; where a clip cannot be, all are drawn again without it
+    while (
+        not complete
+    ):  # only sampled clips are read; if one cannot be read, all are sampled again without it
         clips = [clip for clip in ground_truth.clips if clip not in lost]
         questions = draw_questions(
             clips, ["all"] * len(clips), [(name, "all") for name in sources], count=arguments.clips,
@@ -126,4 +128,4 @@ def _score_ratings(arguments: argparse.Namespace) -> None:
     write_table(arguments.raters, raters)
     print(scores.to_string(index=False))
     for row in raters[~raters["used"]].itertuples(index=False):
-        print(f"left out: {row.file}: {row.note}")
+        print(f"excluded: {row.file}: {row.note}")

@@ -1,4 +1,4 @@
-"""``mind-animator score``: folders of videos made elsewhere, compared with a folder of ground-truth videos."""
+"""``mind-animator score``: comparison of folders of existing videos with a folder of ground-truth videos."""
 
 import argparse
 import sys
@@ -25,8 +25,8 @@ DESCRIPTION = """Score reconstructions against ground-truth videos, without the 
 Computes the published metrics and corrected alternatives next to uninformative baselines, with confidence
 intervals and paired tests. A clip is a video (mp4, mov, avi, webm, gif, webp, apng, ...), an array (npy, pt), a
 folder of frames, or, in a folder of images alone, one image. Ground truth and predictions are resampled to one size
-and number of frames, by default those of the ground truth. Every ground-truth clip gets a row; a clip that is
-missing or cannot be read gets the reason."""
+and number of frames, by default those of the ground truth. The tables have a row for every ground-truth clip; for a
+clip that is missing or cannot be read the row contains the reason."""
 EXAMPLES = """examples:
   mind-animator score --ground-truth stimuli/ --pred ours=reconstructions/ --out scores/
   mind-animator score --ground-truth gt/ --pred a=a/ --pred b=b.npy --size 256 --frames 8 --no-models --out scores/
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
 
 
 def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "folder") -> None:
-    """Options of the comparison, the models, the statistics and the output; ``dataset`` None: that of the cards."""
+    """Add the options of comparison, models, statistics and output; ``dataset`` None: the data set named in the cards."""
     group = parser.add_argument_group("comparison")
     own = "(default: the ground truth's own)"
     group.add_argument("--size", type=at_least(16), help=f"height and width in pixels {own}")
@@ -153,7 +153,7 @@ def score(
     paths: Mapping[str, tuple[Path, "LayoutConfig"]],
     cards: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Score predictions and write tables, page and figures; everything is validated before a video is read."""
+    """Score predictions and write tables, page and figures; all options are validated before a video is read."""
     import pandas as pd
 
     from mind_animator.artefacts.clipfolder import scan_clips
@@ -299,7 +299,7 @@ def score(
 
 
 def _listed_as_pooled(summary: "pd.DataFrame") -> "pd.DataFrame":
-    """The summary with methods of unstated subjects also among the pooled, where others have several subjects."""
+    """The summary with methods without stated subjects also among the pooled rows, if others have several subjects."""
     import pandas as pd
 
     from mind_animator.scoring.compare import POOLED
@@ -312,12 +312,12 @@ def _listed_as_pooled(summary: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def scene_cuts(path: Path | None, clips: Sequence[str]) -> tuple[dict[str, bool] | None, list[str]]:
-    """Which clips span a scene cut, and a sentence about clips that the table does not name.
+    """The clips that span a scene cut, and a sentence about clips that the table does not contain.
 
     Raises
     ------
     InputError
-        If the table names an unknown clip or one twice, or a value is none of true, false, 1 and 0.
+        If the table contains an unknown clip or a clip twice, or a value other than true, false, 1 and 0.
     """
     from mind_animator.artefacts.texts import read_text_rows
 
@@ -342,12 +342,12 @@ def scene_cuts(path: Path | None, clips: Sequence[str]) -> tuple[dict[str, bool]
     if not missing:
         return found, []
     return found, [
-        f"{path}: {len(missing)} clip(s) not listed, taken as without a scene cut ({missing[0]}, ...)."
+        f"{path}: {len(missing)} clip(s) not listed, treated as without a scene cut ({missing[0]}, ...)."
     ]
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """Raise an `InputError` where a name is not a metric."""
+    """Raise an `InputError` if a name is not a metric."""
     from mind_animator.metrics.registry import find_metric
 
     for name in names:
@@ -398,7 +398,7 @@ def _evenly(clips: Sequence[str], count: int) -> list[str]:
 def _videos(
     arguments: argparse.Namespace, sources: Mapping[str, "Source"], standard: "Standard"
 ) -> list["ClipVideo"]:
-    """Ground truth and prediction side by side, of clips at even distances."""
+    """Ground truth and prediction side by side, for evenly spaced clips."""
     from mind_animator.report.leaderboard import ClipVideo, side_by_side
     from mind_animator.scoring.sources import ArraySource
 
@@ -412,7 +412,7 @@ def _videos(
             try:
                 uri = side_by_side(ground_truth.read(clip), source.read(clip), standard.rate)
             except InputError:
-                continue  # its row gives the reason
+                continue  # its row contains the reason
             videos.append(ClipVideo(arguments.dataset, method, subject or "all", clip, uri))
     return videos
 
@@ -425,7 +425,7 @@ def _images(
     standard: "Standard",
     baselines_of: Mapping[str, str],
 ) -> None:
-    """Write optional output: frames.csv, figures, contact sheets, side-by-side videos."""
+    """Write the optional output: frames.csv, figures, contact sheets, side-by-side videos."""
     from mind_animator.scoring.sources import ArraySource
 
     ground_truth = ArraySource([arguments.out / "ground_truth.h5"], size=standard.size, count=standard.frames)
@@ -480,7 +480,7 @@ def _images(
 
 
 def _show(summary: "pd.DataFrame", key: str, baselines: Sequence[str]) -> None:
-    """Print one method's scores with their intervals, its baselines next to them, and what is missing below."""
+    """Print the scores of one method with intervals and baselines, followed by the missing metrics and clips."""
     method, _, subject = key.partition("/")
     every = summary[(summary["clips"] == "all") & (summary["subject"] == (subject or "all"))]
     every = every.set_index(["method", "metric"])

@@ -1,4 +1,4 @@
-"""``mind-animator validate-submission`` and ``mind-animator leaderboard``: predictions with a card of their origin."""
+"""``mind-animator validate-submission`` and ``mind-animator leaderboard``: predictions with a card that documents them."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ EXAMPLES = """examples:
 
 
 def add(commands: Any) -> None:
-    """Add both commands to the parser's commands."""
+    """Add both commands to the parser."""
     texts = {"epilog": EXAMPLES + EXIT_CODES, "formatter_class": Formatter}
     help_text = "check the card and every clip of submissions to a leaderboard"
     validate = commands.add_parser(
@@ -94,7 +94,7 @@ def _validate(arguments: argparse.Namespace) -> None:
 
 
 def _check_clips(key: str, path: Path, layout: "LayoutConfig", names: Sequence[str] | None) -> int:
-    """Read every clip; print what was found; return the number of faults."""
+    """Read every clip, print the findings and return the number of faults."""
     from mind_animator.artefacts.arrays import read_clip_names
     from mind_animator.artefacts.clipfolder import scan_clips
     from mind_animator.scoring.sources import open_prediction
@@ -144,7 +144,7 @@ def read_submission(path: Path) -> "tuple[SubmissionConfig, dict[str, tuple[Path
     Raises
     ------
     InputError
-        If there is no card, or a key of it is missing, unknown or wrong.
+        If there is no card, or one of its keys is missing, unknown or invalid.
     """
     from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""``mind-animator workflow``: write the workflow into a folder, to run and to change it there."""
+"""``mind-animator workflow``: write the workflow into a folder, where it can be run and modified."""
 
 import shutil
 from importlib.metadata import distribution
@@ -15,7 +15,7 @@ FILES = ("Snakefile", "config.yaml", "requirements.lock", "rules/*.smk", "config
 
 
 def add(commands: Any) -> None:
-    """Add the command to the parser's commands."""
+    """Add the command to the parser."""
     help_text = "write the workflow (Snakefile, rules, configs, SLURM profile) into a folder"
     parser = commands.add_parser(
         "workflow", help=help_text, description=__doc__, epilog=EXIT_CODES, formatter_class=Formatter
@@ -25,12 +25,12 @@ def add(commands: Any) -> None:
 
 
 def deploy(folder: Path) -> None:
-    """Copy the workflow's files, of a checkout or as installed with the package, into a folder.
+    """Copy the files of the workflow, from a checkout or from the installed package, into a folder.
 
     Raises
     ------
     InputError
-        If the folder is not empty, or the installation lacks the files.
+        If the folder is not empty, or the installed package does not contain the files.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"Expected a new or empty folder, got {folder}.")

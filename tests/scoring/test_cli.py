@@ -192,7 +192,7 @@ def test_images_have_no_clock(folders, capsys):
 def test_scores_with_and_without_scene_cuts(folders, capsys):
     (folders / "cuts.tsv").write_text("clip\tscene_cut\n0\ttrue\n1\tfalse\n4\tfalse\n")
     score(folders, "--no-baselines", "--scene-cuts", str(folders / "cuts.tsv"))
-    assert "2 clip(s) not listed, taken as without a scene cut (2, ...)" in capsys.readouterr().err
+    assert "2 clip(s) not listed, treated as without a scene cut (2, ...)" in capsys.readouterr().err
     clips = read_table(folders / "out" / "clips.tsv").set_index("clip")
     assert clips["scene_cut"].tolist() == [True, False, False, False, False]
     summary = read_table(folders / "out" / "summary.tsv").set_index(["clips", "metric"])
@@ -473,8 +473,8 @@ def test_ratings_are_drawn_again_without_what_cannot_be_read(folders, capsys):
     assert drawn == {"0", "1", "4"}
     gap, missing, corrupt = capsys.readouterr().err.splitlines()
     assert gap.endswith("made: 1 of the numbers 1 to 5 absent: 4.")
-    assert missing.startswith("left out: clip '3' of made: Expected a file for every clip")
-    assert corrupt.startswith("left out: clip '2' of made: Expected") and "3.gif" in corrupt
+    assert missing.startswith("excluded: clip '3' of made: Expected a file for every clip")
+    assert corrupt.startswith("excluded: clip '2' of made: Expected") and "3.gif" in corrupt
     with pytest.raises(InputError, match="Expected 1 to 3 clips to rate, got 4"):
         ratings(folders, folders / "study.html", key, clips=4)
 

@@ -156,7 +156,8 @@ def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none to be seen, whatever this machine has
     write_tiny_demo(tmp_path, device="cuda")
     refused(
-        tmp_path, "Expected a CUDA device (device: cuda), got none. On a machine without one: device: cpu."
+        tmp_path,
+        "Expected a CUDA device (device: cuda), found none. On a machine without a GPU, set device: cpu.",
     )
 
 
