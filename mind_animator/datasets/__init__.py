@@ -1,4 +1,4 @@
-"""One room a data set: where its files are, their timing, their splits, what there is to download."""
+"""Data sets, one module or package each: locations of files, timing, splits and downloads."""
 
 from mind_animator.datasets.base import Dataset, Segment, available, open_dataset
 

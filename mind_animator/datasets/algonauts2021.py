@@ -1,16 +1,15 @@
-"""Algonauts 2021: ten subjects, 1,102 videos of 3 s; responses are GLM betas, one per repeat.
+"""Algonauts 2021: ten subjects and 1,102 videos of 3 s; responses are GLM betas, one per repeat.
 
-Facts of the published files that this module implements:
+Properties of the published files that this module implements:
 
-- 1,000 videos have responses (three repeats); those of the last 102 are withheld. The devkit trains on the
-  first 900 and validates on the last 100: they are the test set here.
+- 1,000 videos have responses (three repeats); those of the last 102 videos are withheld. The devkit trains on the
+  first 900 and validates on the last 100, which are the test set here.
 - The level ``mini_track`` / ``full_track`` is missing in some unpackings.
-- Responses are pickles of Python 2, and a pickle is code: only arrays are read from them.
-- Betas have no haemodynamic shift, no trend and no run: ``fmri.lag`` and detrending do not apply.
-- Videos last 3 s: with 8 frames at 8/3 Hz the whole of one is sampled (the published code took its first
-  .27 s).
-- **BOLD Moments** (``release: bold_moments``) has the same videos and subjects without a form for the
-  responses, on the 32k cortex, with ten repeats of the 102 test videos.
+- Responses are pickles of Python 2. Since a pickle can execute code, only arrays are read from them.
+- Betas have no haemodynamic shift, no trend and no runs, so ``fmri.lag`` and detrending do not apply.
+- Videos last 3 s: 8 frames at 8/3 Hz cover the whole video (the published code used its first .27 s).
+- **BOLD Moments** (``release: bold_moments``) has the same videos and subjects; its responses are available without a
+  form, on the 32k cortex, with ten repeats of the 102 test videos.
 
 References
 ----------
@@ -44,16 +43,16 @@ _MOMENTS = "derivatives/versionB/fsLR32k/GLM"
 
 
 class AlgonautsOptions(Strict):
-    """Settings of Algonauts 2021 alone.
+    """Settings specific to Algonauts 2021.
 
     Attributes
     ----------
     release : str
         ``algonauts``, or ``bold_moments`` from OpenNeuro.
     track : str
-        Of ``algonauts``: ``mini`` (nine areas) or ``full`` (whole brain).
+        For ``algonauts``: ``mini`` (nine areas) or ``full`` (whole brain).
     terms_accepted : bool
-        Set it once the form of the data set is filled in; without it nothing is fetched.
+        Set to true after the form of the data set has been completed; otherwise nothing is downloaded.
     """
 
     release: Literal["algonauts", "bold_moments"] = "algonauts"
@@ -89,7 +88,9 @@ class Algonauts2021(Dataset):
         return self._moments or self.options.track == "mini"
 
     def memory_mb(self, every_voxel: bool) -> int:
-        return super().memory_mb(every_voxel) + (4_500 if self._moments else 2_500)  # a pickle is read whole
+        return super().memory_mb(every_voxel) + (
+            4_500 if self._moments else 2_500
+        )  # a pickle is read at once
 
     @property
     def _moments(self) -> bool:
@@ -97,7 +98,7 @@ class Algonauts2021(Dataset):
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Packs of 100 videos in their order, the last one tested on; of BOLD Moments, the last 102."""
+        """Packs of 100 videos in their order; the last pack (BOLD Moments: the last 102 videos) is the test set."""
         packs = [Segment(f"videos{n + 1:04d}", "train", PACK) for n in range(0, N_SHOWN, PACK)]
         if self._moments:
             return (*packs, Segment(f"videos{N_SHOWN + 1:04d}", "test", N_VIDEOS - N_SHOWN))
@@ -165,7 +166,7 @@ class Algonauts2021(Dataset):
         return (archive(self.name, "participants_data", gives=(*videos, *answers)),)
 
     def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
-        """Videos by their rank among the sorted names (their numbers); pickles in either layout."""
+        """Videos by their position among the sorted names; pickles in either layout."""
         videos = sorted(
             member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4")
         )
@@ -184,7 +185,7 @@ class Algonauts2021(Dataset):
 
     def check_before_work(self) -> None:
         if self._moments:
-            return  # its responses are CC0; its videos are fetched by hand
+            return  # its responses are CC0; its videos are obtained manually
         absent = [path for path in self.sources() if not path.exists()]
         if absent and not self.options.terms_accepted:
             described = describe(self.name)
@@ -195,14 +196,14 @@ class Algonauts2021(Dataset):
             )
 
     def _place(self, segment: str) -> tuple[int, int]:
-        """First video (from 0) of a segment and their number."""
+        """First video (from 0) of a segment, and the number of its videos."""
         for known in self.segments:
             if known.id == segment:
                 return int(segment.removeprefix("videos")) - 1, known.n_clips
         raise InputError(f"Expected a segment of {[s.id for s in self.segments]}, got '{segment}'.")
 
     def _videos(self) -> list[Path]:
-        """All videos in their order: the files of a folder that is there, else the names they will have."""
+        """All videos in their order: the files of an existing folder, otherwise the expected names."""
         folder = self.find(
             VIDEOS, f"participants_data_v2021/{VIDEOS}", "stimuli", "derivatives/stimuli_metadata/mp4"
         )
@@ -222,7 +223,7 @@ class Algonauts2021(Dataset):
         )
 
     def _read(self, path: Path, segment: str) -> "np.ndarray":
-        """Betas (clip, repeat, voxel) of a segment's videos from one file."""
+        """Betas (clip, repeat, voxel) of the videos of a segment from one file."""
         from mind_animator.artefacts.cortex import N_CORTEX, N_GRAYORDINATES
 
         start, count = self._place(segment)
@@ -243,7 +244,7 @@ def _betas(subject: str, task: str) -> str:
     return f"{_MOMENTS}/sub-{subject}/prepared_betas/sub-{subject}_organized_betas_task-{task}_normalized.pkl"
 
 
-@lru_cache(maxsize=1)  # all packs of videos are in one file
+@lru_cache(maxsize=1)  # one file contains all packs of videos
 def _betas_in(path: Path) -> "np.ndarray":
     """The array (1000, 3, voxel) of a challenge pickle."""
     from mind_animator.artefacts.pickles import read_pickle

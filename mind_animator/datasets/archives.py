@@ -1,6 +1,6 @@
-"""What there is to download of the public data sets, read from the versioned table ``archives.yaml``.
+"""Downloads of the public data sets, read from the versioned table ``archives.yaml``.
 
-URLs, sizes and checksums live in the table alone. ``null`` there means that nobody has stated the value.
+URLs, sizes and checksums are stored only in the table. ``null`` means that the publisher does not state the value.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ TABLE = Path(__file__).with_name("archives.yaml")
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to download: a zip of many files, or a file by itself.
+    """One file to download: a zip archive or a single file.
 
     Attributes
     ----------
     name : str
         Short name, e.g. ``subject1``.
     file : str
-        Where it lands, relative to the data folder.
+        Destination, relative to the data folder.
     urls : tuple of str
-        Mirrors, tried in turn; empty where a person has to fetch it.
+        Mirrors, tried in turn; empty if the file must be obtained manually.
     gives : tuple of str
-        Files that the pipeline reads, relative to the data folder; ``(file,)`` where it is not a zip.
+        Files that the pipeline reads, relative to the data folder; ``(file,)`` if it is not a zip archive.
     size, sha256 : optional
-        What its publisher states.
+        Values stated by the publisher.
     page : str
-        Where terms are accepted and the data described.
+        Web page with the description of the data and the data-use terms.
     anonymous : bool
-        For S3: no credentials are needed.
+        For S3: no credentials are required.
     listing : str
-        Address of a list of files (OSF's API) that tells URL, size and checksum of the file whose path ends
-        in ``file``; empty where ``urls`` are known.
+        URL of a list of files (OSF API) that contains URL, size and checksum of the file whose path ends in ``file``;
+        empty if ``urls`` are known.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Archive:
 
     @property
     def fetched(self) -> bool:
-        """Whether it can be fetched without a person."""
+        """Whether the file can be downloaded automatically."""
         return bool(self.urls or self.listing)
 
     @property
     def zipped(self) -> bool:
-        """Whether files have to be unpacked from it."""
+        """Whether files must be unpacked from it."""
         return self.gives != (self.file,)
 
 
 @cache
 def describe(source: str) -> dict[str, Any]:
-    """The table's entry of a source: ``page``, ``terms``, ``licence``, ``archives`` by name.
+    """The table entry of a source: ``page``, ``terms``, ``licence``, and ``archives`` by name.
 
     Raises
     ------
@@ -79,9 +79,9 @@ def archive(source: str, name: str, gives: tuple[str, ...] | None = None, **plac
     source, name : str
         Keys of the table.
     gives : tuple of str, optional
-        Files in it that the pipeline reads; by default it is such a file itself.
+        Files in the archive that the pipeline reads; by default the archive itself is such a file.
     **places : str
-        Values for the ``{placeholders}`` of file and URLs; with any, they become part of the name.
+        Values of the ``{placeholders}`` in file and URLs; they are also appended to the name.
     """
     described = describe(source)
     row = described["archives"][name]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 PACK = 240
 _SPACE = ("x", "y", "z")
 _FRAME_AXES = {"clip", "frame", "height", "width", "channel"}
-# Test clips must lie at least this far from training clips of the same movie: responses last that long.
+# Minimum distance of test clips from training clips of the same movie, which is the duration of a response.
 _GAP_SECONDS = 10.0
 
 
@@ -73,7 +73,7 @@ class ArraysOptions(Strict):
     srm_components : int, optional
         Functional alignment: map every subject's responses into the shared space of this many dimensions that the
         shared response model fits to the training clips of all subjects (`mind_animator.fmri.shared_response`). The
-        dimensions then take the place of voxels. All subjects must have seen the same training clips.
+        dimensions then replace the voxels. All subjects must have seen the same training clips.
     frames : str, optional
         File of ready frames, with ``{split}`` or ``{segment}`` where each has its own.
     frame_axes : str
@@ -81,13 +81,13 @@ class ArraysOptions(Strict):
     captions : str, optional
         File of captions in the order of the responses, with ``{split}`` or ``{segment}`` where each has its own.
     stimuli : str
-        Folder of the movies that the table names.
+        Folder of the movies listed in the table.
     rois : str, optional
         TSV with columns ``voxel`` (index) and ``roi``; ``{subject}`` where they differ.
     space : str
         ``fs_LR_32k`` if the voxels are the 59,412 cortical vertices, else ``none``.
     tr : float
-        Repetition time, seconds. With one row per clip it is used for figures only.
+        Repetition time, seconds. For responses with one row per clip it is used for figures only.
     """
 
     preset: Literal["neuroclips", "mind_animator"] | None = None
@@ -165,14 +165,14 @@ class Arrays(Dataset):
         if self.options.srm_components is not None and (self.has_rois or len(self.subjects) < 2):
             raise InputError(
                 "config.dataset.options.srm_components: requires at least 2 subjects and no 'space' or 'rois', since the "
-                "shared dimensions have no place in the brain."
+                "shared dimensions have no position in the brain."
             )
         self._cleaned: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
         self._segments, self._clips_of = _pack(self._rows)
 
     @property
     def applies_lag(self) -> bool:
-        """Whether responses come per volume, so that ``fmri.lag`` and detrending apply."""
+        """Whether responses are given per volume, so that ``fmri.lag`` and detrending apply."""
         return isinstance(self._axes, str) and "volume" in self._axes.split()
 
     def _subjects(self) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ class Arrays(Dataset):
         return (run.values for run in self.runs(subject, segment, settings))
 
     def runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
-        """One `Run` per repeat; with ``srm_components`` in the space that all subjects share."""
+        """One `Run` per repeat; with ``srm_components`` in the shared space of all subjects."""
         if self.options.srm_components is None:
             yield from self._own_runs(subject, segment, settings)
             return
@@ -304,8 +304,8 @@ class Arrays(Dataset):
     def _shared_map(
         self, subject: str, settings: "FmriConfig"
     ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-        """Mean and deviation (voxel,) of a subject's training clips and the map (voxel, dimension) to the shared
-        space, fitted to the training clips that no subject lacks."""
+        """Mean and standard deviation (voxel,) of a subject's training clips and the map (voxel, dimension) to the
+        shared space, fitted to the training clips that all subjects have."""
         import numpy as np
 
         from mind_animator.fmri.scale import fit_scale
@@ -338,11 +338,12 @@ class Arrays(Dataset):
         return self._maps[subject]
 
     def _own_runs(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
-        """One `Run` per repeat, in the subject's own voxels.
+        """One `Run` per repeat, in the voxels of the subject.
 
-        Rows per clip are used as they are. Of responses per volume, each run is detrended and z-scored, and a
-        clip is the mean of the volumes acquired between ``onset + lag`` and ``onset + lag + duration``, each
-        weighted by the part of that time that it covers; a clip of which less than half is covered is missing.
+        Responses with one row per clip are used unchanged. For responses per volume, each run is detrended and
+        z-scored, and the response to a clip is the mean of the volumes acquired between ``onset + lag`` and ``onset +
+        lag + duration``, each weighted by the part of that time that it covers; a clip of which less than half is
+        covered is missing.
         """
         if self.applies_lag:
             yield from self._runs_of_volumes(subject, segment, settings)
@@ -365,12 +366,12 @@ class Arrays(Dataset):
     def volumes(self, subject: str, run: str, settings: "FmriConfig") -> "list[tuple[str, np.ndarray]]":
         """Detrended and z-scored repeats of a run, (name, (volume, voxel) float32); NaN where a volume is missing."""
         if (subject, run) not in self._cleaned:
-            self._cleaned.clear()  # only the last run is kept
+            self._cleaned.clear()  # only the most recent run is kept in memory
             self._cleaned[subject, run] = self._clean(subject, run, settings)
         return self._cleaned[subject, run]
 
     def run_table(self) -> dict[str, dict[str, Any]]:
-        """Of responses per volume: ``start`` of each run (s) and its clips, ``(clip, onset in s, duration in s)``."""
+        """For responses per volume: ``start`` of each run (s) and its clips, ``(clip, onset in s, duration in s)``."""
         shown: dict[str, dict[str, Any]] = {
             run: {"start": found["start"], "clips": []} for run, found in self._runs.items()
         }
@@ -404,7 +405,7 @@ class Arrays(Dataset):
         return tuple(archive(preset["source"], "file", path=file) for file in files)
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        """A file of responses whose shape does not fit the table, from its header; transposed arrays by name."""
+        """Fault of a file of responses whose shape (from its header) does not match the table; detects transposed arrays."""
         from mind_animator.artefacts.foreign import foreign_shape
 
         for subject in self.subjects:
@@ -427,7 +428,7 @@ class Arrays(Dataset):
     # --- the table of clips ---
 
     def _read_table(self) -> list[dict[str, str]]:
-        """Rows of the table of clips, by the standard library: the Snakefile reads it at every start."""
+        """Rows of the table of clips, read with the standard library, because the Snakefile reads it at every start."""
         if self.options.clips is None:
             raise InputError(
                 "Expected dataset.options.clips to name a table of clips, or a preset, got neither."
@@ -481,7 +482,7 @@ class Arrays(Dataset):
         return rows
 
     def _divide_movies(self, rows: list[dict[str, str]], path: Path) -> None:
-        """Give every block of time its own name in column ``movie``."""
+        """Set column ``movie`` to a unique name for every block of time."""
         spans: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
         for number, row in enumerate(rows, 2):
             begin = float(row["onset"])
@@ -501,7 +502,7 @@ class Arrays(Dataset):
                         )
 
     def _read_runs(self) -> dict[str, dict[str, float]]:
-        """First row, volumes and start of each run; a run in a file of its own has as many volumes as the file."""
+        """First row, number of volumes and start of each run; a run in a separate file has as many volumes as the file."""
         names = list(dict.fromkeys(row["run"] for row in self._rows))
         if all("{run}" in pattern for pattern in self._responses):
             if self.options.runs is None:
@@ -592,7 +593,7 @@ class Arrays(Dataset):
         return array if "repeat" in names else array[:, None]
 
     def _clip_repeats(self, path: Path, segment: str, pattern: str) -> "np.ndarray":
-        """Rows of the segment's clips, (clip, repeat, voxel) float32; NaN where a clip has fewer trials."""
+        """Rows of the segment's clips, (clip, repeat, voxel) float32; NaN if a clip has fewer trials."""
         import numpy as np
 
         array, rows = self._ordered(path, segment), self._of(segment)
@@ -615,7 +616,7 @@ class Arrays(Dataset):
         return values
 
     def _unordered(self, array: "np.ndarray", segment: str) -> "np.ndarray":
-        """An array of `_ordered` with its axes as the file has them (for its shape)."""
+        """An array of `_ordered` with the axes in the order of the file (for its shape)."""
         names = self._axes_of(segment)
         wanted = [axis for axis in ("clip", "volume", "repeat", "voxel", *_SPACE) if axis in names]
         array = array if "repeat" in names else array[:, 0]
@@ -705,7 +706,7 @@ class Arrays(Dataset):
     def _check_shape(
         self, path: Path, shape: tuple[int, ...], segment: str, pattern: str, row: dict[str, Any]
     ) -> None:
-        """`InputError` where the clips (or volumes) of a file of responses do not fit the table."""
+        """Raise `InputError` if the number of clips (or volumes) of a file of responses does not match the table."""
         names = self._axes_of(segment)
         if len(shape) != len(names):
             raise InputError(
@@ -737,7 +738,7 @@ class Arrays(Dataset):
         raise InputError(f"Expected {what} in {path}, got {found} (shape {shape}).{hint}")
 
     def _array(self, path: Path, names: list[str], segment: str, pattern: str) -> "np.ndarray":
-        """The segment's clips of an array."""
+        """The rows of an array that belong to the clips of the segment."""
         from mind_animator.artefacts.foreign import read_foreign
 
         array = read_foreign(path)
@@ -749,13 +750,13 @@ class Arrays(Dataset):
         return array.take([self._row(row, pattern) for row in self._of(segment)], axis=axis)
 
     def _row(self, row: dict[str, Any], pattern: str) -> int:
-        """Row of a clip in a file: its rank in the table, in its split, or in its segment."""
+        """Row of a clip in a file: its position in the table, in its split, or in its segment."""
         return row[
             "in_segment" if "{segment}" in pattern else "in_split" if "{split}" in pattern else "in_table"
         ]
 
     def _expected(self, segment: str, pattern: str) -> int:
-        """Number of clips that a file must have."""
+        """Required number of clips of a file."""
         split = self._of(segment)[0]["split"]
         if "{segment}" in pattern:
             return len(self._of(segment))
@@ -770,7 +771,7 @@ class Arrays(Dataset):
 
 
 def _run_onset(row: dict[str, Any]) -> float:
-    """Seconds since the zero of the run's clock."""
+    """Seconds on the clock of the run."""
     return float(row["run_onset"] if "run_onset" in row else row["onset"])
 
 
@@ -796,7 +797,7 @@ def _preset_rows(preset: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _pack(rows: list[dict[str, Any]]) -> tuple[tuple[Segment, ...], dict[str, list[dict[str, Any]]]]:
-    """Segments, training first, and their rows; whole movies together, in the order of the table."""
+    """Segments (training first) and their rows; movies are not divided, and the order is that of the table."""
     counts = {"train": 0, "test": 0}
     for number, row in enumerate(rows):
         row["in_table"], row["in_split"] = number, counts[row["split"]]
@@ -830,7 +831,7 @@ def _pack(rows: list[dict[str, Any]]) -> tuple[tuple[Segment, ...], dict[str, li
 
 
 def _without_gaps(values: "np.ndarray", path: Path) -> "np.ndarray":
-    """Rows without any finite value are kept as NaN. Voxels with missing values in other rows are set to zero and
+    """Keep rows without any finite value as NaN. Voxels with missing values in other rows are set to zero and
     reported."""
     import sys
 

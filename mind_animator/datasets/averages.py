@@ -1,4 +1,4 @@
-"""Averages of a segment's cleaned repeats, computed from a data set's runs or read from a file."""
+"""Averages of the cleaned repeats of a segment, computed from the runs of a data set or read from a file."""
 
 import json
 from collections.abc import Iterator
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentAverage:
-    """Mean of a segment's repeats, and their quality.
+    """Mean of the repeats of a segment, and their quality.
 
-    A segment that the subject has no run of has 0 repeats, no arrays, and no reliability.
+    A segment for which the subject has no run has 0 repeats, no arrays and no reliability.
 
     Attributes
     ----------
     segment : Segment
     arrays : dict of name to array (clip, voxel) float32
-        ``mean`` and, of test segments with repeats, ``half_1`` and ``half_2``: in memory or in an open file.
+        ``mean`` and, for test segments with repeats, ``half_1`` and ``half_2``; in memory or in an open file.
     voxels : ndarray of int, optional
         Voxels that ``arrays`` contain; all by default.
     reliability : ndarray (voxel,) float32
         Mean correlation between repeats.
     agreement : ndarray (run, voxel) float32, optional
-        Mean correlation of each repeat with the others, of the same voxels as ``arrays``; of two repeats the
-        reliability says the same.
+        Mean correlation of each repeat with the others, for the same voxels as ``arrays``; for two repeats it equals
+        the reliability.
     tsnr : ndarray (voxel,) float32, optional
     runs : list of dict
-        One row of facts per run.
+        One row of properties per run.
     n_repeats, n_missing : int
     """
 
@@ -54,7 +54,7 @@ class SegmentAverage:
     n_missing: int
 
     def of_voxels(self, name: str, chosen: np.ndarray) -> np.ndarray:
-        """An array's chosen voxels (clip, voxel); NaN where the segment has no such array."""
+        """The selected voxels of an array (clip, voxel); NaN if the segment has no such array."""
         if name not in self.arrays:
             return np.full((self.segment.n_clips, len(chosen)), np.nan, np.float32)
         if self.voxels is not None:
@@ -64,8 +64,8 @@ class SegmentAverage:
         return (array if isinstance(array, np.ndarray) else array[:])[:, chosen]
 
     def of_runs(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """Of each run, how well it agrees with the other repeats in the chosen voxels (voxel,); NaN where there
-        are none, or more than one and `agreement` is not known."""
+        """For each run, its correlation with the other repeats in the selected voxels (voxel,); NaN if there are no
+        other repeats, or if there are several and `agreement` is not known."""
         if not self.runs:
             return []
         if self.agreement is None:
@@ -83,15 +83,15 @@ def average_segment(
     *,
     means: bool = True,
 ) -> SegmentAverage:
-    """Read, clean and average per segment's runs; `InputError` names what is wrong with which run.
+    """Read, clean and average the runs of a segment; raises an `InputError` that names the run and the fault.
 
     Parameters
     ----------
     voxels : ndarray of int, optional
-        Voxels whose means are returned, ascending; all by default.
+        Voxels for which means are returned, ascending; all by default.
     means : bool
-        Whether there must be any: without, those of runs that are cleaned as they are read are left to
-        `with_means`, instead of filling the memory.
+        Whether means are required. If False, the means of runs that are cleaned during reading are computed later by
+        `with_means`, which saves memory.
     """
     names: list[str] = []
     tsnr: list[np.ndarray | None] = []
@@ -114,7 +114,7 @@ def average_segment(
             tsnr.append(run.tsnr)
 
     try:
-        # halves are for noise ceilings of test clips: nothing reads those of training
+        # halves are used for noise ceilings of test clips only, so none are computed for training clips
         average = average_repeats(values(), halves=segment.split == "test", voxels=voxels)
     except InputError:
         raise
@@ -140,15 +140,15 @@ def average_segment(
 
 
 def _names(names: list[str]) -> str:
-    """Names of the runs that were read, for an error."""
+    """Names of the runs that were read, for an error message."""
     return "repeats " + ", ".join(names[:10])
 
 
 def with_means(
     average: SegmentAverage, voxels: np.ndarray, dataset: Dataset, subject: str, settings: "FmriConfig"
 ) -> SegmentAverage:
-    """The average with the arrays of some voxels (ascending) and the agreement of each repeat there; the runs are
-    read again if it does not contain them."""
+    """The average with the arrays of some voxels (ascending) and the agreement of each repeat in them; the runs are
+    read again if the average does not contain these arrays."""
     compared = average.agreement is not None or average.n_repeats < 3
     if compared and (average.voxels is None or np.array_equal(average.voxels, voxels)):
         return average
@@ -180,7 +180,7 @@ def write_average(path: Path, average: SegmentAverage) -> None:
 
 
 def read_average(path: Path, segments: dict[str, Segment]) -> SegmentAverage:
-    """Read an average of `write_average`; its arrays by clip stay in the file until they are accessed."""
+    """Read an average written by `write_average`; its arrays per clip stay in the file until they are accessed."""
     file = open_arrays(path)
     name = file.attrs.get("segment")
     if name not in segments:

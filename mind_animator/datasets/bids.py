@@ -1,16 +1,16 @@
-"""A lab's own study in BIDS: derivatives of fMRIPrep or alike, events with the movies' onsets, a folder of movies.
+"""A study in BIDS: derivatives of fMRIPrep or similar software, events with the onsets of movies, and a folder of movies.
 
-What is read from where is stated in ``docs/your_data.md``. In short:
+The sources of all values are documented in ``docs/your_data.md``. In short:
 
-- **Events** (raw data, inherited from higher folders): a row presents a movie from ``onset`` on for
-  ``duration`` seconds. These texts are read whenever the data set is opened: they determine the movies, runs
-  and repeats.
-- **Responses** (derivatives): the file of each run in the requested space, its sidecar and its confounds.
-- **Movies** (``stimuli``): under the names that the events state.
+- **Events** (raw data, inherited from higher folders): each row is the presentation of a movie that starts at
+  ``onset`` and lasts ``duration`` seconds. These files are read whenever the data set is opened, because they
+  determine the movies, runs and repeats.
+- **Responses** (derivatives): the file of each run in the requested space, with its sidecar and confounds.
+- **Movies** (``stimuli``): files with the names given in the events.
 
-A clip's response is a weighted mean of the volumes in its time, ``fmri.lag`` seconds later
-(`mind_animator.fmri.align.clip_weights`). Polynomial trends and confounds are regressed out together. Each run
-is read and cleaned once per process.
+The response to a clip is a weighted mean of the volumes acquired during the clip, shifted by ``fmri.lag`` seconds
+(`mind_animator.fmri.align.clip_weights`). Polynomial trends and confounds are regressed out jointly. Each run is read
+and cleaned once per process.
 """
 
 import os
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from mind_animator.config.fmri import FmriConfig
     from mind_animator.fmri.clean import CleanedRun
 
-NEIGHBOURS = 10.0  # seconds of a movie between clips that are trained on and clips that are tested on
-SHORT, PACK = 5, 240  # clips: shorter movies are packed, so that a segment has about so many clips
+NEIGHBOURS = 10.0  # minimum seconds of a movie between training clips and test clips
+SHORT, PACK = 5, 240  # clips: movies shorter than SHORT are combined into segments of about PACK clips
 _SIDES = ("L", "R")
 _CHUNK = 8192  # voxels that are cleaned before they are stored
 _VIDEO = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif")
@@ -70,14 +70,14 @@ class BidsOptions(Strict):
     clip_seconds : float
         Length of a clip, seconds.
     test : tuple of str
-        Movies (or sections of movies) that are tested on and never trained on; wildcards are allowed.
+        Movies (or sections of movies) of the test set, which are never used for training; wildcards are allowed.
     movie : str
-        Column of the events that names the movie (``stim_file``, ``trial_type``, ...), or ``task``: the task is
-        the movie.
+        Column of the events that names the movie (``stim_file``, ``trial_type``, ...), or ``task`` if each task is one
+        movie.
     offset : str, optional
-        Where in its movie a row begins: ``start`` (every row presents the movie from its start, so that rows
-        of one movie are repeats), ``cumulative`` (rows of one movie continue each other, over runs too), or
-        the column that states it in seconds. Needed if a subject has several rows of one movie.
+        Position in the movie at which a row begins: ``start`` (every row presents the movie from its start, so that
+        rows of one movie are repeats), ``cumulative`` (each row of a movie continues the previous one, also across
+        runs), or the column that contains the position in seconds. Required if a subject has several rows of one movie.
     movies : tuple of str
         Movies to use; empty for all. Wildcards are allowed.
     runs : tuple of str
@@ -89,8 +89,8 @@ class BidsOptions(Strict):
     desc : str
         The ``desc-`` entity of responses: ``preproc``, ``denoised``, ``optcom``, ...
     mask : str, optional
-        Volumes: a NIfTI mask; by default the voxels in the brain masks of all of a subject's runs. Surfaces: a
-        GIFTI file with ``{hemi}``. ``{subject}`` is allowed. Vertices outside are constant.
+        For volumes: a NIfTI mask; by default the intersection of the brain masks of the subject's runs. For surfaces: a
+        GIFTI file with ``{hemi}``. ``{subject}`` is allowed. Vertices outside the mask are set constant.
     resolution : str, optional
         The ``res-`` or ``den-`` entity, if there are several.
     parcellation : str, optional
@@ -142,7 +142,7 @@ class Presentation:
     onset, duration : float
         Seconds from the start of the acquisition.
     offset : float
-        Seconds of the movie at its onset.
+        Position in the movie at the onset, seconds.
     events : Path
     line : int
     """
@@ -158,19 +158,19 @@ class Presentation:
 
     @property
     def end(self) -> float:
-        """Seconds of the movie at its end."""
+        """Position in the movie at the end of the presentation, seconds."""
         return self.offset + self.duration
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a movie that is presented as a whole, most often all of it.
+    """A part of a movie that is always presented as a whole, usually the whole movie.
 
     Attributes
     ----------
     id, movie, split : str
     onsets : tuple of float
-        Where its clips begin, seconds of the movie.
+        Onsets of the clips, in seconds of the movie.
     shown : dict of subject to tuple of Presentation
     """
 
@@ -183,7 +183,7 @@ class Section:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where the clips of a presentation are in the temporary file, (voxel, clip) float32, and the run's tSNR."""
+    """Location of the clips of a presentation in the temporary file, (voxel, clip) float32, and the tSNR of the run."""
 
     place: int
     shape: tuple[int, int]
@@ -191,11 +191,11 @@ class _Stored:
 
 
 class Bids(Dataset):
-    """The adapter; see the module's text for what it reads."""
+    """The adapter; the docstring of the module describes its inputs."""
 
     name = "bids"
     Options: ClassVar[type[Strict]] = BidsOptions
-    cleans_while_reading = True  # runs are stored cleaned, and read again from there
+    cleans_while_reading = True  # cleaned runs are stored in a temporary file and read again from it
 
     def __init__(self, config) -> None:
         super().__init__(config)
@@ -320,12 +320,12 @@ class Bids(Dataset):
 
     @cached_property
     def n_voxels(self) -> int:
-        """Voxels of a subject, from the header of one file that is here; else a number that is hardly exceeded."""
+        """Number of voxels of a subject from the header of an existing file, otherwise a safe upper bound."""
         return self._size[1]
 
     @cached_property
     def _size(self) -> tuple[int, int]:
-        """Volumes and voxels of the first subject's largest run that is here, from the fixed part of its header."""
+        """Volumes and voxels of the largest existing run of the first subject, from the fixed part of its header."""
         from mind_animator.artefacts.series import read_shape
 
         spaces = {"fsLR": 59_412, "fsaverage5": 20_484, "fsaverage6": 81_924}
@@ -335,12 +335,12 @@ class Bids(Dataset):
         shape = read_shape(max(sizes)[1]) if sizes else ()
         if len(shape) == 6:
             return shape[4], voxels if shape[5] == 91_282 else shape[5]
-        if len(shape) == 4:  # about a third of a field of view is brain
+        if len(shape) == 4:  # the brain fills about a third of the field of view
             return shape[3], int(0.35 * shape[0] * shape[1] * shape[2])
         return volumes, voxels
 
     def memory_mb(self, every_voxel: bool) -> int:
-        """A run in memory (CIFTI files are mapped instead), and sums and means of the largest segment."""
+        """Memory of one run (CIFTI files are mapped instead), and of the sums and means of the largest segment."""
         volumes, voxels = self._size
         largest = max(segment.n_clips for segment in self.segments)
         mapped = self.options.space == "fsLR"
@@ -386,7 +386,7 @@ class Bids(Dataset):
             if not self.options.runs or matches(stem, self.options.runs):
                 found.setdefault(name.run, stem)
                 (texts.add if name.suffix == "events" else texts.discard)(name.run)
-        # events that apply to several runs are no run of their own
+        # events files that apply to several runs do not define a run
         shared = {text for text in texts if any(text < run for run in found)}
         return dict(
             sorted(((k, v) for k, v in found.items() if k not in shared), key=lambda item: natural(item[1]))
@@ -400,7 +400,7 @@ class Bids(Dataset):
         return {}
 
     def _presented(self, subject: str) -> list[Presentation]:
-        """What a subject saw, run by run, as the events state it."""
+        """Presentations of a subject, run by run, according to the events."""
         if subject not in self._presentations:
             self._presentations[subject] = self._read_presentations(subject)
         return self._presentations[subject]
@@ -443,7 +443,7 @@ class Bids(Dataset):
         return found
 
     def _cut_sections(self) -> list[Section]:
-        """One section per part of a movie that is presented as a whole; training first, in natural order."""
+        """One section per part of a movie that is always presented as a whole; training first, in natural order."""
         by_movie: dict[str, list[tuple[str, Presentation]]] = {}
         for subject in self.subjects:
             for one in self._presented(subject):
@@ -484,7 +484,7 @@ class Bids(Dataset):
         return self._split(drafts)
 
     def _split(self, drafts: list) -> list[Section]:
-        """Sections with their splits; training clips near tested seconds of the same movie are left out."""
+        """Sections with their splits; training clips close to test clips of the same movie are excluded."""
         seconds = self.options.clip_seconds
         tested = {
             name
@@ -537,7 +537,7 @@ class Bids(Dataset):
 
     @staticmethod
     def _pack(sections: list[Section]) -> dict[str, tuple[Section, ...]]:
-        """Segments: a section each, and packs of sections that have a few clips only."""
+        """Segments: one per section, and packs of sections with only a few clips."""
         segments: dict[str, tuple[Section, ...]] = {}
         for split in ("train", "test"):
             own = [section for section in sections if section.split == split]
@@ -559,7 +559,7 @@ class Bids(Dataset):
 
     @staticmethod
     def _safe_names(movies: list[str]) -> dict[str, str]:
-        """Names of letters, digits and underscores; with their folders where file names alone are the same."""
+        """Names of letters, digits and underscores; they include the folders if the file names are not unique."""
 
         def safe(text: str) -> str:
             return re.sub(r"[^A-Za-z0-9]+", "_", text)
@@ -572,7 +572,7 @@ class Bids(Dataset):
         return short
 
     def _movie_file(self, movie: str) -> Path:
-        """File of a movie; a name without an ending stands for the video file of that name."""
+        """File of a movie; a name without an extension denotes the video file of that name."""
         path = self.root / self.options.stimuli / movie
         if path.suffix.lower() in _VIDEO or os.path.lexists(path):
             return path
@@ -591,7 +591,7 @@ class Bids(Dataset):
     # --- derivatives ---
 
     def _of_run(self, run: frozenset[tuple[str, str]]) -> list[Name]:
-        """Files of the derivatives that belong to a run."""
+        """Derivative files of a run."""
         subject = dict(run)["sub"]
         if subject not in self._by_run:
             by_run: dict[frozenset[tuple[str, str]], list[Name]] = {}
@@ -605,14 +605,14 @@ class Bids(Dataset):
         return {}
 
     def _missing(self, run: frozenset[tuple[str, str]], ending: str) -> Path:
-        """Where a file of the derivatives would be that is not there."""
+        """Expected path of a missing derivative file."""
         stem = next(name for key, name in self._runs(dict(run)["sub"]).items() if key == run)
         parts = dict(run)
         session = [f"ses-{parts['ses']}"] if "ses" in parts else []
         return self._derived.root.joinpath(f"sub-{parts['sub']}", *session, "func", f"{stem}_{ending}")
 
     def _bold(self, run: frozenset[tuple[str, str]]) -> list[Path]:
-        """Response files of a run: one, or one per hemisphere; names that they should have if they are not there."""
+        """Response files of a run (one, or one per hemisphere); their expected names if they are missing."""
         options = self.options
         kinds = (".func.gii",) if self._surface else (".nii.gz", ".nii")
         if options.space == "fsLR":
@@ -671,7 +671,7 @@ class Bids(Dataset):
         return beside[:1] or [self._bold(run)[0].with_name(f"{head}_desc-brain_mask.nii.gz")]
 
     def _sidecars(self, run: frozenset[tuple[str, str]]) -> list[Path]:
-        """JSON files that apply to a run's responses, raw ones first, the most specific one last."""
+        """JSON files that apply to the responses of a run: those of the raw data first, the most specific one last."""
         found = self._raw.above(run, "bold", ".json")
         for file in self._bold(run):
             name = parse_name(file)
@@ -687,16 +687,16 @@ class Bids(Dataset):
         return self._missing(run, "desc-confounds_timeseries.tsv")
 
     def _times(self, run: frozenset[tuple[str, str]]) -> float:
-        """Time of the first volume's middle, seconds from the start of the acquisition.
+        """Time of the middle of the first volume, in seconds from the start of the acquisition.
 
-        Sources are the sidecars (``RepetitionTime``, ``StartTime``: the time that the first volume is a sample
-        of) and the header (step; ``toffset`` or ``SeriesStart``: where the first volume begins). Without any
-        statement the series starts with the acquisition, and a volume is a sample of its middle.
+        Sources are the sidecars (``RepetitionTime``; ``StartTime``, the time that the first volume represents) and the
+        header (step; ``toffset`` or ``SeriesStart``, the time at which the first volume begins). If no source states a
+        time, the series starts with the acquisition, and a volume represents the middle of its acquisition.
 
         Raises
         ------
         InputError
-            If the repetition time is stated nowhere, or two sources contradict each other or the config.
+            If no source states the repetition time, or if two sources contradict each other or the config.
         """
         from mind_animator.artefacts.series import read_header
 
@@ -756,7 +756,7 @@ class Bids(Dataset):
             raise InputError(f"Expected {volumes} rows (volumes of the run) in {file}, got {rows}.")
 
     def _uncovered(self, run: frozenset[tuple[str, str]], first: float, volumes: int) -> int:
-        """Clips of a run that no volume covers at a lag of 4 s, since the run is too short."""
+        """Clips of a run that no volume covers at a lag of 4 s, because the run is too short."""
         seconds = self.options.clip_seconds
         low, high = first - self.tr / 2, first + self.tr * (volumes - 0.5)
         begins = [
@@ -780,7 +780,7 @@ class Bids(Dataset):
     # --- responses ---
 
     def _clips(self, subject: str, one: Presentation, settings: "FmriConfig") -> _Stored:
-        """The clips of a presentation; on the first call for a run, all of its presentations are stored."""
+        """The clips of a presentation; the first call for a run stores all of its presentations."""
         key = (one, settings.lag, settings.detrend_order, settings.ddof)
         if key not in self._store:
             self._store_run(subject, one.run, settings)
@@ -889,7 +889,7 @@ class Bids(Dataset):
             raise InputError(f"{error} ({file})") from None
 
     def _load_confounds(self, run: frozenset[tuple[str, str]]) -> "tuple[np.ndarray, np.ndarray | None]":
-        """Confounds (volume, confound) of a run, and the volumes that are kept (None: all)."""
+        """Confounds (volume, confound) of a run, and the volumes that are retained (None: all)."""
         import warnings
 
         import numpy as np
@@ -900,7 +900,7 @@ class Bids(Dataset):
         file, chosen = self._confounds_file(run), self.options.confounds
         expect_file(file, "confounds (dataset.options.confounds)")
         strategy = ["high_pass", *chosen] if "compcor" in chosen else chosen
-        # nilearn finds the table by the name of an image beside it, which it does not open
+        # nilearn derives the name of the table from the name of an image in the same folder, which it does not open
         image = file.with_name(file.name.split("_desc-confounds")[0] + "_desc-preproc_bold.nii.gz")
         try:
             with warnings.catch_warnings():
@@ -973,7 +973,7 @@ class Bids(Dataset):
         return np.concatenate(sides)
 
     def _brain(self, subject: str) -> "np.ndarray":
-        """Voxels inside the masks of all of a subject's runs, (x, y, z) bool."""
+        """Voxels inside the masks of all runs of a subject, (x, y, z) bool."""
         if subject in self._brains:
             return self._brains[subject]
         import nibabel as nib

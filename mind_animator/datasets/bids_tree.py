@@ -1,4 +1,4 @@
-"""Names, inheritance and events of a BIDS folder, from file names and small texts only."""
+"""Names, inheritance and events of a BIDS folder, read from file names and small text files only."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ from mind_animator.artefacts.files import expect_file
 from mind_animator.errors import InputError
 
 _NOTHING = {"", "n/a", "nan", "null", "none"}
-# what derivatives add to the entities of the run that they are made from
+# entities that derivatives add to the entities of their source run
 _ADDED = {"space", "res", "den", "hemi", "desc", "cohort", "seg", "atlas", "stat", "echo", "part"}
-SAME_TIME = 0.05  # seconds: rows whose times differ by less are the same
+SAME_TIME = 0.05  # seconds: times that differ by less are treated as equal
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Name:
     ----------
     path : Path
     entities : dict of str to str
-        ``run`` without leading zeros, which raw data and derivatives write differently.
+        The value of ``run`` has no leading zeros, because raw data and derivatives may write it differently.
     suffix, extension : str
         ``bold``; ``.nii.gz``.
     """
@@ -41,12 +41,12 @@ class Name:
 
     @cached_property
     def run(self) -> frozenset[tuple[str, str]]:
-        """Entities of the run that the file belongs to, whatever derivatives have added."""
+        """Entities of the run of the file, without those that derivatives add."""
         return frozenset((key, value) for key, value in self.entities.items() if key not in _ADDED)
 
 
 def parse_name(path: Path) -> Name:
-    """Parts of a file name; a name that is not BIDS has no entities."""
+    """Parts of a file name; a name that does not follow BIDS has no entities."""
     stem, dot, extension = path.name.partition(".")
     *pairs, suffix = stem.split("_")
     entities = {}
@@ -58,14 +58,14 @@ def parse_name(path: Path) -> Name:
 
 
 class Tree:
-    """File names of a BIDS folder and its inheritance: texts in higher folders apply to the files below them.
+    """File names of a BIDS folder with inheritance: text files in higher folders apply to the files below them.
 
     Parameters
     ----------
     root : path
         Raw data or derivatives.
     endings : tuple of str
-        Names of other files are not looked at.
+        Endings of relevant file names; other files are ignored.
     """
 
     def __init__(self, root: Path, endings: tuple[str, ...]) -> None:
@@ -91,7 +91,7 @@ class Tree:
         return self._folders[path]
 
     def of_subject(self, subject: str) -> list[Name]:
-        """Functional files of a subject, all sessions."""
+        """Functional files of a subject from all sessions."""
         top = self.root / f"sub-{subject}"
         sessions = []
         if top.is_dir():
@@ -100,7 +100,7 @@ class Tree:
         return [name for place in (top, *sessions) for name in self.folder(place / "func")]
 
     def above(self, run: Iterable[tuple[str, str]], suffix: str, extension: str) -> list[Path]:
-        """Texts that apply to a file with these entities, from the highest and most general one down."""
+        """Text files that apply to a file with these entities, from the most general to the most specific one."""
         entities = dict(run)
         top = self.root / f"sub-{entities.get('sub', '')}"
         places = [self.root, top, top / "func"]
@@ -121,7 +121,7 @@ class Tree:
 
 
 def read_sidecars(paths: Iterable[Path]) -> tuple[dict[str, Any], str]:
-    """Values of JSON files, later ones first in precedence, and the names of the files."""
+    """Merged values of JSON files (later files have precedence), and the names of the files."""
     values: dict[str, Any] = {}
     names = []
     for path in paths:
@@ -137,7 +137,7 @@ def read_sidecars(paths: Iterable[Path]) -> tuple[dict[str, Any], str]:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file: UTF-8 with or without byte order mark, UTF-16 with one, else Western (Windows-1252)."""
+    """Text of a file: UTF-8 with or without a byte order mark, UTF-16 with one, otherwise Windows-1252."""
     expect_file(path, "a text")
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -150,7 +150,7 @@ def read_text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of an events file that presents a movie.
+    """A row of an events file that is the presentation of a movie.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class Row:
     onset, duration : float
         Seconds from the start of the acquisition.
     offset : float or None
-        Seconds of the movie at which the row begins; None if no column states it.
+        Position in the movie at which the row begins, seconds; None if no column states it.
     line : int
     """
 
@@ -170,17 +170,17 @@ class Row:
 
 
 def read_events(path: Path, movie: str, task: str, offset: str | None, movies: tuple[str, ...]) -> list[Row]:
-    """Presentations in an events file, by onset.
+    """Presentations in an events file, sorted by onset.
 
     Parameters
     ----------
     path : Path
     movie : str
-        Column that names the movie, or ``task``: every row presents the movie of that name.
+        Column that names the movie, or ``task`` if every row presents the movie named after the task.
     task : str
         The task of the run.
     offset : str, optional
-        Column of seconds into the movie.
+        Column with the position in the movie in seconds.
     movies : tuple of str
         Patterns of the movies to use; empty for all.
     """
@@ -235,9 +235,9 @@ def _seconds(text: str, column: str, line: int, path: Path) -> float:
 
 
 def joined(rows: list[Row], path: Path) -> list[Row]:
-    """Rows that continue each other (shot by shot, scene by scene), joined to one presentation.
+    """Join consecutive rows (shot by shot, scene by scene) into one presentation.
 
-    Rows of one movie continue each other if time and movie advance alike.
+    Rows of one movie are consecutive if the time and the position in the movie advance equally.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def joined(rows: list[Row], path: Path) -> list[Row]:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name is one of the patterns, in which only ``*`` and ``?`` are special."""
+    """Whether a name matches one of the patterns, in which only ``*`` and ``?`` are special."""
     names, wild = _compiled(tuple(patterns))
     return name in names or any(pattern.fullmatch(name) for pattern in wild)
 
@@ -284,5 +284,5 @@ def _compiled(patterns: tuple[str, ...]) -> tuple[frozenset[str], list[re.Patter
 
 
 def natural(name: str) -> list[int | str]:
-    """Key that sorts ``run-10`` after ``run-9``; numbers and text alternate, so that they are never compared."""
+    """Key that sorts ``run-10`` after ``run-9``; numbers and texts alternate, so that they are never compared."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

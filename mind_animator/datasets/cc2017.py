@@ -1,14 +1,14 @@
-"""CC2017 (Wen et al. 2018): 3 subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI at TR 2 s.
+"""CC2017 (Wen et al. 2018): 3 subjects, 18 training and 5 test movies of 8 minutes, 32k CIFTI with a TR of 2 s.
 
-Facts of the published files that this module implements:
+Properties of the published files that this module implements:
 
 - Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of
-  ``test2`` to ``test5`` start with it and have 246. Any other number is refused.
-- The haemodynamic lag *is* the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 belong to
-  the 240 clips. Nothing later may shift again.
-- Run 9 of ``test2`` of subject 3 exists, but lags about 10 s behind the movie: it is left out by default.
-- One volume file has its own spelling (``test1_9.mni.nii.gz`` of subject 1).
-- Archives may be unpacked into one folder or into one folder each.
+  ``test2`` to ``test5`` start with it and have 246. Any other number is an error.
+- The haemodynamic lag is applied by the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 belong to
+  the 240 clips. Later stages must not shift the responses again.
+- Run 9 of ``test2`` of subject 3 exists, but lags about 10 s behind the movie; it is excluded by default.
+- The name of one volume file is spelt differently (``test1_9.mni.nii.gz`` of subject 1).
+- Archives may be unpacked into one common folder or into separate folders.
 
 References
 ----------
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 N_CLIPS = 240
 CLIP_SECONDS = 2.0
-# seconds between the movie's start and the first volume, by number of volumes beyond the clips
+# seconds between the start of the movie and the first volume, by the number of volumes in excess of the clips
 RECORDING_START = {5: 2.0, 6: 0.0}
 FROM_MOVIE_START = ("test2", "test3", "test4", "test5")
 DELAYED_RUN = ("3", "test2", 9)
 
 
 def n_volumes(segment: str, n_clips: int = N_CLIPS) -> int:
-    """Volumes that a run of a segment has in the published data set, whose movies have 240 clips."""
+    """Number of volumes of a run of a segment in the published data set, whose movies have 240 clips."""
     return n_clips + (6 if segment in FROM_MOVIE_START else 5)
 
 
 class CC2017Options(Strict):
-    """Settings of CC2017 alone.
+    """Settings specific to CC2017.
 
     Attributes
     ----------
     skip_delayed_run : bool
-        Leave out run 9 of ``test2`` of subject 3, which lags about 10 s behind the movie (other published
-        analyses average it in).
+        Exclude run 9 of ``test2`` of subject 3, which lags about 10 s behind the movie (other published analyses
+        include it in the average).
     """
 
     skip_delayed_run: bool = True
@@ -65,7 +65,7 @@ class CC2017(Dataset):
     Options: ClassVar[type[Strict]] = CC2017Options
     tr = 2.0
     cleans_while_reading = True
-    n_clips: int = N_CLIPS  # of every movie
+    n_clips: int = N_CLIPS  # per movie
 
     train_movies: ClassVar[tuple[str, ...]] = tuple(f"seg{index}" for index in range(1, 19))
     test_movies: ClassVar[tuple[str, ...]] = tuple(f"test{index}" for index in range(1, 6))
@@ -121,7 +121,7 @@ class CC2017(Dataset):
         return self.run_files(subject, segment, "cifti")
 
     def run_files(self, subject: str, segment: str, kind: str = "cifti") -> list[Path]:
-        """Files of a segment's runs, in the order of the runs.
+        """Files of the runs of a segment, in the order of the runs.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class CC2017(Dataset):
             f"Subject{int(subject):02d}/video_fmri_dataset/{inside}",
             inside,
         )
-        # the usual spelling of all layouts before the odd one, which one published file has
+        # the usual spelling in all layouts is tried before the exceptional one of a single published file
         return self.find(*(f"{folder}{joint}{ends[kind]}" for joint in joints for folder in folders))
 
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
@@ -175,7 +175,7 @@ class CC2017(Dataset):
             )
 
     def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
-        """Volumes of the clips: one per clip, consecutive."""
+        """Volumes of the clips: one per clip, without gaps."""
         import numpy as np
 
         from mind_animator.fmri.align import volumes_of_clips
@@ -221,7 +221,7 @@ class CC2017(Dataset):
         )
 
     def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
-        """By the path from ``stimuli`` or ``subject<n>`` on, whatever folders an unpacking put around it."""
+        """Match by the path below ``stimuli`` or ``subject<n>``, regardless of the folders above it."""
         from mind_animator.datasets.download.zips import suffix_chooser
 
         tails = {re.search(r"(stimuli|subject\d)/.*", place)[0]: place for place in archive.gives}

@@ -1,4 +1,4 @@
-"""Before any work: what is here, what is missing or wrong; and whether a test movie was ever trained on."""
+"""Checks before any work: existing, missing and invalid files, and overlap of training and test movies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
     from mind_animator.config import Config
 
-NEIGHBOURS = 10.0  # seconds: a response outlasts its movie by about so much
+NEIGHBOURS = 10.0  # seconds by which a response outlasts its movie, approximately
 SAME, TEXTURE, IN_A_ROW, TILES = 3.0, 8.0, 3, 64
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to fetch. Files that are here already are not part of it.
+    """Downloads that a run requires. Files that already exist are not included.
 
     Attributes
     ----------
     files : tuple of Archive
-        Files that are downloaded as they are.
+        Files that are downloaded and not unpacked.
     zips : dict of Archive to tuple of str
-        Zips to download, and the files to unpack from each (relative to the data folder).
+        Zip archives to download, and the files to unpack from each (relative to the data folder).
     by_hand : tuple of Path
-        Missing files that no archive gives, or that a person has to fetch.
+        Missing files that no archive contains, or that must be obtained manually.
     """
 
     files: tuple[Archive, ...]
@@ -41,11 +41,11 @@ class Plan:
 
 
 def plan_downloads(dataset: Dataset) -> Plan:
-    """What is missing of a data set's files, and where each would come from. Looks, but opens no file."""
+    """Missing files of a data set and their sources. The files are not opened."""
     if dataset.simulated:
         return Plan((), {}, ())
     missing = {str(path.relative_to(dataset.root)): path for path in dataset.sources() if not path.exists()}
-    # links of a clone: their content comes with the clone's own tool, and nothing is written through them
+    # links of a clone: their content is fetched with the tool of the clone, and nothing is written through them
     links = {place: path for place, path in missing.items() if path.is_symlink()}
     missing = {place: path for place, path in missing.items() if place not in links}
     files, zips = [], {}
@@ -63,7 +63,7 @@ def plan_downloads(dataset: Dataset) -> Plan:
 
 
 def check_config(dataset: Dataset, config: "Config") -> None:
-    """Raise `InputError` where the config needs something that the data set cannot give. Needs no data."""
+    """Raise `InputError` if the config requires something that the data set does not provide. No data are required."""
     if "lag" in config.fmri.model_fields_set and config.fmri.lag and not dataset.applies_lag:
         raise InputError(
             f"config.fmri.lag = {config.fmri.lag:g}: must be 0 or left out, since the responses of data set "
@@ -75,7 +75,7 @@ def check_config(dataset: Dataset, config: "Config") -> None:
         from mind_animator.fmri.reliability import in_mask
 
         values = read_mask(mask)
-        try:  # without the number of voxels, which only the responses state
+        try:  # without the number of voxels, which is known only from the responses
             flags = values.dtype.kind == "b" or (len(values) > 2 and set(values.ravel().tolist()) <= {0, 1})
             in_mask(values, len(values) if flags else int(values.max(initial=0)) + 1)
         except ValueError as error:
@@ -88,15 +88,15 @@ def check_config(dataset: Dataset, config: "Config") -> None:
 
 
 def check_clones(missing: tuple[Path, ...]) -> None:
-    """`InputError` at the first file whose content a DataLad, git-annex or Git LFS clone lacks."""
+    """Raise `InputError` for the first file whose content is missing in a DataLad, git-annex or Git LFS clone."""
     absent = [(path, hint) for path in missing if (hint := absent_content(path))]
     if absent:
         raise InputError(f"Expected {absent[0][0]}, but {absent[0][1]} ({len(absent)} such files).")
 
 
 def resolved(config: "Config", dataset: Dataset) -> "Config":
-    """The config with what follows from the data set: no lag where the responses are aligned already, and
-    ``scoring.block`` from ``scoring.block_seconds`` and the lengths of the test clips."""
+    """The config with the values that follow from the data set: no lag if the responses are already aligned, and
+    ``scoring.block`` from ``scoring.block_seconds`` and the durations of the test clips."""
     if not dataset.applies_lag:
         config = config.model_copy(update={"fmri": config.fmri.model_copy(update={"lag": 0.0})})
     if config.scoring.block_seconds is None:
@@ -110,12 +110,12 @@ def resolved(config: "Config", dataset: Dataset) -> "Config":
 
 
 def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
-    """Raise `InputError` where terms, credentials or files that only a person can bring are missing.
+    """Raise `InputError` if accepted terms, credentials or files that must be obtained manually are missing.
 
     Parameters
     ----------
     by_hand : tuple of path
-        Of the plan: missing files that no rule can fetch.
+        Missing files of the plan that no rule can download.
     """
     check_clones(by_hand)
     dataset.check_before_work()
@@ -129,13 +129,13 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
 
 
 def check_files(dataset: Dataset) -> "pd.DataFrame":
-    """State of every file that the pipeline reads, from sizes, headers and the packets of movies.
+    """State of every file that the pipeline reads, determined from sizes, headers and the packets of movies.
 
     Returns
     -------
     DataFrame
-        ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the
-        manifest; empty for a file of the lab's own) and ``told`` (what its header says, or what is wrong).
+        ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the manifest; empty
+        for files of the user) and ``told`` (properties from the header, or the fault).
     """
     import pandas as pd
 
@@ -168,7 +168,7 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
 
 
 def summarise(table: "pd.DataFrame") -> str:
-    """One line on a table of `check_files`."""
+    """One-line summary of a table from `check_files`."""
     counts = table["state"].value_counts()
     parts = [f"{counts.get(state, 0)} {state}" for state in ("here", "missing", "wrong")]
     unverified = int((table["checked_by"] == UNVERIFIED).sum())
@@ -176,7 +176,7 @@ def summarise(table: "pd.DataFrame") -> str:
 
 
 def look_at(path: Path) -> tuple[dict[str, float], str | None]:
-    """What a file's header says, and what is wrong with it; of unknown kinds only whether it is empty.
+    """Properties from the header of a file, and its fault; files of unknown types are only checked for being empty.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def _look_at_image(path: Path) -> tuple[dict[str, float], str | None]:
         header = read_header(path)
     except InputError as error:
         return {}, str(error)
-    except Exception as error:  # nibabel raises many kinds for broken headers
+    except Exception as error:  # nibabel raises many types of exceptions for corrupt headers
         return {}, f"no readable image: {' '.join(str(error).split())[:120]}"
     facts: dict[str, float] = {"volumes": header.volumes}
     if header.rows:
@@ -241,15 +241,15 @@ def _look_at_movie(path: Path) -> tuple[dict[str, float], str | None]:
 
 
 def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
-    """Raise `InputError` where clips are too few for tests that permute blocks, or movies too few to stop by.
+    """Raise `InputError` if there are too few clips for block permutation tests, or too few movies for early stopping.
 
     Parameters
     ----------
     block : int
-        Neighbouring test clips that a permutation keeps together.
+        Block length of permutations, in test clips.
     trains : bool
-        Whether a method trains decoders, which keep whole movies from the fit. Movies are counted where the
-        data set's tables are here; else a segment counts as one.
+        Whether a method trains decoders, which hold out whole movies for validation. Movies are counted if the tables
+        of the data set exist; otherwise each segment counts as one movie.
     """
     test = [segment.n_clips for segment in dataset.segments if segment.split == "test"]
     if sum(count // block for count in test) < 2:
@@ -272,19 +272,19 @@ def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
 
 
 def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> None:
-    """Make sure that no test movie, nor what surrounds it, is trained on.
+    """Check that neither test movies nor adjacent parts of the same movies are used for training.
 
     Parameters
     ----------
     table : DataFrame
         Clips of all segments: ``clip, movie, file, onset, duration, split``.
     sums : mapping of file (as in the table) to SHA-256, optional
-        Two files of the same content count as one.
+        Two files with the same content count as one.
 
     Raises
     ------
     InputError
-        If a movie has clips of both splits, or clips of both lie in one file less than 10 s apart.
+        If a movie has clips of both splits, or clips of both splits are less than 10 s apart in one file.
     """
     import numpy as np
 
@@ -313,14 +313,14 @@ def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> 
 
 @dataclass(frozen=True)
 class Twin:
-    """A test clip whose frames are found among the training frames.
+    """A test clip whose frames occur among the training frames.
 
     Attributes
     ----------
     test, train : int
-        The clip, and the training clip in which its first frame is found.
+        The clip, and the training clip that contains its first frame.
     in_a_row : int
-        Test clips up to this one that are found one after another, in the same order and at the same distance.
+        Number of consecutive test clips up to this one that occur in the same order and at the same distance.
     """
 
     test: int
@@ -329,14 +329,14 @@ class Twin:
 
 
 def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[Twin]:
-    """Test clips that show what some training frames show, wherever in a training clip they begin.
+    """Test clips whose frames occur among the training frames, at any position within a training clip.
 
-    A frame is found between two neighbouring training frames if it differs by less than 3 grey levels (root
-    mean square over tiles) from a mixture of them, so that movies cut at other times are compared too::
+    A frame matches two neighbouring training frames if it differs by less than 3 grey levels (root mean square over
+    tiles) from a mixture of them, so that movies cut at different times can also be compared::
 
         min over a in [0, 1] of |x - (1 - a) p_i - a p_(i+1)| < 3 sqrt(tiles)
 
-    A clip is found if at least half of its frames are, in a row and in their order.
+    A clip matches if at least half of its frames match consecutive training frames in the same order.
 
     Parameters
     ----------
@@ -370,14 +370,14 @@ def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[Twin]:
         run, last = np.where(found, before + 1, 0), clip
         if found.any():
             best = np.flatnonzero(run == run.max())
-            # a frame lies at the end of one pair and at the start of the next: the later one begins with it
+            # a frame is the end of one pair and the start of the next one; the later pair is used
             start = int(best[apart[best] <= apart[best].min() + n_frames * tiles][-1])
             twins.append(Twin(int(clip), start // n_frames, int(run[start])))
     return twins
 
 
 def thumbnails(frames: "np.ndarray") -> "np.ndarray":
-    """Frames (frame, height, width, 3) uint8 of one clip as 8 x 8 grey tiles each, (frame * 64,) float32."""
+    """Frames (frame, height, width, 3) uint8 of one clip as 8 x 8 grey tiles per frame, (frame * 64,) float32."""
     import cv2
     import numpy as np
 
@@ -386,10 +386,10 @@ def thumbnails(frames: "np.ndarray") -> "np.ndarray":
 
 
 def check_same_clips(twins: list[Twin], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
-    """Raise `InputError` if content is trained on and tested on.
+    """Raise `InputError` if the same content occurs in training and test clips.
 
-    That is: three test clips in a row, a movie of one clip, or a movie that begins with the end of a training
-    movie or ends with the beginning of one (runs that overlap).
+    An error is raised for three consecutive matching test clips, for a matching movie of one clip, and for a movie that
+    begins with the end of a training movie or ends with the beginning of one (overlapping runs).
     """
     singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
     movies = [list(table["movie"]) for table in (test, train)]
@@ -406,7 +406,7 @@ def check_same_clips(twins: list[Twin], train: "pd.DataFrame", test: "pd.DataFra
 
 
 def _edges(movies: list[str], row: int) -> tuple[bool, bool]:
-    """Whether a clip is among the first, and among the last, two of its movie; neither in short movies."""
+    """Whether a clip is among the first two and among the last two clips of its movie; both False for short movies."""
     start = stop = row
     while start > 0 and row - start < 2 and movies[start - 1] == movies[row]:
         start -= 1

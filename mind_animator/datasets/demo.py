@@ -1,11 +1,11 @@
-"""The synthetic data set's data set: simulated brains under CC2017's published names, sizes and timing.
+"""The synthetic data set: simulated subjects with the published file names, sizes and timing of CC2017.
 
-Everything is read by CC2017's own adapter. The movies lie in ``<data_root>/video_fmri_dataset/stimuli`` and
-are shared by the brains that watch them; the brains lie in
-``<data_root>/<signal>/video_fmri_dataset/subject<n>``.
+All files are read by the adapter of CC2017. The movies are in ``<data_root>/video_fmri_dataset/stimuli`` and are shared
+by all simulated subjects, whose responses are in ``<data_root>/<signal>/video_fmri_dataset/subject<n>``.
 
-A subject is a number, whose brain holds what ``options.signal`` says, or a number with the name of a signal
-(``1full``, ``1nomotion``, ``1none``): the brains that `demo_controls` compares share all else in one DAG.
+A subject is named by a number, in which case ``options.signal`` determines its signal, or by a number with the name of
+a signal (``1full``, ``1nomotion``, ``1none``). The subjects compared by `demo_controls` thus share all other files in
+one DAG.
 """
 
 import re
@@ -19,7 +19,7 @@ from mind_animator.datasets.archives import Archive
 from mind_animator.datasets.cc2017 import CC2017, FROM_MOVIE_START
 from mind_animator.errors import InputError
 
-# What a subject's name may end in -> the signal of that brain.
+# Suffix of a subject's name -> signal of the simulated subject.
 BRAINS = {"full": "full", "nomotion": "no_motion", "none": "none"}
 _SUBJECT = re.compile(rf"([1-3])({'|'.join(BRAINS)})?")
 
@@ -30,21 +30,21 @@ class DemoOptions(Strict):
     Attributes
     ----------
     signal : str
-        What the brains hold: ``full``; ``no_motion`` (areas of motion carry nothing, and the structure of a
-        shot is that of its middle, so that no trail of positions tells the direction); ``none``.
+        Signal of the simulated responses: ``full``; ``no_motion`` (motion areas carry no signal, and the structure of a
+        shot is that of its middle, so that positions do not reveal the direction); ``none``.
     seed : int
-        Seed of movies and brains.
+        Seed of movies and simulated subjects.
     train_movies, test_movies : int
-        Movies. The first four test movies are ``test2`` to ``test5``, whose runs have one
-        volume more.
+        Numbers of movies. The first four test movies are ``test2`` to ``test5``, whose runs have one
+        additional volume.
     clips : int
-        Clips of every movie; 240 in CC2017. Runs are as much shorter.
+        Clips per movie; 240 in CC2017. Runs are shortened accordingly.
     repeats_train, repeats_test : int
-        Runs of each movie and subject.
+        Runs per movie and subject.
     noise : float
-        Standard deviation of the noise of a vertex, in units of its response's.
+        Standard deviation of the noise of a vertex, relative to that of its response.
     skip_delayed_run : bool
-        As in CC2017: subject 3, run 9 of ``test2``.
+        As in CC2017 (run 9 of ``test2`` of subject 3).
     """
 
     signal: Literal["full", "no_motion", "none"] = "full"
@@ -59,7 +59,7 @@ class DemoOptions(Strict):
 
 
 class Demo(CC2017):
-    """CC2017's adapter on simulated files."""
+    """The adapter of CC2017 applied to simulated files."""
 
     name = "demo"
     Options: ClassVar[type[Strict]] = DemoOptions
@@ -77,7 +77,7 @@ class Demo(CC2017):
         self.brain_of(subject)
 
     def brain_of(self, subject: str) -> tuple[str, str]:
-        """Number and signal of a subject; `InputError` where there is no such subject."""
+        """Number and signal of a subject; raises `InputError` if there is no such subject."""
         if not (match := _SUBJECT.fullmatch(subject)):
             raise InputError(
                 f"Expected dataset.subjects to be of {list(self.known_subjects)}, alone or followed by one of "
@@ -86,16 +86,16 @@ class Demo(CC2017):
         return match[1], BRAINS[match[2]] if match[2] else self.options.signal
 
     def subject_with(self, number: str, signal: str) -> str:
-        """Name of the subject of this number and signal; the plain number where the signal is the config's own."""
+        """Name of the subject with this number and signal; only the number if the signal is that of the config."""
         names = {value: name for name, value in BRAINS.items()}
         return number if signal == self.options.signal else f"{number}{names[signal]}"
 
     def archives(self) -> tuple[Archive, ...]:
-        """Nothing is downloaded: rules of their own draw the movies and simulate the brains."""
+        """Nothing is downloaded: rules of the workflow draw the movies and simulate the subjects."""
         return ()
 
     def sources(self) -> list[Path]:
-        """No file comes from outside."""
+        """No files are obtained from elsewhere."""
         return []
 
     def _train(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class Demo(CC2017):
         return [self.root / "video_fmri_dataset" / "stimuli" / f"{segment}.mp4"]
 
     def ground_truth_file(self, movie: str) -> Path:
-        """What a movie holds, told by whoever drew it: for scoring and tests only."""
+        """Path of the ground truth of a movie, for scoring and tests only."""
         return self.root / "video_fmri_dataset" / "ground_truth" / f"{movie}.json"
 
     def run_pattern(self, repeat: int) -> str:

@@ -1,16 +1,17 @@
-"""HCP 7T movie watching: 176 complete subjects, four runs of movie clips with rests, TR 1 s.
+"""HCP 7T movie watching: 176 complete subjects, four runs of movie excerpts with rest periods, TR 1 s.
 
-Facts of the published files that this module implements:
+Properties of the published files that this module implements:
 
-- Runs are scanned AP, PA, PA, AP; their folders are named for it.
+- The phase-encoding directions of the runs are AP, PA, PA, AP; the folders are named after them.
 - Movie clips last one second; the volume of second s is s + 4 at the usual lag of 4 s.
-- **The last 76 s of every run are the same movie.** It is a segment of its own here (``retest``), never in
-  training, and its four repeats are the repeats of the test set.
-- Whole runs are held out. The rest of the other runs is for training; each excerpt in a run is a movie of its own.
-- Responses come in three variants. The 59k variant is on another mesh: its voxels have ROI names only if a
+- **The last 76 s of every run are the same movie.** It is a separate segment (``retest``), which is never used for
+  training; its four repeats are the repeats of the test set.
+- Whole runs are held out. The remaining parts of the other runs are used for training; each excerpt in a run is one
+  movie.
+- There are three variants of the responses. The 59k variant is on another mesh: its voxels have ROI names only if a
   parcellation on that mesh is given.
-- A run must have the published number of volumes, step and start: otherwise the time of its volumes is unknown.
-- Areas are matched by name: numbers of the parcellation mean other hemispheres in other files.
+- A run must have the published number of volumes, step and start; otherwise the times of its volumes are unknown.
+- Areas are matched by name, because the numbers of the parcellation denote different hemispheres in different files.
 
 References
 ----------
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from mind_animator.config.fmri import FmriConfig
 
-# Movies of each run as (start, stop), seconds since the run's start; the last is the retest movie.
+# Movies of each run as (start, stop), in seconds since the start of the run; the last one is the retest movie.
 EXCERPTS = {
     1: ((26, 231), (289, 505), (531, 705), (740, 797), (824, 900)),
     2: ((26, 246), (272, 525), (551, 794), (821, 897)),
@@ -48,7 +49,7 @@ MOVIES = {
     3: "7T_MOVIE3_CC2_v2.mp4",
     4: "7T_MOVIE4_HO2_v2.mp4",
 }
-# Volumes of the published runs, one per second from the start of the movie on.
+# Number of volumes of the published runs; one volume per second since the start of the movie.
 N_VOLUMES = {1: 921, 2: 918, 3: 915, 4: 901}
 RUNS = {1: "tfMRI_MOVIE1_7T_AP", 2: "tfMRI_MOVIE2_7T_PA", 3: "tfMRI_MOVIE3_7T_PA", 4: "tfMRI_MOVIE4_7T_AP"}
 VARIANTS = {"msmsulc": "", "msmall_clean": "_MSMAll_hp2000_clean", "59k": "_1.6mm_MSMAll_hp2000_clean"}
@@ -59,17 +60,17 @@ PAPER_SUBJECTS = ("100610", "102816", "104416")
 
 
 class HCPOptions(Strict):
-    """Settings of HCP alone.
+    """Settings specific to HCP.
 
     Attributes
     ----------
     variant : str
-        ``msmsulc`` (32k, not cleaned: what Mind-Animator read), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
+        ``msmsulc`` (32k, not cleaned; used by Mind-Animator), ``msmall_clean`` (32k) or ``59k`` (1.6 mm).
     held_out_run : int
-        The run that is tested on, in addition to the retest movie.
+        The test run, in addition to the retest movie.
     parcellation : str, optional
-        For the 59k variant: a ``.dlabel.nii`` on the same mesh, whose labels name the areas (with or without
-        medial wall). Without it no area of that variant has a name.
+        For the 59k variant: a ``.dlabel.nii`` file on the same mesh, whose labels name the areas (with or without the
+        medial wall). Without it the areas of that variant have no names.
     """
 
     variant: Literal["msmsulc", "msmall_clean", "59k"] = "msmsulc"
@@ -193,7 +194,7 @@ class HCP(Dataset):
         return read_rois(self.options.parcellation, self._run_file(subject, 1))
 
     def caption_order(self) -> dict[str, list[str]]:
-        """The 3,040 published captions: all movies of run 1, run 2, ..., the retest movie in each."""
+        """Clips of the 3,040 published captions: all movies of run 1, run 2, ..., including the retest movie in each."""
         clips_of = {segment.id: segment.clips for segment in self.segments}
         return {
             "train": [clip for run in EXCERPTS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])],
@@ -220,7 +221,7 @@ class HCP(Dataset):
         return None
 
     def _check_header(self, file: Path, run: int) -> None:
-        """`InputError` if a run does not have the published volumes: its times would not be known."""
+        """Raise `InputError` if a run does not have the published volumes, because its times would be unknown."""
         from mind_animator.artefacts.series import read_header
 
         header = read_header(file)
@@ -250,7 +251,7 @@ class HCP(Dataset):
             )
 
     def _runs_of(self, segment: str) -> list[int]:
-        """Runs in which a segment was shown; for the retest movie all four, in order."""
+        """Runs in which a segment was presented; for the retest movie all four, in order."""
         if segment == RETEST:
             return list(EXCERPTS)
         if segment not in {f"run{run}" for run in EXCERPTS}:
@@ -271,7 +272,7 @@ class HCP(Dataset):
 
 
 def _cortex_59k(file: Path) -> int:
-    """Cortical vertices of a 1.6-mm file, as its own header counts them."""
+    """Number of cortical vertices of a 1.6-mm file, from its header."""
     import nibabel as nib
 
     if not file.is_file():
@@ -283,7 +284,7 @@ def _cortex_59k(file: Path) -> int:
 
 
 def _seconds(run: int) -> list[int]:
-    """Seconds of a run's movies, the retest movie left out."""
+    """Seconds of the movies of a run, without the retest movie."""
     return [second for span in EXCERPTS[run][:-1] for second in range(*span)]
 
 

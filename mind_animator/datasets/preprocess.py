@@ -1,4 +1,4 @@
-"""Preprocessing of one subject in three passes: average the training segments, choose voxels, collect all clips."""
+"""Preprocessing of one subject in three passes: average the training segments, select voxels, collect all clips."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ HALVES = ("half_1", "half_2")
 
 @dataclass(frozen=True)
 class SubjectResponses:
-    """Responses of one subject, scaled, and their quality.
+    """Scaled responses of one subject, and their quality.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class SubjectResponses:
     present : ndarray (clip,) bool
         Whether the subject has a response to the clip.
     halves : dict of name to ndarray (test clip, voxel) float32
-        ``half_1`` and ``half_2``, scaled alike; NaN where a half of the repeats has no response.
+        ``half_1`` and ``half_2``, scaled in the same way; NaN where a half of the repeats has no response.
     chosen : ndarray (voxel,) int64
-        Indices of the chosen voxels among all voxels, ascending.
+        Indices of the selected voxels among all voxels, ascending.
     constant_voxels : int
-        Chosen voxels without variance over the training clips.
+        Number of selected voxels without variance over the training clips.
     roi : ndarray (any voxel,) of str
-        Area of every voxel; empty text where none is known.
+        Area of every voxel; an empty string if it is unknown.
     maps : dict of name to ndarray (any voxel,)
         ``t, reliability, noise_ceiling, tsnr`` and ``selected`` of every voxel.
     quality : list of dict
@@ -61,7 +61,7 @@ class SubjectResponses:
 def preprocess_subject(
     dataset: Dataset, subject: str, settings: "FmriConfig", kept: Mapping[str, SegmentAverage] | None = None
 ) -> SubjectResponses:
-    """Clean and average per subject's runs, choose voxels on the training segments, scale all clips.
+    """Clean and average the runs of a subject, select voxels on the training segments, and scale all clips.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def preprocess_subject(
     subject : str
     settings : FmriConfig
     kept : mapping of segment to SegmentAverage, optional
-        Averages that were made before; the runs of the other segments are read.
+        Averages that were computed before; only the runs of the other segments are read.
 
     Raises
     ------
     InputError
-        If a run cannot be used, the voxels cannot be chosen, or the subject has no response to any training
+        If a run cannot be used, the voxels cannot be selected, or the subject has no response to any training
         clip or to any test clip.
     """
     passes = _Passes(dataset, subject, settings, kept or {})
@@ -85,7 +85,7 @@ def preprocess_subject(
 
 
 class _Passes:
-    """The three passes, and the facts of the segments that they have seen (``facts``, without arrays)."""
+    """The three passes, and the properties of the processed segments (``facts``, without arrays)."""
 
     def __init__(
         self, dataset: Dataset, subject: str, settings: "FmriConfig", kept: Mapping[str, SegmentAverage]
@@ -96,7 +96,7 @@ class _Passes:
         self.facts: dict[str, SegmentAverage] = {}
 
     def average_training(self) -> deque[SegmentAverage]:
-        """First pass: averages of the training segments over all voxels, or only their reliability."""
+        """First pass: averages of the training segments for all voxels, or only their reliability."""
         train = deque(self._averages("train", None))
         if not train and self.settings.scaling == "train":
             raise InputError(
@@ -108,8 +108,8 @@ class _Passes:
         return train
 
     def choose(self, train: Iterable[SegmentAverage]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Second pass: chosen voxels, t of every voxel, and its reliability (training segment, voxel)."""
-        if self.n_voxels is None:  # there are test segments only: the first one gives the number of voxels
+        """Second pass: selected voxels, t of every voxel, and its reliability (training segment, voxel)."""
+        if self.n_voxels is None:  # only test segments: the first one determines the number of voxels
             next(iter(self._averages("test", None)))
         assert self.n_voxels is not None
         repeated = np.array([average.reliability for average in train if average.n_repeats > 1])
@@ -120,7 +120,7 @@ class _Passes:
     def collect(
         self, train: deque[SegmentAverage], chosen: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Third pass: means of all clips and halves of the test clips, (clip, chosen voxel) float32."""
+        """Third pass: means of all clips and halves of the test clips, (clip, selected voxel) float32."""
         means = np.empty((sum(s.n_clips for s in self.dataset.segments), len(chosen)), np.float32)
         halves: dict[str, list[np.ndarray]] = {name: [] for name in HALVES}
         filled = 0
@@ -134,7 +134,7 @@ class _Passes:
                 if average.segment.split == "test":
                     for name, own in halves.items():
                         own.append(average.of_voxels(name, chosen))
-                del average  # its arrays are not needed while the next segment is read
+                del average  # frees its arrays before the next segment is read
         return means, {name: np.concatenate(own or [means[:0]]) for name, own in halves.items()}
 
     def scale(
@@ -145,7 +145,7 @@ class _Passes:
         t: np.ndarray,
         repeated: np.ndarray,
     ) -> SubjectResponses:
-        """Scale by the training clips that are present, and describe every voxel and run."""
+        """Scale by the available training clips, and describe every voxel and run."""
         facts = [self.facts[segment.id] for segment in self.dataset.segments]
         is_train = np.concatenate([[f.segment.split == "train"] * f.segment.n_clips for f in facts])
         present = np.isfinite(means).all(axis=1)
@@ -193,7 +193,7 @@ class _Passes:
             yield average
 
     def _quality(self, fact: SegmentAverage, chosen: np.ndarray) -> Iterator[dict[str, object]]:
-        """Rows of one segment's runs; one row without a run where the subject has none."""
+        """One row per run of a segment; a single row without a run if the subject has none."""
         place = {"subject": self.subject, "segment": fact.segment.id, "split": fact.segment.split}
         for run, agreement in zip(fact.runs, fact.of_runs(chosen), strict=True):
             yield (
@@ -214,7 +214,7 @@ class _Passes:
 
 
 def _drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:
-    """Averages that nothing else holds once the next one is requested."""
+    """Iterate over averages without keeping a reference, so that each is freed when the next one is requested."""
     while averages:
         yield averages.popleft()
 
@@ -222,7 +222,7 @@ def _drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:
 def choose_voxels(
     t: np.ndarray, n_segments: int, rois: list[str] | None, settings: "VoxelsConfig", subject: str
 ) -> np.ndarray:
-    """Indices of the voxels that ``fmri.voxels`` selects, ascending; `InputError` if it selects none."""
+    """Indices of the voxels that ``fmri.voxels`` selects, ascending; raises `InputError` if it selects none."""
     where = f"(subject {subject}; fmri.voxels)"
     try:
         if settings.mask is not None:
@@ -248,7 +248,7 @@ def choose_voxels(
 
 
 def read_mask(path: str) -> np.ndarray:
-    """The array of ``fmri.voxels.mask``; `InputError` if the file is no plain ``.npy`` array."""
+    """The array of ``fmri.voxels.mask``; raises `InputError` if the file is not a plain ``.npy`` array."""
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -256,7 +256,7 @@ def read_mask(path: str) -> np.ndarray:
 
 
 def describe_rois(roi: np.ndarray, maps: dict[str, np.ndarray]) -> list[dict[str, object]]:
-    """One row per area: number of voxels, number of chosen voxels, and means of maps over finite values."""
+    """One row per area: number of voxels, number of selected voxels, and means of maps over finite values."""
     names, of_voxel = np.unique(roi, return_inverse=True)
 
     def count(weights: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Single repeats of the training clips of a subject, scaled like its averaged responses."""
+"""Individual repeats of the training clips of a subject, scaled in the same way as the averaged responses."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def training_repeats(
     dataset: Dataset, subject: str, settings: "FmriConfig", voxels: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
-    """Read the runs of the training segments again and keep every repeat.
+    """Read the runs of the training segments again and return every repeat.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def training_repeats(
     Raises
     ------
     InputError
-        If no training clip was repeated.
+        If no training clip has repeats.
     """
     clips: list[str] = []
     segments: list[np.ndarray] = []

@@ -1,2 +1,1 @@
-"""What a decoder reads: activation patterns, their intervals and their areas. Knows no method and no data
-set."""
+"""Activation patterns of decoders, their intervals and areas. The package is independent of methods and data sets."""

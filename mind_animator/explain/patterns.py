@@ -1,4 +1,4 @@
-"""Activation patterns: which voxels a decoder's outputs go with, with intervals over blocks of clips."""
+"""Activation patterns: the voxels that covary with the outputs of a decoder, with intervals over blocks of clips."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,13 @@ from scipy.stats import rankdata
 
 
 def activation_pattern(responses: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Mean absolute activation pattern of a decoder, by voxel.
+    """Mean absolute activation pattern of a decoder per voxel.
 
-    For a linear decoder y = W'x the pattern of Haufe is A = Cov(x) W Cov(y)^-1. The weights W themselves
-    mislead: a voxel without signal gets a large weight where it cancels another one's noise. Since Cov(x) W =
-    Cov(x, y), the pattern needs no weights, and the same covariance of responses with outputs is what a
-    non-linear decoder's outputs go with. In the outputs' principal components u_k, Cov(y) is diagonal; each
-    is left with its standard deviation, so
-    that a component counts as much as it varies::
+    For a linear decoder y = W'x the pattern of Haufe et al. is A = Cov(x) W Cov(y)^-1. The weights W themselves are
+    misleading: a voxel without signal has a large weight if it cancels the noise of another voxel. Since Cov(x) W =
+    Cov(x, y), the pattern can be computed without the weights, and the covariance of responses and outputs is also
+    defined for non-linear decoders. In terms of the principal components u_k of the outputs, Cov(y) is diagonal. The
+    components are not standardised, so that each contributes in proportion to its standard deviation::
 
         map_j = sum_k |Cov(x_j, u_k)| / sqrt(sum_k Var(u_k))
 
@@ -27,7 +26,7 @@ def activation_pattern(responses: np.ndarray, outputs: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray of shape (voxel,), float64, in units of the responses, >= 0
-        Zero where the outputs do not vary.
+        Zero if the outputs do not vary.
 
     References
     ----------
@@ -48,7 +47,7 @@ def activation_pattern(responses: np.ndarray, outputs: np.ndarray) -> np.ndarray
 
 
 def leading_components(outputs: np.ndarray, count: int = 32) -> np.ndarray:
-    """Scores of a decoder's outputs on their leading principal components, each with its own variance.
+    """Leading principal components of a decoder's outputs, not standardised.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def leading_components(outputs: np.ndarray, count: int = 32) -> np.ndarray:
     Returns
     -------
     ndarray of shape (clip, component), float64
-        Fewer components where the outputs have a lower rank.
+        Fewer components if the outputs have a lower rank.
     """
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     centred = flat - flat.mean(axis=0)
@@ -73,9 +72,10 @@ def leading_components(outputs: np.ndarray, count: int = 32) -> np.ndarray:
 def permuted_patterns(
     responses: np.ndarray, outputs: np.ndarray, blocks: np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Activation patterns with whole blocks of outputs randomly reassigned among the blocks of responses.
+    """Activation patterns with blocks of outputs randomly reassigned to blocks of responses.
 
-    What the pattern would be if the outputs went with no voxel; the drift within blocks is kept.
+    This is the null distribution of the pattern, without any relation of outputs and voxels; drift within blocks is
+    preserved.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def permuted_patterns(
 def resampled_patterns(
     responses: np.ndarray, outputs: np.ndarray, blocks: np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Activation patterns of blocks drawn with replacement: their spread over stimuli. As
-    `permuted_patterns`."""
+    """Activation patterns of blocks sampled with replacement, i.e. their variation over stimuli. The arguments are those
+    of `permuted_patterns`."""
     picks = (blocks[generator.integers(len(blocks), size=len(blocks))].ravel() for _ in range(draws))
     return np.stack([activation_pattern(responses[rows], outputs[rows]) for rows in picks])
 
@@ -111,7 +111,7 @@ def resampled_patterns(
 def roi_auc(
     values: np.ndarray, rois: Sequence[str], planted: Sequence[str], others: Sequence[str]
 ) -> np.ndarray:
-    """Probability that a voxel of the planted areas has a higher value than one of the other areas (ties
+    """Probability that a voxel of the planted areas has a higher value than a voxel of the other areas (ties count
     half).
 
     Parameters
@@ -143,6 +143,6 @@ def roi_auc(
 
 
 def _leading(values: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the largest eigenvalues above rounding, falling."""
+    """Indices of the largest eigenvalues above rounding error, in descending order."""
     floor = max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
     return np.flatnonzero(values > floor)[::-1][:count]

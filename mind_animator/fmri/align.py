@@ -1,4 +1,4 @@
-"""Which volumes give the response to a clip: the haemodynamic lag, applied once."""
+"""Assignment of volumes to clips, in which the haemodynamic lag is applied once."""
 
 import numpy as np
 
@@ -13,25 +13,25 @@ def volumes_of_clips(
     Parameters
     ----------
     onsets : ndarray (clip,)
-        Onsets of the clips, seconds since the stimulus began.
+        Onsets of the clips, seconds since the start of the stimulus.
     n_volumes : int
-        Volumes in the run.
+        Number of volumes in the run.
     repetition_time : float
         Seconds between volumes.
     recording_start : float
-        Start of the first volume's acquisition, seconds since the stimulus began.
+        Start of the acquisition of the first volume, seconds since the start of the stimulus.
     lag : float
         Haemodynamic shift, seconds.
 
     Returns
     -------
     ndarray (clip,) int64
-        Nearest volume; a tie goes to the earlier one.
+        Nearest volume; the earlier one in case of a tie.
 
     Raises
     ------
     ValueError
-        If a clip's volume is outside the run.
+        If the volume of a clip is outside the run.
     """
     if repetition_time <= 0:
         raise ValueError(f"Expected a positive repetition time, got {repetition_time}.")
@@ -55,13 +55,13 @@ def clip_weights(
     repetition_time: float,
     present: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights with which volumes are averaged to the response of each clip.
+    """Weights of the volumes in the average that gives the response to each clip.
 
-    Volume t is measured at ``first + t TR`` and represents TR seconds around that time. A clip takes the time
-    from its start to its end, widened about its middle to at least TR, and weighs every volume by the seconds
-    that both share. A small correction, linear in time, then puts the mean time of the weighted volumes on
-    the clip's middle, so that no phase between clips and volumes shifts the response. For clips as long as a
-    volume this is linear interpolation; if they start with a volume it is the choice of one volume.
+    Volume t is measured at ``first + t TR`` and represents TR seconds around that time. The time window of a clip is
+    extended around its middle to at least TR, and the weight of every volume is its overlap with this window in
+    seconds. A small correction, linear in time, then moves the mean time of the weighted volumes to the middle of the
+    clip, so that the phase between clips and volumes does not shift the response. For clips as long as a volume this is
+    linear interpolation; if they also start with a volume, it selects one volume.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def clip_weights(
     Returns
     -------
     weights : ndarray (clip, volume) float64
-        Each row sums to 1, or to 0 where the clip is not covered.
+        Each row sums to 1, or to 0 if the clip is not covered.
     covered : ndarray (clip,) bool
-        Whether volumes that are present cover at least half of the clip's time.
+        Whether the available volumes cover at least half of the clip.
     """
     if repetition_time <= 0 or length <= 0:
         raise ValueError(
@@ -110,7 +110,7 @@ def clip_weights(
 def mean_over_spans(
     values: np.ndarray, repetition_time: float, begins: np.ndarray, length: float
 ) -> np.ndarray:
-    """Responses to clips: volumes of a run averaged with `clip_weights`, the first volume starting at 0 s.
+    """Responses to clips: volumes of a run averaged with `clip_weights`, where the first volume starts at 0 s.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def mean_over_spans(
     Returns
     -------
     ndarray (clip, voxel) float32
-        NaN where less than half of a clip is covered.
+        NaN if less than half of a clip is covered.
     """
     present = np.isfinite(values).any(axis=1)
     weights, covered = clip_weights(

@@ -1,4 +1,4 @@
-"""Detrending and z-scoring of runs, many vertices at once."""
+"""Detrending and z-scoring of runs, vectorised over vertices."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from mind_animator.artefacts.cifti import MappedRows, is_mapped
 
-# Vertices at a time: what is made of them stays in the second-level cache. Always the same number, since BLAS
-# may round blocks of other shapes otherwise.
+# Vertices per block: intermediate results stay in the second-level cache. The number is constant, because BLAS may round
+# differently for blocks of other shapes.
 _BLOCK = 512
-_WIDTH = 8  # columns that BLAS multiplies by as fast as by one
+_WIDTH = 8  # number of columns that BLAS multiplies as fast as a single one
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
@@ -50,42 +50,43 @@ class CleanedRun:
     Parameters
     ----------
     run : ndarray (volume, vertex), float
-        Time fastest in memory (as in a CIFTI file) is fastest. A volume in which every vertex is NaN is
-        missing: it has no influence on trend and deviation and stays NaN. A vertex that is NaN in every
-        volume (a medial wall) is constant.
+        The computation is fastest if time is the fastest axis in memory (as in a CIFTI file). A volume in which every
+        vertex is NaN is missing: it does not affect trend and standard deviation and stays NaN. A vertex that is NaN in
+        every volume (the medial wall) is treated as constant.
     order : int
         Order of the polynomial.
     ddof : int
-        0 divides by the number of volumes, 1 by that less one.
+        Delta degrees of freedom: the divisor is the number of volumes minus ``ddof``.
     volumes : ndarray of int, optional
-        Volumes to return, one per clip; all by default. The others still influence trend and deviation.
+        Volumes to return, one per clip; all by default. All volumes are used for trend and standard deviation.
     where : str or path, optional
-        File of the run, for errors.
+        File of the run, for error messages.
     first : int
-        Number of the run's first volume in the file, for errors.
+        Index of the run's first volume in the file, for error messages.
     confounds : ndarray (volume, confound), optional
-        Further time courses that are regressed out together with the polynomials.
+        Further time courses, which are regressed out jointly with the polynomials.
     censored : ndarray (volume,) bool, optional
-        Volumes that count as missing although they have values.
+        Volumes that are treated as missing although they have values.
 
     Attributes
     ----------
     shape : (int, int)
-        Volumes (or clips) and vertices that it returns.
+        Numbers of returned volumes (or clips) and vertices.
     present : ndarray (volume or clip,) bool
-        Which of them are not missing.
+        Volumes or clips that are not missing.
     square : float, optional
-        Sum of squares of a varying vertex (whose mean is 0), if every volume is returned.
+        Sum of squares of a non-constant vertex (with mean 0), if every volume is returned.
     constant : ndarray (vertex,) bool
-        Vertices without variance: 0 throughout. Known once they have been read, as is
+        Vertices without variance, which are 0 in all volumes. Available after the run has been read.
     tsnr : ndarray (vertex,) float32
-        Temporal signal-to-noise ratio: mean of the run over the deviation of r; 0 where a vertex is constant.
+        Temporal signal-to-noise ratio: mean of the run divided by the standard deviation of r; 0 for constant vertices.
+        Available after the run has been read.
 
     Raises
     ------
     ValueError
-        If the run is not two-dimensional or has too few volumes; while it is read, if some vertices of a
-        volume only are not finite.
+        If the run is not two-dimensional or has too few volumes; during reading, if only some vertices of a volume are
+        not finite.
     """
 
     def __init__(
@@ -137,12 +138,12 @@ class CleanedRun:
         self.tsnr = np.empty(run.shape[1], np.float32)
 
     def only(self, vertices: np.ndarray) -> "CleanedRun":
-        """The run of some of its vertices, in memory."""
+        """The time series of some vertices, in memory."""
         return CleanedRun(self._run.T[vertices].T, **self._settings)
 
     def block(self, where: slice, scratch: np.ndarray) -> np.ndarray:
-        """Vertices of one of `blocks`, (vertex, volume or clip) float32: mean 0, deviation 1, or 0 throughout
-        where a vertex is constant. The result may share memory with ``scratch``."""
+        """Vertices of one of `blocks`, (vertex, volume or clip) float32, with mean 0 and standard deviation 1, or all 0
+        for constant vertices. The result may share memory with ``scratch``."""
         block = (
             self._run[:, where].T
             if self._rows is None
@@ -150,11 +151,11 @@ class CleanedRun:
         )
         if not self._whole:
             block = block[:, self._there]
-        if block.dtype.kind != "f":  # whose differences may not fit their type
+        if block.dtype.kind != "f":  # differences of integers may overflow
             block = block.astype(np.float32)
         rest, trend = scratch[: 2 * block.size].reshape(2, *block.shape)
         with np.errstate(invalid="ignore", over="ignore"):
-            # less a volume of its own each vertex is small enough for float32
+            # after subtraction of one volume the values are small enough for float32
             np.subtract(block, block[:, :1], out=rest, casting="same_kind")
             weights = rest @ self._basis
             np.matmul(weights, self._back, out=trend)
@@ -180,9 +181,9 @@ class CleanedRun:
         return rest if self._volumes is None else rest[:, self._volumes]
 
     def _refuse(self) -> None:
-        """Say which volume is not finite in some vertices alone."""
+        """Raise an error for the first volume that is not finite in some vertices only."""
         bad = ~np.isfinite(self._run)
-        bad[:, bad.all(axis=0)] = bad.all(axis=1)[:, None]  # vertices without any value are not to blame
+        bad[:, bad.all(axis=0)] = bad.all(axis=1)[:, None]  # vertices without any value are not reported
         partly = np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1))
         volume = int(partly[0])
         raise ValueError(
@@ -192,7 +193,7 @@ class CleanedRun:
         )
 
     def whole(self) -> np.ndarray:
-        """All of it, (volume or clip, vertex) float32, time fastest in memory."""
+        """The whole cleaned run, (volume or clip, vertex) float32; time is the fastest axis in memory."""
         cleaned = np.empty(self.shape[::-1], np.float32)
         scratch = scratch_for([self])
         for where in blocks(len(cleaned)):
@@ -201,19 +202,19 @@ class CleanedRun:
 
 
 def _orthonormal(design: np.ndarray) -> np.ndarray:
-    """Orthonormal basis of the columns, the first one first; columns that the others explain are left out."""
+    """Orthonormal basis of the columns that keeps the first one; linearly dependent columns are dropped."""
     basis, upper = np.linalg.qr(design)
     size = np.abs(np.diag(upper))
     return np.ascontiguousarray(basis[:, size > 1e-7 * np.sqrt(len(design))])
 
 
 def scratch_for(runs: Sequence[CleanedRun]) -> np.ndarray:
-    """Memory that blocks of any of the runs can be made in; fresh memory a block would cost more than it."""
+    """Reusable buffer for the blocks of all runs, because allocating memory per block is slow."""
     rows = [-(-run._rows.row_bytes // 4) if run._rows else 0 for run in runs]
     return np.empty(_BLOCK * (2 * max(len(run._there) for run in runs) + max(rows)), np.float32)
 
 
 def clean_run(run: np.ndarray, order: int = 4, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A run cleaned as `CleanedRun` says, (volume, vertex) float32, and its tSNR, (vertex,) float32."""
+    """A run cleaned by `CleanedRun`, (volume, vertex) float32, and its tSNR, (vertex,) float32."""
     cleaned = CleanedRun(run, order, ddof)
     return cleaned.whole(), cleaned.tsnr

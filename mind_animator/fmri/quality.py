@@ -7,7 +7,7 @@ import numpy as np
 
 
 def noise_ceiling(reliability: np.ndarray, n_repeats: int) -> np.ndarray:
-    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats (1: one alone).
+    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats (1: a single repeat).
 
     With r the mean correlation between two repeats (Spearman-Brown)::
 
@@ -27,7 +27,7 @@ def noise_ceiling(reliability: np.ndarray, n_repeats: int) -> np.ndarray:
 def cross_correlation(
     responses: Sequence[np.ndarray], feature: Sequence[np.ndarray], shifts: Sequence[int]
 ) -> np.ndarray:
-    """Mean squared correlation over voxels between responses and a stimulus feature, by shift.
+    """Mean squared correlation over voxels between responses and a stimulus feature for each shift.
 
     At shift s the response of clip k + s is paired with the feature of clip k. Both are centred over the paired
     clips, and no clip is paired with one of another segment.
@@ -35,16 +35,16 @@ def cross_correlation(
     Parameters
     ----------
     responses : sequence of ndarray (clip, voxel)
-        One a segment.
+        One array per segment.
     feature : sequence of ndarray (clip,)
-        One a segment.
+        One array per segment.
     shifts : sequence of int
-        In clips; positive where the response comes later.
+        In clips; positive if the response is later than the feature.
 
     Returns
     -------
     ndarray (shift,) float64
-        In [0, 1]; about 1 / number of clips where there is nothing.
+        In [0, 1]; about 1 / number of clips if there is no relation.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def cross_correlation(
 
 @dataclass(frozen=True)
 class LagCurve:
-    """Where responses follow a feature best.
+    """The lag at which responses follow a feature best.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class LagCurve:
     correlation : ndarray (lag,) float64
         Root of the mean squared correlation over voxels.
     chance : float
-        95 % point of the highest correlation that as many neighbouring lags reach far from the true ones.
+        95th percentile of the highest correlation within an equal number of neighbouring lags far from the true ones.
     floor : float
         Mean of the same far lags.
     peak : float
@@ -100,11 +100,11 @@ class LagCurve:
 
     @property
     def clear(self) -> bool:
-        """Whether the peak exceeds chance."""
+        """Whether the peak exceeds the chance level."""
         return bool(self.correlation.max() > self.chance)
 
     def fraction_at(self, lag: float) -> float:
-        """Squared correlation above the floor at the lag nearest to ``lag``, as a fraction of the peak's."""
+        """Squared correlation above ``floor`` at the lag nearest to ``lag``, as a fraction of that at the peak."""
         above = self.correlation**2 - self.floor**2
         return float(above[np.argmin(np.abs(self.lags - lag))] / above.max())
 
@@ -120,20 +120,20 @@ def lag_curve(
 ) -> LagCurve:
     """Cross-correlation of responses and a feature over lags.
 
-    Responses have been aligned to the clips at ``lag`` already, so that shift s corresponds to ``lag + s
-    clip_seconds``. Chance comes from windows of as many shifts where no response can be: the feature is
-    rolled within each segment beyond the range of lags by 30 s more (less where segments are short).
+    Responses are already aligned to the clips at ``lag``, so that shift s corresponds to ``lag + s clip_seconds``. The
+    chance level is computed from windows of the same number of shifts at which no response is possible: the feature is
+    rolled within each segment by at least 30 s beyond the range of lags (less if segments are short).
 
     Parameters
     ----------
     responses, feature : sequence of ndarray
         As in `cross_correlation`.
     lag : float
-        Lag at which clips were aligned, seconds.
+        Lag at which the clips were aligned, seconds.
     clip_seconds : float
         Seconds between the onsets of clips.
     first, last : float
-        Range of lags, seconds; what the number of clips does not allow is left out.
+        Range of lags, seconds; lags that the number of clips does not allow are excluded.
     """
     shortest = min(len(values) for values in feature)
     reach = max(shortest // 6, 1)
@@ -163,7 +163,7 @@ def lag_curve(
 
 
 def clip_features(frames: np.ndarray) -> dict[str, float]:
-    """Features of a clip that a lag can be seen with.
+    """Features of a clip that are suitable for estimating the lag.
 
     Parameters
     ----------
@@ -172,8 +172,8 @@ def clip_features(frames: np.ndarray) -> dict[str, float]:
     Returns
     -------
     dict
-        ``luminance``: mean grey level in [0, 1]; ``contrast``: deviation of grey levels over pixels;
-        ``motion_energy``: root mean squared change of grey level from frame to frame.
+        ``luminance``: mean grey level in [0, 1]; ``contrast``: standard deviation of grey levels over pixels;
+        ``motion_energy``: root mean squared change of grey levels between neighbouring frames.
     """
     grey = frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
     change = np.diff(grey, axis=0)

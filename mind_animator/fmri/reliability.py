@@ -1,4 +1,4 @@
-"""Agreement between repeats at each vertex, and the choice of vertices for the decoders."""
+"""Agreement between repeats at each vertex, and selection of vertices for the decoders."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ _CLOSEST = 1 - 1e-12  # Fisher's z of a perfect correlation is infinite
 
 @dataclass(frozen=True)
 class Average:
-    """Repeats of a segment, averaged.
+    """Average of the repeats of a segment.
 
     Attributes
     ----------
     mean, half_1, half_2 : ndarray (clip, vertex) float32
-        Mean over all repeats, over the 1st, 3rd, ... and over the 2nd, 4th, ...; NaN in every vertex of a
-        clip that all of these repeats lack. The halves are None if they were not requested or if there is
-        only one repeat. Time is fastest in memory, as in a run.
+        Means over all repeats, over the odd-numbered and over the even-numbered repeats; NaN in every vertex of a clip
+        that is missing in all of these repeats. The halves are None if they were not requested or if there is only one
+        repeat. Time is the fastest axis in memory, as in a run.
     reliability : ndarray (vertex,) float32
-        Mean correlation between repeats; NaN where a repeat is constant or there is one only.
+        Mean correlation between repeats; NaN if a repeat is constant or if there is only one.
     agreement : ndarray (repeat, vertex) float32, optional
-        `agreement_of_repeats` of the vertices of the means; None for two repeats, whose reliability is the same
-        number, and for arrays of which all vertices are requested.
+        `agreement_of_repeats` for the vertices of the means; None for two repeats (it then equals the reliability), and
+        for arrays if all vertices are requested.
     n_repeats : int
     n_missing : int
-        Clips without a volume in any repeat; every mean of them is NaN.
+        Number of clips without a volume in any repeat; all their means are NaN.
     missing, constant : tuple of int
-        Of each repeat: clips without a volume, voxels without variance.
+        Numbers of clips without a volume and of voxels without variance, for each repeat.
     """
 
     mean: np.ndarray
@@ -51,26 +51,27 @@ def average_repeats(
 ) -> Average:
     """Average repeats.
 
-    With u_i the n repeats less their own means, divided by their norms, the mean of their correlations is::
+    With u_i the n repeats after subtraction of their means and division by their norms, their mean correlation is::
 
         (|sum u_i|^2 - n) / (n (n - 1))
 
-    Cleaned runs have equal norms already, up to missing volumes, and the sum of them serves for both.
+    Cleaned runs have equal norms except for missing volumes, so that one sum is used for both.
 
     Parameters
     ----------
     runs : iterable of ndarray (clip, vertex) float32, or of CleanedRun
-        A missing volume is NaN in every vertex, is left out of the means and counts as 0 in the correlation.
-        Time fastest in memory is fastest. Of arrays, only one is in memory at a time, and ``voxels`` of all.
+        A missing volume is NaN in every vertex, is excluded from the means and counts as 0 in the correlation. The
+        computation is fastest if time is the fastest axis in memory. Only one array is in memory at a time, in addition
+        to ``voxels`` of all arrays.
     halves : bool
-        Whether to average the two halves of the repeats as well.
+        Whether to also average the two halves of the repeats.
     voxels : ndarray of int, optional
         Vertices of the means, ascending; all by default.
 
     Raises
     ------
     ValueError
-        If there is no run, if their shapes differ, or if two of them contain the same values.
+        If there is no run, if the shapes differ, or if two runs contain the same values.
     """
     runs = iter(runs)
     first = next(runs, None)
@@ -117,17 +118,17 @@ def average_repeats(
 
 
 def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
-    """Mean correlation of each repeat with the others, by which a bad one is recognised.
+    """Mean correlation of each repeat with the others, which identifies poor repeats.
 
     Parameters
     ----------
     repeats : ndarray (repeat, vertex, clip)
-        At least two, less their own means; 0 where a clip is missing.
+        At least two repeats, after subtraction of their means; 0 if a clip is missing.
 
     Returns
     -------
     ndarray (repeat, vertex) float32
-        NaN where any repeat is constant.
+        NaN if any repeat is constant.
     """
     with np.errstate(invalid="ignore"):
         units = repeats / np.sqrt(np.vecdot(repeats, repeats))[..., None]
@@ -135,7 +136,7 @@ def agreement_of_repeats(repeats: np.ndarray) -> np.ndarray:
 
 
 def _those_of(where: slice, voxels: np.ndarray | None) -> tuple[slice, slice | np.ndarray]:
-    """Which of some vertices, ascending, are in a block: their positions among them, and in the block."""
+    """The given vertices (ascending) that are in a block: their positions in the given list and in the block."""
     if voxels is None:
         return where, slice(None)
     rows = slice(*np.searchsorted(voxels, (where.start, where.stop)))
@@ -144,17 +145,17 @@ def _those_of(where: slice, voxels: np.ndarray | None) -> tuple[slice, slice | n
 
 @dataclass(frozen=True)
 class _Tally:
-    """Of each repeat: which clips it has, (clip,) bool, and how many vertices are constant in it."""
+    """For each repeat, the available clips, (clip,) bool, and the number of constant vertices."""
 
     present: list[np.ndarray]
     constant: list[int]
     digests: dict[tuple[int, bytes], int]
 
     def refuse_copy(self, number: int, where: slice, values: np.ndarray) -> None:
-        """Raise if another repeat has the same values in its first block of vertices that vary.
+        """Raise an error if another repeat has the same values in its first block of non-constant vertices.
 
-        Two measurements never agree in every digit: equal values mean that one presentation was counted
-        twice, because a row was logged twice or a file was copied.
+        Two measurements never agree in every digit. Equal values mean that one presentation was counted twice, because
+        a row was listed twice or a file was copied.
         """
         if number in self.digests.values() or not values.any():
             return
@@ -168,18 +169,18 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Sums:
-    """What repeats of some vertices add up to.
+    """Sums over repeats for some vertices.
 
     Attributes
     ----------
     total, half : ndarray (vertex, clip) float32
-        Of all repeats, and of the 1st, 3rd, ...
+        Sums over all repeats and over the odd-numbered ones.
     units : ndarray (vertex, clip) float32, optional
-        Of repeats less their means, divided by their norms; not of repeats whose norms are equal.
+        Sum of the repeats after subtraction of their means and division by their norms; None if the norms are equal.
     squares, norms : ndarray (vertex,) float64
-        Of repeats less their means.
+        Sums of squares and norms of the repeats after subtraction of their means.
     flat : ndarray (vertex,) bool
-        Where a repeat is constant.
+        Vertices for which a repeat is constant.
     """
 
     total: np.ndarray
@@ -197,7 +198,7 @@ class _Sums:
         return cls(total, half if halves else None, None if equal else units, squares, norms, flat)
 
     def of(self, where: slice) -> "_Sums":
-        """The sums of some of the vertices, to be added to."""
+        """The sums of some of the vertices, for in-place addition."""
         parts = {key: array if array is None else array[where] for key, array in vars(self).items()}
         return _Sums(**parts)
 
@@ -208,9 +209,10 @@ class _Sums:
         return self
 
     def add(self, block: np.ndarray, square: np.ndarray, number: int, rest: np.ndarray | None = None) -> None:
-        """Add a repeat, 0 where it lacks clips, by its number from 0.
+        """Add a repeat, with 0 for missing clips, by its index.
 
-        ``rest`` is the repeat less its mean, of repeats whose norms differ, and ``square`` its sum of squares.
+        ``rest`` is the repeat after subtraction of its mean (for repeats with different norms), and ``square`` is its
+        sum of squares.
         """
         if self.units is not None:
             _add(self.units, rest / np.sqrt(np.where(square > 0, square, 1))[:, None])
@@ -234,7 +236,7 @@ class _Sums:
 
 
 def _less_mean(block: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A repeat (vertex, clip) less its mean over the clips that it has, and the sum of squares of that."""
+    """A repeat (vertex, clip) after subtraction of its mean over the available clips, and its sum of squares."""
     offset = block @ (present / max(present.sum(), 1)).astype(np.float32)
     rest = (block - offset[:, None]) * present
     square = np.vecdot(rest, rest)
@@ -250,8 +252,8 @@ def _add(total: np.ndarray, part: np.ndarray) -> None:
 def _side_by_side(
     runs: list[CleanedRun], halves: bool, voxels: np.ndarray | None, tally: _Tally
 ) -> Iterator[tuple[slice, _Sums, np.ndarray | None]]:
-    """Sums of all runs, some vertices after the others: they stay in the cache; and the requested vertices of
-    more than two repeats, (repeat, vertex, clip)."""
+    """Sums of all runs, computed block by block of vertices so that they stay in the cache, and the requested vertices
+    of more than two repeats, (repeat, vertex, clip)."""
     for run in runs:
         _check_shape(run, runs[0].shape)
     n_clips, n_vertices = runs[0].shape
@@ -288,15 +290,15 @@ def _one_after_another(
     voxels: np.ndarray | None,
     tally: _Tally,
 ) -> Iterator[tuple[slice, _Sums, np.ndarray | None]]:
-    """As `_side_by_side`, of arrays: no more than one is in memory, but the wanted vertices of all if not all
-    are wanted."""
+    """As `_side_by_side`, for arrays. Only one array is in memory at a time, in addition to the requested vertices of
+    all arrays if not all vertices are requested."""
     n_clips, n_vertices = shape
     whole = _Sums.of_nothing(n_vertices, n_clips, halves=halves, equal=False)
     pieces = blocks(n_vertices)
     repeats = []
     for number, run in enumerate(runs):
         _check_shape(run, shape)
-        present, series = np.isfinite(run[:, 0]), run.T  # (vertex, clip): as it lies in memory
+        present, series = np.isfinite(run[:, 0]), run.T  # (vertex, clip): the order in memory
         tally.present.append(present)
         constant = 0
         for where in pieces:
@@ -331,7 +333,7 @@ def segment_t(correlations: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray (vertex,) float64
-        NaN where any correlation is, or where all are equal.
+        NaN if any correlation is NaN, or if all are equal.
     """
     if correlations.ndim != 2 or len(correlations) < 2:
         raise ValueError(f"Expected correlations (segment >= 2, vertex), got shape {correlations.shape}.")
@@ -343,10 +345,10 @@ def segment_t(correlations: np.ndarray) -> np.ndarray:
 
 
 def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
-    """Indices, ascending, of the ``count`` vertices with the highest t (ties to the lower index; NaN never).
+    """Indices, ascending, of the ``count`` vertices with the highest t (lower indices first in case of ties; NaN is excluded).
 
-    Ranked by t, not by a two-sided p: a vertex that reverses from repeat to repeat must not enter, and a
-    clipped p has ties.
+    Vertices are ranked by t and not by a two-sided p, because vertices with negative correlation between repeats must not
+    be selected, and because clipped p values have ties.
     """
     usable = int(np.isfinite(t).sum())
     if not 1 <= count <= usable:
@@ -356,8 +358,8 @@ def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
 
 
 def significant(t: np.ndarray, n_segments: int, threshold: float) -> np.ndarray:
-    """Indices of vertices whose one-sided p, times the number of vertices tested, is below ``threshold``."""
-    from scipy.special import stdtr  # here: it takes longer to import than a segment to clean
+    """Indices of vertices whose one-sided p, multiplied by the number of tested vertices, is below ``threshold``."""
+    from scipy.special import stdtr  # imported here, because its import takes longer than cleaning a segment
 
     tested = np.isfinite(t)
     p = np.where(tested, stdtr(n_segments - 1, -np.where(tested, t, 0)), 1)
@@ -386,7 +388,7 @@ def in_mask(mask: np.ndarray, n_voxels: int) -> np.ndarray:
     Parameters
     ----------
     mask : ndarray (n,)
-        A mask has one value per voxel, booleans or numbers that are all 0 or 1. A list has whole numbers
+        A mask has one value per voxel, either booleans or numbers that are all 0 or 1. A list contains whole numbers
         from 0 to ``n_voxels - 1``, each at most once.
     n_voxels : int
         Number of voxels.
@@ -394,7 +396,7 @@ def in_mask(mask: np.ndarray, n_voxels: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the array is neither, or could be both, or if it selects no voxel.
+        If the array is neither a mask nor a list, is ambiguous, or selects no voxel.
     """
     if mask.ndim != 1:
         raise ValueError(f"Expected a mask of one dimension, got shape {mask.shape}.")

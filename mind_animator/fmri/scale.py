@@ -4,12 +4,12 @@ import numpy as np
 
 
 def fit_scale(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (ddof 0; 1 where constant) of every voxel over the clips that it has.
+    """Mean and standard deviation (ddof 0; 1 for constant voxels) of every voxel over the available clips.
 
     Parameters
     ----------
     responses : ndarray (clip, voxel)
-        A clip that is NaN in every voxel is missing and has no influence.
+        A clip that is NaN in every voxel is missing and does not affect the result.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def apply_scale(responses: np.ndarray, mean: np.ndarray, deviation: np.ndarray) 
 
 
 def _rows(count: int) -> list[slice]:
-    """Clips in pieces: float64 between stays in the cache."""
+    """Process clips in chunks, so that float64 intermediates stay in the cache."""
     return [slice(start, start + 16) for start in range(0, count, 16)]
 
 
@@ -48,17 +48,18 @@ def scale_splits(
     Parameters
     ----------
     responses : ndarray (clip, voxel)
-        A clip that is NaN in every voxel is missing: it has no influence and stays NaN.
+        A clip that is NaN in every voxel is missing: it does not affect the result and stays NaN.
     is_train : ndarray (clip,) bool
     scaling : str
-        ``train``: mean and deviation of the training clips for all clips. ``released_code``: each split by
-        its own, as Mind-Animator's published code does; test clips are then not blind to each other.
+        ``train``: the mean and standard deviation of the training clips are used for all clips. ``released_code``: each
+        split is scaled by its own mean and standard deviation, as in the published code of Mind-Animator; the scaled
+        response to a test clip then depends on the other test clips.
 
     Returns
     -------
     scaled : ndarray (clip, voxel) float32
     train, test : (mean, deviation), each (voxel,) float64
-        Mean and deviation that were applied to each split.
+        Mean and standard deviation that were applied to each split.
     """
     if scaling not in ("train", "released_code"):
         raise ValueError(f"Expected scaling 'train' or 'released_code', got {scaling!r}.")
@@ -78,7 +79,7 @@ def scale_splits(
 
 
 def _selection(mask: np.ndarray) -> slice | np.ndarray:
-    """The same clips as a slice, which needs no copy, if they are contiguous."""
+    """The same clips as a slice, which requires no copy, if they are contiguous."""
     places = np.flatnonzero(mask)
     if len(places) and places[-1] - places[0] == len(places) - 1:
         return slice(int(places[0]), int(places[-1]) + 1)

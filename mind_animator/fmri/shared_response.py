@@ -15,18 +15,18 @@ def shared_response(
         minimise sum_i |X_i - S W_i^T|^2   subject to   W_i^T W_i = I
         W_i = U V^T of the singular value decomposition X_i^T S = U D V^T,     S = mean_i X_i W_i
 
-    It starts from the principal components of all subjects' voxels together. New responses Y_i of the same
+    The iteration starts from the principal components of the concatenated voxels of all subjects. New responses Y_i of the same
     subject are mapped into the shared space by ``Y_i @ W_i``.
 
     Parameters
     ----------
     responses : sequence of ndarray of shape (clip, voxel_i)
-        At least two subjects, the same clips in the same order; each voxel should have mean 0 and deviation 1 over
-        these clips. Use training clips alone.
+        At least two subjects with the same clips in the same order; each voxel should have mean 0 and standard deviation
+        1 over these clips. Only training clips must be used.
     n_components : int
-        Dimensions of the shared space; at most the number of clips and of each subject's voxels.
+        Dimension of the shared space; at most the number of clips and the number of voxels of each subject.
     n_iterations : int
-        Upper limit.
+        Maximum number of iterations.
     tolerance : float
         Relative change of the error at which the iteration ends.
 

@@ -1,1 +1,1 @@
-"""The frozen models by id: lock file, local folders, one tensor path of images, strict loading."""
+"""Frozen pretrained models: lock file, local folders, image preprocessing and strict loading."""

@@ -1,8 +1,8 @@
-"""What the frozen encoders say of images and texts, in batches of one padded shape.
+"""Embeddings of images and texts by frozen encoders, in batches of constant, padded shape.
 
-A network's result for one item may differ in the last bits between batch shapes, not between batches of one
-shape: so the last batch is filled up with copies of its last item, and results do not depend on how clips
-are divided into shards.
+The result of a network for one item may differ in the last bits between batch shapes, but not between batches of the
+same shape. The last batch is therefore padded with copies of its last item, so that results do not depend on the
+division of clips into shards.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from mind_animator.models.load import Clip, TextEncoder
 
 @torch.inference_mode()
 def in_batches(network: Callable[[Tensor], Tensor], items: Tensor | np.ndarray, batch: int) -> Tensor:
-    """Apply a network to items in batches of exactly ``batch``; the last one is padded, its padding dropped.
+    """Apply a network to items in batches of exactly ``batch`` items; the last one is padded, and the padding is dropped.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ def in_batches(network: Callable[[Tensor], Tensor], items: Tensor | np.ndarray, 
 
 
 def embed_images(clip: Clip, frames: Tensor | np.ndarray, batch: int) -> Tensor:
-    """CLIP image embeddings, as the network gives them (not normalised).
+    """CLIP image embeddings, not normalised.
 
     Parameters
     ----------
     frames : Tensor or array of shape (image, height, width, 3), uint8
     batch : int
-        Images a forward.
+        Images per forward pass.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def embed_images(clip: Clip, frames: Tensor | np.ndarray, batch: int) -> Tensor:
 
 
 def embed_texts(clip: Clip, texts: Sequence[str], batch: int) -> Tensor:
-    """CLIP text embeddings, as the network gives them (not normalised); longer texts are cut at 77 tokens.
+    """CLIP text embeddings, not normalised; longer texts are truncated at 77 tokens.
 
     Returns
     -------
@@ -83,15 +83,15 @@ def embed_texts(clip: Clip, texts: Sequence[str], batch: int) -> Tensor:
 
 
 def encode_prompts(encoder: TextEncoder, texts: Sequence[str], tokens: int, batch: int) -> Tensor:
-    """The text condition of Stable Diffusion: the text encoder's last hidden state, BOS first.
+    """Prompt embeddings of Stable Diffusion: the last hidden states of the text encoder, including BOS.
 
-    Texts are padded or cut to ``tokens`` tokens, BOS and EOS included; as in Stable Diffusion, no mask
-    hides the padding.
+    Texts are padded or truncated to ``tokens`` tokens, including BOS and EOS; as in Stable Diffusion, no attention mask
+    is applied to the padding.
 
     Returns
     -------
     Tensor of shape (text, tokens, width), float32, on the CPU
-        Token 0 is BOS, whose state is the same for every text.
+        Token 0 is BOS, whose hidden state is the same for every text.
     """
     ids = tokenize(encoder.tokenizer, texts, tokens)[:, 0]
 
@@ -102,7 +102,7 @@ def encode_prompts(encoder: TextEncoder, texts: Sequence[str], tokens: int, batc
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
-    """Token ids and attention mask (text, 2, length), int64, padded or cut to one length."""
+    """Token ids and attention mask (text, 2, length), int64, padded or truncated to one length."""
     tokens = tokenizer(
         list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
     )

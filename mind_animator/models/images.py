@@ -1,9 +1,9 @@
-"""One path from frames to a network's input: bytes in, resized and normalised tensors out, on any device.
+"""Image preprocessing: uint8 frames are resized and normalised to the input of a network, on any device.
 
-The image processors of transformers go through Pillow one image at a time; here a batch is resized by
-torch's antialiased interpolation, whose kernels are Pillow's (bicubic with a = -0.5), first along the rows,
-then along the columns, rounded to bytes after each, as Pillow does. Bytes differ by two levels at
-most, and by .1 of a level on average.
+The image processors of transformers use Pillow for one image at a time. Here a batch is resized by the antialiased
+interpolation of torch, which has the same kernels as Pillow (bicubic with a = -0.5), first along the rows and then along
+the columns, with rounding to bytes after each pass as in Pillow. The results differ by at most two grey levels, and by .1
+of a level on average.
 """
 
 import json
@@ -20,25 +20,25 @@ from mind_animator.errors import InputError
 # mean and standard deviation of the images that OpenAI's CLIP models were trained on
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_FILTERS = {2: "bilinear", 3: "bicubic"}  # constants of Pillow
 
 
 @dataclass(frozen=True)
 class ImageRecipe:
-    """How a model wants its images.
+    """Image preprocessing of a model.
 
     Attributes
     ----------
     height, width : int
-        Size of the resized image; with ``shortest_edge`` both are that edge and the aspect ratio is kept.
+        Size of the resized image; with ``shortest_edge`` both are the length of the shorter edge.
     shortest_edge : bool
-        Keep the aspect ratio: the shorter edge becomes ``height``.
+        Whether the aspect ratio is kept and the shorter edge is resized to ``height``.
     crop : tuple of int, optional
-        Height and width of a centre crop after resizing.
+        Height and width of the centre crop after resizing.
     filter : str
         ``bilinear`` or ``bicubic``, antialiased.
     mean, std : tuple of float
-        Per channel, of values in [0, 1].
+        Mean and standard deviation per channel, for values in [0, 1].
     """
 
     height: int
@@ -51,7 +51,7 @@ class ImageRecipe:
 
 
 def read_recipe(folder: Path | str) -> ImageRecipe:
-    """Read a model's own ``preprocessor_config.json`` (or the image part of ``processor_config.json``)."""
+    """Read the ``preprocessor_config.json`` of a model (or the image part of ``processor_config.json``)."""
     folder = Path(folder)
     values: dict[str, Any] | None = None
     for name in ("preprocessor_config.json", "processor_config.json"):
@@ -75,7 +75,7 @@ def read_recipe(folder: Path | str) -> ImageRecipe:
 
 def _recipe(values: dict[str, Any]) -> ImageRecipe:
     size, crop = values["size"], None
-    # a bare number means the shortest edge where a crop follows, a square where none does
+    # a single number is the shortest edge if a crop follows, otherwise the edge of a square
     crops = values.get("do_center_crop", False)
     if isinstance(size, int):
         size = {"shortest_edge": size} if crops else {"height": size, "width": size}
@@ -91,7 +91,7 @@ def _recipe(values: dict[str, Any]) -> ImageRecipe:
 
 
 def prepare_images(frames: Tensor, recipe: ImageRecipe) -> Tensor:
-    """Resize, crop and normalise images as a model's recipe says.
+    """Resize, crop and normalise images according to the recipe of a model.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def prepare_images(frames: Tensor, recipe: ImageRecipe) -> Tensor:
         )
     images = frames.permute(0, 3, 1, 2).float()
     height, width = _target_size(frames.shape[1], frames.shape[2], recipe)
-    # Pillow's own two passes, each rounded to bytes
+    # two passes with rounding to bytes, as in Pillow
     for size in ((images.shape[2], width), (height, width)):
         if size != tuple(images.shape[2:]):
             images = functional.interpolate(
@@ -133,7 +133,7 @@ def _target_size(height: int, width: int, recipe: ImageRecipe) -> tuple[int, int
 
 
 def _centre_crop(images: Tensor, height: int, width: int) -> Tensor:
-    """Centre crop; black around where the image is smaller."""
+    """Centre crop; smaller images are padded with black."""
     above = max(height - images.shape[2], 0)
     beside = max(width - images.shape[3], 0)
     if above or beside:

@@ -1,4 +1,4 @@
-"""Between frames and the VAE's latents, in batches of one padded shape."""
+"""Conversion between frames and VAE latents, in batches of constant, padded shape."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from mind_animator.models.embed import in_batches
 def encode_latents(
     vae: Any, frames: Tensor | np.ndarray, batch: int, generators: Sequence[torch.Generator] | None = None
 ) -> Tensor:
-    """Latents of frames: the posterior's mean, or a sample of it, times the VAE's scaling factor.
+    """Latents of frames: the posterior mean, or a sample of the posterior, times the scaling factor of the VAE.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ def encode_latents(
     batch : int
         Frames per forward pass.
     generators : sequence of CPU generators, one per clip, optional
-        Draw ``mean + std * noise`` with each clip's own noise; the mean by default.
+        Used to sample ``mean + std * noise`` with separate noise for each clip; the mean by default.
 
     Returns
     -------
     Tensor of shape (clip, frame, channel, height / 8, width / 8), float32, on the CPU
-        The ratio of sizes is the VAE's own.
+        The factor 8 stands for the downsampling factor of the VAE.
     """
     frames = torch.as_tensor(frames)
     n_clips, n_frames = frames.shape[:2]
@@ -42,7 +42,7 @@ def encode_latents(
         if len(generators) != n_clips:
             raise ValueError(f"Expected {n_clips} generators, one per clip, got {len(generators)}.")
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
-        # the same bounds as diffusers' own posterior
+        # the same bounds as in the posterior of diffusers
         mean = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
     return mean * vae.config.scaling_factor
 
@@ -54,7 +54,7 @@ def decode_latents(vae: Any, latents: Tensor, batch: int) -> Tensor:
     ----------
     vae : AutoencoderKL
     latents : Tensor of shape (clip, frame, channel, h, w)
-        Multiplied by the VAE's scaling factor.
+        Latents multiplied by the scaling factor of the VAE.
     batch : int
         Frames per forward pass.
 

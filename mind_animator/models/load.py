@@ -26,7 +26,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Clip(NamedTuple):
-    """A CLIPModel, its tokenizer and how it wants images."""
+    """A CLIPModel, its tokenizer and its image preprocessing."""
 
     model: Any
     tokenizer: Any
@@ -34,7 +34,7 @@ class Clip(NamedTuple):
 
 
 class Blip2(NamedTuple):
-    """A Blip2ForConditionalGeneration, its tokenizer and how it wants images."""
+    """A Blip2ForConditionalGeneration, its tokenizer and its image preprocessing."""
 
     model: Any
     tokenizer: Any
@@ -56,26 +56,26 @@ class Generator(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A classifier of images (ViT) or of clips (VideoMAE) and how it wants images."""
+    """A classifier of images (ViT) or of clips (VideoMAE) and its image preprocessing."""
 
     model: Any
     recipe: ImageRecipe
 
 
 class ViFiClip(NamedTuple):
-    """ViFi-CLIP's image encoder and how it wants images."""
+    """The image encoder of ViFi-CLIP and its image preprocessing."""
 
     model: ViFiClipImageEncoder
     recipe: ImageRecipe
 
 
 def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
-    """The device that a config asks for, and the type of the big networks' weights there.
+    """The device requested by a config, and the data type of the weights of large networks on it.
 
     Raises
     ------
     InputError
-        If ``cuda`` is asked for where there is none.
+        If ``cuda`` is requested and not available.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError(NO_CUDA)
@@ -83,7 +83,7 @@ def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
 
 
 class Where(TypedDict, total=False):
-    """Where a network goes: ``device`` (the CPU by default) and ``dtype`` of its weights (float32)."""
+    """Placement of a network: ``device`` (by default the CPU) and ``dtype`` of its weights (by default float32)."""
 
     device: Device
     dtype: torch.dtype
@@ -114,7 +114,7 @@ def load_text_encoder(place: Place, lock: Place | None = None, **where: Unpack[W
 
 
 def load_unet_and_scheduler(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Generator:
-    """Load the UNet2DConditionModel (``unet/``) and, from ``scheduler/``'s settings, a DDIMScheduler."""
+    """Load the UNet2DConditionModel (``unet/``) and a DDIMScheduler with the settings of ``scheduler/``."""
     from diffusers import DDIMScheduler
 
     unet = _diffuser("UNet2DConditionModel", locate_part(place, lock, "unet"), **where)
@@ -130,23 +130,23 @@ def load_vit(place: Place, lock: Place | None = None, **where: Unpack[Where]) ->
 
 
 def load_videomae(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
-    """Load a VideoMAEForVideoClassification; it wants (clip, frame, 3, height, width)."""
+    """Load a VideoMAEForVideoClassification; its input has shape (clip, frame, 3, height, width)."""
     found = locate(place, lock)
     model = _transformer("VideoMAEForVideoClassification", found, **where)
     return Classifier(model, read_recipe(found.folder))
 
 
 def load_image_encoder(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
-    """Load an image encoder of transformers, of the class that its own settings name (e.g. Dinov2Model)."""
+    """Load an image encoder of transformers, of the class named in its config (e.g. Dinov2Model)."""
     found = locate(place, lock)
     return Classifier(_transformer("AutoModel", found, **where), read_recipe(found.folder))
 
 
 def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> ViFiClip:
-    """Load ViFi-CLIP's image encoder from a folder with one weight file, or from the published ``.pth``.
+    """Load the image encoder of ViFi-CLIP from a folder with one weight file, or from the published ``.pth`` file.
 
-    Images go in as CLIP wants them (bicubic, shorter edge to the network's size, centre crop, OpenAI's
-    mean and standard deviation) unless a ``preprocessor_config.json`` beside the weights says otherwise.
+    Images are preprocessed as for CLIP (bicubic, shorter edge resized to the input size, centre crop, mean and standard
+    deviation of OpenAI) unless a ``preprocessor_config.json`` is in the folder of the weights.
     """
     found = locate(place, lock)
     if len(found.weights) != 1:
@@ -162,14 +162,14 @@ def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where
 
 
 def locate_part(place: Place, lock: Place | None, part: str) -> Located:
-    """Find and verify one network of a diffusers folder; only that part's files are hashed."""
+    """Find and verify one network of a diffusers folder; only the files of this part are hashed."""
     return locate(place, lock, part).sub(part)
 
 
 def _transformer(
     kind: str, found: Located, device: Device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Any:
-    """A class of transformers, by its name: its import takes seconds and is done when it is used."""
+    """A class of transformers by its name; it is imported on use, because the import takes seconds."""
     import transformers
 
     return _load(getattr(transformers, kind), found, device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The image side of ViFi-CLIP: an OpenAI-CLIP vision transformer read from a published training checkpoint.
+"""The image encoder of ViFi-CLIP: an OpenAI-CLIP vision transformer read from a published training checkpoint.
 
 **Never tried on the published file**, which was not at hand: the loader follows a description of its keys
 (``model`` -> ``module.image_encoder.*``) and is strict, so that any difference stops with an error in place
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from mind_animator.errors import InputError
 
 PREFIX = "module.image_encoder."
-HEAD_WIDTH = 64  # as in every CLIP vision transformer
+HEAD_WIDTH = 64  # as in all CLIP vision transformers
 
 
 class ViFiClipImageEncoder(nn.Module):
-    """CLIP's vision transformer under OpenAI's own parameter names.
+    """The vision transformer of CLIP with the parameter names of OpenAI.
 
-    A frame becomes patches, a class token goes first, learnt positions are added; blocks of pre-norm
-    self-attention and a QuickGELU perceptron follow; the class token is normalised and projected.
+    A frame is divided into patches, a class token is prepended, and learnt position embeddings are added. Blocks of
+    pre-norm self-attention and QuickGELU perceptrons follow. The class token is normalised and projected.
 
     Parameters
     ----------
@@ -91,10 +91,10 @@ class _Block(nn.Module):
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
-    """Weights of the image encoder, prefix removed, from ``.safetensors`` or a training checkpoint ``.pth``.
+    """Weights of the image encoder without the prefix, from ``.safetensors`` or a training checkpoint ``.pth``.
 
-    A checkpoint is read as data only (``weights_only=True``). The settings that its training code stores
-    beside the weights (a ``yacs`` node) are read as a plain dictionary; any other object in it is refused.
+    A checkpoint is read as data only (``weights_only=True``). The settings that the training code stores with the
+    weights (a ``yacs`` node) are read as a plain dictionary; any other object is rejected.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -114,7 +114,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
 
 
 def build_encoder(weights: Mapping[str, Tensor], where: Path | str) -> ViFiClipImageEncoder:
-    """Build the encoder whose shape the weights tell, and load them strictly."""
+    """Build the encoder with the architecture implied by the weights, and load them strictly."""
     try:
         width, _, patch, _ = weights["conv1.weight"].shape
         tokens = weights["positional_embedding"].shape[0]
@@ -146,7 +146,7 @@ def build_encoder(weights: Mapping[str, Tensor], where: Path | str) -> ViFiClipI
 def _read_pickle(path: Path) -> Mapping[str, Any]:
     from pickle import UnpicklingError
 
-    # the settings node is a dictionary with attributes: an OrderedDict stands for it, nobody reads it
+    # the settings node is a dictionary with attributes; it is replaced by an OrderedDict and not used
     node = (OrderedDict, "yacs.config.CfgNode")
     try:
         with torch.serialization.safe_globals([node]):

@@ -1,4 +1,4 @@
-"""The rule graph as an image: Snakemake's dot text in, layered SVG out."""
+"""Drawing of the rule graph: conversion of Snakemake's dot output to a layered SVG image."""
 
 import re
 from collections import defaultdict
@@ -9,7 +9,7 @@ _EDGE = re.compile(r"^\s*(\d+)\s*->\s*(\d+)")
 
 
 def parse_dot(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Nodes (id to rule name) and edges (from, to) of the dot text that ``snakemake --rulegraph`` prints."""
+    """Nodes (id to rule name) and edges (from, to) of the output of ``snakemake --rulegraph``."""
     nodes: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
     for line in text.splitlines():
@@ -23,7 +23,7 @@ def parse_dot(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
 
 
 def layers_of(nodes: dict[str, str], edges: list[tuple[str, str]]) -> list[list[str]]:
-    """Rules by layer: one below the lowest of the rules that it needs; within a layer by mean place of those."""
+    """Rules by layer: each is one layer below the lowest of its inputs; within a layer sorted by their mean position."""
     needs = defaultdict(set)
     for start, end in edges:
         needs[end].add(start)
@@ -50,14 +50,14 @@ def dag_svg(dot: str, width: int = 1000) -> str:
     Parameters
     ----------
     dot : str
-        What ``snakemake --rulegraph`` prints.
+        Output of ``snakemake --rulegraph``.
     width : int
         Width of the drawing, pixels.
 
     Returns
     -------
     str
-        SVG without outside links; colours follow the page by ``currentColor``.
+        SVG without external links; colours follow the page by ``currentColor``.
     """
     nodes, edges = parse_dot(dot)
     layers = layers_of(nodes, edges)
@@ -70,7 +70,7 @@ def dag_svg(dot: str, width: int = 1000) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {step * len(layers)}" role="img" '
         f'aria-label="Rule graph" font-family="system-ui, sans-serif" font-size="13">'
     ]
-    # by name: Snakemake's own order changes from call to call
+    # sorted by name, because Snakemake's order differs between calls
     for start, end in sorted(edges, key=lambda edge: (nodes[edge[0]], nodes[edge[1]])):
         (x0, y0), (x1, y1) = centre[start], centre[end]
         y0, y1 = y0 + high / 2, y1 - high / 2

@@ -1,4 +1,4 @@
-"""Figures of the report: training curves, retrieval against chance, and what each rule took."""
+"""Figures of the report: training curves, retrieval compared with chance, and time and memory of each rule."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,13 +24,13 @@ STYLE = {
 
 
 def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path | str) -> None:
-    """Loss by epoch, one panel a decoder: colours are methods, dashes are subjects, the kept epoch is ringed.
+    """Loss by epoch with one panel per decoder; colours denote methods, dashes subjects, and a ring the selected epoch.
 
     Parameters
     ----------
     histories : mapping of ``method/subject/decoder`` to rows
         Rows with ``epoch``, ``train_loss`` and ``validation_loss``; entries without rows (closed-form fits)
-        are left out.
+        are omitted.
     """
     drawn = {tuple(name.split("/")): rows for name, rows in histories.items() if rows}
     if not drawn:
@@ -55,7 +55,7 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Pa
 
 
 def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
-    """Share of test clips whose own embedding is among the k nearest, against chance, one panel an embedding.
+    """Fraction of test clips whose own embedding is among the k nearest, and chance; one panel per embedding.
 
     Parameters
     ----------
@@ -88,11 +88,11 @@ def draw_retrieval(table: pd.DataFrame, path: Path | str) -> None:
             )
             panel.set_xticks(sorted(set(part["k"])), [str(k) for k in sorted(set(part["k"]))])
             panel.minorticks_off()
-        panels[0].set_ylabel("share of test clips")
+        panels[0].set_ylabel("fraction of test clips")
 
 
 def draw_costs(cost: pd.DataFrame, path: Path | str) -> None:
-    """Seconds of all jobs and peak memory by rule, the longest at the top; memory of cards where there is any.
+    """Total seconds and peak memory by rule, sorted by time, with GPU memory if a GPU was used.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def draw_costs(cost: pd.DataFrame, path: Path | str) -> None:
             1, 2, figsize=(9.5, 0.8 + 0.24 * len(rows)), sharey=True, layout="constrained"
         )
         time.barh(names, rows["seconds"], color=COLOURS[0])
-        time.set(xlabel="seconds, all jobs of the rule", xscale="log")
+        time.set(xlabel="total time of all jobs [s]", xscale="log")
         memory.barh(names, rows["peak_memory_MB"], color="#9aa3b5", label="main memory")
         if rows["GPU_memory_MB"].notna().any():
             memory.barh(names, rows["GPU_memory_MB"], height=0.4, color=COLOURS[1], label="GPU memory")
             memory.legend()
-        memory.set(xlabel="memory, MB at most, one job")
+        memory.set(xlabel="peak memory per job [MB]")
         time.margins(y=0.01)
         with atomic(path) as temporary:
             figure.savefig(temporary, dpi=150)
@@ -134,7 +134,7 @@ def _looks(pairs: Iterator[tuple[str, str]]) -> dict[tuple[str, str], dict[str, 
 
 @contextmanager
 def _panels(path: Path | str, count: int, **options: Any) -> Iterator[list[plt.Axes]]:
-    """Panels side by side with one legend below; written to the path (svg or png) at the end."""
+    """Panels side by side with a common legend below; the figure is written to the path (svg or png) at the end."""
     with plt.rc_context(STYLE):
         width = max(9.5, 3.7 * count)
         figure, panels = plt.subplots(

@@ -54,22 +54,22 @@ def build_leaderboard(
     title: str = "Reconstructing video from fMRI: a leaderboard",
     subtitle: str = "",
 ) -> str:
-    """The page's HTML: nothing is fetched from outside, so it works from a file, also on a phone.
+    """HTML of the page. It is self-contained, so that it can be opened from a file, including on a phone.
 
     Parameters
     ----------
     summary : DataFrame
-        ``summary.tsv`` of one or several data sets, one below the other.
+        ``summary.tsv`` of one or several data sets, concatenated.
     baselines : sequence of str
-        Methods that are baselines: marked, and what the others are measured from.
+        Methods that are baselines: they are marked, and the other methods are compared with them.
     baselines_of : mapping of baseline to method, optional
-        Whose frames a baseline is made of: that method is measured from its own baselines (and those of nobody),
-        one without any from all.
+        The method from whose frames a baseline is computed. A method is compared with its own baselines and with those
+        that belong to no method; a method without own baselines is compared with all.
     oracles : sequence of str
-        Methods that are split-half oracles: marked, and never the best.
+        Methods that are split-half oracles: they are marked, and excluded from the best method.
     videos : sequence of ClipVideo
     cards : sequence of mapping
-        Cards of submissions (`mind_animator.config.submission.SubmissionConfig`), shown in a table of their own.
+        Cards of submissions (`mind_animator.config.submission.SubmissionConfig`), shown in a separate table.
     title, subtitle : str
         Plain text.
 
@@ -91,16 +91,16 @@ def build_leaderboard(
         "cards": list(cards),
         "published": _records(read_published()),
     }
-    # '<' inside a script element could end it
+    # '<' inside a script element could terminate it
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text())
-    # markup is safe: no '<' is left in it, and JSON.parse reads it as data
+    # this markup is safe: it contains no '<', and JSON.parse reads it as data
     return template.render(title=title, subtitle=subtitle, data=Markup(text))
 
 
 def read_published() -> pd.DataFrame:
-    """Values that papers print: ``method, year, dataset, metric, value, unit, source, second_hand``."""
+    """Values published in papers: ``method, year, dataset, metric, value, unit, source, second_hand``."""
     columns = ("method", "year", "dataset", "metric", "value", "unit", "source", "second_hand")
     table = read_table(PUBLISHED, columns)
     raw = pd.read_csv(PUBLISHED, sep="\t", dtype=str)  # values as printed: .390, not 0.39
@@ -117,7 +117,7 @@ def side_by_side(ground_truth: np.ndarray, prediction: np.ndarray, rate: float, 
     rate : float
         Frames per second.
     size : int
-        Height of the video, about: small frames are enlarged by whole pixels, large ones thinned out.
+        Approximate height of the video: small frames are enlarged by a whole factor, large ones are subsampled.
     """
     return video_uri(np.concatenate([ground_truth, prediction], axis=2), rate, size=size)
 

@@ -1,4 +1,4 @@
-"""One self-contained page: text, tables, figures, drawings and videos, with nothing fetched from outside."""
+"""A self-contained page of text, tables, figures, drawings and videos, without external resources."""
 
 import base64
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 @dataclass(frozen=True)
 class Tile:
-    """One number at a glance: what it is, its value, its interval, and what it is to be held against."""
+    """A key result: label, value, interval, and the value for comparison."""
 
     label: str
     value: str
@@ -23,7 +23,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: text, a smaller note below it, and whether it stands out."""
+    """A cell of a table: text, a smaller note below it, and whether it is highlighted."""
 
     text: str
     note: str = ""
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns from ``faint`` on are set back, a ``folded`` one is opened by a click, ``prose`` wraps."""
+    """A table. Columns from ``faint`` are de-emphasised, ``folded`` tables are opened by a click, ``prose`` is wrapped."""
 
     head: Sequence[str]
     groups: Sequence[Group]
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image as a data URI, with its caption; a ``wide`` one takes the whole row."""
+    """An image as a data URI, with its caption; a ``wide`` image fills the whole row."""
 
     source: str
     caption: str
@@ -78,13 +78,13 @@ class Section:
     id, title, nav : str
         Anchor, heading, and name in the navigation bar (the heading by default).
     text : str
-        What is seen here, in a sentence or three.
+        Description of the section in one to three sentences.
     columns : sequence of str
-        What stands side by side in each video.
+        Labels of the columns of each video.
     svg : str
-        A drawing as SVG text.
+        A drawing in SVG.
     folded : sequence of (title, text)
-        Preformatted texts that a click opens.
+        Preformatted texts that are opened by a click.
     """
 
     id: str
@@ -110,13 +110,13 @@ def data_uri(path: Path | str) -> str:
 
 
 def enlarge(frames: np.ndarray, size: int) -> np.ndarray:
-    """Repeat pixels so that small frames (frame, height, width, 3) are at least ``size`` high; whole factors."""
+    """Enlarge small frames (frame, height, width, 3) by a whole factor to a height of at least ``size``."""
     factor = max(1, size // frames.shape[1])
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def side_by_side(videos: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
-    """Videos of one size, each (frame, height, width, 3), as one, with white between them: they cannot drift apart."""
+    """Join videos of equal size, each (frame, height, width, 3), side by side into one video with white gaps."""
     white = np.full_like(videos[0][:, :, :gap], 255)
     parts = [part for video in videos for part in (white, video)][1:]
     joined = np.concatenate(parts, axis=2)
@@ -131,7 +131,7 @@ def build_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     title, subtitle : str
         Plain text.
     sections : sequence of Section
-        In reading order; one with nothing but a title is an error.
+        Sections in reading order; a section with only a title is an error.
     """
     for section in sections:
         parts = (section.text, section.tiles, section.figures, section.tables, section.rows, section.svg)

@@ -30,11 +30,11 @@ class Question:
     Attributes
     ----------
     id : str
-        Says nothing about the answer.
+        Identifier that does not reveal the answer.
     method, subject, clip : str
-        Whose reconstruction of what is shown; method ``attention`` shows the ground truth itself.
+        Method, subject and clip of the reconstruction; method ``attention`` presents the ground truth itself.
     first, second : str
-        Clips whose ground truths are offered.
+        Clips whose ground truths are the two alternatives.
     """
 
     id: str
@@ -60,18 +60,18 @@ def draw_questions(
     block: int = 10,
     generator: np.random.Generator,
 ) -> list[Question]:
-    """Questions about clips drawn without replacement, the same clips and distractors for every method.
+    """Questions about clips sampled without replacement; clips and distractors are the same for every method.
 
     Parameters
     ----------
     clips, segments : sequences of str
-        Clips that every method has, in order of time within a segment.
+        Clips that are available for every method, in temporal order within a segment.
     shown : sequence of (method, subject)
-        Whose reconstructions are rated.
+        Methods and subjects whose reconstructions are rated.
     count : int
         Clips per method; at most the number of clips.
     checks : int
-        Attention checks.
+        Number of attention checks.
     block : int
         Minimum distance in clips between a clip and its distractor within a segment, so that both do not show the
         same scene.
@@ -115,7 +115,7 @@ def build_rating_page(
     page: str,
     title: str = "Which video is it?",
 ) -> str:
-    """The page's HTML: self-contained, nothing is sent anywhere, the answers are saved as a file.
+    """HTML of the page. It is self-contained, sends no data, and saves the answers as a file.
 
     Parameters
     ----------

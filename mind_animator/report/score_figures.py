@@ -25,9 +25,9 @@ def draw_distributions(rows: pd.DataFrame, folder: Path, *, baselines: Collectio
     rows : DataFrame
         ``method, subject, clip, metric, value, label, unit, direction``; metrics without any value are left out.
     folder : path
-        Folder of the figures, ``METRIC.png``; made if absent.
+        Folder of the figures, ``METRIC.png``; created if absent.
     baselines : collection of str
-        Methods that are drawn in grey.
+        Methods that are plotted in grey.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def draw_distributions(rows: pd.DataFrame, folder: Path, *, baselines: Collectio
             for place, ((method, _), group) in enumerate(groups):
                 values = group["value"].to_numpy()
                 colour = GREY if method in baselines else COLOURS[0]
-                # golden-ratio steps: an even spread without a random generator
+                # steps of the golden ratio spread the points evenly without a random generator
                 spread = 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)
                 axes.scatter(values, place + spread, s=9, color=colour, alpha=0.45, linewidths=0)
                 axes.boxplot(
@@ -70,19 +70,19 @@ def draw_distributions(rows: pd.DataFrame, folder: Path, *, baselines: Collectio
 
 
 def ranked_clips(rows: pd.DataFrame, count: int = 3) -> dict[str, list[tuple[str, float]]]:
-    """The best, median and worst clips of one method by one metric, with their values; no clip twice.
+    """The best, median and worst clips of one method by one metric, with their values; each clip occurs at most once.
 
     Parameters
     ----------
     rows : DataFrame
-        ``clip, value, direction``; rows without a value are left out.
+        ``clip, value, direction``; rows without a value are omitted.
     count : int
-        Clips of each kind, at most: a third of those with a value, but at least one.
+        Maximum number of clips per group: at most a third of the clips with a value, but at least one.
 
     Returns
     -------
     dict of ``best``, ``median`` and ``worst`` to list of (clip, value)
-        Empty where no clip has a value.
+        Empty if no clip has a value.
     """
     rows = rows[np.isfinite(rows["value"])]
     if rows.empty:
@@ -104,16 +104,16 @@ def draw_sheet(
     *,
     title: str,
 ) -> None:
-    """Contact sheet: one column per kind of clips; of each clip its frames, ground truth above prediction.
+    """Contact sheet with one column per group of clips and the frames of each clip, ground truth above prediction.
 
     Parameters
     ----------
     chosen : dict of kind to list of (clip, value)
         From `ranked_clips`.
     ground_truth, prediction : callable
-        clip -> frames (frame, height, width, 3) uint8; clips that raise `InputError` are left out.
+        clip -> frames (frame, height, width, 3) uint8; clips that raise `InputError` are omitted.
     path : path
-        PNG file; its folder is made if absent.
+        PNG file; its folder is created if absent.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     height = max(map(len, chosen.values()))
@@ -143,5 +143,5 @@ def draw_sheet(
 
 
 def _few(frames: np.ndarray, most: int = 6) -> np.ndarray:
-    """At most so many frames, at even distances."""
+    """At most the given number of frames, evenly spaced."""
     return frames[np.unique(np.linspace(0, len(frames) - 1, most).astype(int))]

@@ -9,7 +9,7 @@ from mind_animator.statistics.blocks import block_sums
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over clips, weighted or not, and its interval.
+    """A (weighted or unweighted) mean over clips, and its interval.
 
     Attributes
     ----------
@@ -38,12 +38,12 @@ def block_bootstrap(
     level: float = 0.95,
     generator: np.random.Generator,
 ) -> Interval:
-    """Percentile interval of the mean over clips, drawing whole blocks within movies.
+    """Percentile bootstrap interval of the mean over clips, in which whole blocks are sampled within movies.
 
-    Each draw takes, from every movie, as many of its blocks as it has, with replacement, and divides the sum
-    of their clips' values by the number of those clips; a shorter last block is thus weighted by its clips. Movies
-    of one block, within which nothing can vary, are pooled as if they were one movie. With fewer
-    than two blocks in all there is no interval: ``low`` and ``high`` are nan.
+    Each bootstrap sample contains, for every movie, as many blocks as the movie has, sampled with replacement; its
+    estimate is the sum of the values of the sampled clips divided by their number, so that a shorter last block is
+    weighted by its clips. Movies of one block, which do not vary under resampling, are pooled into one movie. With fewer
+    than two blocks in total there is no interval: ``low`` and ``high`` are nan.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def block_bootstrap(
     movies : ndarray of shape (clip,), optional
         The movie of each clip; one movie by default.
     weights : ndarray of shape (clip,), optional
-        Positive: the estimate is ``sum w v / sum w``, and each draw's, too (a ratio of means, whose
-        denominator varies with the clips as its numerator does).
+        Positive weights: the estimate, also that of each bootstrap sample, is ``sum w v / sum w`` (a ratio of means,
+        whose denominator varies with the sampled clips like its numerator).
     n_draws : int
     level : float
         In (0, 1).
@@ -92,7 +92,7 @@ def block_bootstrap(
 
 
 def _strata(blocks: np.ndarray, movies: np.ndarray | None) -> list[np.ndarray]:
-    """Blocks (as positions among the sorted labels) of each movie; movies of one block pooled."""
+    """Blocks (as positions among the sorted labels) of each movie; movies of one block are pooled."""
     labels, first = np.unique(blocks, return_index=True)
     if movies is None:
         return [np.arange(len(labels))]

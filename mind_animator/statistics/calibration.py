@@ -11,7 +11,7 @@ from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
 
 
 def binomial_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a rate.
+    """Exact (Clopper-Pearson) confidence interval of a rate.
 
     References
     ----------
@@ -36,9 +36,9 @@ class Null:
     ----------
     n_movies, clips_per_movie : int
     hardness : float
-        Standard deviation of what the methods share, in units of a method's own noise.
+        Standard deviation of the shared difficulty, relative to that of the noise of a method.
     autocorrelation : float
-        Of neighbouring clips, in [0, 1).
+        Correlation of neighbouring clips, in [0, 1).
     """
 
     n_movies: int = 5
@@ -103,7 +103,7 @@ def calibrate(
         Clips per block of `sign_flip_test`.
     n_permutations : int
     seed : int
-        Each null has its own generator, so that the first ``n`` are the same for any ``n_nulls``.
+        Each simulated null has a separate generator, so that the first ``n`` are the same for any ``n_nulls``.
 
     Returns
     -------

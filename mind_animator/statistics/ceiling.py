@@ -1,4 +1,4 @@
-"""Limits that response noise sets, from repeats: reliability, and identification of clips from half of them."""
+"""Limits due to response noise, estimated from repeats: reliability, and identification of clips from half of the repeats."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def split_half_reliability(half_1: np.ndarray, half_2: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray of shape (voxel,), float64
-        In [0, 1] (a negative r counts as 0; a constant voxel too): the fraction of variance that is signal. Its
+        In [0, 1] (0 for negative r and for constant voxels): the fraction of variance that is signal. Its
         square root is the highest correlation that a perfect model of the signal can reach with the mean.
 
     References
@@ -41,7 +41,7 @@ def identify_halves(half_1: np.ndarray, half_2: np.ndarray) -> tuple[np.ndarray,
     """The clip whose second half of the repeats is most similar to each clip's first half, by correlation.
 
     Computed from responses alone, without a decoder: clips that are confused here cannot be distinguished at this
-    noise level.     Every voxel is centred over clips, then every clip over voxels.
+    noise level. Every voxel is centred over clips, then every clip over voxels.
 
     Parameters
     ----------

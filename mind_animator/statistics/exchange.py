@@ -1,4 +1,4 @@
-"""Exchange of clips in blocks, for baselines and swapped responses."""
+"""Exchange of clips in blocks, for baselines and permuted responses."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mind_animator.errors import InputError
 
 
 def exchanged(clips: Sequence[str], block: int, seed: int) -> list[str]:
-    """Clips in the order of their donors: blocks of neighbours permuted so that no clip stays in place.
+    """Clips in the order of their donors: blocks of neighbours are permuted so that no clip keeps its position.
 
     The list is cut into ``max(2, round(n / block))`` spans of nearly equal length; donors are the clips of
     the spans in a seeded order without fixed points (one random cycle), read in sequence. Where spans
@@ -33,7 +33,7 @@ def exchanged(clips: Sequence[str], block: int, seed: int) -> list[str]:
 
 
 def shuffled_order(count: int, generator: np.random.Generator) -> np.ndarray:
-    """A random order of ``count`` frames that is not their own; a single frame has no other."""
+    """A random order of ``count`` frames other than the original one; for a single frame, the original order."""
     order = np.arange(count)
     while count > 1 and np.array_equal(order, np.arange(count)):
         order = generator.permutation(count)

@@ -1,4 +1,4 @@
-"""The pairing test of a median, e.g. the median rank of retrieval (a median is not a sum over blocks)."""
+"""The pairing test for a median, e.g. the median rank in retrieval (a median is not a sum over blocks)."""
 
 from itertools import permutations
 from math import factorial
@@ -12,11 +12,11 @@ from mind_animator.statistics.permutation import TestResult
 def median_pairing_test(
     pairs: np.ndarray, *, n_permutations: int = 9999, generator: np.random.Generator
 ) -> TestResult:
-    """Is the median over clips lower with their own ground truths than with other clips' ground truths?
+    """Test whether the median over clips is lower with their own ground truths than with those of other clips.
 
-    As `mind_animator.statistics.permutation.pairing_test` with the median in place of the mean and lower is
-    better: blocks of ground truths are re-paired, all ``n_blocks!`` ways where they are at most ``n_permutations +
-    1``.
+    The test is `mind_animator.statistics.permutation.pairing_test` with the median instead of the mean, for values of
+    which lower is better. Blocks of ground truths are re-paired; all ``n_blocks!`` re-pairings are counted if there are
+    at most ``n_permutations + 1``.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def median_interval(
     level: float = 0.95,
     generator: np.random.Generator,
 ) -> tuple[float, float]:
-    """Percentile interval of the median over clips, drawing whole blocks; nan with fewer than two blocks.
+    """Percentile bootstrap interval of the median over clips, sampling whole blocks; nan with fewer than two blocks.
 
     Parameters
     ----------

@@ -23,14 +23,14 @@ class TestResult:
     statistic : float
         In the units of the values.
     p : float
-        In (0, 1]: ``(1 + #) / (1 + n)`` where # of n random relabellings do at least as well, or ``# / n``
-        over all n of them, the identity among them, where ``exact``.
+        In (0, 1]: ``(1 + #) / (1 + n)``, where # of n random relabellings give a statistic at least as extreme; if
+        ``exact``, ``# / n`` over all n relabellings, including the identity.
     n_permutations : int
     exact : bool
     n_blocks, n_clips : int
     """
 
-    __test__ = False  # its name looks like a test class to pytest
+    __test__ = False  # prevents pytest from collecting the class because of its name
 
     statistic: float
     p: float
@@ -48,16 +48,16 @@ def sign_flip_test(
     alternative: Alternative = "two-sided",
     generator: np.random.Generator,
 ) -> TestResult:
-    """Paired test of two methods over the same clips: is the mean difference 0?
+    """Paired test of two methods on the same clips; the null hypothesis is a mean difference of 0.
 
     If the methods are exchangeable, the sign of a block's differences is arbitrary. The statistic is the mean
-    difference over clips; whole blocks change sign. All ``2 ** n_blocks`` sign patterns are counted where
-    they are at most ``n_permutations + 1``.
+    difference over clips; whole blocks change sign. All ``2 ** n_blocks`` sign patterns are counted if there are at
+    most ``n_permutations + 1``.
 
     Parameters
     ----------
     differences : ndarray of shape (clip,)
-        First method minus second, by clip.
+        First method minus second method, per clip.
     blocks : integer ndarray of shape (clip,)
         From `mind_animator.statistics.blocks.block_labels`; a shorter last block is flipped like any other.
     n_permutations : int
@@ -94,7 +94,7 @@ def sign_flip_test(
 
 
 def _directed(values: np.ndarray, alternative: Alternative) -> np.ndarray:
-    """Turn a statistic so that larger is more extreme."""
+    """Transform a statistic so that larger values are more extreme."""
     turn = {"two-sided": np.abs, "greater": np.positive, "less": np.negative}
     if alternative not in turn:
         raise ValueError(f"Expected an alternative of two-sided, greater or less, got '{alternative}'.")
@@ -102,7 +102,7 @@ def _directed(values: np.ndarray, alternative: Alternative) -> np.ndarray:
 
 
 def _slack(values: np.ndarray) -> float:
-    """Bound of the rounding error of a sum: what differs by less is a tie, and ties count as hits."""
+    """Bound of the rounding error of a sum; values that differ by less are ties, and ties count as hits."""
     return 4 * np.finfo(np.float64).eps * values.size * float(np.abs(values).max(initial=0.0))
 
 
@@ -114,19 +114,18 @@ def pairing_test(
     alternative: Alternative = "greater",
     generator: np.random.Generator,
 ) -> TestResult:
-    """Do predictions fit their own ground truths better than other clips' ground truths?
+    """Test whether predictions match their own ground truths better than those of other clips.
 
     The statistic is the mean score of predictions with their own ground truths minus the mean with the ground truths at the
     same offset of all other blocks. Under the null, blocks of ground truths are exchangeable, so whole blocks are
     re-paired; ``pairs`` contains every score of every re-pairing. All ``n_blocks!`` re-pairings are
-    counted where they are at most ``n_permutations + 1``.
+    counted if there are at most ``n_permutations + 1``.
 
     Parameters
     ----------
     pairs : ndarray of shape (block, block, offset)
         ``pairs[b, c, o]``: score of the prediction of clip (b, o) against the ground truth of clip (c, o), with
-        clips from `mind_animator.statistics.blocks.aligned_blocks`. Where lower is better, use
-        ``"less"``.
+        clips from `mind_animator.statistics.blocks.aligned_blocks`. If lower is better, use ``"less"``.
     weights : ndarray of shape (block, offset), optional
         Weight (0 or more) of the *ground truth* of clip (c, o), e.g. 0 where it does not move; 1 by default.
     n_permutations : int
@@ -160,7 +159,7 @@ def pairing_test(
         return TestResult(float("nan"), 1.0, 0, True, n, n_clips)
     own = np.trace(table)
     others = (table.sum() - own) / (n - 1)
-    # the statistic of a re-pairing grows with its own mean alone, since the sum over all pairs is fixed
+    # the statistic of a re-pairing depends only on its own mean, because the sum over all pairs is constant
     centre = table.sum() / n
     threshold = _directed(own - centre, alternative) - _slack(table)
     exact = n <= 20 and factorial(n) <= n_permutations + 1
@@ -174,7 +173,7 @@ def pairing_test(
 
 
 def _orders(n: int, total: int, exact: bool, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Permutations of ``n`` blocks in chunks (permutation, n): all of them, or ``total`` at random."""
+    """Permutations of ``n`` blocks in chunks (permutation, n): all of them, or ``total`` random ones."""
     if exact:
         yield np.array(list(permutations(range(n))))
         return
@@ -195,7 +194,7 @@ def pair_scores(predictions: np.ndarray, ground_truths: np.ndarray, rows: np.nda
     Returns
     -------
     ndarray of shape (block, block, offset), float64
-        ``[b, c, o]``: prediction of clip (b, o) with ground truth of clip (c, o); 0 where either vector is 0.
+        ``[b, c, o]``: prediction of clip (b, o) with ground truth of clip (c, o); 0 if either vector is 0.
     """
     unit = []
     for vectors in (predictions, ground_truths):
@@ -218,9 +217,9 @@ def motion_pairing(
     n_permutations: int = 9999,
     generator: np.random.Generator,
 ) -> tuple[TestResult, float]:
-    """Does the direction of predicted motion come from the clip itself? (`pairing_test` of mean flows)
+    """Test whether the direction of predicted motion is that of the clip itself (`pairing_test` of mean flows).
 
-    Valid where direction is independent of content, as in the synthetic data set; on real movies, the content
+    The test is valid if direction is independent of content, as in the synthetic data set; in real movies, the content
     may predict the direction.
 
     Parameters
@@ -265,10 +264,10 @@ def motion_swap_test(
     n_permutations: int = 9999,
     generator: np.random.Generator,
 ) -> TestResult:
-    """Is the score higher with the clip's own responses in the motion decoder? (paired, one-sided)
+    """Test whether the score is higher with the clip's own responses in the motion decoder (paired, one-sided).
 
-    ``full`` and ``swapped`` are the clips' scores, higher is better, of the reconstruction and of one more in
-    which the motion decoder saw another clip's responses (`swapped_clips`).
+    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a second one whose
+    motion was decoded from the responses to another clip (`swapped_clips`).
     """
     full, swapped = np.asarray(full, np.float64), np.asarray(swapped, np.float64)
     if full.shape != swapped.shape:
@@ -279,10 +278,10 @@ def motion_swap_test(
 
 
 def swapped_clips(movies: list[str], size: int, generator: np.random.Generator) -> np.ndarray:
-    """The clip whose responses each clip's motion decoder gets in `motion_swap_test`, (clip,) int64.
+    """For each clip, the clip whose responses the motion decoder receives in `motion_swap_test`, (clip,) int64.
 
-    Whole blocks change places at random with no block left in its own (a random cyclic order); clips of a
-    movie's shorter last block take the clips at the same offsets of a random whole block.
+    Whole blocks are exchanged in a random cyclic order, so that no block keeps its position; clips of the shorter last
+    block of a movie are assigned the clips at the same offsets of a random whole block.
     """
     rows, labels = aligned_blocks(movies, size), block_labels(movies, size)
     if len(rows) < 2:
@@ -308,16 +307,16 @@ def frame_orders(n_frames: int, n_orders: int, generator: np.random.Generator) -
 
 @dataclass(frozen=True)
 class ShuffleResult:
-    """Frame-shuffle test of one subject: how often does a shuffled clip score at least as well?
+    """Result of the frame-shuffle test of one subject: the fraction of shuffled clips that score at least as well.
 
     Attributes
     ----------
     p : float
-        Ours, of the mean score over clips: (1 + #) / (1 + n), in [1 / (1 + n), 1].
+        Corrected p of the mean score over clips: (1 + #) / (1 + n), in [1 / (1 + n), 1].
     p_clips : float
-        Ours for each clip, averaged over clips.
+        Corrected p of each clip, averaged over clips.
     p_published : float
-        The published form for each clip, # / n, averaged over clips; may be 0.
+        Published form for each clip, # / n, averaged over clips; it may be 0.
     n_orders, n_clips : int
     """
 
@@ -329,16 +328,16 @@ class ShuffleResult:
 
 
 def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_better: bool) -> ShuffleResult:
-    """Is the order of the predicted frames better than chance? It measures smoothness, not brain motion.
+    """Test whether the order of the predicted frames is better than chance. It measures smoothness, not decoded motion.
 
-    Any smooth video passes it, regardless of its direction; a frozen clip ties with all its shuffles (p = 1).
+    Any smooth video passes, regardless of its direction; a frozen clip ties with all its shuffles (p = 1).
 
     Parameters
     ----------
     own : ndarray of shape (clip,)
-        Scores of the clips as predicted, e.g. their end-point error.
+        Scores of the predicted clips, e.g. their end-point error.
     shuffled : ndarray of shape (order, clip)
-        Scores under as many orders of the frames (`frame_orders`,
+        Scores for shuffled orders of the frames (`frame_orders`,
         `mind_animator.metrics.flow.shuffled_errors`).
     higher_is_better : bool
 
@@ -354,7 +353,7 @@ def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_bette
     if not (np.isfinite(own).all() and np.isfinite(shuffled).all()):
         raise ValueError("Expected finite scores, got NaN or infinity.")
     sign = 1 if higher_is_better else -1
-    slack = 8 * np.finfo(np.float64).eps * np.abs(own).max()  # frozen clips tie but for rounding
+    slack = 8 * np.finfo(np.float64).eps * np.abs(own).max()  # frozen clips tie up to rounding
     as_good = (sign * (shuffled - own) >= -slack).sum(axis=0)  # (clip,)
     as_good_mean = int((sign * (shuffled.mean(axis=1) - own.mean()) >= -slack).sum())
     n = len(shuffled)
@@ -368,7 +367,7 @@ def frame_shuffle_test(own: np.ndarray, shuffled: np.ndarray, *, higher_is_bette
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p values over a family of tests, same shape, in [0, 1]; reject where <= alpha.
+    """Holm-adjusted p values of a family of tests, of the same shape, in [0, 1]; a test is rejected if <= alpha.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The significance test of published evaluations, for comparison only: it is invalid."""
+"""The significance test of published evaluations. It is invalid and provided for comparison only."""
 
 import numpy as np
 from scipy import stats
@@ -9,9 +9,9 @@ def wilcoxon_of_bootstrap_means(
 ) -> float:
     """Wilcoxon signed-rank test between bootstrap means of two methods, as published.
 
-    Each method's clips are drawn with replacement ``n_bootstraps`` times, unpaired; the test then compares
-    the two lists of means. It tests whether the *samples'* means differ, which they always do: its p decreases
-    with ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
+    The clips of each method are sampled with replacement ``n_bootstraps`` times, unpaired; the test then compares the two
+    lists of means. It tests whether the means of the two *samples* differ, which is always the case: its p decreases with
+    ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def wilcoxon_of_bootstrap_means(
     Returns
     -------
     float
-        The two-sided p that would be published; 1 where all means agree.
+        The two-sided p as published; 1 if all means are equal.
     """
     means = []
     for values in (first, second):

@@ -1,16 +1,16 @@
-"""Whether a movie file's duration, frame count and times agree with each other."""
+"""Consistency checks of the duration, frame count and times of a movie file."""
 
 from pathlib import Path
 
 from mind_animator.artefacts.video import movie_header
 from mind_animator.errors import InputError
 
-TOLERANCE = 0.1  # seconds: containers round durations
+TOLERANCE = 0.1  # seconds; containers round durations
 SOUND = 0.5  # seconds
 
 
 def check_movie(path: Path | str) -> tuple[dict[str, float], list[str]]:
-    """Compare what a movie's container states with its packets. One frame is decoded.
+    """Compare the properties stated by the container of a movie with its packets. One frame is decoded.
 
     Returns
     -------
@@ -18,7 +18,7 @@ def check_movie(path: Path | str) -> tuple[dict[str, float], list[str]]:
         ``seconds`` (from the first frame to the end of the last), ``frames`` and ``fps``; empty if the file
         cannot be read.
     findings : list of str
-        Contradictions, one sentence each; empty if there is none. Hidden frames of an edit list are none.
+        Contradictions, one sentence each; empty if there are none. Frames hidden by an edit list are not a contradiction.
     """
     try:
         header = movie_header(path)
@@ -41,7 +41,7 @@ def check_movie(path: Path | str) -> tuple[dict[str, float], list[str]]:
         video = span[1] - span[0]
     states = header["container"].startswith(
         ("mov", "matroska", "avi", "asf", "flv")
-    )  # others: FFmpeg's estimate
+    )  # for other containers the duration is an estimate of FFmpeg
     stated = header["seconds"] if states else video
     if stated is None and not header["audio"]:
         stated = header["container_seconds"]

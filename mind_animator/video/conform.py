@@ -1,4 +1,4 @@
-"""One size and number of frames for every video: the only resampling between files and scores."""
+"""Resampling of every video to one size and number of frames, the only resampling before scoring."""
 
 import cv2
 import numpy as np
@@ -14,11 +14,10 @@ def conform(
 ) -> np.ndarray:
     """Resample a clip to ``count`` frames of ``size`` x ``size`` pixels.
 
-    Frame k of the result is the frame on show at the middle of the k-th of ``count`` equal spans of the
-    clip, at time ``(k + 1/2) / count * duration``, never a blend of two. Space
-    is resampled by area averaging where it shrinks and by cubic interpolation where it grows; the aspect
-    ratio is not kept (as in the published evaluation). A clip that has the size and the count already comes
-    back as it is.
+    Frame k of the result is the frame displayed at the middle of the k-th of ``count`` equal parts of the clip, at time
+    ``(k + 1/2) / count * duration``; frames are never blended. Frames are downsized by area averaging and enlarged by
+    cubic interpolation; the aspect ratio is not kept (as in the published evaluation). A clip that already has the
+    requested size and count is returned unchanged.
 
     Parameters
     ----------
@@ -27,9 +26,9 @@ def conform(
     times : array of shape (frame + 1,), optional
         Start of every frame and the end of the last, in seconds; equally long frames by default.
     duration : float, optional
-        Length in seconds that the clip should cover. By default its own length (a file is assumed to span the
-        whole clip, regardless of its nominal frame rate). Where the clip is shorter its last frame stays on show, where it
-        is longer the rest is left out.
+        Duration in seconds that the clip should cover; by default its own duration (a file is assumed to span the whole
+        clip, regardless of its nominal frame rate). If the clip is shorter, its last frame is extended; if it is longer,
+        the rest is ignored.
 
     Returns
     -------
@@ -38,7 +37,7 @@ def conform(
     Raises
     ------
     ValueError
-        If the frames are not such an array, there is none, or the times do not fit them.
+        If the frames are not such an array, if there are none, or if the times do not match them.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise ValueError(

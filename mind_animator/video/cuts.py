@@ -1,14 +1,14 @@
 """Scene cuts between the sampled frames of a clip.
 
-Neighbouring samples of one shot share most of their colours, or at least their layout once it is shifted a
-little. Two shots share neither, or paint a like layout in other colours. So a pair of neighbours spans a
-cut if its colour distance is at least .4, or if its layout distance is at least .45 and its colour distance
-at least .07.
+Neighbouring samples of one shot have most of their colours in common, or at least their layout after a small shift. Two
+different shots have neither in common, or have a similar layout with other colours. A pair of neighbouring samples
+therefore spans a cut if its colour distance is at least .4, or if its layout distance is at least .45 and its colour
+distance is at least .07.
 
-The limits were set on hand-labelled real clips (4 Hz; cuts: colour .15 to .63 with layout .49 to .88; no
+The thresholds were chosen on manually labelled real clips (4 Hz; cuts: colour .15 to .63 with layout .49 to .88; no
 cut: colour up to .11 with layout up to .41, or layout up to .50 with colour .03), and no pair of the
-synthetic data set comes near them. Known failures: an object that fills the image within one sampling step is
-marked; dissolves longer than that step, and cuts after a clip's last sample, are not.
+synthetic data set is close to them. Known errors: an object that fills the image within one sampling step is marked as
+a cut; dissolves longer than that step, and cuts after the last sample of a clip, are not detected.
 """
 
 import cv2
@@ -38,7 +38,7 @@ def colour_distances(frames: np.ndarray) -> np.ndarray:
     """Half the L1 distance between the colour histograms of neighbouring frames.
 
     Histograms have 8 x 8 x 8 bins over RGB of the frame reduced to at most 64 x 64 pixels, blurred by one
-    bin along each axis so that a slight change of light moves little mass.
+    bin along each axis, so that a slight change of illumination has little effect.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def layout_distances(frames: np.ndarray) -> np.ndarray:
     Returns
     -------
     array of shape (n_frames - 1,), float64
-        0 (the same layout) to 2; a frame of one grey has distance 1 to every other.
+        0 (the same layout) to 2; a uniform frame has distance 1 from every other frame.
     """
     side = (_LAYOUT_SIDE, _LAYOUT_SIDE)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
@@ -81,7 +81,7 @@ def layout_distances(frames: np.ndarray) -> np.ndarray:
 
 
 def _overlap(frames: np.ndarray, down: int, right: int) -> np.ndarray:
-    """The part of frames that is left when they are shifted, flattened and centred."""
+    """The part of the frames that remains after a shift, flattened and centred."""
     side = frames.shape[1]
     rows = slice(max(down, 0), side + min(down, 0))
     columns = slice(max(right, 0), side + min(right, 0))

@@ -1,4 +1,4 @@
-"""Clips of a movie, decoded once from its first frame to its last."""
+"""Decoding of the clips of a movie in one sequential pass."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +10,7 @@ from mind_animator.artefacts.video import Movie
 
 
 def resize_frame(frame: np.ndarray, size: int, crop: float = 1.0) -> np.ndarray:
-    """The one resize of all stimuli: area interpolation to a square; the aspect ratio is not kept.
+    """Resize a frame to a square by area interpolation, as for all stimuli; the aspect ratio is not kept.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def read_clips(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (row, frames) for every clip in one sequential pass, each as soon as its last frame is decoded.
 
-    Where `Movie.frames` starts over with another reader, rows are yielded a second time: the later ones count.
+    If `Movie.frames` starts again with another reader, rows are yielded a second time and replace the earlier ones.
 
     Parameters
     ----------
     movie : Movie
     indices : array of shape (n_clips, n_frames), int64
-        Frame indices, not descending within a clip; clips may overlap and come in any order.
+        Frame indices, not descending within a clip; clips may overlap and may be in any order.
     size, crop
         See `resize_frame`.
 
@@ -62,7 +62,7 @@ def read_clips(
     missing: dict[int, int] = {}
     last = -1
     for index, small in movie.frames(np.unique(indices), partial(resize_frame, size=size, crop=crop)):
-        if index <= last:  # the movie started over
+        if index <= last:  # the movie is read again from the start
             filling, missing = {}, {}
         last = index
         for row, position in uses[index]:

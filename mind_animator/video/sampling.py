@@ -1,24 +1,24 @@
-"""Which frames of a movie sample a clip, by presentation time."""
+"""Selection of the frames that sample a clip, by presentation time."""
 
 import numpy as np
 
 from mind_animator.errors import InputError
 
-# Containers round times to their time base. At 29.97 Hz frames begin 5e-4 s after the requested times: those are
-# not on show yet.
+# Containers round times to their time base. At 29.97 Hz frames begin 5e-4 s after the requested times; such frames are
+# not displayed yet.
 _TICK = 2e-4
-# Published movies and tables round durations; a clip may end this much after its movie, seconds.
+# Published movies and tables round durations; a clip may end this many seconds after its movie.
 _SLACK = 0.1
 _RELEASED_STEP = 8
 
 
 def frames_shown_at(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Index of the frame on the screen at each time: the last one whose presentation has begun.
+    """Index of the frame displayed at each time, i.e. the last one whose presentation has begun.
 
     Parameters
     ----------
     starts : array of shape (n_frames,)
-        Presentation times of the frames, seconds, ascending; the movie's clock starts with its first frame.
+        Presentation times of the frames, seconds, ascending; times are counted from the first frame.
     times : array of any shape
         Seconds from the first frame.
 
@@ -51,13 +51,13 @@ def sample_indices(
     starts : array of shape (n_frames,)
         Presentation times, seconds, ascending.
     end : float
-        Time at which the last frame's presentation ends, on the clock of ``starts``, seconds.
+        End of the last frame's presentation, seconds, on the same clock as ``starts``.
     onsets, durations : arrays of shape (n_clips,)
         Clips, in seconds from the first frame.
     frames, rate, sampling
         See `mind_animator.config.stimuli.StimuliConfig`.
     where : str
-        The movie, for messages.
+        The movie, for error messages.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def sample_indices(
     Raises
     ------
     InputError
-        If a clip does not lie in the movie, its samples do not lie in the clip, or (``true_rate``) more than one
+        If a clip is not within the movie, if its samples are not within the clip, or if (``true_rate``) more than one
         sampling interval at its end would be ignored.
     """
     onsets, durations = np.asarray(onsets, float), np.asarray(durations, float)
@@ -99,7 +99,7 @@ def sample_indices(
                 f"got clips of {durations[late[0]]:g} s ({where}): set stimuli.frames and rate, or stimuli.sampling to "
                 "whole_clip."
             )
-        # a time within the slack after the end shows the last frame
+        # a time within the tolerance after the end selects the last frame
         indices = frames_shown_at(starts, onsets[:, None] + steps / rate)
     if indices.max() >= len(starts):
         raise InputError(f"Expected frame {indices.max()} in the movie, got {len(starts)} frames ({where}).")

@@ -1,4 +1,4 @@
-"""A segment's movies, cut into the sampled frames of its clips."""
+"""Cutting of the movies of a segment into the sampled frames of its clips."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from mind_animator.video.sampling import sample_indices
 def plan_segment(
     table: pd.DataFrame, movies: Mapping[str, Path], settings: StimuliConfig, threads: int = 1
 ) -> dict[Movie, tuple[np.ndarray, np.ndarray]]:
-    """Open every movie and find the frames of every clip, before any is decoded.
+    """Open every movie and determine the frames of every clip before any movie is decoded.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def plan_segment(
     Returns
     -------
     dict
-        Movie -> (rows of the table, frame indices (row, frame)), in the order of the table.
+        Maps each movie to (rows of the table, frame indices (row, frame)), in the order of the table.
 
     Raises
     ------
     InputError
-        If a movie is missing, broken, or too short for its clips.
+        If a movie is missing, corrupt, or too short for its clips.
     """
     names = table["file"].map(lambda file: Path(file).name)
     plan = {}
@@ -61,7 +61,7 @@ def plan_segment(
 def segment_clips(
     plan: Mapping[Movie, tuple[np.ndarray, np.ndarray]], settings: StimuliConfig
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, by movies."""
+    """Yield (row of the table, frames (frame, size, size, 3) uint8) of every planned clip, movie by movie."""
     for movie, (rows, indices) in plan.items():
         for row, frames in read_clips(movie, indices, size=settings.size, crop=settings.crop):
             yield int(rows[row]), frames
@@ -70,7 +70,7 @@ def segment_clips(
 def ready_clips(
     clips: np.ndarray, n_clips: int, settings: StimuliConfig, where: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (row, frames (frame, size, size, 3) uint8) of frames that came with the data, resized."""
+    """Yield (row, frames (frame, size, size, 3) uint8) of the frames included in the data set, resized."""
     if len(clips) != n_clips or clips.shape[1] != settings.frames:
         raise InputError(
             f"Expected {n_clips} clips of {settings.frames} frames ({where}), "

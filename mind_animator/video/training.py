@@ -1,4 +1,4 @@
-"""Training movies at any rate and onset, for methods that train on more than the sampled frames of the clips."""
+"""Training movies sampled at any rate and onset, for methods that train on more than the sampled frames of the clips."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from mind_animator.errors import InputError
 from mind_animator.video.decode import Movie, read_clips
 from mind_animator.video.sampling import frames_shown_at
 
-# Onsets and durations of clips are rounded in published tables, seconds.
+# Tolerance in seconds for onsets and durations, which are rounded in published tables.
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a movie file that training clips cover without a gap.
+    """A part of a movie file that training clips cover without a gap.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Moving images along a flow."""
+"""Warping of images along an optical flow."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """Move frames along a flow: out(p) = in(p - flow(p)), bilinear, edges repeated.
+    """Warp frames along a flow: out(p) = in(p - flow(p)), with bilinear interpolation and repeated edges.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
 
 
 def move_image(image: Tensor, flow: Tensor, frames: int) -> Tensor:
-    """Frames of one image that moves along a constant flow; the image itself is the middle of the clip.
+    """Frames of an image that moves along a constant flow; the image itself is the middle of the clip.
 
     Frame k (from 1) of n is ``warp(image, (k - (n + 1) / 2) flow)``.
 
@@ -32,7 +32,7 @@ def move_image(image: Tensor, flow: Tensor, frames: int) -> Tensor:
     ----------
     image : Tensor of shape (clip, height, width, 3), uint8
     flow : Tensor of shape (clip, 2, h, w)
-        (x, y) in cells of its own grid a frame, y pointing down; interpolated to the image (bilinear).
+        (x, y) in grid cells of the flow per frame, y pointing down; interpolated bilinearly to the size of the image.
     frames : int
 
     Returns

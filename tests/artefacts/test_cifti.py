@@ -86,7 +86,7 @@ def test_absent(tmp_path):
 
 
 def test_other_number_of_rows(written):
-    refuse(written, "got 75 cortical rows at the front of 85", n_vertices=59_412)
+    refuse(written, "got 75 cortical rows at the start of 85", n_vertices=59_412)
     refuse(written, "Expected left and right cortex as the first 74 rows", n_vertices=74)
 
 

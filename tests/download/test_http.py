@@ -132,7 +132,11 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
     [
         ({}, 5, "expected 5 bytes, the server has 200003"),
         ({"files": {}}, None, "HTTP 404 Not Found"),
-        ({"headers": {"Content-Type": "text/html"}}, None, r"got a web page \(does the server ask to log in"),
+        (
+            {"headers": {"Content-Type": "text/html"}},
+            None,
+            r"got a web page \(does the server require a login",
+        ),
         ({"headers": {"Content-Encoding": "gzip"}}, None, "got it encoded as gzip"),
         ({"length": False}, None, "does not say how long the file is"),
         (
@@ -199,7 +203,8 @@ def test_a_file_of_the_lab_is_left_as_it_is_and_a_wrong_one_is_told(tmp_path):
     assert (entry.sha256, entry.checked_by) == (SHA, "unverified")
     (tmp_path / "a.bin").write_bytes(BODY[:-1])
     with pytest.raises(
-        InputError, match=rf"^Expected 200003 bytes in {tmp_path}/a\.bin, got 200002; delete or mend it\.$"
+        InputError,
+        match=rf"^Expected 200003 bytes in {tmp_path}/a\.bin, got 200002; delete or replace the file\.$",
     ):
         fetch([], tmp_path, "a.bin")
 

@@ -219,7 +219,7 @@ def test_two_processes_do_not_fetch_the_same_file(tmp_path):
 
     from mind_animator.datasets.download import fetch
 
-    with FileLock(tmp_path / "a.bin.lock"), pytest.raises(InputError, match="Expected nobody else to fetch"):
+    with FileLock(tmp_path / "a.bin.lock"), pytest.raises(InputError, match="Another process is downloading"):
         fetch(["http://127.0.0.1:1/a.bin"], tmp_path, "a.bin")
 
 

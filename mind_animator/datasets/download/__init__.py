@@ -1,7 +1,8 @@
-"""Fetching files over HTTP, FTP and S3 so that what carries the right name holds the right bytes.
+"""Downloads over HTTP, FTP and S3. A file gets its final name only after its content has been verified.
 
-Needs no data set: ``engine`` resumes, retries and verifies, ``transports`` speak the protocols, ``manifest``
-remembers checksums, ``zips`` opens zips and zips in zips, ``listings`` asks OSF and S3 what there is.
+The package is independent of data sets: ``engine`` resumes, retries and verifies, ``transports`` implements the
+protocols, ``manifest`` stores checksums, ``zips`` reads (nested) zip archives, and ``listings`` lists files of OSF and
+S3.
 """
 
 from mind_animator.datasets.download.engine import Policy, fetch

@@ -1,4 +1,4 @@
-"""Fetch a file: resume after any interruption, retry, verify, and only then give it its name."""
+"""Download of a file: resume after any interruption, retry, verify, and only then rename it to its final name."""
 
 import hashlib
 import json
@@ -26,18 +26,18 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a download is.
+    """Limits for retries of a download.
 
     Attributes
     ----------
     tries : int
-        Attempts in a row that bring no new byte before it gives up; any progress starts the count again.
+        Number of consecutive attempts without a new byte after which the download fails; progress resets the count.
     first_wait, longest_wait : float
-        Seconds before the second attempt, doubled for each further one up to the longest.
+        Seconds before the second attempt; the time is doubled for each further attempt up to ``longest_wait``.
     stall : float
-        Seconds without a byte after which a connection is given up.
+        Seconds without a byte after which a connection is closed.
     spoiled : int
-        Whole downloads that may turn out wrong (checksum) before it gives up.
+        Number of complete downloads with a wrong checksum after which the download fails.
     """
 
     tries: int = 8
@@ -57,18 +57,18 @@ def fetch(
     anonymous: bool = False,
     policy: Policy = Policy(),
 ) -> Entry:
-    """Fetch ``folder/file`` from the first URL that gives it.
+    """Download ``folder/file`` from the first URL that provides it.
 
-    Bytes gather in ``file.part``; whatever interrupts the download (SIGKILL included), the next call goes on
-    from there if the server's file is still the same. The file gets its name only when its length, its
-    checksum (the one given, the server's, or the manifest's) and, for a zip, every CRC inside are right.
+    Bytes are written to ``file.part``. After any interruption (including SIGKILL) the next call resumes from there if
+    the file on the server is unchanged. The file is renamed only after its length, its checksum (the given one, that of
+    the server, or that of the manifest) and, for a zip archive, all CRCs have been verified.
 
     Parameters
     ----------
     urls : sequence of str
         Mirrors of the same bytes, tried in turn.
     size, sha256 : optional
-        What is known of the file beforehand.
+        Known size and checksum of the file.
     anonymous : bool
         For S3: without credentials.
 
@@ -80,8 +80,8 @@ def fetch(
     Raises
     ------
     InputError
-        With every mirror's reason, if none gives the right bytes; if the disk is too small or fills up (the
-        part stays for the next attempt); or if another process is fetching the same file.
+        If no mirror provides the correct bytes (with the reason for each mirror), if the disk is too small or becomes
+        full (the partial file stays for the next attempt), or if another process is downloading the same file.
     """
     folder = Path(folder)
     target = folder / file
@@ -95,7 +95,7 @@ def fetch(
             _beside(target, ".part").rename(target)
             _beside(target, ".part.json").unlink(missing_ok=True)
     except Timeout:
-        raise InputError(f"Expected nobody else to fetch {target}, but another process is at it.") from None
+        raise InputError(f"Another process is downloading {target}: wait until it has finished.") from None
     except (PermissionError, NotADirectoryError) as error:
         raise InputError(
             f"Expected a folder to write to at {target.parent}, got '{error.strerror}'."
@@ -105,18 +105,18 @@ def fetch(
 
 
 def _already_there(folder: Path, file: str, target: Path, size: int | None, sha256: str | None) -> Entry:
-    """A file that has its name was verified when it got it, or is the lab's own: check what is cheap."""
+    """Check an existing file by its size and known checksum; it was verified when it was downloaded, or is a user's file."""
     known = read_manifest(folder).get(file)
     expected = size if known is None else known.size
     if expected is not None and target.stat().st_size != expected:
         raise InputError(
-            f"Expected {expected} bytes in {target}, got {target.stat().st_size}; delete or mend it."
+            f"Expected {expected} bytes in {target}, got {target.stat().st_size}; delete or replace the file."
         )
     if known is not None:
         return known
     found = _digest(target, "sha256")
     if sha256 and found != sha256:
-        raise InputError(f"Expected sha256 {sha256} of {target}, got {found}; delete or mend it.")
+        raise InputError(f"Expected sha256 {sha256} of {target}, got {found}; delete or replace the file.")
     entry = Entry(
         file, target.stat().st_size, found, "sha256" if sha256 else UNVERIFIED, "found in the folder"
     )
@@ -146,7 +146,7 @@ def _from_any(
 
 
 def _complete(url: str, part: Path, size: int | None, anonymous: bool, policy: Policy) -> dict[str, str]:
-    """Bring ``part`` to its full length, through as many attempts as it takes; the server's checksums."""
+    """Complete ``part`` in as many attempts as necessary; returns the checksums stated by the server."""
     fruitless = restarts = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -176,14 +176,14 @@ def _attempt(url: str, part: Path, size: int | None, anonymous: bool, policy: Po
     if size is not None and have > size:
         raise Changed(f"{have} bytes are here of a file of {size}")
     if have and have == size == state.get("total") and state.get("sums") is not None:
-        return state["sums"]  # killed between the last byte and the check
+        return state["sums"]  # a previous process ended between the last byte and the check
     version = state.get("version")
-    overlap = 0 if version else min(have, OVERLAP)  # nothing tells a changed file: compare its bytes
+    overlap = 0 if version else min(have, OVERLAP)  # to detect a changed file
     with open_stream(url, have - overlap, version, anonymous=anonymous, timeout=policy.stall) as stream:
         if size is not None and stream.total is not None and stream.total != size:
             raise Gone(f"expected {size} bytes, the server has {stream.total}")
         if stream.start == 0 and have:
-            part.unlink()  # the server cannot resume, or has another version
+            part.unlink()  # the server cannot resume, or its file has another version
             have = overlap = 0
         _check_room(part, stream, have)
         write_json(
@@ -203,7 +203,7 @@ def _attempt(url: str, part: Path, size: int | None, anonymous: bool, policy: Po
     if stream.total is None and size is None and not stream.ends_well:
         if not part.name.lower().endswith(".zip.part"):
             raise Gone(
-                "the server does not say how long the file is, so that nothing tells it from a cut one"
+                "the server does not state the length of the file, so that a truncated file cannot be detected"
             )
         if not zipfile.is_zipfile(part):
             raise Unsteady(f"the file ended at {length} bytes, before a zip's directory")
@@ -233,11 +233,11 @@ def _copy(stream: Stream, part: Path, have: int, url: str) -> None:
             view = memoryview(block)
             try:
                 while view:
-                    view = view[out.write(view) :]  # a full disk may take a part of a block
+                    view = view[out.write(view) :]  # a nearly full disk may accept only a part of a block
             except OSError as error:
                 raise InputError(
                     f"Expected to write {part}, got '{error.strerror}' after {part.stat().st_size} bytes; "
-                    "they stay there for the next attempt."
+                    "they are kept for the next attempt."
                 ) from None
             bar.update(len(block))
 
@@ -245,7 +245,7 @@ def _copy(stream: Stream, part: Path, have: int, url: str) -> None:
 def _verify(
     url: str, part: Path, folder: Path, file: str, size: int | None, sha256: str | None, sums: dict[str, str]
 ) -> tuple[str | None, Entry]:
-    """What is wrong with a whole download (None: nothing), and its line in the manifest."""
+    """Fault of a complete download (None if there is none), and its entry for the manifest."""
     found = _digest(part, "sha256")
     checked_by = UNVERIFIED
     wrong = None
@@ -290,7 +290,7 @@ def _check_room(part: Path, stream: Stream, have: int) -> None:
 
 
 def _read_state(part: Path, url: str) -> dict:
-    """What is known of the bytes in ``part``; from another mirror, or unreadable: nothing."""
+    """Stored information about ``part``; empty if it is from another mirror or cannot be read."""
     try:
         state = json.loads(_beside(part, ".json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):

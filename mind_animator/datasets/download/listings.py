@@ -1,4 +1,4 @@
-"""What a server holds below a place: OSF projects by their API, S3 prefixes by listing."""
+"""Lists of files on a server: OSF projects by their API, and S3 prefixes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mind_animator.errors import InputError
 
 @dataclass(frozen=True)
 class Listed:
-    """A file on a server: path below the place asked for, URL, and what the server says of it."""
+    """A file on a server: path relative to the requested folder, URL, and the properties stated by the server."""
 
     path: str
     url: str
@@ -31,7 +31,7 @@ def list_osf(url: str) -> list[Listed]:
 
 
 def find_listed(listed: Sequence[Listed], places: Sequence[str], where: str) -> list[Listed]:
-    """The file of a listing for each place, by the end of its path; `InputError` tells what there is instead."""
+    """The file of a listing for each requested path, matched by the end of its path; raises `InputError` otherwise."""
     found = []
     for place in places:
         mine = [one for one in listed if f"/{one.path}".endswith(f"/{place}")]

@@ -1,4 +1,4 @@
-"""The manifest of a data folder: size and SHA-256 of every file at its first coming, enforced ever after."""
+"""The manifest of a data folder: size and SHA-256 of every file at its first download, which are enforced later."""
 
 import csv
 from dataclasses import asdict, dataclass, fields
@@ -24,12 +24,12 @@ class Entry:
     size : int
         Bytes.
     sha256 : str
-        Of the file as it came first.
+        SHA-256 of the file at its first download.
     checked_by : str
-        What vouched for the bytes then: ``sha256``, ``md5``, ``zip crc``, or ``unverified`` where the server
-        offered nothing but a length.
+        Check by which the content was verified: ``sha256``, ``md5``, ``zip crc``, or ``unverified`` if the server
+        stated only a length.
     source : str
-        URL, or the archive it was unpacked from.
+        URL, or the archive from which it was unpacked.
     """
 
     file: str
@@ -40,7 +40,7 @@ class Entry:
 
 
 def read_manifest(folder: Path | str) -> dict[str, Entry]:
-    """Entries by file; none where the folder has no manifest yet."""
+    """Entries by file; empty if the folder has no manifest yet."""
     path = Path(folder) / NAME
     if not path.is_file():
         return {}
@@ -54,12 +54,12 @@ def read_manifest(folder: Path | str) -> dict[str, Entry]:
 
 
 def record(folder: Path | str, *entries: Entry) -> None:
-    """Add entries to a folder's manifest; safe with several processes at work.
+    """Add entries to the manifest of a folder; several processes may do so concurrently.
 
     Raises
     ------
     InputError
-        If a file is in the manifest with another SHA-256.
+        If the manifest contains a file with another SHA-256.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,10 +76,10 @@ def record(folder: Path | str, *entries: Entry) -> None:
 
 
 def enforce(folder: Path | str, known: dict[str, Entry], file: str, sha256: str) -> None:
-    """Raise `InputError` if a file is known with another SHA-256."""
+    """Raise `InputError` if the manifest contains a file with another SHA-256."""
     if file in known and known[file].sha256 != sha256:
         raise InputError(
             f"Expected sha256 {known[file].sha256} of {file} as at its first download, got {sha256}: "
-            "it was changed. "
+            "the file has changed. "
             f"To accept the new file, delete its line in {Path(folder) / NAME}."
         )

@@ -1,7 +1,7 @@
-"""One open stream per protocol: bytes from an offset on, and what the server says about the whole file.
+"""One open stream per protocol: bytes from an offset, and the properties of the whole file stated by the server.
 
-`open_stream` raises `Gone` for what no retry mends, `Unsteady` for what one may, and `Changed` where the
-bytes that are here already belong to another version of the file.
+`open_stream` raises `Gone` for permanent errors, `Unsteady` for errors that a retry may resolve, and `Changed` if the
+bytes downloaded so far belong to another version of the file.
 """
 
 import ftplib
@@ -15,11 +15,11 @@ TIMEOUT = 60.0
 
 
 class Gone(Exception):
-    """The server will not give this file: absent, forbidden, or another file than expected."""
+    """The server does not provide this file: it is absent, forbidden, or differs from the expected file."""
 
 
 class Unsteady(Exception):
-    """A fault that may pass: a cut, a stall, an overloaded server that may ask for ``wait`` seconds."""
+    """A temporary fault: a closed or stalled connection, or an overloaded server that requests ``wait`` seconds."""
 
     def __init__(self, text: str, wait: float | None = None) -> None:
         super().__init__(text)
@@ -27,23 +27,23 @@ class Unsteady(Exception):
 
 
 class Changed(Exception):
-    """The file on the server is no longer the one whose beginning is here."""
+    """The file on the server is no longer the one that was partially downloaded."""
 
 
 @dataclass
 class Stream:
-    """Bytes of one file from ``start`` on.
+    """Bytes of one file from ``start``.
 
     Attributes
     ----------
     start : int
-        Offset of the first byte: the one asked for, or 0 where the server cannot or must not resume.
+        Offset of the first byte: the requested one, or 0 if the server cannot or must not resume.
     total : int or None
         Length of the whole file, bytes.
     version : str or None
-        Changes when the file does: a strong ETag, or a time of modification.
+        A value that changes with the file: a strong ETag, or the time of modification.
     ends_well : bool
-        Whether the protocol tells an end from a cut although ``total`` is unknown.
+        Whether the protocol distinguishes the end of the file from an interruption although ``total`` is unknown.
     sums : dict
         Checksums that the server states: ``sha256`` or ``md5`` to lower-case hexadecimal.
     read : callable
@@ -72,14 +72,14 @@ def open_stream(
     Parameters
     ----------
     offset : int
-        First byte wanted.
+        First byte to download.
     version : str, optional
-        `Stream.version` of the bytes that are here; `Changed` is raised, or the stream starts at 0, where
-        the server has another one by now.
+        `Stream.version` of the bytes downloaded so far; if the server has another version, `Changed` is raised or the
+        stream starts at 0.
     anonymous : bool
-        For S3: sign nothing. Otherwise the ordinary AWS credential chain.
+        For S3: requests are not signed. Otherwise the ordinary AWS credential chain is used.
     timeout : float
-        Seconds without a byte after which the stream counts as stalled.
+        Seconds without a byte after which the stream is treated as stalled.
     """
     openers = {"http": _open_http, "https": _open_http, "ftp": _open_ftp, "s3": _open_s3}
     scheme = urlsplit(url).scheme
@@ -127,9 +127,9 @@ def _open_http(
 
 
 def _http_stream(response, offset: int, version: str | None, read: Callable[[int], bytes]) -> Stream:
-    """Read the answer's head: where the bytes start, how many there are, which version they are."""
+    """Read the header of the response: offset, number and version of the bytes."""
     status, head = response.status_code, response.headers
-    first = response.history[0].headers if response.history else head  # a hub states sums before it redirects
+    first = response.history[0].headers if response.history else head  # of the first response (hub)
     length = head.get("Content-Length")
     etag = head.get("ETag", "")
     found = (etag if etag and not etag.startswith("W/") else None) or head.get("Last-Modified")
@@ -148,7 +148,7 @@ def _http_stream(response, offset: int, version: str | None, read: Callable[[int
     if head.get("Content-Encoding", "identity") != "identity":
         raise Gone(f"expected the file as it is, got it encoded as {head['Content-Encoding']}")
     if head.get("Content-Type", "").startswith("text/html"):
-        raise Gone("expected a file, got a web page (does the server ask to log in or to accept terms?)")
+        raise Gone("expected a file, got a web page (does the server require a login or accepted terms?)")
     chunked = head.get("Transfer-Encoding", "").lower() == "chunked"
     if status == 200:
         return Stream(0, int(length) if length else None, found, chunked, read, sums)
@@ -180,7 +180,7 @@ def _open_ftp(
             block = connection.recv(count)
             if not block:
                 connection.close()
-                ftp.voidresp()  # 226, or the transfer was cut
+                ftp.voidresp()  # 226, or the transfer was interrupted
             return block
         except (ftplib.Error, OSError, EOFError) as error:
             raise Unsteady(f"FTP {_short(error)}") from None
@@ -212,7 +212,7 @@ def _open_ftp(
 
 
 def _retrieve(ftp: ftplib.FTP, path: str, offset: int):
-    """Open the data connection at an offset, or at 0 where the server knows no REST."""
+    """Open the data connection at an offset, or at 0 if the server does not support REST."""
     if offset:
         try:
             return *ftp.ntransfercmd(f"RETR {path}", rest=offset), offset
@@ -223,7 +223,7 @@ def _retrieve(ftp: ftplib.FTP, path: str, offset: int):
 
 
 def _ask(question: Callable):
-    """An answer that a server may refuse to give."""
+    """A response that a server may not support; None in this case."""
     try:
         return question()
     except ftplib.error_perm:
@@ -275,7 +275,7 @@ def _open_s3(url: str, offset: int, version: str | None, anonymous: bool, timeou
         total = int(answer["ContentRange"].rsplit("/", 1)[1])
     else:
         total, offset = answer["ContentLength"], 0
-    # The ETag of an object that went up in one piece, without a key of the customer's, is its MD5.
+    # The ETag of an object that was uploaded in one part, without a customer key, is its MD5.
     md5 = etag.strip('"')
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
     sums = {"md5": md5} if re.fullmatch(r"[0-9a-f]{32}", md5) and not encrypted else {}
@@ -293,7 +293,7 @@ def _open_s3(url: str, offset: int, version: str | None, anonymous: bool, timeou
 
 
 def s3_client(anonymous: bool, timeout: float = TIMEOUT):
-    """An S3 client with the ordinary credential chain, or without credentials; it leaves retries to us."""
+    """An S3 client with the ordinary credential chain, or without credentials; retries are disabled."""
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -302,7 +302,7 @@ def s3_client(anonymous: bool, timeout: float = TIMEOUT):
     config = Config(
         connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1}, **settings
     )
-    session = boto3.Session()  # the default one keeps old credentials and is not safe among threads
+    session = boto3.Session()  # the default session caches old credentials and is not thread-safe
     return session.client("s3", config=config, region_name=session.region_name or "us-east-1")
 
 

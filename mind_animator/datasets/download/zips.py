@@ -1,4 +1,4 @@
-"""Unpack chosen members of a zip, or of a zip inside a zip, without a second copy of the inner one."""
+"""Unpacking of selected members of a zip archive, or of a nested one, without a copy of the inner archive."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ from mind_animator.datasets.download.manifest import Entry, read_manifest, recor
 from mind_animator.errors import InputError
 
 TAIL = 1 << 26
-# what `zipfile` raises for bytes that are no whole zip
+# exceptions of `zipfile` for incomplete or corrupt archives
 BROKEN = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError, EOFError,
     NotImplementedError, RuntimeError, OSError,
@@ -29,26 +29,26 @@ BROKEN = (
 
 
 def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str | None]) -> list[Entry]:
-    """Unpack members of a zip into a folder, each under its name only when whole (CRC checked).
+    """Unpack members of a zip archive into a folder; each gets its name only when it is complete (CRC verified).
 
     Parameters
     ----------
     archive : path
-        A zip; zips inside it are opened in place, at any depth. ZIP64 is understood.
+        A zip archive; nested archives are opened in place, at any depth. ZIP64 is supported.
     choose : callable
-        Maps a member's path (``/`` as separator, joined to the paths of zips around it) to its place
-        relative to ``folder``, or None to leave it out.
+        Maps the path of a member (with ``/`` as separator, joined to the paths of the enclosing archives) to its path
+        relative to ``folder``, or to None to skip it.
 
     Returns
     -------
     list of Entry
-        What was unpacked, recorded in the folder's manifest.
+        The unpacked files, as recorded in the manifest of the folder.
 
     Raises
     ------
     InputError
-        Before anything is written: if the zip is broken, a member is encrypted, a link, or lies outside the
-        folder, two members want one place, or the disk is too small. Later: if a member's CRC is wrong.
+        Before anything is written: if the archive is corrupt, if a member is encrypted, is a link or lies outside the
+        folder, if two members have the same path, or if the disk is too small. Later: if the CRC of a member is wrong.
     """
     archive, folder = Path(archive), Path(folder)
     try:
@@ -67,7 +67,7 @@ def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str 
 
 
 def list_members(archive: Path | str) -> list[str]:
-    """Paths of all files in a zip and in the zips inside it, as `unpack` names them."""
+    """Paths of all files in a zip archive and its nested archives, in the form used by `unpack`."""
     try:
         with open(archive, "rb") as stream:
             return [PurePosixPath(name.replace("\\", "/")).as_posix() for name, _, _ in _members(stream, "")]
@@ -78,12 +78,12 @@ def list_members(archive: Path | str) -> list[str]:
 
 
 def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfile.ZipInfo, str]]:
-    """Chosen members with their places; every reason not to unpack is found here."""
+    """Selected members with their paths; all reasons not to unpack are detected here."""
     wanted = []
     places = {}
     try:
         for name, info, _ in _members(stream, ""):
-            # A bad name is refused even where the member is not chosen: such a zip is not what it seems.
+            # An unsafe name is rejected even if the member is not selected, because such an archive cannot be trusted.
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
                 raise InputError(f"Expected members inside the target folder in {archive}, got '{name}'.")
@@ -148,7 +148,7 @@ def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: 
 
 
 def _members(stream, prefix: str) -> Iterator[tuple[str, zipfile.ZipInfo, Callable]]:
-    """Files of a zip and of the zips in it, in the order of their bytes, so that reading goes forward."""
+    """Files of a zip archive and its nested archives, in the order of their bytes, so that reading is sequential."""
     with zipfile.ZipFile(stream) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
             name = prefix + info.filename
@@ -165,7 +165,7 @@ def _members(stream, prefix: str) -> Iterator[tuple[str, zipfile.ZipInfo, Callab
 
 @contextmanager
 def _opened_inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream) -> Iterator[io.BufferedIOBase]:
-    """An inner zip as a file to seek in: a window of the outer file if stored, else decompressed."""
+    """A nested archive as a seekable file: a window of the outer file if it is stored, otherwise decompressed."""
     if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
         with archive.open(info):  # reads and checks the local header
             pass
@@ -184,7 +184,7 @@ def _opened_inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream) -> I
 
 
 class _Window(io.RawIOBase):
-    """A part of a seekable file as a file of its own."""
+    """A part of a seekable file, presented as a separate file."""
 
     def __init__(self, stream, start: int, length: int) -> None:
         self.stream, self.start, self.length, self.place = stream, start, length, 0
@@ -211,10 +211,10 @@ class _Window(io.RawIOBase):
 
 
 class _Forward(io.RawIOBase):
-    """A stream that can only be read forward or opened again, as a file to seek in.
+    """A seekable file on top of a stream that can only be read forward or reopened.
 
-    The end, where a zip keeps its directory, is held in memory after a first pass; members that are then
-    read in the order of their bytes cost one further pass.
+    The end of the stream, which contains the directory of a zip archive, is kept in memory after a first pass; reading
+    the members in the order of their bytes takes one further pass.
     """
 
     def __init__(self, reopen: Callable[[], io.BufferedIOBase], length: int) -> None:
@@ -276,7 +276,7 @@ def _existing(folder: Path) -> Path:
 
 
 def suffix_chooser(wanted: Iterable[str]) -> Callable[[str], str | None]:
-    """Choose the members whose path ends with one of the wanted paths, whatever folders are around them."""
+    """Select the members whose paths end with one of the requested paths, regardless of the enclosing folders."""
     by_name: dict[str, list[str]] = {}
     for place in wanted:
         by_name.setdefault(PurePosixPath(place).name, []).append(place)
