@@ -93,7 +93,7 @@ def test_other_number_of_rows(written):
 def test_one_hemisphere_only(tmp_path, series):
     path = tmp_path / "a.dtseries.nii"
     write_series(path, series[:40], BrainModelAxis.from_surface(np.arange(40), 100, "CortexLeft"), 2.0)
-    refuse(path, "got 40 cortical rows at the front of 40", n_vertices=40)
+    refuse(path, "got 40 cortical rows at the start of 40", n_vertices=40)
 
 
 def test_right_before_left(tmp_path, series):
