@@ -1,4 +1,4 @@
-"""Settings of stage 2 compared on training movies, each decoded with its movie left out.
+"""Comparison of reconstruction settings on training movies, each decoded by decoders trained without it.
 
     python -m benchmarks.choose_reconstruction --config config.yaml --subject 1 --folds seg1,seg5 seg3,seg7
 
@@ -43,7 +43,7 @@ from mind_animator.video.warp import move_image
 from workflow_scripts import predict, train_decoder
 from workflow_scripts.reconstruct_response import read_config
 
-# Quantiles of the decoded motion mask between which it rises from 0 to 1, and factors of the decoded flow.
+# Quantiles between which the decoded motion mask rises from 0 to 1, and factors of the decoded flow.
 MASKS = ((0.5, 0.85), (0.7, 0.9), (0.75, 0.95), (0.85, 0.95))
 GAINS = (1.0, 1.5, 2.0)
 # Settings of the second pass, tried with the chosen mask and factor.
@@ -51,14 +51,14 @@ PASSES = ({"noise_frames": "shared"}, {"noise_frames": "independent"}, {"noise_t
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train per fold, reconstruct with every setting, print and write the table."""
+    """Train for each fold, reconstruct with every setting, and print and write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, required=True, help="configuration of a finished run")
     parser.add_argument("--method", default="mind_animator", help="(default: %(default)s)")
     parser.add_argument("--subject", default="1", help="(default: %(default)s)")
-    parser.add_argument("--folds", nargs="+", required=True, help="training movies left out, commas between")
+    parser.add_argument("--folds", nargs="+", required=True, help="held-out training movies, comma-separated")
     parser.add_argument("--clips", type=int, default=32, help="clips per fold (default: %(default)s)")
     parser.add_argument("--no-sampling", action="store_true", help="compare the first pass only")
     parser.add_argument("--output", type=Path, help="table to write")

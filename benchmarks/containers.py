@@ -1,4 +1,4 @@
-"""Containers and codecs: movies whose frames carry their number, read as segmentation reads them.
+"""Containers and codecs: movies whose frames encode their number, read by the reader of the segmentation stage.
 
     python -m benchmarks.containers
 
@@ -38,7 +38,7 @@ def planted(number: int) -> np.ndarray:
 
 
 def number_of(frame: np.ndarray) -> int:
-    """The number that a frame of any size carries."""
+    """The number encoded in a frame of any size."""
     height, width = frame.shape[:2]
     row = frame[height // 4].mean(axis=-1)
     return sum(1 << bit for bit in range(BITS) if row[int((bit + 0.5) * width / BITS)] > 125)
@@ -46,7 +46,7 @@ def number_of(frame: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Made:
-    """What was encoded: numbers of the frames that a player shows, and when each appears, seconds."""
+    """Encoded content: numbers of the displayed frames, and the time in seconds at which each appears."""
 
     numbers: list[int]
     times: list[float]
@@ -54,7 +54,7 @@ class Made:
     onsets: tuple[float, ...] = ONSETS
 
     def on_show(self, second: float) -> int:
-        """The number on show at a time counted from the first frame."""
+        """The number displayed at a time counted from the first frame."""
         shown = [
             n for n, t in zip(self.numbers, self.times, strict=True) if t - self.times[0] <= second + 1e-3
         ]
@@ -63,7 +63,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Case:
-    """One file: name, what it is, how it is made."""
+    """One file: name, description, and the function that creates it."""
 
     name: str
     what: str
@@ -112,7 +112,7 @@ def encode(
 def copy(
     source: Path, path: Path, keep: Callable[[int, Any], bool], shift: float = 0.0, **muxer: str
 ) -> None:
-    """Copy the packets that are kept without decoding, times moved by ``shift`` seconds."""
+    """Copy the selected packets without decoding, with times shifted by ``shift`` seconds."""
     with av.open(str(source)) as given, av.open(str(path), "w", options=muxer) as container:
         origin = given.streams.video[0]
         stream = container.add_stream_from_template(origin)
@@ -144,7 +144,7 @@ def _cut_mp4(path: Path) -> Made:
 
 
 def _cut_open(path: Path) -> Made:
-    """From a key frame of an open GOP on: its leading frames refer to what was cut off."""
+    """From a key frame of an open GOP: its leading frames refer to frames that were cut off."""
     whole = path.with_name("whole.mkv")
     options = "open-gop=1:keyint=24:min-keyint=24:bframes=2:scenecut=0:" + QUIET
     encode(whole, "libx265", {"x265-params": options})
@@ -157,7 +157,7 @@ def _cut_open(path: Path) -> Made:
 
 
 def _cut_ts(path: Path) -> Made:
-    """From the middle of a GOP on: shown from the next key frame."""
+    """From the middle of a GOP: displayed from the next key frame."""
     whole = path.with_name("whole.ts")
     encode(whole, "libx264", {"bf": "0", "g": "24", "keyint_min": "24", "sc_threshold": "0"})
     copy(whole, path, lambda index, _: index >= 10)
@@ -176,7 +176,7 @@ def _negative(path: Path) -> Made:
 
 
 def _rotated(path: Path, degrees: int, turns: int) -> Made:
-    """Stored turned clockwise, with a display matrix that turns it back."""
+    """Stored rotated clockwise, with a display matrix that reverses the rotation."""
     return encode(
         path, "libx264", X264,
         image=lambda number: np.rot90(planted(number), -turns),
@@ -193,7 +193,7 @@ def _anamorphic(path: Path) -> Made:
 
 
 def _dropped(path: Path, codec: str, options: dict[str, str]) -> Made:
-    """Every fifth slot of the AVI's clock is empty: the frame before stays on show."""
+    """Every fifth slot of the AVI clock is empty: the previous frame stays displayed."""
     return encode(path, codec, options, ticks=[k for k in range(COUNT) if k % 5 != 4])
 
 
@@ -215,7 +215,7 @@ def _two_streams(path: Path) -> Made:
 
 
 def _transparent(number: int) -> np.ndarray:
-    """The number, with a lower half that is transparent over red."""
+    """The number, with a transparent lower half whose colour is red."""
     alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
     alpha[HEIGHT // 2 :] = 0
     image = np.concatenate([planted(number), alpha], axis=2)

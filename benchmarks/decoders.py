@@ -1,7 +1,6 @@
-"""Time of a training step of each decoder, and its share of what this machine could do.
+"""Duration of a training step of each decoder, and its fraction of the limit of this machine (roofline).
 
-The limit of a step is (operations forward and backward) / (speed of a large matrix product) + (28 bytes a
-parameter) /
+The limit of a step is (operations forward and backward) / (speed of a large matrix product) + (28 bytes per parameter) /
 (speed of a large copy), all measured in the same run. Usage::
 
     python -m benchmarks.decoders --size demo
@@ -38,7 +37,7 @@ SIZES = {
 
 
 def main() -> None:
-    """Train a few epochs on noise and print one JSON row a decoder: median seconds of an epoch, share of the
+    """Train a few epochs on noise and print one JSON row per decoder: median seconds per epoch, fraction of the
     limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="demo")

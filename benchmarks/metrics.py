@@ -1,11 +1,11 @@
-"""Pixel and motion metrics against the plain scikit-image / OpenCV loop, side by side on the same files, and
-what keeping the description of a ground truth saves.
+"""Speed of the pixel and motion metrics compared with a plain scikit-image / OpenCV loop on the same files, and the time
+saved by storing quantities that depend only on the ground truth.
 
     python -m benchmarks.metrics --data FOLDER [--clips 5] [--repeats 3]
 
-``FOLDER`` holds gifs of ground truth and prediction side by side (the preset ``mind_animator``). Ours and the plain
-way take turns, clip by clip, in one process and one thread; the least processor time of each counts, so that
-other work on the machine disturbs little.
+``FOLDER`` contains gifs of ground truth and prediction side by side (the preset ``mind_animator``). Both implementations
+alternate, clip by clip, in one process and one thread; the minimum processor time of each is reported, to reduce the
+effect of other work on the machine.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Does content tell direction in the synthetic data set? The null of the `motion_pairing` row, over many worlds.
+"""Null distribution of the `motion_pairing` test over many synthetic data sets: is direction independent of content?
 
     python -m benchmarks.motion_null [--worlds 100] [--signal no_motion]
 
-In each world an oracle that sees the noise-free drive of every area, through the haemodynamic response, learns
-the exact mean velocity of the training clips by ridge regression and predicts the test movie's; `motion_pairing`
-judges it.
-Without motion p must be uniform over worlds; the full drive shows that the test has power.
+In each synthetic data set, ridge regression predicts the exact mean velocity of clips from the noise-free drive of all
+areas, convolved with the haemodynamic response. It is fitted to the training clips and tested on the test movie by
+`motion_pairing`. Without motion, p must be uniformly distributed over data sets; the full drive shows that the test has
+power.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Closed-form n-way accuracy against the published sampling, side by side on the same scores.
+"""Closed-form n-way accuracy compared with the published sampling on the same scores.
 
     python -m benchmarks.nway [--frames 9600] [--trials 100] [--sampled-frames 200]
 
 Scores are random logits of 1,000 classes (the time does not depend on them). The sampled way is the published
-loop: for every frame and trial, draw distractors, sort, look for a target. It is timed on
-``--sampled-frames`` of the frames and scaled up, since all of them would take minutes. A vectorised sampling
-stands beside it. Processor time, one process, one thread.
+loop: for every frame and trial, sample distractors, sort, and look for a target. It is timed on ``--sampled-frames`` of
+the frames and extrapolated, because all frames would take minutes. A vectorised sampling is also timed. All values are
+processor time of one process and one thread.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""A subject of true size through preprocessing, against numpy.polyfit per vertex on the same runs.
+"""Preprocessing of one full-size subject compared with numpy.polyfit per vertex on the same runs.
 
     python -m benchmarks.preprocessing --folder FOLDER [--train 18] [--test 5] [--vertices 1500] [--keep]
 
-Writes CC2017's runs of one subject (86 where there is room: 18 movies of two runs of 245 volumes, 5 of ten
-runs of 245 or 246; 89 MB each) to FOLDER, then starts the workflow's own command as its rule does, in a process
-of its own on one thread: read, align, clean, average, choose, scale, write. The other way is the published one,
-on a stated number of vertices of every 20th run and scaled to all: a loop over vertices of numpy.polyfit (order 4)
-and z-score; with reading by nibabel; and with the rest of its steps, averaging repeats and, vertex by vertex, the
-correlation of repeats (numpy.corrcoef) and the t-test (scipy) that choose voxels. It never pays for a start of
-Python, scaling and writing. It is timed before and after the workflow's command, which runs three times; of either
-way the least time counts. Processor time is told beside wall time, since the machine may be busy with other
-things. Files that were just written are read from the page cache, as far as they fit into it.
+The script writes simulated runs of one CC2017 subject (86 if there is enough space: 18 movies with two runs of 245
+volumes, 5 with ten runs of 245 or 246; 89 MB each) to FOLDER and runs the command of the workflow rule in a separate
+process on one thread: read, align, clean, average, select, scale, write. The published procedure is timed on a given
+number of vertices of every 20th run and extrapolated to all: a loop over vertices of numpy.polyfit (order 4) and
+z-score; the same including reading by nibabel; and the same including its other steps, i.e. averaging of repeats and,
+vertex by vertex, the correlation of repeats (numpy.corrcoef) and the t-test (scipy) that select voxels. Its time does
+not include the start of Python, scaling and writing. It is timed before and after the workflow command, which runs three
+times; the minimum of each is reported. Processor time is reported in addition to wall time, because the machine may be
+busy. Files that were just written are read from the page cache if they fit into it.
 """
 
 import argparse
@@ -43,11 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, required=True, help="an empty place with room for the runs")
+    parser.add_argument("--folder", type=Path, required=True, help="an empty folder with space for the runs")
     parser.add_argument("--train", type=int, default=18, help="training movies, two runs each")
     parser.add_argument("--test", type=int, default=5, help="test movies, ten runs each")
-    parser.add_argument("--vertices", type=int, default=1500, help="vertices that the other way is timed on")
-    parser.add_argument("--keep", action="store_true", help="leave the runs in the folder")
+    parser.add_argument("--vertices", type=int, default=1500, help="vertices of the published procedure")
+    parser.add_argument("--keep", action="store_true", help="keep the runs in the folder")
     options = parser.parse_args()
     if not 1 <= options.vertices <= N_CORTEX:
         raise InputError(f"Expected 1 to {N_CORTEX} vertices, got {options.vertices}.")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(place: Path, n_train: int, n_test: int, n_vertices: int) -> None:
-    """Write the runs, time both ways and print a table."""
+    """Write the runs, time both procedures and print a table."""
     # CC2017's adapter, and any number of its movies
     options = {"train_movies": n_train, "test_movies": n_test, "repeats_test": 10}
     config = DatasetConfig(name="demo", data_root=str(place), subjects=("1",), options=options)
@@ -72,7 +72,7 @@ def measure(place: Path, n_train: int, n_test: int, n_vertices: int) -> None:
     if len(runs) * BYTES + 3e9 > free:
         raise InputError(f"Expected {len(runs) * BYTES + 3e9:.3g} bytes free at {place}, got {free:.3g}.")
     write_runs(dataset, movies)
-    os.sync()  # or the writing goes on beside what is timed
+    os.sync()  # so that writing does not continue during the timing
     segments = {movie: dataset.response_files("1", movie) for movie in movies}
     before = time_loop(dataset, runs[::20], segments[movies[0]], n_train, n_vertices)
     given = ["--dataset", config.model_dump_json(), "--subject", "1", "--settings", "{}"]
@@ -151,8 +151,8 @@ def start(script: str, arguments: list[str]) -> Job:
 
 @dataclass(frozen=True)
 class Loop:
-    """Processor seconds of the published way: ``fit``, ``read`` and ``average`` a run, ``correlate`` a training
-    movie, ``test`` a subject; ``fast`` of `CleanedRun` a run, and how far ``apart`` their values are."""
+    """Processor seconds of the published procedure: ``fit``, ``read`` and ``average`` per run, ``correlate`` per
+    training movie, ``test`` per subject; ``fast`` of `CleanedRun` per run; and the largest difference ``apart``."""
 
     fit: float
     read: float
@@ -164,10 +164,12 @@ class Loop:
 
 
 def time_loop(dataset: CC2017, runs: list[Path], repeats: list[Path], n_train: int, n_vertices: int) -> Loop:
-    """Both ways of cleaning on some runs; the slow one on some of their vertices, scaled to all."""
+    """Both implementations of cleaning on some runs; the slow one on some vertices, extrapolated to all."""
     spent = {"fit": 0.0, "read": 0.0, "fast": 0.0}
     apart, share = 0.0, N_CORTEX / n_vertices
-    read_cortex(runs[0], finite=False)  # CIFTI's XML, which all runs share, is parsed once a process
+    read_cortex(
+        runs[0], finite=False
+    )  # the CIFTI XML, which is the same for all runs, is parsed once per process
     for path in tqdm(runs, desc="loop", unit="run", mininterval=5):
         begun = time.process_time()
         whole = nib.load(path).get_fdata()[:, :N_CORTEX]
@@ -219,7 +221,7 @@ def write_runs(dataset: CC2017, movies: list[str]) -> None:
 
 
 def per_vertex(run: np.ndarray) -> np.ndarray:
-    """The published way: fit, subtract, z-score, one vertex after the other."""
+    """The published procedure: fit, subtract and z-score, one vertex at a time."""
     places = np.arange(len(run))
     out = np.empty(run.shape)
     for vertex in range(run.shape[1]):

@@ -1,10 +1,10 @@
-"""Every number of docs/metrics.md and docs/benchmark.md, computed and written into the pages.
+"""Computation of all numbers of docs/metrics.md and docs/benchmark.md, which are written into these pages.
 
     python -m benchmarks.published_numbers --data FOLDER [--docs docs] [--only NAME ...] [--check]
 
 ``FOLDER`` is the test data (MIND_ANIMATOR_TEST_DATA): ``reconstructions/mind_animator`` and
-``reconstructions/neuroclips``. Each table of a page stands between two marks; ``--check`` compares instead
-of writing, and exits with 1 where one differs. About six minutes of one processor.
+``reconstructions/neuroclips``. Each table of a page is enclosed by two markers; ``--check`` compares the tables instead
+of writing them and exits with status 1 if one differs. The run takes about six minutes on one processor.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def reference(data: Path) -> str:
 
 
 def baselines(name: str) -> Callable[[Path], str]:
-    """Table of a set's scores beside its baselines."""
+    """Table of the scores of a set and its baselines."""
 
     def table(data: Path) -> str:
         _, ground_truths, predictions = read_set(data, name, 256)
@@ -302,7 +302,7 @@ SINGLE = {name: PIXELS[name] for name in ("ssim", "psnr", "hue_cos_published")}
 
 
 def scores(name: str) -> Callable[[Path], str]:
-    """What `mind-animator score` says of a set at its own size: the reconstruction with its interval, its baselines."""
+    """Scores of `mind-animator score` for a set at its original size: reconstruction with interval, and baselines."""
 
     def table(data: Path) -> str:
         folder = str(data / "reconstructions" / name)
@@ -334,7 +334,7 @@ def scores(name: str) -> Callable[[Path], str]:
 
 
 def pitfalls(data: Path) -> str:
-    """What other definitions make of the same files."""
+    """Scores of the same files by alternative definitions."""
     _, ground_truths, predictions = read_set(data, "mind_animator", 512)
     first = list(zip(ground_truths[:, 0], predictions[:, 0], strict=True))
     rows = [
@@ -379,7 +379,7 @@ def pitfalls(data: Path) -> str:
 
 
 def one_hue(shape: tuple[int, ...]) -> np.ndarray:
-    """Clips of one colour whose OpenCV hue, red taken for blue, is 60."""
+    """Clips of one colour whose OpenCV hue (with red and blue swapped) is 60."""
     return np.broadcast_to(np.array([60, 90, 60], np.uint8), shape)
 
 
@@ -409,7 +409,7 @@ def epe_sizes(data: Path) -> str:
 
 
 def _relative_errors(errors: np.ndarray, speeds: np.ndarray) -> str:
-    """Cells: mean error and speed, their ratio and the mean of ratios, each with the most that one clip moves it."""
+    """Cells: mean error, its ratio to the speed and the mean of ratios, with the largest change caused by one clip."""
 
     def ratio(kept: np.ndarray) -> float:
         return float(errors[kept].mean() / speeds[kept].mean())
@@ -426,7 +426,7 @@ def _relative_errors(errors: np.ndarray, speeds: np.ndarray) -> str:
 
 
 def shuffles(data: Path) -> str:
-    """The frame-shuffle test on simulated clips that hold nothing of the ground truth's motion."""
+    """The frame-shuffle test on simulated clips that do not contain the motion of the ground truth."""
     generator = np.random.default_rng(0)
     n_clips, frames, size = 24, 8, 64
     kinds = {
@@ -493,7 +493,7 @@ def calibration(data: Path) -> str:
 
 
 def false_alarms(data: Path) -> str:
-    """What to expect of many tests of true nulls."""
+    """Expected outcomes of many tests of true null hypotheses."""
     del data
     lines = ["| independent true nulls at .05 | expected rejections | probability of none |", "|---|---|---|"]
     for n_tests in (1, 8, 24, 48):

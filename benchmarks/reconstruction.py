@@ -1,12 +1,12 @@
-"""Clips per second of inversion and guided sampling, as a fraction of the machine's own limit.
+"""Clips per second of inversion and guided sampling, as a fraction of the limit of the machine (roofline).
 
     python -m benchmarks.reconstruction --device cuda --clips 8 --size 512
     python -m benchmarks.reconstruction --device cpu --clips 1 --size 256 --frames 4 --forwards 2
 
-The net has Stable Diffusion 1.5's shapes and random weights (its speed does not depend on them). A few
-forwards of one padded batch are timed and multiplied by the forwards that a clip takes; the limit is the
-speed of a large matrix product in the same precision, measured just before; the work is counted on the net
-itself. The row is printed, and appended to the file given.
+The network has the shapes of Stable Diffusion 1.5 and random weights, which do not affect its speed. A few forward passes
+of one padded batch are timed and multiplied by the number of passes per clip. The limit is the speed of a large matrix
+product in the same precision, measured immediately before; the operations are counted on the network itself. The row is
+printed and, if a file is given, appended to it.
 """
 
 import argparse
@@ -35,10 +35,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8, help="clips of a padded batch")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", type=int, default=512, help="height and width of a frame, pixels")
-    parser.add_argument(
-        "--steps", type=int, default=50, help="of sampling (two halves each) and of inversion"
-    )
-    parser.add_argument("--forwards", type=int, default=5, help="guided forwards that are timed")
+    parser.add_argument("--steps", type=int, default=50, help="steps of sampling and of inversion")
+    parser.add_argument("--forwards", type=int, default=5, help="timed guided forward passes")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON lines to append to")
     given = parser.parse_args()
@@ -54,7 +52,7 @@ def main() -> None:
     video = VideoUNet(unet, given.frames)
     if given.compile:
         unet.compile(dynamic=False)
-    # A guided step: both halves in one forward.
+    # A guided step: the conditional and unconditional branches in one forward pass.
     latents = torch.randn(2 * given.clips, given.frames, 4, side, side, device=device)
     condition = torch.randn(2 * given.clips, 20, SHAPES["cross_attention_dim"], device=device)
     limit = matrix_speed(device, dtype)
@@ -64,7 +62,7 @@ def main() -> None:
         for _ in range(given.forwards):
             video(latents, 500, condition)
         seconds = (now(device) - started) / given.forwards
-    # One guided step is two forwards of a clip, one step of inversion is one.
+    # One guided step is two forward passes of a clip, one step of inversion is one.
     clip_seconds = seconds / (2 * given.clips) * 3 * given.steps
     row = {
         "device": torch.cuda.get_device_name() if given.device == "cuda" else platform.processor() or "cpu",
@@ -90,7 +88,7 @@ def main() -> None:
 
 
 def count_work(frames: int, side: int) -> int:
-    """Floating-point operations of one forward of one clip, counted on tensors without data."""
+    """Floating-point operations of one forward pass of one clip, counted on tensors without data."""
     with torch.device("meta"):
         video = VideoUNet(UNet2DConditionModel(**SHAPES).eval(), frames)
         latents, condition = torch.empty(1, frames, 4, side, side), torch.empty(1, 20, 768)
@@ -100,7 +98,7 @@ def count_work(frames: int, side: int) -> int:
 
 
 def matrix_speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product: the limit."""
+    """Operations per second of a large matrix product, which is the limit."""
     size = 2048 if device.type == "cpu" else 8192
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     left @ right
@@ -112,7 +110,7 @@ def matrix_speed(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def now(device: torch.device) -> float:
-    """Seconds, after all work on the device is done."""
+    """Time in seconds after all work on the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,11 +1,11 @@
-"""Peak memory of scoring must not grow with the number of clips: 120 and 1,200 clips side by side.
+"""Peak memory of scoring for 120 and 1,200 clips, which must not grow with the number of clips.
 
     python -m benchmarks.scoring_memory [--few 120] [--many 1200] [--size 512]
 
 Noise clips of 8 frames, read from disk (12 different ones in turn), are scored as the workflow scores them
 (`mind_animator.scoring.score.score`: every clip by every metric, and every pair of aligned clips) against a
-ground truth's file of black clips of the full size, without the neural models, each number of clips in a process of
-its own whose peak resident memory and processor time are read from the kernel.
+ground-truth file of black clips of full size, without the neural models. Each number of clips is scored in a separate
+process, whose peak resident memory and processor time are read from the kernel.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _score(count: int, size: int, folder: Path) -> dict[str, float]:
-    """Score ``count`` clips in this process: how many were, its peak resident memory and processor time."""
+    """Score ``count`` clips in this process; returns the number of scored clips, peak resident memory and processor time."""
     import cv2
 
     from mind_animator.scoring.score import Networks, score

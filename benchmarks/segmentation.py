@@ -1,11 +1,11 @@
-"""Cutting a movie into clips: the workflow's sequential pass against other ways, side by side on the same file.
+"""Cutting a movie into clips: the sequential pass of the workflow compared with other implementations on the same file.
 
     python -m benchmarks.segmentation --movie FILE [--clips 20] [--size 512] [--repeats 1]
 
-All ways read the same frames (8 per clip of 2 s, 4 Hz, by presentation time) and resize them in the same way; the
-frames are compared. Processor time of the process and of the decoding process it starts (one decoder thread asked
-for), and elapsed time; the least of the repeats counts. The workflow's way includes starting its decoding process,
-checking the movie's times and confirming the last frame.
+All implementations read the same frames (8 per clip of 2 s, 4 Hz, by presentation time) and resize them in the same way,
+and the frames are compared. The table contains the processor time of the process and of its decoding process (with one
+decoder thread), and the elapsed time; each is the minimum of the repeats. The time of the workflow includes starting the
+decoding process, validating the times of the movie and confirming the last frame.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
             start, begun = sum(os.times()[:4]), time.monotonic()
             results[name] = way()
             elapsed[name] = min(elapsed[name], time.monotonic() - begun)
-            end_processes()  # only then its processor time counts
+            end_processes()  # the processor time of a child is counted only after its end
             spent[name] = min(spent[name], sum(os.times()[:4]) - start)
     seconds = 2 * options.clips
     print(
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def sequential(path: str, indices: np.ndarray, size: int, reader: str = "decord") -> np.ndarray:
-    """The way of the workflow."""
+    """The implementation of the workflow."""
     clips = dict(read_clips(Movie(path, reader=reader, square=False), indices, size=size))
     return np.stack([clips[row] for row in range(len(indices))])
 

@@ -31,7 +31,7 @@ def _default_methods() -> dict[str, MethodConfig]:
 
 
 class ShardsConfig(Strict):
-    """Clips per job; a job loads its models once and should take minutes to an hour."""
+    """Clips per job. Each job loads its models once and should take between minutes and an hour."""
 
     captions: int = Field(512, ge=1)
     features: int = Field(512, ge=1)
@@ -44,10 +44,10 @@ class ReportConfig(Strict):
     Attributes
     ----------
     headline : str, optional
-        The method that the report shows first: contact sheets and activation patterns, and of which the controls
-        are computed. Required if the config has several methods besides the uninformative baselines.
+        The method that the report presents first (contact sheets and activation patterns) and for which the controls
+        are computed. Required if the config contains several methods in addition to the uninformative baselines.
     reference : str, optional
-        The method with which the decoding of the headline method is compared in the controls.
+        The method with which the headline method is compared in the controls.
     """
 
     headline: str | None = None
@@ -62,11 +62,12 @@ class Config(Strict):
     results : str
         Folder of all results.
     seed : int
-        The only seed; every stage derives its own from it.
+        The only seed; the seeds of all stages are derived from it.
     device : str
-        ``cpu`` or ``cuda``: one word switches every job.
+        Device of all jobs, ``cpu`` or ``cuda``.
     demo_models_seconds : float, optional
-        Training time of each small model of the synthetic data set in ``demo_models``; as shipped by default.
+        Training time of each small model of the synthetic data set in ``demo_models``; by default that of the shipped
+        models.
     """
 
     results: str
@@ -109,7 +110,7 @@ class Config(Strict):
 
 
 def load_config(values: dict[str, Any]) -> Config:
-    """Validate a config; `InputError` says in one line what is wrong with which key."""
+    """Validate a config; raises an `InputError` with one line that names the invalid key and the constraint."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Strict models: an unknown key or a wrong type stops the run before any work."""
+"""Strict settings models: an unknown key or a wrong type is an error before any work starts."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from mind_animator.errors import InputError
 
 
 class Strict(BaseModel):
-    """A frozen settings model that forbids unknown keys."""
+    """An immutable settings model that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
 
 Settings = TypeVar("Settings", bound=Strict)
 
-# Constraints by pydantic's type of error; other types are derived from pydantic's message.
+# Constraint texts by pydantic error type; for other types they are derived from the message of pydantic.
 CONSTRAINTS = {
     "missing": "is required, found none",
     "extra_forbidden": "is not a known key",
@@ -57,7 +57,7 @@ CONSTRAINTS = {
 
 
 def explain(error: ValidationError, where: str = "config") -> str:
-    """One line for the first fault of a settings model, e.g. ``config.seed = -1: must be at least 0.``"""
+    """One-line message for the first fault of a settings model, e.g. ``config.seed = -1: must be at least 0.``"""
     faults = error.errors()
     first = faults[0]
     kind, context = (
@@ -82,7 +82,7 @@ def explain(error: ValidationError, where: str = "config") -> str:
 
 
 def in_file(error: InputError, files: Sequence[object]) -> str:
-    """The text of an error; where it names a key of the config, with the file that the config was read from."""
+    """The message of an error; if it names a key of the config, the file of the config is appended."""
     text = str(error)
     if not text.startswith("config.") or not files:
         return text
@@ -90,7 +90,7 @@ def in_file(error: InputError, files: Sequence[object]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """A value as it is written in YAML, shortened; text of messages as it is."""
+    """A value in YAML notation, shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value) if isinstance(value, str) else str(value)
@@ -99,7 +99,7 @@ def _literal(value: Any) -> str:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Settings with single keys replaced, nested ones too; neither argument is changed."""
+    """Settings in which individual (also nested) keys are replaced; neither argument is modified."""
     out = dict(base)
     for key, value in over.items():
         nested = isinstance(value, dict) and isinstance(out.get(key), dict)
@@ -108,7 +108,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_settings(model: type[Settings], text: str, where: str = "--settings") -> Settings:
-    """Validate a section of settings that came as JSON on a command line."""
+    """Validate a section of settings given as JSON on the command line."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

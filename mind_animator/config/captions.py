@@ -1,4 +1,4 @@
-"""Where captions come from."""
+"""Settings of captions."""
 
 from pydantic import Field, field_validator
 
@@ -6,19 +6,20 @@ from mind_animator.config.base import Strict
 
 
 class CaptionsConfig(Strict):
-    """Captions of clips by BLIP-2, or ready ones.
+    """Captions of clips by BLIP-2, or existing captions.
 
     Attributes
     ----------
     ready : tuple of str
-        TSV (columns clip, caption) or HDF5 files of ready captions; no captioner is run then. One name will do.
+        TSV (columns clip, caption) or HDF5 files of existing captions, with which no captioner is run. A single file
+        may be given without a list.
     prompt : str
-        The question put to BLIP-2.
+        Prompt for BLIP-2.
     agreement : float
-        If the first and last frame's captions differ in CLIP similarity by this or less, one is kept
-        (seeded), else joined.
+        If the CLIP similarities of the captions of the first and last frame differ by at most this value, one of the
+        captions is kept (seeded); otherwise they are joined.
     max_new_tokens, batch : int
-        Longest answer in tokens; images per forward.
+        Maximum length of a caption in tokens; images per forward pass.
     """
 
     ready: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Names, numbers and layout of a folder of videos made elsewhere."""
+"""Names, numbers and layout of a folder of existing videos."""
 
 from typing import Literal
 
@@ -13,9 +13,9 @@ class GridConfig(Strict):
     Attributes
     ----------
     columns : int
-        Images in the row.
+        Number of images in the row.
     column : int
-        The one to read, counted from 0 on the left.
+        The image to read, counted from 0 on the left.
     padding : int
         Pixels of padding above, below, left, right and between.
     """
@@ -38,19 +38,18 @@ class LayoutConfig(Strict):
     ----------
     name : str
         File name without its suffix, or name of a folder of frames. ``{number}`` stands for digits
-        (``gt_{number}``), ``{clip}`` for any text; exactly one of them. ``*`` stands for any text that is
+        (``gt_{number}``), ``{clip}`` for any text; exactly one of them is required. ``*`` stands for any text, which is
         ignored.
     first : int
-        Number of the first clip, 0 or 1; keys are counted from 0 in either case.
+        Number of the first clip, 0 or 1; keys are always counted from 0.
     suffix : str, optional
-        Only files with this suffix are clips (``.mp4``), or only folders (``/``); needed where a clip has
-        several files.
+        Only files with this suffix (``.mp4``), or only folders (``/``), are clips; required if a clip has several files.
     grid : GridConfig, optional
-        Where every frame is a row of several images.
+        Grid, if every frame is a row of several images.
     channels : str
-        ``bgr`` where red and blue are swapped in the files (some published AVI files are).
+        ``bgr`` if red and blue are swapped in the files (as in some published AVI files).
     rate : float, optional
-        Frames per second; replaces the times of the file. Used by ``timing: clock`` alone.
+        Frames per second; replaces the times of the file. Only used with ``timing: clock``.
     """
 
     name: str = "{clip}"
@@ -88,14 +87,14 @@ PRESETS: dict[str, tuple[LayoutConfig, LayoutConfig]] = {
 
 
 class ClipFolderConfig(Strict):
-    """A folder of predictions as a method: options of the kind ``folder``.
+    """A folder of predictions as a method: options of the method type ``folder``.
 
     Attributes
     ----------
     path : str
-        The folder; ``{subject}`` in it is replaced by the subject.
+        The folder; ``{subject}`` is replaced by the subject.
     preset : str, optional
-        A published layout, instead of ``layout``.
+        Name of a published layout, as an alternative to ``layout``.
     layout : LayoutConfig
         Names, numbers and grid of the files. ``{number}`` is the index in the list of test clips.
     timing : str
@@ -110,5 +109,5 @@ class ClipFolderConfig(Strict):
     timing: Literal["stretch", "clock"] = "stretch"
 
     def prediction_layout(self) -> LayoutConfig:
-        """The layout of the prediction's side."""
+        """The layout of the predictions."""
         return PRESETS[self.preset][1] if self.preset else self.layout

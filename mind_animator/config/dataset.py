@@ -1,4 +1,4 @@
-"""Which data set, where its files are, which subjects."""
+"""Settings of the data set, its folder and its subjects."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from mind_animator.config.base import Strict
 
 
 class DatasetConfig(Strict):
-    """The data set. ``options`` are checked by its adapter, the only place that knows them.
+    """The data set. ``options`` are validated by its adapter.
 
     Attributes
     ----------
     name : str
-        An adapter in ``mind_animator/datasets``.
+        Name of an adapter in ``mind_animator/datasets``.
     data_root : str
-        Folder of the data; downloads land here, a folder that is there already is only read.
+        Folder of the data, to which missing files are downloaded; existing files are only read.
     subjects : tuple of str
-        Subjects to run; empty for all that the data set has.
+        Subjects to run; empty for all subjects of the data set.
     options : dict
-        Settings of this data set alone.
+        Settings specific to this data set.
     """
 
     name: str

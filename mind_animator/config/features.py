@@ -1,4 +1,4 @@
-"""What the decoders aim at."""
+"""Settings of the decoding targets."""
 
 from typing import Any, Literal
 
@@ -8,21 +8,21 @@ from mind_animator.config.base import Strict
 
 
 class ReadyConfig(Strict):
-    """Embeddings and features computed elsewhere: npy, npz, h5, mat, safetensors or pt files, one row per clip.
+    """Externally computed embeddings and features: npy, npz, h5, mat, safetensors or pt files with one row per clip.
 
-    Rows are in the order of the table of clips (of the data set's segments where there is no table), or in any
-    order where the same HDF5 file holds the clips' names as ``clip``. ``file::name`` selects an array; ``{split}``
-    stands for ``train`` and ``test`` where each has its own file.
+    Rows are in the order of the table of clips (or of the segments of the data set if there is no table), or in any
+    order if the same HDF5 file contains the names of the clips as ``clip``. ``file::name`` selects an array; ``{split}``
+    stands for ``train`` and ``test`` if each split has a separate file.
 
     Attributes
     ----------
     text, image : str, optional
-        Embeddings (clip, dim) of any width; the same width and the same space for both. Where only one is given,
-        the other is left out, because the embedding of ``models.clip`` lies in another space.
+        Embeddings (clip, dim) of any width; both must have the same width and belong to the same space. If only one is
+        given, the other is omitted, because the embedding of ``models.clip`` belongs to another space.
     prompt_embedding : str, optional
-        Prompt embeddings (clip, token, width), with or without BOS; else computed from captions.
+        Prompt embeddings (clip, token, width), with or without BOS; computed from captions by default.
     latents : str, optional
-        VAE latents of the frames (clip, frame, channel, h, w); else computed from frames.
+        VAE latents of the frames (clip, frame, channel, h, w); computed from frames by default.
     """
 
     text: str | None = None
@@ -32,12 +32,12 @@ class ReadyConfig(Strict):
 
     @property
     def embeddings(self) -> bool:
-        """Whether the embeddings that the semantic decoder predicts are ready."""
+        """Whether the embeddings that the semantic decoder predicts are given."""
         return self.text is not None or self.image is not None
 
     @property
     def given(self) -> dict[str, str]:
-        """What is ready, by name."""
+        """The given features, by name."""
         return {name: place for name, place in self.model_dump().items() if place is not None}
 
 
@@ -47,23 +47,23 @@ class FeaturesConfig(Strict):
     Attributes
     ----------
     tokens : int
-        Tokens of the text condition, BOS included (the decoder predicts all but BOS).
+        Tokens of the prompt embedding, including BOS (the decoder predicts all tokens except BOS).
     latents : str
-        ``mean`` of the VAE's posterior, or ``sample`` (seeded per clip).
+        ``mean`` of the posterior of the VAE, or ``sample`` (seeded per clip).
     image : str
-        Frame whose CLIP embedding stands for a clip: the ``middle`` or ``first`` sampled one, or the ``mean``
-        of all frames' normalised embeddings.
+        Frame whose CLIP embedding represents a clip: the ``middle`` or ``first`` sampled frame, or the ``mean`` of the
+        normalised embeddings of all frames.
     batch : int
-        Frames (or texts) per forward.
+        Frames (or texts) per forward pass.
     caption_copies, crops : int
-        Augmented captions (synonyms, insertions, swaps, deletions) and random crops of the image's frame that
-        are embedded beside each clip's own, for decoders that train on them (presets paper and released_code).
+        Numbers of augmented captions (synonyms, insertions, swaps, deletions) and random crops of the selected frame
+        that are embedded in addition to the originals, for decoders that train on them (presets paper and released_code).
     synonyms : str, optional
-        A table of synonyms for the captions; by default the shipped one.
+        Table of synonyms for the captions; by default the shipped table.
     ready : ReadyConfig
-        Features computed elsewhere.
+        Externally computed features.
     options : mapping of feature provider to its options
-        For providers besides ``text`` and ``image`` (`mind_animator.features.base.Provider`).
+        Options of providers other than ``text`` and ``image`` (`mind_animator.features.base.Provider`).
     """
 
     tokens: int = Field(20, ge=2, le=77)

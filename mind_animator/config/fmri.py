@@ -1,4 +1,4 @@
-"""From volumes to one scaled vector a clip."""
+"""Settings of fMRI preprocessing: from volumes to one scaled vector per clip."""
 
 from typing import Literal
 
@@ -8,21 +8,21 @@ from mind_animator.config.base import Strict
 
 
 class VoxelsConfig(Strict):
-    """Which voxels the decoders see; exactly one way of choosing.
+    """Selection of the voxels for the decoders; exactly one criterion must be given.
 
     Attributes
     ----------
     count : int, optional
-        The most reproducible voxels: highest t over training segments of the Fisher-z correlation between
+        Number of voxels, selected by the highest t over training segments of the Fisher-z correlation between
         repeats.
     threshold : float, optional
-        All voxels whose Bonferroni-corrected one-sided p is below this.
+        Select all voxels whose Bonferroni-corrected one-sided p is below this value.
     rois : tuple of str, optional
-        Names of atlas areas, both hemispheres, e.g. ``[V1, MT]``.
+        Names of atlas areas, for both hemispheres, e.g. ``[V1, MT]``.
     mask : str, optional
         A ``.npy`` file of booleans or indices.
     all : bool, optional
-        True: every voxel (responses that somebody has chosen voxels of already).
+        True selects every voxel, e.g. for responses whose voxels have already been selected.
     """
 
     count: int | None = None
@@ -46,14 +46,14 @@ class FmriConfig(Strict):
     Attributes
     ----------
     detrend_order : int
-        Order of the polynomial removed from every voxel and run.
+        Order of the polynomial trend removed from every voxel and run.
     lag : float
-        Haemodynamic shift, seconds, between a clip's onset and the volume that stands for it.
+        Haemodynamic lag in seconds between the onset of a clip and the volume assigned to it.
     ddof : int
-        0 (divide by N) or 1 in the z-score of a run.
+        Delta degrees of freedom in the z-score of a run: 0 (divide by N) or 1.
     scaling : str
-        ``train``: mean and standard deviation of the training clips for all; ``released_code``: each split
-        by its own.
+        ``train``: all clips are scaled by the mean and standard deviation of the training clips; ``released_code``: each
+        split is scaled by its own.
     """
 
     detrend_order: int = Field(4, ge=0, le=10)

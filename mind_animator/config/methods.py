@@ -1,4 +1,4 @@
-"""The methods to compare: a name of the user's choice, a kind, and that kind's options."""
+"""The methods to compare, each with a name chosen by the user, a type, and the options of this type."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mind_animator.config.base import Strict
 
 
 class MethodConfig(Strict):
-    """One method. ``options`` are checked by the kind's own module in ``mind_animator/methods``."""
+    """One method. ``options`` are validated by the module of the method type in ``mind_animator/methods``."""
 
     kind: str
     options: dict[str, Any] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The frozen models, by hub id or local folder. Revisions live in the lock file, never here."""
+"""The frozen models, by hub id or local folder. Their revisions are stored in the lock file."""
 
 from pydantic import ConfigDict, model_validator
 
@@ -7,9 +7,9 @@ from mind_animator.provenance import in_package
 
 
 class ModelsConfig(Strict):
-    """Ids on the hub (revision from the lock file) or paths of local ``save_pretrained`` folders.
+    """Hub ids (with revisions from the lock file) or paths of local ``save_pretrained`` folders.
 
-    Further keys name models that methods need, and networks of metrics (`mind_animator.metrics.registry.check_models`).
+    Further keys name models required by methods and networks of metrics (`mind_animator.metrics.registry.check_models`).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -18,7 +18,7 @@ class ModelsConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _shipped(cls, values: object) -> object:
-        """Models of the package are found from any working folder."""
+        """Resolve the paths of shipped models, so that they are found from any working folder."""
         if not isinstance(values, dict):
             return values
         return {

@@ -1,4 +1,4 @@
-"""Configuration keys that were renamed before the first release: an unknown old key names its new one."""
+"""Configuration keys that were renamed before the first release; the error for an old key states its new name."""
 
 RENAMED = {
     "areas": "rois",

@@ -13,36 +13,38 @@ class ScoringConfig(Strict):
     size : int
         Height and width to which ground truth and prediction are resampled for every metric, pixels.
     frames : int, optional
-        Frames to which both are resampled; the ground truth's own number by default.
+        Number of frames to which both are resampled; by default the number of frames of the ground truth.
     n_ways : tuple of int
-        Candidates of the n-way accuracies.
+        Numbers of candidates of the n-way accuracies.
     metrics : tuple of str
-        Metrics that are computed: ``standard``, ``all``, names of docs/metrics.md, and Python files (``*.py``) that
+        Metrics to compute: ``standard``, ``all``, names listed in docs/metrics.md, and Python files (``*.py``) that
         define further ones.
     shuffles : int
-        Frame shuffles of the published motion test; 0 leaves it out (it needs every flow between any two
-        frames).
+        Frame shuffles of the published motion test; 0 omits the test, which requires the flow between all pairs of
+        frames.
     block : int
-        Neighbouring clips that every permutation and bootstrap keeps together.
+        Block length, in clips, for block permutation and block bootstrap.
     block_seconds : float, optional
-        The same in seconds, for clips of any length; takes the place of ``block``: the least number of clips of median
-        length (over the test clips) that fill it.
+        Block length in seconds, for clips of any duration. It replaces ``block`` by the smallest number of clips of
+        median duration (over the test clips) that fill it.
     pair_size : int
-        Height and width at which predictions meet other clips' ground truths (SSIM and hue of the block tests);
-        ``size`` where that is smaller.
+        Height and width at which predictions are compared with the ground truths of other clips (SSIM and hue in the
+        block tests); at most ``size``.
     moving_fraction : float
-        Fraction of the clips, those whose ground truth has the greatest mean flow, on which `motion_pairing` is tested.
+        Fraction of the clips on which `motion_pairing` is tested; the clips with the largest mean flow of the ground
+        truth are used.
     candidates_from : tuple of str
-        Feature folders of other data sets (``results/hcp/features``): the further candidates of retrieval's
-        large set.
+        Feature folders of other data sets (``results/hcp/features``), whose clips are additional candidates in the large
+        retrieval set.
     compare_with : tuple of str
-        ``summary.tsv`` of other results (other data sets), shown on the same leaderboard.
+        ``summary.tsv`` files of other results (other data sets), shown on the same leaderboard.
     permutations, bootstraps : int
-        Numbers of draws.
+        Numbers of permutations and bootstrap samples.
     confidence : float
-        Level of the intervals.
+        Confidence level of the intervals.
     batch : int
-        Clips a forward of the frozen models; a short last batch is padded, so that no score depends on it.
+        Clips per forward pass of the frozen models; the last batch is padded, so that scores do not depend on the batch
+        size.
     """
 
     size: int = Field(256, ge=16)

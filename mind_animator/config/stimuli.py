@@ -1,4 +1,4 @@
-"""How movies are cut into clips."""
+"""Settings for cutting movies into clips."""
 
 from typing import Literal
 
@@ -13,17 +13,17 @@ class StimuliConfig(Strict):
     Attributes
     ----------
     frames : int
-        Frames sampled a clip.
+        Frames sampled per clip.
     rate : float
         Sampling rate, Hz; frames are taken at onset + k / rate, by presentation time.
     sampling : str
         ``true_rate``, or ``released_code``: every 8th frame of the file, regardless of its rate (0, 8, .., 56;
-        3.75 Hz at 30 fps), or ``whole_clip``: ``frames`` spread evenly over each clip, for clips that are longer than
-        ``frames / rate`` or of different lengths; reconstructions then play at ``rate`` all the same.
+        3.75 Hz at 30 fps), or ``whole_clip``: ``frames`` are spread evenly over each clip, for clips that are longer
+        than ``frames / rate`` or have different durations; reconstructions are still played at ``rate``.
     size : int
         Height and width of the frames, pixels; the aspect ratio is not kept (as published).
     crop : float
-        Share of height and width kept about the centre before resizing (420 / 512 takes HCP's letterbox off).
+        Fraction of height and width kept around the centre before resizing (420 / 512 removes the letterbox of HCP).
     """
 
     frames: int = Field(8, ge=2)

@@ -1,4 +1,4 @@
-"""Card of a submission to a leaderboard: who made the predictions, with which code and data, at what cost."""
+"""Card of a submission to a leaderboard: authors, code, training data and cost of the predictions."""
 
 from typing import Annotated, Literal
 
@@ -17,9 +17,9 @@ class TrainingConfig(Strict):
     Attributes
     ----------
     data : tuple of str
-        Data sets of fMRI and stimuli that any part was trained on.
+        Data sets of fMRI and stimuli on which any part was trained.
     pretrained : tuple of str
-        Pretrained models, by id.
+        Ids of pretrained models.
     hardware : str
         For example ``1 x A100 80 GB``.
     gpu_hours : float
@@ -33,12 +33,12 @@ class TrainingConfig(Strict):
 
 
 class SeenConfig(Strict):
-    """What training, selection and tuning had access to. Every question must be answered.
+    """Data to which training, selection and tuning had access. All fields are required.
 
     Attributes
     ----------
     test_stimuli : bool
-        Test videos or their captions, in any form (also through a pretrained model that was tuned on them).
+        Test videos or their captions, in any form (including a pretrained model that was tuned on them).
     test_responses : bool
         fMRI responses to the test videos, e.g. for voxel selection or normalisation.
     other_subjects : bool
@@ -46,7 +46,7 @@ class SeenConfig(Strict):
     selected_on_test : bool
         Whether a checkpoint, a setting or a sample was chosen by its score on test clips.
     remarks : str
-        Anything that a reader must know to compare fairly.
+        Further information that is required for a fair comparison.
     """
 
     test_stimuli: bool
@@ -64,16 +64,16 @@ class SubmissionConfig(Strict):
     format : str
         `FORMAT`.
     method : str
-        Name in the table.
+        Name of the method in the table.
     dataset : str
-        Data set and test set, e.g. ``CC2017``; one leaderboard compares one.
+        Data set and test set, e.g. ``CC2017``; it must be the same for all submissions of a leaderboard.
     authors, code, licence : str
-        Who made it; where the code is (a URL, or ``not released``); licence of the predictions.
+        Authors; URL of the code, or ``not released``; licence of the predictions.
     paper, contact : str
     training : TrainingConfig
     seen : SeenConfig
     clips : str or mapping of subject to str
-        Folder of clips or HDF5 file, relative to the card; one per subject where there are several.
+        Folder of clips or HDF5 file, relative to the card; one per subject if there are several.
     layout : LayoutConfig or str
         Names and grid of the files, or a preset.
     """
@@ -109,5 +109,5 @@ class SubmissionConfig(Strict):
         return clips
 
     def prediction_layout(self) -> LayoutConfig:
-        """Layout of the files of predictions."""
+        """Layout of the prediction files."""
         return PRESETS[self.layout][1] if isinstance(self.layout, str) else self.layout

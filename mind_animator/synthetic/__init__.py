@@ -1,1 +1,1 @@
-"""The synthetic data set: movies, brains and small models whose ground truth is known."""
+"""The synthetic data set: movies, simulated subjects and small models with known ground truth."""

@@ -1,17 +1,17 @@
-"""Brains of the synthetic data set: what a simulated cortex does while a movie of known content is shown.
+"""Simulated subjects of the synthetic data set: cortical responses to movies of known content.
 
-The parameters of the scenes drive the real 32k fs_LR cortex, in areas chosen by name:
+The parameters of the scenes drive named areas of the 32k fs_LR cortex:
 
-- *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (where the object covers the
-  ground) of a 16 x 16 image of the scene, seen through receptive fields that lie retinotopically on the
-  flat cortex (left hemisphere, right half of the image);
+- *structure* (V1, V2, V3, V4): luminance, two colour contrasts and the figure (the pixels covered by the object) of a
+  16 x 16 image of the scene, filtered by receptive fields that are arranged retinotopically on the flat cortex (left
+  hemisphere, right half of the image);
 - *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
 - *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
 
-The neural drive runs at 4 Hz, is convolved with the canonical haemodynamic response and sampled at the *end*
-of each volume's acquisition. A volume whose acquisition starts 4 s after a clip's onset then ends 5 s after
-the middle of that 2-s clip, where the response peaks. Nothing that a network computed enters: what the
-decoders aim at is never what drives the brain.
+The neural drive has a rate of 4 Hz, is convolved with the canonical haemodynamic response and is sampled at the *end* of
+the acquisition of each volume. A volume whose acquisition starts 4 s after the onset of a clip then ends 5 s after the
+middle of that 2-s clip, where the response peaks. No network output is used in the simulation, so that the decoding
+targets never drive the responses.
 """
 
 from collections.abc import Mapping
@@ -33,12 +33,15 @@ PLANTED: Mapping[str, tuple[str, ...]] = {
 SIGNALS = ("full", "no_motion", "none")
 TR = 2.0
 RATE = 4.0  # neural drive, Hz
-FROZEN = 12.0  # seconds for which the first and the last frame stand still around a movie
-IMAGE = 16  # height and width of the image that areas of structure see
-BASELINE, UNIT = 10_000.0, 100.0  # mean of the volumes, and the size of one deviation of a response (1 %)
+FROZEN = 12.0  # seconds for which the first and the last frame are shown before and after a movie
+IMAGE = 16  # height and width of the image that drives the structure areas
+BASELINE, UNIT = (
+    10_000.0,
+    100.0,
+)  # mean of the volumes, and size of one standard deviation of a response (1 %)
 
 _FIELD = {"V1": 0.05, "V2": 0.07, "V3": 0.09, "V4": 0.13}  # receptive fields, frame widths
-# shares of luminance, red-green, blue-yellow and figure
+# fractions of luminance, red-green, blue-yellow and figure
 _CHANNELS = {
     "V1": (1.0, 0.8, 0.8, 0.4),
     "V2": (1.0, 0.8, 0.8, 0.6),
@@ -48,21 +51,21 @@ _CHANNELS = {
 _GAIN = {"V2": 1.15, "V3": 1.15, "V4": 1.15, "MT": 1.4, "MST": 1.3, "V3A": 1.1}
 _MOTION_IN_V1 = 0.7
 _AUTOCORRELATION = 0.35
-_SHARED = 4  # noise that many vertices have in common, components
+_SHARED = 4  # number of noise components shared by many vertices
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Brain:
-    """One subject's weights.
+    """Weights of one simulated subject.
 
     Attributes
     ----------
     rows : ndarray (driven,) int64
-        Cortical grayordinates that any feature drives, ascending.
+        Cortical grayordinates that are driven by any feature, ascending.
     weights : dict of str to ndarray (feature, driven) float32
-        ``structure`` (1024), ``motion`` (5), ``semantics`` (18): response of a vertex to a unit of each
-        feature. Over a long movie the response of a vertex has a deviation of about its gain.
+        ``structure`` (1024), ``motion`` (5), ``semantics`` (18): response of a vertex to one unit of each feature. Over
+        a long movie the standard deviation of the response of a vertex is about its gain.
     """
 
     rows: np.ndarray
@@ -74,39 +77,38 @@ def canonical_response(seconds: np.ndarray) -> np.ndarray:
 
         h(t) = t^5 exp(-t) / 5! - t^15 exp(-t) / (6 x 15!),    t >= 0, divided by its integral 5 / 6
 
-    Peak at 5 s, undershoot at 15.7 s.
+    The peak is at 5 s, the undershoot at 15.7 s.
     """
     t = np.maximum(np.asarray(seconds, np.float64), 0)
     return (t**5 / gamma(6) - t**15 / (6 * gamma(16))) * np.exp(-t) * 6 / 5
 
 
 def volume_times(n_volumes: int, recording_start: float) -> np.ndarray:
-    """Time of each volume, seconds since the movie's start: the end of its acquisition."""
+    """Time of each volume, i.e. the end of its acquisition, in seconds since the start of the movie."""
     return recording_start + TR * np.arange(1, n_volumes + 1)
 
 
 def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Neural drive of a movie with its frozen first and last frames.
+    """Neural drive during a movie, including its frozen first and last frames.
 
     Parameters
     ----------
     shots : list of Shot
     signal : str
-        ``full``; ``no_motion`` (no drive of motion, and the object of a shot stays at its mid-shot place);
-        ``none`` (no drive at all).
+        ``full``; ``no_motion`` (no motion drive, and the object of a shot stays at its mid-shot position); ``none`` (no
+        drive at all).
 
     Returns
     -------
     times : ndarray (time,)
-        Middles of quarter-second bins, seconds since the movie's start, from -12 to 12 past its end.
+        Middles of bins of 0.25 s, in seconds since the start of the movie, from 12 s before to 12 s after the movie.
     features : dict of ndarray (time, feature) float32
-        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1], and the
-        object's opacity there; ``motion``: relative speed times (1, cos d, sin d, cos 2d, sin 2d) of
-        direction d; ``semantics``: indicators of noun and of scene. All 0 on the signal's account where it
-        leaves them out.
+        ``structure``: luminance, red-green and blue-yellow contrast of each pixel, in [-1, 1], and the opacity of the
+        object; ``motion``: relative speed times (1, cos d, sin d, cos 2d, sin 2d) of direction d; ``semantics``:
+        indicators of noun and of scene. Features that the signal excludes are 0.
     """
     if signal not in SIGNALS:
-        raise ValueError(f"Expected a signal of {SIGNALS}, got {signal!r}.")
+        raise ValueError(f"Expected the signal to be one of {SIGNALS}, got {signal!r}.")
     end = shots[-1].offset
     times = np.arange(-FROZEN, end + FROZEN, 1 / RATE) + 0.5 / RATE
     features = {
@@ -122,7 +124,7 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
         rows = np.flatnonzero(number == index)
         still = signal == "no_motion" or shot.speed == 0
         within = np.full(len(rows), shot.duration / 2) if still else shown[rows] - shot.onset
-        moments, place = np.unique(within, return_inverse=True)  # an image that stands still is drawn once
+        moments, place = np.unique(within, return_inverse=True)  # a still image is drawn once
         images = [_seen(shot, float(moment)).ravel() for moment in moments]
         features["structure"][rows] = np.array(images)[place] if images else 0
         features["semantics"][rows, scenes.NOUNS.index(shot.noun)] = 1
@@ -145,14 +147,14 @@ def haemodynamics(
 
 
 def make_brain(seed: int, subject: int) -> Brain:
-    """Draw a subject: retinotopic layout, tuning, codes and gains.
+    """Generate a simulated subject: retinotopic layout, tuning, codes and gains.
 
     Parameters
     ----------
     seed : int
-        Seed of the world.
+        Seed of the synthetic data set.
     subject : int
-        Number of the subject; each has a stream of its own.
+        Number of the subject; each subject has a separate random stream.
     """
     rng = np.random.default_rng((seed, subject, 1))
     names = roi_names()
@@ -190,7 +192,7 @@ def make_brain(seed: int, subject: int) -> Brain:
 
 
 def responses(brain: Brain, convolved: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Noise-free response of the driven vertices, (driven, volume) float32, in deviations."""
+    """Noise-free response of the driven vertices, (driven, volume) float32, in standard deviations."""
     return sum(brain.weights[name].T @ feature.T for name, feature in convolved.items())
 
 
@@ -201,17 +203,17 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
     ----------
     brain : Brain
     signal : ndarray (driven, volume) float32
-        Noise-free responses, of `responses`.
+        Noise-free responses from `responses`.
     noise : float
-        Deviation of the noise, drifts aside, in deviations of the response.
+        Standard deviation of the noise (without drifts), relative to that of the response.
     rng : Generator
-        The run's own.
+        Random generator of the run.
 
     Returns
     -------
     ndarray (91282, volume) float32
-        All grayordinates, subcortical ones without signal; about 10,000, with 100 a deviation of the
-        response.
+        All grayordinates; subcortical ones have no signal. The mean is about 10,000, and one standard deviation of the
+        response is 100.
     """
     n_volumes = signal.shape[1]
     own = np.sqrt(0.85).astype(np.float32) * _autoregression(n_volumes, _AUTOCORRELATION)
@@ -236,7 +238,7 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
 
 
 def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, rois: np.ndarray) -> dict[str, np.ndarray]:
-    """Weights that give each vertex the deviation of its gain over a long movie of every combination."""
+    """Scale weights so that the standard deviation of each vertex over a long movie of all combinations is its gain."""
     times, features = drive(scenes.sample_movie(0, 480.0, "all"))
     convolved = haemodynamics(times, features, volume_times(245, 2.0))
     scaled = {}
@@ -250,7 +252,7 @@ def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, rois: np.ndarray)
 
 
 def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
-    """Channels (4, height, width) seen: luminance and contrasts in [-1, 1], opacity of the object."""
+    """Input channels (4, height, width): luminance and contrasts in [-1, 1], and opacity of the object."""
     red, green, blue = np.moveaxis(scenes.render_frame(shot, time, IMAGE).astype(np.float32) / 255, -1, 0)
     luminance = 2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1
     figure = scenes.object_alpha(shot, time, IMAGE)
@@ -258,10 +260,10 @@ def _seen(shot: scenes.Shot, time: float) -> np.ndarray:
 
 
 def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.ndarray:
-    """Centres (x, y) of receptive fields, in frame widths, of an area's vertices on the flat map.
+    """Centres (x, y) of the receptive fields, in frame widths, of the vertices of an area on the flat map.
 
-    The area's patch is turned by an angle of the subject's own and spread evenly over the half of the image
-    that the hemisphere sees, a little beyond the vertical midline.
+    The patch of the area is rotated by a subject-specific angle and spread evenly over the half of the image that is
+    contralateral to the hemisphere, slightly beyond the vertical midline.
     """
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -273,7 +275,7 @@ def _retinotopy(flat: np.ndarray, side: str, rng: np.random.Generator) -> np.nda
 
 
 def _receptive_fields(centres: np.ndarray, roi: str, rng: np.random.Generator) -> np.ndarray:
-    """Weights (channel x pixel, vertex) of Gaussian fields, each with a random mixture of the channels."""
+    """Weights (channel x pixel, vertex) of Gaussian receptive fields, each with a random mixture of the channels."""
     middles = (np.arange(IMAGE) + 0.5) / IMAGE
     width = 2 * _FIELD[roi] ** 2
     across = np.exp(-((middles[:, None] - centres[:, 0]) ** 2) / width)  # (column, vertex)
@@ -285,7 +287,7 @@ def _receptive_fields(centres: np.ndarray, roi: str, rng: np.random.Generator) -
 
 
 def _autoregression(length: int, coefficient: float) -> np.ndarray:
-    """Matrix that turns white noise into stationary AR(1) noise of deviation 1, (length, length) float32."""
+    """Matrix that converts white noise to stationary AR(1) noise of unit variance, (length, length) float32."""
     age = np.arange(length)[:, None] - np.arange(length)
     powers = np.where(age >= 0, float(coefficient) ** np.maximum(age, 0), 0.0)
     powers[:, 1:] *= np.sqrt(1 - coefficient**2)

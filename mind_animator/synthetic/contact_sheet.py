@@ -1,4 +1,4 @@
-"""An image by which a person judges the small models: stills, and what they make of them."""
+"""A contact sheet for visual inspection of the small models: stills, and the outputs of the models."""
 
 import itertools
 from dataclasses import replace
@@ -17,14 +17,14 @@ ROWS = ("still", "autoencoder", "from its caption")
 
 
 def contact_sheet(folder: Path, seed: int = 1, steps: int = 25, guidance: float = 3.0) -> np.ndarray:
-    """Draw every noun in two scenes, and below each what autoencoder and generator make of it.
+    """Draw every noun in two scenes, with the outputs of autoencoder and generator below.
 
     Parameters
     ----------
     folder : Path
-        Folder of the generator in Stable Diffusion's layout.
+        Folder of the generator in the layout of Stable Diffusion.
     seed : int
-        Of stills and noise.
+        Seed of stills and noise.
     steps : int
         DDIM steps.
     guidance : float

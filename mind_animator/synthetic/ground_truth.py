@@ -1,4 +1,4 @@
-"""Ground truth about a movie of the synthetic data set; only scoring and tests may read it."""
+"""Ground truth of the movies of the synthetic data set, which only scoring and tests may read."""
 
 import itertools
 from dataclasses import asdict, fields
@@ -12,9 +12,9 @@ from mind_animator.synthetic import scenes
 
 
 def write_ground_truth(path: Path, shots: list[scenes.Shot]) -> None:
-    """Write the shots of a movie, and where its object is at 4 Hz, as JSON; atomic.
+    """Write the shots of a movie, and the positions of its object at 4 Hz, as JSON; the file is written atomically.
 
-    Everything else (images, masks, flow at any time and size) follows from the shots.
+    All other quantities (images, masks, flow at any time and size) can be computed from the shots.
     """
     times = np.arange(0, shots[-1].offset, 0.25)
     table = {key: values.tolist() for key, values in layout(shots, times).items()}
@@ -22,7 +22,7 @@ def write_ground_truth(path: Path, shots: list[scenes.Shot]) -> None:
 
 
 def read_ground_truth(path: Path) -> list[scenes.Shot]:
-    """Read the shots of a movie; `InputError` names the file where it is no ground truth file."""
+    """Read the shots of a movie; raises an `InputError` with the file name if it is not a ground-truth file."""
     stored = read_json(path)
     names = {field.name for field in fields(scenes.Shot)}
     if not isinstance(stored, dict) or not all(set(shot) == names for shot in stored.get("shots", [{}])):
@@ -36,13 +36,13 @@ def read_ground_truth(path: Path) -> list[scenes.Shot]:
 
 
 def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]:
-    """What is on the screen at given times.
+    """Content of the movie at given times.
 
     Parameters
     ----------
     shots : list of Shot
     times : ndarray (time,)
-        Seconds since the movie's start.
+        Seconds since the start of the movie.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]
 
 
 def clip_flow(shots: list[scenes.Shot], times: np.ndarray, size: int) -> np.ndarray:
-    """Exact optical flow between the frames of a clip; across a cut there is none (NaN).
+    """Exact optical flow between the frames of a clip; NaN across a cut.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the small models can do, measured on stills and clips that none of them was trained on."""
+"""Performance of the small models on stills and clips that were not used for training."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ EVALUATION = 99
 
 @torch.no_grad()
 def measure(name: str, folder: Path, beside: Path, count: int = 240) -> dict[str, float]:
-    """Measure a shipped model on fresh stills or clips.
+    """Evaluate a shipped model on new stills or clips.
 
     Parameters
     ----------
@@ -34,17 +34,17 @@ def measure(name: str, folder: Path, beside: Path, count: int = 240) -> dict[str
     folder : Path
         Folder of the model.
     beside : Path
-        Folder of the other models; the image classifier there judges the generator's images.
+        Folder of the other models; its image classifier evaluates the images of the generator.
     count : int
         Number of stills; half as many clips.
 
     Returns
     -------
     dict of float
-        Accuracies as shares in [0, 1], signal-to-noise ratios in dB.
+        Accuracies as fractions in [0, 1], signal-to-noise ratios in dB.
     """
     if name not in NAMES:
-        raise ValueError(f"Expected a model of {NAMES}, got {name!r}")
+        raise ValueError(f"Expected the model to be one of {NAMES}, got {name!r}")
     measures = _sd(folder, count, beside / "vit") if name == "sd" else _MEASURES[name](folder, count)
     return {key: round(float(value), 4) for key, value in measures.items()}
 
@@ -61,7 +61,7 @@ def _vae(folder: Path, count: int) -> dict[str, Tensor]:
 
 
 def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
-    """Frames (frame, 3, 64, 64) uint8 through the autoencoder's posterior mean and back."""
+    """Frames (frame, 3, 64, 64) uint8 reconstructed by the autoencoder from its posterior mean."""
     parts = [vae.decode(vae.encode(normalise(part)).latent_dist.mean).sample for part in frames.split(32)]
     return to_bytes(torch.cat(parts))
 
@@ -116,7 +116,7 @@ def _clip(folder: Path, count: int) -> dict[str, Tensor]:
 def _caption_accuracy(
     images: Tensor, clip: CLIPModel, tokenizer: CLIPTokenizer, noun: Tensor, scene: Tensor
 ) -> dict:
-    """Accuracy of choosing among the 72 captions by cosine."""
+    """Accuracy of selecting among the 72 captions by cosine similarity."""
     told = [f"{'an' if word[0] in 'aeiou' else 'a'} {word} {phrase}"
             for word in scenes.NOUNS for phrase in scenes.PHRASES.values()]  # fmt: skip
     tokens = tokenizer(
@@ -129,7 +129,7 @@ def _caption_accuracy(
 
 
 def _vificlip(folder: Path, count: int) -> dict[str, Tensor]:
-    """Nearest-centroid accuracy of clip embeddings; half of the clips make the centroids."""
+    """Nearest-centroid accuracy of clip embeddings; half of the clips determine the centroids."""
     from mind_animator.models.load import load_vificlip
 
     encoder = load_vificlip(folder).model
@@ -160,7 +160,7 @@ def _blip2(folder: Path, count: int) -> dict[str, Tensor]:
 
 
 def caption_accuracy(answers: list[str], shots: list[scenes.Shot]) -> dict[str, Tensor]:
-    """Share of answers that name the shot's noun, its scene, and that are its caption word for word."""
+    """Fractions of answers that contain the noun of the shot, contain its scene, and equal its caption exactly."""
     pairs = list(zip(answers, shots, strict=True))
     share = {
         "noun": [f" {shot.noun} " in f" {answer} " for answer, shot in pairs],
@@ -171,7 +171,7 @@ def caption_accuracy(answers: list[str], shots: list[scenes.Shot]) -> dict[str, 
 
 
 def _sd(folder: Path, count: int, judge: Path) -> dict[str, Tensor]:
-    """How well the classifier recognises images made from captions; what the autoencoder keeps."""
+    """Accuracy of the classifier on images generated from captions, and quality of the autoencoder."""
     stills = draw_stills(count // 2, SEED, EVALUATION)
     made = generate(folder, [scenes.caption(shot) for shot in stills.shots])
     logits = image_logits(ViTForImageClassification.from_pretrained(judge).eval(), made)
@@ -188,7 +188,7 @@ def generate(
     seed: int = 0,
     negative: str = "",
 ) -> Tensor:
-    """Make an image for each prompt by DDIM with classifier-free guidance.
+    """Generate an image for each prompt by DDIM with classifier-free guidance.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Architectures of the synthetic data set's small models: the very classes of full size.
+"""Architectures of the small models of the synthetic data set, which use the same classes as the full-size models.
 
 Images are 64 x 64 pixels, latents 4 x 8 x 8, prompts at most 20 tokens, clips 8 frames. The vision
-transformers of all classes share one shape, so that one trained trunk can start the others.
+transformers of all classes have the same shape, so that one trained trunk can initialise the others.
 """
 
 import itertools
@@ -175,7 +175,7 @@ def build_clip_processor() -> CLIPProcessor:
 
 
 def build_clip_tokenizer() -> CLIPTokenizer:
-    """Byte-pair tokenizer in which each word of the world's captions is one token; other text is spelt."""
+    """Byte-pair tokenizer in which each word of the synthetic captions is one token; other words are split."""
     words = sorted(set(" ".join(vocabulary_sentences()).lower().replace(",", " ").replace(":", " ").split()))
     trained = Tokenizer(BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Lowercase()
@@ -203,7 +203,7 @@ def _merges(trained: Tokenizer) -> list[list[str]]:
 
 
 def vocabulary_sentences() -> list[str]:
-    """Sentences that together hold every word of captions, labels and the question."""
+    """Sentences that together contain every word of captions, labels and the prompt."""
     nouns = [f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in scenes.NOUNS]
     linking = ["an image of", "there is", "and then", "Question What does this image describe Answer"]
     return [*nouns, *scenes.PHRASES.values(), *scenes.SCENES, *linking]
@@ -252,12 +252,12 @@ def build_blip2() -> Blip2ForConditionalGeneration:
     with torch.no_grad():
         model.language_model.lm_head.weight.mul_(
             WIDTH**-0.5
-        )  # T5 draws it for tied weights, far too large here
+        )  # T5's initialisation assumes tied weights and is far too large here
     return model
 
 
 def build_blip2_processor() -> Blip2Processor:
-    """Resize to 64 x 64, scale to [-1, 1]; a T5 tokenizer that knows the world's words and spells others."""
+    """Resize to 64 x 64, scale to [-1, 1]; a T5 tokenizer with the words of the synthetic captions that splits others."""
     words = sorted(set(" ".join(vocabulary_sentences()).split()))
     pieces = [f"\u2581{word}" for word in words] + ["\u2581", "?", ":", ",", "."]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [chr(code) for code in range(65, 91)]
@@ -311,8 +311,8 @@ _RENAMED = {
 def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
     """Copy blocks, patches and positions of a trained vision transformer into another class, in place.
 
-    What only one of the two has (biases of keys, heads, positions of a video, a wider perceptron's further
-    units) is left as it is.
+    Weights that exist in only one of the two (biases of keys, heads, positions of a video, further units of a wider
+    perceptron) are not changed.
 
     Returns
     -------
@@ -341,7 +341,7 @@ def start_from_trunk(model: nn.Module, vit: ViTForImageClassification) -> int:
 
 
 def to_vificlip(clip: CLIPModel) -> dict[str, torch.Tensor]:
-    """The image side of a CLIP under the keys of the ViFi-CLIP checkpoint (OpenAI's names below a prefix)."""
+    """The image encoder of a CLIP model with the keys of the ViFi-CLIP checkpoint (names of OpenAI with a prefix)."""
     prefix, source = "module.image_encoder", clip.state_dict()
     vision = {name.removeprefix("vision_model."): value for name, value in source.items()}
     weights = {

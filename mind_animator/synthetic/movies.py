@@ -26,7 +26,7 @@ def movie_shots(name: str, seed: int, duration: float = MOVIE_SECONDS) -> list[s
     name : str
         ``seg<number>`` (training combinations) or ``test<number>`` (held-out combinations).
     seed : int
-        Seed of the world, 0 or more; each movie has a stream of its own.
+        Seed of the synthetic data set, 0 or more; each movie has a separate random stream.
     duration : float
         Seconds.
     """
@@ -40,7 +40,7 @@ def movie_shots(name: str, seed: int, duration: float = MOVIE_SECONDS) -> list[s
 def movie_frames(
     shots: list[scenes.Shot], size: int = VIDEO_SIZE, fps: int = scenes.VIDEO_FPS
 ) -> Iterator[np.ndarray]:
-    """Draw a movie, one (size, size, 3) uint8 frame after the other; frame k shows the time k / fps."""
+    """Yield the (size, size, 3) uint8 frames of a movie one by one; frame k shows time k / fps."""
     frame = 0
     for shot in shots:
         while frame / fps < shot.offset - 1e-6:

@@ -1,4 +1,4 @@
-"""From nothing to a shipped small model: train, write, measure, and write the card."""
+"""Building of a shipped small model: training, writing, evaluation, and writing of the model card."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,27 +33,27 @@ _BEGINS_FROM = {
 def rebuild(
     name: str, folder: Path, beside: Path, steps: int | None, budget_seconds: float | None, seed: int | None
 ) -> dict[str, float]:
-    """Train a model, write its folder and its card.
+    """Train a model and write its folder and its model card.
 
     Parameters
     ----------
     name : str
         One of ``AS_SHIPPED``.
     folder : Path
-        Output; the state of the training lies beside it under ``.<name>.state.pt`` until it is done.
+        Output; the checkpoint ``.<name>.state.pt`` is stored next to it until the training is complete.
     beside : Path
-        Folder of the models that it begins from.
+        Folder of the models from which the weights are initialised.
     steps, budget_seconds : optional
-        Length of the training; as shipped where neither is given. Only steps are deterministic.
+        Length of the training; that of the shipped model if neither is given. Only ``steps`` is deterministic.
     seed : int, optional
 
     Returns
     -------
     dict of float
-        What the model does on fresh stills or clips.
+        Performance of the model on new stills or clips.
     """
     if name not in AS_SHIPPED:
-        raise ValueError(f"Expected a model of {tuple(AS_SHIPPED)}, got {name!r}")
+        raise ValueError(f"Expected the model to be one of {tuple(AS_SHIPPED)}, got {name!r}")
     plan = AS_SHIPPED[name]
     if steps is not None or budget_seconds is not None:
         plan = replace(plan, steps=steps, budget_seconds=budget_seconds)

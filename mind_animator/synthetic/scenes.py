@@ -1,16 +1,15 @@
-"""Scenes of the synthetic data set: what a shot holds, how it looks and how it moves.
+"""Scenes of the synthetic data set: content, appearance and motion of shots.
 
-A movie is a list of shots. In each shot one named image (a noun, drawn from OpenMoji) moves with
-constant velocity over a still background (a scene, told by its shapes, in a palette drawn at random).
+A movie is a list of shots. In each shot one named image (a noun, from OpenMoji) moves with constant velocity over a
+static background (a scene, defined by its shapes, with a random palette).
 Positions and sizes are in frame widths with the origin in the upper left corner and y pointing down, times
 in seconds, directions in radians (0 = to the right, pi / 2 = down). A trajectory is symmetrical about the
-mid position at mid-shot, so that neither the mean position nor anything else about a shot biases its
+middle position at mid-shot, so that neither the mean position nor any other property of a shot is correlated with its
 direction.
 
-**Hold-out rule.** With the direction cut into eight octants, (noun, scene, octant) belongs to the test
-movies where noun + scene + octant is odd, and to the training movies where it is even. Either half holds
-opposite and orthogonal directions equally often for each noun and each scene, so that neither noun nor
-scene tells anything about the mean direction.
+**Hold-out rule.** The direction is divided into eight octants. (noun, scene, octant) belongs to the test movies if noun +
+scene + octant is odd, and to the training movies if it is even. Both halves contain opposite and orthogonal directions
+equally often for each noun and each scene, so that neither noun nor scene is informative about the mean direction.
 """
 
 import itertools
@@ -77,7 +76,7 @@ class Shot:
     size : float
         Longer side of the object, in frame widths.
     direction : float
-        Radians in [0, 2 pi); drawn, but invisible, where the object stands still.
+        Radians in [0, 2 pi); also defined, but not visible, if the object is static.
     speed : float
         Frame widths per second.
     """
@@ -97,7 +96,7 @@ class Shot:
 
     @property
     def offset(self) -> float:
-        """End of the shot in seconds since the movie's start."""
+        """End of the shot in seconds since the start of the movie."""
         return self.onset + self.duration
 
 
@@ -112,7 +111,7 @@ def held_out(noun: str, scene: str, octant_index: int) -> bool:
 
 
 def sample_movie(seed: int | tuple[int, ...], duration: float = 480.0, combos: str = "train") -> list[Shot]:
-    """Draw the shots of a movie.
+    """Sample the shots of a movie.
 
     Parameters
     ----------
@@ -121,12 +120,12 @@ def sample_movie(seed: int | tuple[int, ...], duration: float = 480.0, combos: s
     duration : float
         Seconds; a whole number of 2-s clips.
     combos : {'train', 'test', 'all'}
-        Which combinations of noun, scene and direction may occur.
+        Allowed combinations of noun, scene and direction.
 
     Returns
     -------
     list of Shot
-        Shots that follow each other without a gap. Cuts lie on clip borders, but about a fifth inside a clip.
+        Consecutive shots without gaps. Cuts are at the borders of clips, except for about a fifth inside a clip.
     """
     if combos not in ("train", "test", "all"):
         raise ValueError(f"Expected combos 'train', 'test' or 'all', got {combos!r}")
@@ -142,7 +141,7 @@ def sample_movie(seed: int | tuple[int, ...], duration: float = 480.0, combos: s
 
 
 def _sample_borders(rng: np.random.Generator, clips: int) -> np.ndarray:
-    """Cut times in seconds at 30 frames per second: on clip borders, then some moved inside."""
+    """Cut times in seconds at 30 frames per second: at the borders of clips, some of them moved inside a clip."""
     lengths = []
     while sum(lengths) < clips:
         lengths.append(min(int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15])), clips - sum(lengths)))
@@ -156,7 +155,7 @@ def _sample_borders(rng: np.random.Generator, clips: int) -> np.ndarray:
 
 
 def sample_shot(rng: np.random.Generator, onset: float, duration: float, combos: str = "all") -> Shot:
-    """Draw one shot: content, palette, place and motion, independent but for the hold-out rule."""
+    """Sample one shot: content, palette, position and motion, which are independent except for the hold-out rule."""
     noun, scene = NOUNS[rng.integers(len(NOUNS))], SCENES[rng.integers(len(SCENES))]
     direction = float(rng.uniform(0, 2 * np.pi))
     while combos != "all" and held_out(noun, scene, octant(direction)) != (combos == "test"):
@@ -172,7 +171,7 @@ def sample_shot(rng: np.random.Generator, onset: float, duration: float, combos:
 
 
 def sample_still(rng: np.random.Generator) -> Shot:
-    """Draw a shot of one second that stands still, its object anywhere inside the frame."""
+    """Sample a static shot of one second with its object anywhere inside the frame."""
     shot = sample_shot(rng, 0.0, 1.0)
     reach = 0.5 - shot.size / 2
     x, y = 0.5 + rng.uniform(-reach, reach, 2)
@@ -194,7 +193,7 @@ def sample_palette(rng: np.random.Generator) -> tuple[tuple[float, float, float]
 
 
 def caption(shot: Shot, rng: np.random.Generator | None = None) -> str:
-    """What the shot shows, e.g. 'a horse on a beach'; one of three paraphrases where a generator is given."""
+    """Caption of the shot, e.g. 'a horse on a beach'; one of three paraphrases if a random generator is given."""
     article = "an" if shot.noun[0] in "aeiou" else "a"
     told = f"{article} {shot.noun} {PHRASES[shot.scene]}"
     if rng is None:
@@ -203,7 +202,7 @@ def caption(shot: Shot, rng: np.random.Generator | None = None) -> str:
 
 
 def shot_at(shots: list[Shot], time: float) -> Shot:
-    """The shot on the screen at a time of the movie in seconds; a cut belongs to the new shot."""
+    """The shot displayed at a time of the movie in seconds; a cut belongs to the new shot."""
     index = int(np.searchsorted([shot.onset for shot in shots], time + 1e-6, side="right")) - 1
     if index < 0 or time > shots[-1].offset + 1e-6:
         raise ValueError(f"Expected a time in [0, {shots[-1].offset:g}] s, got {time:g}")
@@ -222,7 +221,7 @@ def velocity(shot: Shot) -> tuple[float, float]:
 
 
 def render_frame(shot: Shot, time: float, size: int) -> np.ndarray:
-    """Draw a shot at ``time`` seconds since its onset.
+    """Render a shot at ``time`` seconds since its onset.
 
     Returns
     -------
@@ -247,7 +246,7 @@ def object_alpha(shot: Shot, time: float, size: int) -> np.ndarray:
 def flow(shot: Shot, start: float, stop: float, size: int) -> np.ndarray:
     """Exact optical flow between two times of a shot.
 
-    The displacement of the object where it is opaque at ``start``, 0 elsewhere.
+    The flow is the displacement of the object for pixels that it covers at ``start``, and 0 elsewhere.
 
     Returns
     -------
@@ -284,7 +283,7 @@ def _placed_sprite(shot: Shot, time: float, size: int) -> tuple[slice, slice, np
 
 @lru_cache(maxsize=256)
 def _sprite(noun: str, pixels: int) -> np.ndarray:
-    """Premultiplied image of a noun, its longer side so many pixels, (height, width, 4) in [0, 1]."""
+    """Premultiplied image of a noun with the given length of the longer side, (height, width, 4) in [0, 1]."""
     glyph = _glyph(noun)
     scale = pixels / max(glyph.shape[:2])
     shape = tuple(max(1, round(side * scale)) for side in glyph.shape[1::-1])
@@ -293,9 +292,9 @@ def _sprite(noun: str, pixels: int) -> np.ndarray:
 
 @cache
 def _glyph(noun: str) -> np.ndarray:
-    """The OpenMoji image of a noun, cropped to its ink, premultiplied, (height, width, 4) in [0, 1]."""
+    """The OpenMoji image of a noun, cropped to its opaque pixels, premultiplied, (height, width, 4) in [0, 1]."""
     if noun not in NOUNS:
-        raise ValueError(f"Expected a noun of {NOUNS}, got {noun!r}")
+        raise ValueError(f"Expected the noun to be one of {NOUNS}, got {noun!r}")
     with as_file(files("mind_animator") / "assets/openmoji" / f"{noun}.png") as path:
         glyph = np.asarray(Image.open(path), np.float32) / 255
     glyph[..., :3] *= glyph[..., 3:]
@@ -304,9 +303,9 @@ def _glyph(noun: str) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _background(scene: str, sky: tuple, ground: tuple, layout: int, size: int) -> np.ndarray:
-    """Draw a scene on a large canvas and shrink it by area."""
+    """Draw a scene on a large canvas and downsize it by area averaging."""
     if scene not in _PAINTERS:
-        raise ValueError(f"Expected a scene of {SCENES}, got {scene!r}")
+        raise ValueError(f"Expected the scene to be one of {SCENES}, got {scene!r}")
     canvas = np.empty((_CANVAS, _CANVAS, 3), np.uint8)
     canvas[:] = _shade(sky, 0)
     _PAINTERS[scene](canvas, sky, ground, np.random.default_rng(layout))
@@ -338,7 +337,7 @@ def _disc(canvas: np.ndarray, x: float, y: float, radius: float, colour: tuple) 
 
 
 def _hill(canvas: np.ndarray, level: float, height: float, waves: float, phase: float, colour: tuple) -> None:
-    """Fill everything below a sine whose crest lies ``height`` above ``level``."""
+    """Fill the region below a sine wave whose crest is ``height`` above ``level``."""
     x = np.linspace(-0.01, 1.01, 64)
     y = level - height * (0.5 + 0.5 * np.sin(2 * np.pi * (waves * x + phase)))
     _fill(canvas, [*zip(x, y, strict=True), (1.01, 1.01), (-0.01, 1.01)], colour)

@@ -1,4 +1,4 @@
-"""Writing of trained small models: half-precision safetensors, processors, and a card."""
+"""Writing of trained small models: half-precision safetensors, processors, and a model card."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ _BEGUN_FROM = {"clip": "vit", "vificlip": "clip", "blip2": "vit", "videomae": "v
 
 
 def ship(name: str, module: nn.Module, folder: Path, parts: dict[str, nn.Module] | None = None) -> None:
-    """Write a model's folder; what lay there before is replaced only when everything is written.
+    """Write the folder of a model; an existing folder is replaced only when all files have been written.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _half(module: nn.Module) -> nn.Module:
 
 
 def _load_as_float32(config: dict) -> dict:
-    """The configuration with every stored data type named float32, so that a plain load computes in it."""
+    """The configuration with all stored data types set to float32, so that a loaded model computes in float32."""
     return {
         key: _load_as_float32(value) if isinstance(value, dict) else "float32" if key == "dtype" else value
         for key, value in config.items()
@@ -122,9 +122,9 @@ def write_card(
         ``steps`` and ``seconds`` of the training.
     seed : int
     measured : dict of float
-        What ``measure_models.measure`` returned.
+        Result of ``measure_models.measure``.
     note : str
-        A further sentence about the training.
+        An additional sentence about the training.
     """
     sums = [f"| `{path.relative_to(folder)}` | {path.stat().st_size} | `{file_sha256(path)}` |"
             for path in sorted(folder.rglob("*.safetensors"))]  # fmt: skip

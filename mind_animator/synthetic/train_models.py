@@ -1,7 +1,7 @@
-"""Training of the synthetic data set's small models, on stills and clips drawn afresh with seeds of their own.
+"""Training of the small models of the synthetic data set, on newly sampled stills and clips with separate seeds.
 
-The training stills may show every combination of noun and scene (they play the part of web-scale
-pre-training), but their seeds are never those of a movie, and the generator never sees a moving image.
+The training stills may contain every combination of noun and scene (they correspond to web-scale pre-training), but their
+seeds are never those of a movie, and the generator is never trained on moving images.
 """
 
 import copy
@@ -30,20 +30,20 @@ SAVE_EVERY_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how a model is trained.
+    """Training settings of a model.
 
     Attributes
     ----------
     steps : int or None
-        Number of steps; deterministic. None where the budget ends the training.
+        Number of steps (deterministic); None if the time budget ends the training.
     budget_seconds : float or None
-        Seconds of training, resumed ones counted in.
+        Training time in seconds, including the time before an interruption.
     batch : int
-        Items a step.
+        Items per step.
     learning_rate : float
         Peak of the schedule (linear warm-up, then a cosine down to 2 %).
     seed : int
-        Of weights, data and batches.
+        Seed of weights, data and batches.
     bfloat16 : bool
         Automatic mixed precision in forward and backward passes.
     """
@@ -56,17 +56,17 @@ class Plan:
     bfloat16: bool = False
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the training that is done, 0 to 1."""
+        """Completed fraction of the training, 0 to 1."""
         shares = [step / self.steps] if self.steps else []
         return max(shares + ([seconds / self.budget_seconds] if self.budget_seconds else []))
 
     def part(self, share: float) -> "Plan":
-        """The plan of a share of the training."""
+        """The plan for a fraction of the training."""
         steps = round(self.steps * share) if self.steps else None
         return replace(self, steps=steps, budget_seconds=self.budget_seconds and self.budget_seconds * share)
 
     def stills(self) -> int:
-        """Number of stills worth drawing for this length of training."""
+        """Suitable number of stills for this length of training."""
         wanted = 16 * self.steps if self.steps else 200 * self.budget_seconds
         return int(np.clip(wanted, 256, 24000))
 
@@ -92,7 +92,7 @@ class Stills:
 
 
 def draw_stills(count: int, seed: int, stream: int = 0) -> Stills:
-    """Draw stills with a seed of their own (a stream keeps training and evaluation apart)."""
+    """Sample stills with a separate seed (the stream separates training and evaluation)."""
     rng = np.random.default_rng((seed, stream, 1))
     shots = [scenes.sample_still(rng) for _ in range(count)]
     size = models.IMAGE_SIZE
@@ -113,12 +113,12 @@ def normalise(frames: Tensor) -> Tensor:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Blur, noise and contrast at random, so that a classifier reads reconstructed images too.
+    """Random blur, noise and contrast, so that a classifier generalises to reconstructed images.
 
     Parameters
     ----------
     images : Tensor (item, ..., 3, height, width) float32 in [-1, 1]
-        All frames of an item are changed alike.
+        All frames of an item are changed in the same way.
 
     Returns
     -------
@@ -165,12 +165,12 @@ def fit(
     module : nn.Module
     loss : callable
         ``loss(module, index)``: the mean loss of the items ``index`` (item,) int64. Random numbers inside
-        come from torch's generator, which is seeded again each step.
+        are from torch's generator, which is seeded again for each step.
     items : int
-        Number of items to draw from.
+        Number of available items.
     plan : Plan
     state : Path
-        File that a killed training resumes from; written atomically.
+        Checkpoint from which an interrupted training resumes; written atomically.
 
     Returns
     -------
@@ -214,12 +214,12 @@ def fit(
 
 
 def _fingerprint(plan: Plan) -> dict:
-    """What must agree before a state is resumed: all but the length of the training."""
+    """Settings that must agree before training resumes from a checkpoint: all except the length of the training."""
     return {key: value for key, value in vars(plan).items() if key not in ("steps", "budget_seconds")}
 
 
 def _resume(state, plan, module, average, optimiser) -> tuple[int, float, list[float]]:
-    """Load a state if there is one of the same plan, else begin at step 0."""
+    """Load the checkpoint if there is one of the same plan, otherwise start at step 0."""
     if not state.exists():
         return 0, 0.0, []
     stored = torch.load(state, weights_only=True)
@@ -251,10 +251,11 @@ def _save_state(state, plan, module, average, optimiser, step, seconds, losses) 
 
 
 def train_vae(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
-    """Train the autoencoder: three quarters of the steps the whole, then the decoder.
+    """Train the autoencoder: the whole network for three quarters of the steps, then only the decoder.
 
-    Absolute and squared error, objects and edges weighted, and a small divergence of the posterior. The
-    second half decodes spoilt latents, for a decoder that reads latents predicted from a brain.
+    The loss consists of absolute and squared errors, with weighted objects and edges, and a small KL divergence of the
+    posterior. In the second half noise is added to the latents, so that the decoder generalises to latents predicted
+    from responses.
     """
     stills = draw_stills(plan.stills(), plan.seed)
     torch.manual_seed(plan.seed)
@@ -287,7 +288,7 @@ def train_vae(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
 
 
 def _decoding_loss(vae: nn.Module, latents: Tensor, stills: Stills, index: Tensor) -> Tensor:
-    """Error of decoded stills, the object counted threefold, and of their edges."""
+    """Error of decoded stills, in which the object is weighted threefold, and of their edges."""
     error = vae.decode(latents).sample.float() - normalise(stills.frames[index])
     weight = 1 + 2 * stills.alpha[index].float()[:, None] / 255
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -295,7 +296,7 @@ def _decoding_loss(vae: nn.Module, latents: Tensor, stills: Stills, index: Tenso
 
 
 def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
-    """Train the image classifier on augmented stills; its trunk starts the other vision transformers."""
+    """Train the image classifier on augmented stills; its trunk initialises the other vision transformers."""
     stills = draw_stills(plan.stills(), plan.seed)
     torch.manual_seed(plan.seed)
     module = models.build_vit()
@@ -308,7 +309,7 @@ def train_vit(plan: Plan, state: Path) -> tuple[nn.Module, dict]:
 
 
 def train_clip(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
-    """Train CLIP: symmetric contrast of stills and captions; equal contents count as right."""
+    """Train CLIP by a symmetric contrastive loss of stills and captions; pairs of equal content count as correct."""
     stills = draw_stills(plan.stills(), plan.seed, stream=2)
     captions = Captions(models.build_clip_tokenizer())
     torch.manual_seed(plan.seed)
@@ -324,7 +325,7 @@ def train_clip(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict
 
 
 def contrast(logits: Tensor, labels: Tensor) -> Tensor:
-    """Symmetric cross-entropy of (item, item) similarities; pairs of one label share the target."""
+    """Symmetric cross-entropy of (item, item) similarities; the target is distributed over pairs of the same label."""
     target = (labels[:, None] == labels[None]).float()
     target = target / target.sum(1, keepdim=True)
     logits = logits.float()
@@ -332,10 +333,10 @@ def contrast(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Captions:
-    """Token ids of the captions of all contents, drawn at random.
+    """Token ids of the captions of all contents, sampled at random.
 
-    A tenth join two contents as the captioner does for clips with a cut ('..., and then ...'); the still
-    shows one of them.
+    A tenth of the captions join two contents, as for clips with a cut ('..., and then ...'); the still shows one of
+    them.
     """
 
     def __init__(self, tokenizer):
@@ -368,7 +369,7 @@ class Captions:
 
 
 def train_vificlip(plan: Plan, state: Path, clip: nn.Module) -> tuple[nn.Module, dict]:
-    """Tune the image side of CLIP on moving clips: frame-averaged embeddings, frozen captions."""
+    """Tune the image encoder of CLIP on moving clips, with frame-averaged embeddings and a frozen text encoder."""
     clips = draw_clips(plan.stills() // 8, plan.seed)
     captions = Captions(models.build_clip_tokenizer())
     torch.manual_seed(plan.seed)
@@ -406,7 +407,7 @@ class Clips:
 
 
 def draw_clips(count: int, seed: int, stream: int = 0) -> Clips:
-    """Draw clips that truly move, with a seed of their own; a clip is any 2 s of a shot of 2 to 6 s."""
+    """Sample clips with visible motion, with a separate seed; a clip is any 2 s of a shot of 2 to 6 s."""
     rng = np.random.default_rng((seed, stream, 2))
     size, shots = models.IMAGE_SIZE, []
     frames = np.empty((count, models.CLIP_FRAMES, size, size, 3), np.uint8)
@@ -438,7 +439,7 @@ def train_videomae(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, 
 
 
 def train_blip2(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dict]:
-    """Train the captioner to answer the question with the still's caption."""
+    """Train the captioner to respond to the prompt with the caption of the still."""
     stills = draw_stills(plan.stills(), plan.seed, stream=4)
     processor = models.build_blip2_processor()
     torch.manual_seed(plan.seed)
@@ -464,11 +465,11 @@ def train_blip2(plan: Plan, state: Path, vit: nn.Module) -> tuple[nn.Module, dic
 
 
 def train_sd(plan: Plan, state: Path, vae: nn.Module, clip: nn.Module) -> tuple[nn.Module, dict]:
-    """Train the denoiser of still latents under the captions' text condition.
+    """Train the denoiser of latents of stills, conditioned on the prompt embeddings of the captions.
 
-    A tenth of the conditions is the empty prompt, for classifier-free guidance; half of the others carry
-    noise, so that conditions decoded from a brain are read too. Squared error of the noise, weighted by
-    min(5 / SNR, 1).
+    A tenth of the prompts is empty, for classifier-free guidance; noise is added to half of the other prompt
+    embeddings, so that the denoiser generalises to embeddings decoded from responses. The loss is the squared error of
+    the noise, weighted by min(5 / SNR, 1).
     """
     stills = draw_stills(plan.stills(), plan.seed, stream=5)
     captions = Captions(models.build_clip_tokenizer())
