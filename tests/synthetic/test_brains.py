@@ -109,7 +109,7 @@ def test_none_holds_nothing(brain):
     convolved = brains.haemodynamics(times, features, brains.volume_times(35, 2.0))
     assert (brains.responses(brain, convolved) == 0).all()
     with pytest.raises(
-        ValueError, match=r"^Expected a signal of \('full', 'no_motion', 'none'\), got 'half'\.$"
+        ValueError, match=r"^Expected the signal to be one of \('full', 'no_motion', 'none'\), got 'half'\.$"
     ):
         brains.drive(SHOTS, "half")
 

@@ -187,7 +187,7 @@ def test_bad_requests_stop_at_once(tmp_path, arguments, text):
 
 
 def test_unknown_models_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Expected a model of .*, got 'gpt'"):
+    with pytest.raises(ValueError, match=r"Expected the model to be one of .*, got 'gpt'"):
         measure_models.measure("gpt", tmp_path, tmp_path)
 
 

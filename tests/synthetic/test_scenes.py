@@ -153,7 +153,7 @@ def test_bad_movies_are_refused(arguments, text):
 
 def test_unknown_images_are_refused():
     shot = scenes.sample_still(np.random.default_rng(6))
-    with pytest.raises(ValueError, match=r"Expected a noun of .*, got 'unicorn'"):
+    with pytest.raises(ValueError, match=r"Expected the noun to be one of .*, got 'unicorn'"):
         scenes.render_frame(replace(shot, noun="unicorn"), 0.0, 64)
-    with pytest.raises(ValueError, match=r"Expected a scene of .*, got 'moon'"):
+    with pytest.raises(ValueError, match=r"Expected the scene to be one of .*, got 'moon'"):
         scenes.render_frame(replace(shot, scene="moon"), 0.0, 64)
