@@ -31,8 +31,8 @@ class ScoringConfig(Strict):
         Height and width at which predictions are compared with the ground truths of other clips (SSIM and hue in the
         block tests); at most ``size``.
     moving_fraction : float
-        Fraction of the clips on which `motion_pairing` is tested; the clips with the largest mean flow of the ground
-        truth are used.
+        Fraction of the clips on which `motion_pairing` is tested: those with the largest mean flow in the
+        ground truth.
     candidates_from : tuple of str
         Feature folders of other data sets (``results/hcp/features``), whose clips are additional candidates in the large
         retrieval set.

@@ -15,8 +15,8 @@ def shared_response(
         minimise sum_i |X_i - S W_i^T|^2   subject to   W_i^T W_i = I
         W_i = U V^T of the singular value decomposition X_i^T S = U D V^T,     S = mean_i X_i W_i
 
-    The iteration starts from the principal components of the concatenated voxels of all subjects. New responses Y_i of the same
-    subject are mapped into the shared space by ``Y_i @ W_i``.
+    The iteration starts from the principal components of the concatenated voxels of all subjects. New responses Y_i of the
+    same subject are mapped into the shared space by ``Y_i @ W_i``.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The image encoder of ViFi-CLIP: an OpenAI-CLIP vision transformer read from a published training checkpoint.
 
-**Never tried on the published file**, which was not at hand: the loader follows a description of its keys
-(``model`` -> ``module.image_encoder.*``) and is strict, so that any difference stops with an error in place
-of wrong numbers.
+**Not tested on the published file**, which was not available. The loader follows a description of its keys
+(``model`` -> ``module.image_encoder.*``) and is strict, so that any difference raises an error instead of giving
+wrong values.
 """
 
 import re
