@@ -540,6 +540,10 @@ def weights_by_part(wildcards, input):
     return [f"{Path(path).stem}={path}" for path in input.weights]
 
 
+# A cluster job also contains two Snakemake processes (250 MB, measured) and its margin.
+JOB_OVERHEAD_MB = 500
+
+
 def training_memory(wildcards):
     """Memory in MB of the largest training of a method; prediction needs no more."""
     size = Size(
@@ -550,7 +554,7 @@ def training_memory(wildcards):
     )
     method = METHODS[wildcards.method]
     parts = [wildcards.part] if "part" in wildcards.keys() else method.weights
-    return max(
+    return JOB_OVERHEAD_MB + max(
         METHODS[method.weights.get(part, wildcards.method)].training_memory_mb(
             part, size
         )
