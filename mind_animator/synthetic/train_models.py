@@ -224,7 +224,7 @@ def _resume(state, plan, module, average, optimiser) -> tuple[int, float, list[f
         return 0, 0.0, []
     stored = torch.load(state, weights_only=True)
     if stored["plan"] != _fingerprint(plan):
-        logger.info("training state %s belongs to another plan and is ignored", state.name)
+        logger.info("Checkpoint %s belongs to another plan and is ignored.", state.name)
         return 0, 0.0, []
     module.load_state_dict(stored["module"])
     average.load_state_dict(stored["average"])

@@ -130,7 +130,7 @@ def test_rows_of_a_mapped_file(written, series):
     os.truncate(written, written.stat().st_size - 16 * 80)  # rows 69 to 84 are gone
     np.testing.assert_array_equal(rows(slice(65, 69), memory), series[65:69, 2:19])
     with pytest.raises(
-        InputError, match=rf"^Expected {written} to stay as it is while it is read, but it lost"
+        InputError, match=rf"^Expected {written} to stay unchanged while it is read, but it was truncated"
     ):
         rows(slice(66, 71), memory)
 

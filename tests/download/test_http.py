@@ -138,7 +138,7 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
             r"got a web page \(does the server require a login",
         ),
         ({"headers": {"Content-Encoding": "gzip"}}, None, "got it encoded as gzip"),
-        ({"length": False}, None, "does not say how long the file is"),
+        ({"length": False}, None, "does not state the length of the file"),
         (
             {"faults": [Fault("status", value="503")] * 4},
             None,
