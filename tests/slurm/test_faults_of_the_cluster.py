@@ -73,7 +73,7 @@ def test_a_cluster_without_accounting(login, alone, tmp_path):
         there = LoginNode(login.path, bare, edit=False)
         failing = [
             "--set-resources",
-            "train_decoder:mem_mb=400 if wildcards.decoder == 'structure' else 4000",
+            "train_decoder:mem_mb=400 if wildcards.part == 'structure' else 4000",
         ]
         run = there.start(*(f"{target}.safetensors" for target in targets), "--retries", "0", *failing)
         run.wait(status=1)
