@@ -85,7 +85,7 @@ def requests() -> dict[str, dict[str, int]]:
     config = load_config(yaml.safe_load((ROOT / SMALL).read_text()))
     dataset = open_dataset(config.dataset)
     known = {
-        "CONFIG": config, "DATASET": dataset, "NETWORK_THREADS": 1,
+        "CONFIG": config, "DATASET": dataset, "NETWORK_THREADS": 1, "threads_of_features": 1,
         "per_attempt": lambda amount: amount(None) if callable(amount) else amount,
         "training_memory": lambda wildcards: BY_METHOD,
     }  # fmt: skip
