@@ -83,7 +83,7 @@ def test_a_missing_gpu_is_said_before_any_work():
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(InputError, match=r"Expected a CUDA device \(device: cuda\), got none"):
+    with pytest.raises(InputError, match=r"Expected a CUDA device \(device: cuda\), found none"):
         use_device("cuda")
     with pytest.raises(InputError, match="Expected device 'cpu' or 'cuda', got 'tpu'"):
         use_device("tpu")

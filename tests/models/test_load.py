@@ -85,7 +85,7 @@ def test_folders_that_do_not_hold_the_model(random_models, tmp_path):
 def test_no_gpu_where_one_is_asked_for(monkeypatch):
     assert load.torch_device("cpu") == (torch.device("cpu"), torch.float32)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"Expected a CUDA device \(device: cuda\), got none"):
+    with pytest.raises(InputError, match=r"Expected a CUDA device \(device: cuda\), found none"):
         load.torch_device("cuda")
 
 
