@@ -9,6 +9,10 @@ from mind_animator.cli.options import EXIT_CODES, Formatter
 from mind_animator.errors import InputError
 from mind_animator.provenance import ROOT
 
+EXAMPLES = """examples:
+  mind-animator workflow my_study/
+
+"""
 SHARED = "share/mind-animator/"
 FILES = ("Snakefile", "config.yaml", "requirements.lock", "rules/*.smk", "config/*.yaml", "envs/*", "slurm/*.*",
          "slurm/bin/*")  # fmt: skip
@@ -18,7 +22,11 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     help_text = "write the workflow (Snakefile, rules, configs, SLURM profile) into a folder"
     parser = commands.add_parser(
-        "workflow", help=help_text, description=__doc__, epilog=EXIT_CODES, formatter_class=Formatter
+        "workflow",
+        help=help_text,
+        description=__doc__,
+        epilog=EXAMPLES + EXIT_CODES,
+        formatter_class=Formatter,
     )
     parser.add_argument("folder", type=Path, help="new or empty folder; run `snakemake` there")
     parser.set_defaults(run=lambda arguments: deploy(arguments.folder))

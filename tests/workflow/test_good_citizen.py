@@ -87,7 +87,9 @@ def test_a_comment_reruns_nothing(house: Path, plan: Callable[..., str]):
     for name in ("mind_animator/decoders/fit.py", "workflow_scripts/segment_movie.py", "rules/decode.smk"):
         path = house / name
         path.write_text(path.read_text() + "\n# A comment.\n")
-    edited(house / "mind_animator/errors.py", '"""The one', '"""A docstring in other words. The one')
+    edited(
+        house / "mind_animator/errors.py", '"""The exception', '"""A docstring in other words. The exception'
+    )
     assert NOTHING in plan()
 
 
