@@ -22,7 +22,7 @@ rule draw_first_pass:
         runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/draw_first_pass.py"),
-        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        model=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=lambda wildcards: json_of(CONFIG.reconstruction.image_pass()),
@@ -35,19 +35,7 @@ rule draw_first_pass:
     message:
         "Drawing the first pass of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.draw_first_pass"
-        " --predictions {input.predictions}"
-        " --model {params.place:q}"
-        " --lock {params.lock:q}"
-        " --settings {params.settings:q}"
-        " --tokens {params.tokens}"
-        " --shard {wildcards.shard}"
-        " --shard-size {params.shard_size}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --state {params.state}"
-        " --output {output.latents}"
-        " > {log} 2>&1"
+        stage("draw_first_pass")
 
 
 rule invert_latents:
@@ -72,7 +60,7 @@ rule invert_latents:
         runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/invert_latents.py"),
-        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        model=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=lambda wildcards: json_of(
@@ -81,29 +69,13 @@ rule invert_latents:
         tokens=CONFIG.features.tokens,
         shard_size=CONFIG.shards.reconstruction,
         seed=CONFIG.seed,
-        # not tracked: derived from resources, input or output
-        latents=lambda wildcards, input: (
-            f"--latents {input.first_pass}" if input.first_pass else ""
-        ),
+        # not tracked: derived from resources or output
         device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.noise, with_suffix=".state"),
     message:
         "Inverting the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.invert_latents"
-        " --predictions {input.predictions}"
-        " {params.latents}"
-        " --model {params.place:q}"
-        " --lock {params.lock:q}"
-        " --settings {params.settings:q}"
-        " --tokens {params.tokens}"
-        " --shard {wildcards.shard}"
-        " --shard-size {params.shard_size}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --state {params.state}"
-        " --output {output.noise}"
-        " > {log} 2>&1"
+        stage("invert_latents")
 
 
 rule reconstruct_clips:
@@ -130,7 +102,7 @@ rule reconstruct_clips:
         runtime=per_attempt(360),
     params:
         code=code_digest("workflow_scripts/reconstruct_clips.py"),
-        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        model=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=lambda wildcards: json_of(CONFIG.reconstruction.final_pass()),
@@ -138,35 +110,13 @@ rule reconstruct_clips:
         shard_size=CONFIG.shards.reconstruction,
         seed=CONFIG.seed,
         rate=CONFIG.stimuli.rate,
-        # not tracked: derived from resources, input or output
-        latents=lambda wildcards, input: (
-            f"--latents {input.first_pass}" if input.first_pass else ""
-        ),
-        inversions=lambda wildcards, input: (
-            f"--inversions {input.inversions}" if input.inversions else ""
-        ),
+        # not tracked: derived from resources or output
         device=lambda wildcards, resources: CONFIG.device,
         state=subpath(output.frames, with_suffix=".state"),
     message:
         "Reconstructing {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.reconstruct_clips"
-        " --predictions {input.predictions}"
-        " {params.latents}"
-        " {params.inversions}"
-        " --model {params.place:q}"
-        " --lock {params.lock:q}"
-        " --settings {params.settings:q}"
-        " --tokens {params.tokens}"
-        " --shard {wildcards.shard}"
-        " --shard-size {params.shard_size}"
-        " --seed {params.seed}"
-        " --rate {params.rate}"
-        " --device {params.device}"
-        " --state {params.state}"
-        " --frames {output.frames}"
-        " --video {output.video}"
-        " > {log} 2>&1"
+        stage("reconstruct_clips")
 
 
 rule decode_latents:
@@ -191,7 +141,7 @@ rule decode_latents:
         runtime=per_attempt(120),
     params:
         code=code_digest("workflow_scripts/decode_latents.py"),
-        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        model=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         shard_size=CONFIG.shards.reconstruction,
@@ -202,18 +152,7 @@ rule decode_latents:
     message:
         "Decoding the latents of {wildcards.method}, subject {wildcards.subject}, from clip {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.decode_latents"
-        " --predictions {input.predictions}"
-        " --model {params.place:q}"
-        " --lock {params.lock:q}"
-        " --shard {wildcards.shard}"
-        " --shard-size {params.shard_size}"
-        " --cpu-threads {params.cpu_threads}"
-        " --rate {params.rate}"
-        " --device {params.device}"
-        " --frames {output.frames}"
-        " --video {output.video}"
-        " > {log} 2>&1"
+        stage("decode_latents")
 
 
 rule reconstruct_own:
@@ -290,7 +229,7 @@ rule measure_oracle:
         text=f"{R}/features/clips-{shards(CLIPS, CONFIG.shards.features)[0]}.text.h5",
         stable_diffusion=local_model("stable_diffusion"),
     output:
-        table=f"{R}/oracle.tsv",
+        links=f"{R}/oracle.tsv",
     log:
         f"{R}/logs/measure_oracle.log",
     benchmark:
@@ -304,7 +243,7 @@ rule measure_oracle:
         runtime=per_attempt(240),
     params:
         code=code_digest("workflow_scripts/measure_oracle.py"),
-        place=lambda wildcards: CONFIG.models.stable_diffusion,
+        model=lambda wildcards: CONFIG.models.stable_diffusion,
         lock=CONFIG.models.lock,
         revision=pinned_model("stable_diffusion"),
         settings=lambda wildcards: json_of(CONFIG.reconstruction),
@@ -314,17 +253,7 @@ rule measure_oracle:
     message:
         "Measuring the upper bound of stage 2"
     shell:
-        "OMP_NUM_THREADS={threads} python -m workflow_scripts.measure_oracle"
-        " --frames {input.frames}"
-        " --table {input.table}"
-        " --text {input.text}"
-        " --model {params.place:q}"
-        " --lock {params.lock:q}"
-        " --settings {params.settings:q}"
-        " --seed {params.seed}"
-        " --device {params.device}"
-        " --output {output.table}"
-        " > {log} 2>&1"
+        stage("measure_oracle")
 
 
 rule oracle:

@@ -1,6 +1,5 @@
 """Decode one shard's predicted latents with the VAE alone, for methods without a generator."""
 
-import argparse
 import sys
 
 import numpy as np
@@ -15,41 +14,61 @@ from mind_animator.artefacts.reconstructions import (
 )
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
-from mind_animator.models.latents import decode_latents
+from mind_animator.models.latents import decode_latents as decode
 from mind_animator.models.load import load_vae
+from workflow_scripts.stages import Device, Input, Output, Param, Wildcard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read predictions, decode clip by clip, write frames and a video."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
-    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
-    parser.add_argument("--lock", help="lock file of models")
-    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
-    parser.add_argument("--shard-size", type=int, required=True, help="number of clips per shard")
-    parser.add_argument(
-        "--cpu-threads",
-        type=int,
-        default=1,
-        help="number of CPU threads; the last bits of the result depend on it (default: %(default)s)",
-    )
-    parser.add_argument("--rate", type=float, required=True, help="frames per second of the video")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--frames", required=True, help="HDF5 file of frames to write")
-    parser.add_argument("--video", required=True, help="mp4 file to write")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(given.cpu_threads)
-    device = use_device(given.device)
-    clips, arrays = read_shard(given.predictions, given.shard, given.shard_size, ["latents"])
-    check_shapes(given.predictions, arrays, tokens=1)
-    vae = load_vae(given.model, given.lock, device=device)
-    frames = []
-    title = f"Decoding shard {given.shard:05d}"
+def decode_latents(
+    *,
+    predictions: Input,
+    model: Param[str],
+    lock: Param[str] | None = None,
+    shard: Wildcard[int],
+    shard_size: Param[int],
+    cpu_threads: Param[int] = 1,
+    rate: Param[float],
+    device: Param[Device] = "cpu",
+    frames: Output,
+    video: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    predictions
+        Predictions of a method, with latents (clip, frame, channel, h, w) (HDF5).
+    model
+        Id or folder of Stable Diffusion.
+    lock
+        Lock file of the models.
+    shard
+        Index of the first clip of the shard.
+    shard_size
+        Number of clips per shard.
+    cpu_threads
+        Number of CPU threads; the last bits of the result depend on it.
+    rate
+        Frames per second of the video.
+    device
+        Device to compute on.
+    frames
+        Output: frames (HDF5).
+    video
+        Output: video for viewing (mp4).
+    """
+    torch.set_num_threads(cpu_threads)
+    target = use_device(device)
+    clips, arrays = read_shard(predictions, shard, shard_size, ["latents"])
+    check_shapes(predictions, arrays, tokens=1)
+    vae = load_vae(model, lock, device=target)
+    shown = []
+    title = f"Decoding shard {shard:05d}"
     for latents in tqdm(arrays["latents"], desc=title, unit="clip", mininterval=5, file=sys.stderr):
-        frames.append(decode_latents(vae, torch.from_numpy(latents)[None], batch=len(latents))[0].numpy())
-    problems = problems_of(given.predictions, clips)
-    write_reconstructions(given.frames, given.video, clips, np.stack(frames), given.rate, problems)
+        shown.append(decode(vae, torch.from_numpy(latents)[None], batch=len(latents))[0].numpy())
+    write_reconstructions(frames, video, clips, np.stack(shown), rate, problems_of(predictions, clips))
 
+
+main = command(decode_latents)
 
 if __name__ == "__main__":
     run_command(main)

@@ -7,10 +7,9 @@ example with Stable Diffusion 1.5::
 
     python -m workflow_scripts.measure_oracle --frames results/cc2017/stimuli/seg1.h5 \
         --table results/cc2017/stimuli/seg1.tsv --text results/cc2017/features/clips-00000.text.h5 \
-        --model stable-diffusion-v1-5/stable-diffusion-v1-5 --device cuda --settings '{}' --output oracle.tsv
+        --model stable-diffusion-v1-5/stable-diffusion-v1-5 --device cuda --settings '{}' --links oracle.tsv
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from mind_animator.artefacts.arrays import read_arrays
 from mind_animator.artefacts.tables import read_table, write_table
-from mind_animator.config.base import parse_settings
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.device import use_device
 from mind_animator.diffusion.generator import (
@@ -37,6 +35,7 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.flow import flows, mean_flow, motion_fidelity
 from mind_animator.models.latents import decode_latents, encode_latents
 from mind_animator.models.load import load_vae
+from workflow_scripts.stages import Device, Input, Inputs, Output, Param, command
 
 PUBLISHED = {"strength": 1.0, "guidance_scale": 12.5, "noise_timestep": 200, "noise_into": "inverted"}
 PUBLISHED |= {"noise_frames": "independent", "scheduler": "ddim"}
@@ -54,82 +53,88 @@ CHANGES = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read moving clips, process them with every link, write one row per link."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--frames", type=Path, required=True, help="HDF5 file of a segment's frames")
-    parser.add_argument("--table", type=Path, required=True, help="table of the segment's clips")
-    parser.add_argument(
-        "--text", type=Path, nargs="+", required=True, help="HDF5 files with prompt embeddings"
-    )
-    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or model id")
-    parser.add_argument("--lock", help="lock file of models")
-    parser.add_argument("--settings", required=True, help="reconstruction settings, JSON; '{}': as published")
-    parser.add_argument("--clips", type=int, default=32, help="number of moving clips (default: %(default)s)")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="random seed of the selection of clips and of the noise (default: 0)",
-    )
-    parser.add_argument(
-        "--device", choices=["cpu", "cuda"], default="cpu", help="device to compute on (default: %(default)s)"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="table to write")
-    given = parser.parse_args(arguments)
-    configured = parse_settings(ReconstructionConfig, given.settings).model_copy(update={"motion": "sampled"})
+def measure_oracle(
+    *,
+    frames: Input,
+    table: Input,
+    text: Inputs,
+    model: Param[str],
+    lock: Param[str] | None = None,
+    settings: Param[ReconstructionConfig],
+    clips: int = 32,
+    seed: Param[int] = 0,
+    device: Param[Device] = "cpu",
+    links: Output,
+) -> None:
+    """
+    Parameters
+    ----------
+    frames
+        Frames of a segment (HDF5).
+    table
+        Table of the segment's clips (TSV).
+    text
+        Prompt embeddings of these clips (HDF5).
+    model
+        Id or folder of Stable Diffusion.
+    lock
+        Lock file of the models.
+    settings
+        Settings of the generator (config.reconstruction); '{}': as published.
+    clips
+        Number of moving clips.
+    seed
+        Random seed of the selection of clips and of the noise.
+    device
+        Device to compute on.
+    links
+        Output: one row per link (TSV).
+    """
+    configured = settings.model_copy(update={"motion": "sampled"})
     torch.set_num_threads(configured.cpu_threads)
-    device = use_device(given.device)
-    clips, frames = moving_clips(given.frames, given.table, given.clips, given.seed)
-    prompt_embedding = torch.from_numpy(
-        read_arrays(given.text, ["prompt_embedding"], clips)[1]["prompt_embedding"]
-    ).float()
-    ground_truth = [flows(clip) for clip in frames]
-    vae = load_vae(given.model, given.lock, device=device)
-    latents = encode_latents(vae, frames, batch=frames.shape[1])
+    target = use_device(device)
+    names, movies = moving_clips(frames, table, clips, seed)
+    embeddings = read_arrays(text, ["prompt_embedding"], names)[1]["prompt_embedding"]
+    prompt_embedding = torch.from_numpy(embeddings).float()
+    ground_truth = [flows(clip) for clip in movies]
+    vae, n_frames = load_vae(model, lock, device=target), movies.shape[1]
+    latents = encode_latents(vae, movies, batch=n_frames)
     rows: list[dict] = []
 
     def add(link: str, shown: np.ndarray, started: float) -> None:
-        seconds = (time.monotonic() - started) / len(clips)
-        rows.append(
-            {"link": link, "clips": len(clips)}
-            | motion_fidelity(ground_truth, [flows(clip) for clip in shown])
-        )
-        rows[-1] |= {"seconds_per_clip": seconds}
-        print(f"{link}: cosine {rows[-1]['cosine']:.3f}, {seconds:.2f} s per clip", file=sys.stderr)
+        seconds = (time.monotonic() - started) / len(names)
+        fidelity = motion_fidelity(ground_truth, [flows(clip) for clip in shown])
+        rows.append({"link": link, "clips": len(names)} | fidelity | {"seconds_per_clip": seconds})
+        print(f"{link}: cosine {fidelity['cosine']:.3f}, {seconds:.2f} s per clip", file=sys.stderr)
 
     def show(settings: ReconstructionConfig, latents: Tensor) -> np.ndarray:
         """Frames of latents by inversion and sampling."""
         parts = []
-        for rows in torch.arange(len(clips)).split(settings.clips_per_batch):
-            names = [clips[row] for row in rows]
-            own, inverted = latents[rows], None
+        for batch in torch.arange(len(names)).split(settings.clips_per_batch):
+            own, inverted = latents[batch], None
             if settings.num_inversion_steps:
                 inverted = invert_batch(generator, own, settings.inversion(), tokens)
             drawn = reconstruct_batch(
-                generator, own, inverted, prompt_embedding[rows], names, settings, seed=given.seed
-            )
+                generator, own, inverted, prompt_embedding[batch], [names[row] for row in batch], settings, seed=seed
+            )  # fmt: skip
             parts.append(decode_latents(vae, drawn, batch=drawn.shape[1]))
         return torch.cat(parts).numpy()
 
     started = time.monotonic()
-    add("VAE", decode_latents(vae, latents, batch=frames.shape[1]).numpy(), started)
+    add("VAE", decode_latents(vae, latents, batch=n_frames).numpy(), started)
     tokens = prompt_embedding.shape[1] + 1
     final = configured.final_pass()
-    loaded = {"device": device, "seed": given.seed}
-    generator = load_generator(given.model, given.lock, frames.shape[1], final, **loaded)
+    generator = load_generator(model, lock, n_frames, final, device=target, seed=seed)
     check_inputs(generator, latents.shape, prompt_embedding.shape[-1])
-    for link, settings in variants(final).items():
+    for link, changed in variants(final).items():
         started = time.monotonic()
-        add(link, show(settings, latents), started)
+        add(link, show(changed, latents), started)
     started = time.monotonic()
-    single = load_generator(given.model, given.lock, 1, configured.image_pass(), **loaded)
-    moved = first_pass(single, vae, latents, prompt_embedding, ground_truth, clips, configured, given.seed)
+    single = load_generator(model, lock, 1, configured.image_pass(), device=target, seed=seed)
+    moved = first_pass(single, vae, latents, prompt_embedding, ground_truth, names, configured, seed)
     add("first pass, moved by the true flow", moved.numpy(), started)
-    add("first and second pass", show(final, encode_latents(vae, moved, batch=moved.shape[1])), started)
-    write_table(given.output, pd.DataFrame(rows))
+    add("first and second pass", show(final, encode_latents(vae, moved, batch=n_frames)), started)
+    write_table(links, pd.DataFrame(rows))
 
 
 def moving_clips(frames: Path, table: Path, count: int, seed: int) -> tuple[list[str], np.ndarray]:
@@ -183,6 +188,8 @@ def first_pass(
         for rows in torch.arange(len(clips)).split(own.clips_per_batch)
     ])  # fmt: skip
 
+
+main = command(measure_oracle)
 
 if __name__ == "__main__":
     run_command(main)

@@ -6,7 +6,6 @@
 writes ``new/predictions.h5``, ``new/frames.h5`` and ``new/video.mp4``.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,77 +16,89 @@ from mind_animator.config import Config, load_config
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import open_methods
 from workflow_scripts import decode_latents, draw_first_pass, invert_latents, predict, reconstruct_clips
+from workflow_scripts.stages import GeneratorShard, command
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Find the subject's weights, then predict, invert and sample, or decode by the VAE alone."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", type=Path, required=True, help="configuration file of the run")
-    parser.add_argument("--method", required=True, help="name of a method of the configuration")
-    parser.add_argument("--subject", required=True, help="subject whose decoders are used")
-    parser.add_argument(
-        "--responses", type=Path, required=True,
-        help="selected and scaled like the subject's responses.h5: .npy (voxel,) or (clip, voxel), or HDF5",
+def reconstruct_response(*, config: Path, method: str, subject: str, responses: Path, output: Path) -> None:
+    """
+    Parameters
+    ----------
+    config
+        Configuration file of the run (YAML).
+    method
+        Name of a method of the configuration.
+    subject
+        Subject whose trained parts are used.
+    responses
+        Selected and scaled like the subject's responses.h5: .npy (voxel,) or (clip, voxel), or HDF5.
+    output
+        Folder to write to.
+    """
+    loaded = read_config(config)
+    methods, results = open_methods(loaded.methods), Path(loaded.results)
+    if method not in methods:
+        raise InputError(f"--method = '{method}': must be one of {sorted(methods)}.")
+    chosen = methods[method]
+    if not chosen.predicts:
+        raise InputError(
+            f"--method = '{method}': must predict from responses; method type '{chosen.kind}' does not."
+        )
+    if chosen.reconstruction == "own":
+        raise InputError(
+            f"--method = '{method}': must reconstruct by the generator or the VAE decoder, but it produces frames itself: "
+            "run the workflow on a data set with the new responses."
+        )
+    check_voxels(responses, results / f"fmri/sub-{subject}/responses.h5")
+    predictions, models = output / "predictions.h5", loaded.models
+    predict.predict(
+        kind=chosen.kind,
+        settings=chosen.prediction_settings(),
+        needs=chosen.needs,
+        weights={
+            part: results / f"decoders/{owner}/sub-{methods[owner].part(part).group(subject)}/{part}.safetensors"
+            for part, owner in chosen.weights.items()
+        },
+        subject=subject,
+        responses=responses,
+        models=models.model_dump_json(),
+        seed=loaded.seed,
+        device=loaded.device,
+        predictions=predictions,
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    given = parser.parse_args(arguments)
-    config = read_config(given.config)
-    methods = open_methods(config.methods)
-    if given.method not in methods:
-        raise InputError(f"Expected --method to be one of {sorted(methods)}, got '{given.method}'.")
-    method = methods[given.method]
-    if not method.predicts:
-        raise InputError(
-            f"Expected a method that predicts from responses, got '{given.method}' ({method.kind})."
-        )
-    if method.reconstruction == "own":
-        raise InputError(
-            f"Expected a method that reconstructs by the generator or the VAE decoder, got '{given.method}', which "
-            "makes frames of its own: run the workflow on a data set with the new responses."
-        )
-    results = Path(config.results)
-    check_voxels(given.responses, results / f"fmri/sub-{given.subject}/responses.h5")
-    weights = []
-    for part, owner in method.weights.items():
-        group = methods[owner].part(part).group(given.subject)
-        weights.append(f"{part}={results / f'decoders/{owner}/sub-{group}/{part}.safetensors'}")
-    predictions, output = given.output / "predictions.h5", given.output
-    machine = ["--seed", str(config.seed), "--device", config.device]
-    predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", method.needs.model_dump_json(),
-        "--weights", *weights, *machine,
-        "--subject", given.subject, "--responses", str(given.responses), "--predictions", str(predictions),
-    ])  # fmt: skip
-    model = ["--model", config.models.stable_diffusion, "--lock", config.models.lock]
-    clips = ["--predictions", str(predictions), "--shard", "0", "--shard-size", str(count_clips(predictions))]
-    files = ["--frames", str(output / "frames.h5"), "--video", str(output / "video.mp4")]
-    rate, settings = ["--rate", str(config.stimuli.rate)], config.reconstruction
-    if method.reconstruction == "vae":
-        threads = ["--cpu-threads", str(settings.cpu_threads)]
-        decode_latents.main([*clips, *model, *rate, *files, *threads, "--device", config.device])
+    shard = {
+        "predictions": predictions,
+        "model": models.stable_diffusion,
+        "lock": models.lock,
+        "shard": 0,
+        "shard_size": count_clips(predictions),
+        "device": loaded.device,
+    }
+    shown = {"rate": loaded.stimuli.rate, "frames": output / "frames.h5", "video": output / "video.mp4"}
+    settings = loaded.reconstruction
+    if chosen.reconstruction == "vae":
+        decode_latents.decode_latents(**shard, **shown, cpu_threads=settings.cpu_threads)
         return
-    tokens, inversions, latents = ["--tokens", str(config.features.tokens)], [], []
+
+    def given(name: str) -> GeneratorShard:
+        return GeneratorShard(
+            **shard, tokens=loaded.features.tokens, seed=loaded.seed, state=output / f"{name}.state"
+        )
+
+    first_pass = inversions = None
     if settings.two_passes:
-        drawn = output / "first_pass.h5"
-        draw_first_pass.main([
-            *clips, *model, *tokens, *machine, "--settings", settings.image_pass().model_dump_json(),
-            "--state", str(output / "first_pass.state"), "--output", str(drawn),
-        ])  # fmt: skip
-        latents = ["--latents", str(drawn)]
+        first_pass = output / "first_pass.h5"
+        draw_first_pass.draw_first_pass(
+            given("first_pass"), settings=settings.image_pass(), latents=first_pass
+        )
     final = settings.final_pass()
     if final.num_inversion_steps:
-        noise = output / "noise.h5"
-        invert_latents.main([
-            *clips, *latents, *model, *tokens, *machine, "--settings", final.inversion().model_dump_json(),
-            "--state", str(output / "noise.state"), "--output", str(noise),
-        ])  # fmt: skip
-        inversions = ["--inversions", str(noise)]
-    reconstruct_clips.main([
-        *clips, *latents, *inversions, *model, *tokens, *machine, *rate, *files,
-        "--settings", final.model_dump_json(), "--state", str(output / "frames.state"),
-    ])  # fmt: skip
+        inversions = output / "noise.h5"
+        invert_latents.invert_latents(
+            given("noise"), settings=final.inversion(), first_pass=first_pass, noise=inversions
+        )
+    reconstruct_clips.reconstruct_clips(
+        given("frames"), settings=final, first_pass=first_pass, inversions=inversions, **shown
+    )
 
 
 def read_config(path: Path) -> Config:
@@ -125,6 +136,8 @@ def count_clips(path: Path) -> int:
     with open_arrays(path) as file:
         return len(file["clip"])
 
+
+main = command(reconstruct_response)
 
 if __name__ == "__main__":
     run_command(main)

@@ -8,9 +8,10 @@ command line; its type defines how the text is read and where the workflow takes
 - ``Wildcard[type]``, `Threads`: a wildcard of the rule, its threads;
 - any other type: an option for use by hand, which the workflow leaves at its default.
 
-Parameters without a default are required. The numpydoc section "Parameters" contains the help texts. `command` builds
-the command line of such a function; `options_of` reads a script without importing it, for the rules
-(``shell: stage("caption_clips")``, rules/common.smk).
+Parameters without a default are required. The numpydoc section "Parameters" contains the help texts. Options that
+several stages have in common are the fields of an `Options` class of this module; a parameter with such a class as its
+type stands for all of them. `command` builds the command line of such a function; `options_of` reads a script without
+importing it, for the rules (``shell: stage("caption_clips")``, rules/common.smk).
 """
 
 import argparse
@@ -18,9 +19,10 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,15 +40,53 @@ Wildcard = Annotated[T, "wildcards"]
 Threads = Annotated[int, "threads"]
 Device = Literal["cpu", "cuda"]
 
-SOURCES = {
-    "Input": "input",
-    "Inputs": "input",
-    "Output": "output",
-    "Outputs": "output",
-    "Param": "params",
-    "Wildcard": "wildcards",
-    "Threads": "threads",
-}
+
+class Options:
+    """Options that several stages have in common: a dataclass whose section "Attributes" contains the help texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorShard(Options):
+    """
+    Attributes
+    ----------
+    predictions
+        Predictions of a method, with latents (clip, frame, channel, h, w) (HDF5).
+    model
+        Id or folder of Stable Diffusion.
+    lock
+        Lock file of the models.
+    tokens
+        Number of tokens of the text condition, including the start token.
+    shard
+        Index of the first clip of the shard.
+    shard_size
+        Number of clips per shard.
+    seed
+        Random seed.
+    device
+        Device to compute on.
+    state
+        Folder of finished batches, deleted at the end.
+    """
+
+    predictions: Input
+    model: Param[str]
+    lock: Param[str] | None = None
+    tokens: Param[int]
+    shard: Wildcard[int]
+    shard_size: Param[int]
+    seed: Param[int]
+    device: Param[Device] = "cpu"
+    state: Param[Path]
+
+
+class Option(NamedTuple):
+    """One option of a stage: its type, default (``inspect.Parameter.empty`` if it is required), and help text."""
+
+    hint: Any
+    default: Any
+    help: str
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -60,10 +100,33 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
 
     def main(arguments: list[str] | None = None) -> int | None:
         given = vars(parser(function).parse_args(arguments))
-        hints = get_type_hints(function)
-        return function(**{name: _value(hints[name], name, text) for name, text in given.items()})
+        values = {name: _value(option.hint, name, given[name]) for name, option in describe(function).items()}
+        for name, group in _groups(function).items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return function(**values)
 
     return main
+
+
+def describe(function: Callable[..., Any]) -> dict[str, Option]:
+    """All options of a stage's function by name, the fields of its `Options` among them."""
+    hints, help_texts = get_type_hints(function), _help_texts(function.__doc__ or "")
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in (groups := _groups(function)):
+            own, texts = get_type_hints(groups[name]), _help_texts(groups[name].__doc__ or "")
+            for field in fields(groups[name]):
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                found[field.name] = Option(own[field.name], default, texts.get(field.name, ""))
+        else:
+            found[name] = Option(hints[name], parameter.default, help_texts.get(name, ""))
+    return found
+
+
+def _groups(function: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters of a stage's function that stand for several options, and their classes."""
+    hints = get_type_hints(function).items()
+    return {name: hint for name, hint in hints if isinstance(hint, type) and issubclass(hint, Options)}
 
 
 @cache
@@ -82,18 +145,24 @@ def options_of(script: Path) -> dict[str, str]:
     """
     for node in ast.parse(script.read_text()).body:
         if isinstance(node, ast.FunctionDef) and node.name == script.stem:
-            marked = {
-                argument.arg: [
-                    name.id for name in ast.walk(argument.annotation) if isinstance(name, ast.Name)
-                ]
-                for argument in (*node.args.args, *node.args.kwonlyargs)
-            }
-            found = {
-                name: [SOURCES[marker] for marker in names if marker in SOURCES]
-                for name, names in marked.items()
-            }
-            return {name: sources[0] for name, sources in found.items() if sources}
+            found = {}
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                names = [node.id for node in ast.walk(argument.annotation) if isinstance(node, ast.Name)]
+                known = [globals()[name] for name in names if name in globals()]
+                for annotation in known:
+                    if isinstance(annotation, type) and issubclass(annotation, Options):
+                        hints = get_type_hints(annotation, include_extras=True)
+                        found |= {field.name: _source(hints[field.name]) for field in fields(annotation)}
+                found[argument.arg] = next(filter(None, map(_source, known)), "")
+            return {name: source for name, source in found.items() if source}
     raise InputError(f"Expected a function '{script.stem}' in {script}, found none.")
+
+
+def _source(annotation: Any) -> str:
+    """Field of a rule that a marked type names (see `Input`); an empty text for all other types."""
+    if get_origin(annotation) is Annotated:
+        return annotation.__metadata__[0]
+    return next(filter(None, map(_source, get_args(annotation))), "")
 
 
 def flag(name: str) -> str:
@@ -103,25 +172,21 @@ def flag(name: str) -> str:
 
 def parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
     """The command line of a stage's function."""
-    module = inspect.getmodule(function)
-    help_texts = _help_texts(function.__doc__ or "")
     made = argparse.ArgumentParser(
-        prog=f"python -m workflow_scripts.{function.__name__}", description=module.__doc__
+        prog=f"python -m workflow_scripts.{function.__name__}",
+        description=inspect.getmodule(function).__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    hints = get_type_hints(function)
-    for name, parameter in inspect.signature(function).parameters.items():
-        required = parameter.default is parameter.empty
-        several = get_origin(hints[name]) in (list, dict)
-        options: dict[str, Any] = {"required": True} if required else {"default": parameter.default}
+    for name, (hint, default, text) in describe(function).items():
+        required = default is inspect.Parameter.empty
+        several = get_origin(hint) in (list, dict)
+        options: dict[str, Any] = {"required": True} if required else {"default": default}
         if several:
             options["nargs"] = "+" if required else "*"
         elif not required:
-            options |= {"nargs": "?", "const": True if hints[name] is bool else parameter.default}
+            options |= {"nargs": "?", "const": True if hint is bool else default}
         made.add_argument(
-            flag(name),
-            metavar=_metavar(hints[name]),
-            help=_with_default(help_texts.get(name, ""), parameter.default, parameter.empty),
-            **options,
+            flag(name), metavar=_metavar(hint), help=_with_default(text, default, required), **options
         )
     return made
 
@@ -142,16 +207,16 @@ def _metavar(hint: Any) -> str:
     )
 
 
-def _with_default(text: str, default: Any, empty: Any) -> str:
-    shown = (
-        "required" if default is empty else f"default: {'none' if default in (None, (), {}, '') else default}"
-    )
+def _with_default(text: str, default: Any, required: bool) -> str:
+    shown = "required" if required else f"default: {'none' if default in (None, (), {}, '') else default}"
     return f"{text.rstrip('.')} ({shown})".replace("%", "%%")
 
 
 def _help_texts(docstring: str) -> dict[str, str]:
-    """Texts of the section "Parameters" of a numpydoc docstring, by parameter."""
-    found = re.search(r"Parameters\n-+\n(.*?)(?:\n\n\w+\n-+\n|\Z)", inspect.cleandoc(docstring), re.S)
+    """Texts of the section "Parameters" or "Attributes" of a numpydoc docstring, by name."""
+    found = re.search(
+        r"(?:Parameters|Attributes)\n-+\n(.*?)(?:\n\n\w+\n-+\n|\Z)", inspect.cleandoc(docstring), re.S
+    )
     entries = re.findall(r"^(\w[\w, ]*?)(?: : .*)?\n((?: +.*\n?)+)", found[1] if found else "", re.M)
     return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
 

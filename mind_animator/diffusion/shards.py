@@ -1,37 +1,22 @@
 """Padded batches of one shape over a shard's clips, and finished batches that survive a killed run."""
 
-import argparse
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import open_arrays, read_arrays, write_arrays
-from mind_animator.artefacts.files import read_json, write_json
+from mind_animator.artefacts.files import read_json, sole_writer, write_json
+from mind_animator.config.reconstruction import InversionConfig, ReconstructionConfig
 from mind_animator.errors import InputError
-
-
-def shard_parser(description: str, settings: str) -> argparse.ArgumentParser:
-    """Command line of a script that runs the generator over one shard of clips; each adds its own files."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--predictions", required=True, help="HDF5 file with latents (clip, frame, 4, h, w)")
-    parser.add_argument("--model", required=True, help="Stable Diffusion folder, or id on the hub")
-    parser.add_argument("--lock", help="lock file of models")
-    parser.add_argument("--settings", required=True, help=f"{settings} settings, JSON")
-    parser.add_argument(
-        "--tokens", type=int, required=True, help="tokens of the text condition, BOS included"
-    )
-    parser.add_argument("--shard", type=int, required=True, help="index of the first clip")
-    parser.add_argument("--shard-size", type=int, required=True, help="clips of a shard")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--state", required=True, help="folder of finished batches, deleted at the end")
-    return parser
+from mind_animator.provenance import fingerprint
 
 
 @dataclass(frozen=True)
@@ -111,11 +96,37 @@ class FinishedBatches:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+Work = Callable[[Sequence[int]], dict[str, np.ndarray]]
+
+
+@contextmanager
+def resumable_shard(
+    state: Path,
+    clips: Sequence[str],
+    first: int,
+    settings: InversionConfig | ReconstructionConfig,
+    *,
+    title: str,
+    **inputs: Any,
+) -> Iterator[Callable[[Work], dict[str, np.ndarray]]]:
+    """A function that applies ``work`` to a shard (see `process_shard`) and resumes after an interruption.
+
+    Finished batches are kept in the folder ``state`` until the block has ended without an error, because the output is
+    written in it. They are reused only for the same settings, clips and ``inputs`` (everything else that the results
+    depend on).
+    """
+    stamp = fingerprint(settings=settings.model_dump(mode="json"), clips=list(clips), **inputs)
+    with sole_writer(state):
+        finished = FinishedBatches(state, stamp)
+        yield lambda work: process_shard(clips, first, settings.clips_per_batch, work, finished, title=title)
+        finished.remove()
+
+
 def process_shard(
     clips: Sequence[str],
     first: int,
     size: int,
-    work: Callable[[Sequence[int]], dict[str, np.ndarray]],
+    work: Work,
     finished: FinishedBatches,
     *,
     title: str,

@@ -70,7 +70,7 @@ def test_one_row_per_link(segment, random_models):
     measure_oracle.main([
         "--frames", str(segment / "seg1.h5"), "--table", str(segment / "seg1.tsv"),
         "--text", str(segment / "text.h5"), "--model", str(random_models / "sd"),
-        "--settings", settings.model_dump_json(), "--clips", "2", "--output", str(segment / "oracle.tsv"),
+        "--settings", settings.model_dump_json(), "--clips", "2", "--links", str(segment / "oracle.tsv"),
     ])  # fmt: skip
     torch.set_num_threads(threads)
     table = read_table(segment / "oracle.tsv", ("link", "cosine", "slope", "epe_relative")).set_index("link")

@@ -117,11 +117,9 @@ def test_mistakes_are_one_line(run, tmp_path):
         command(run, tmp_path / "nan.npy", tmp_path / "out")
     with pytest.raises(InputError, match=r"Expected responses at .*none\.npy, found none\."):
         command(run, tmp_path / "none.npy", tmp_path / "out")
-    with pytest.raises(
-        InputError, match=r"Expected --method to be one of \['flat', 'mind_animator'\], got 'x'\."
-    ):
+    with pytest.raises(InputError, match=r"--method = 'x': must be one of \['flat', 'mind_animator'\]\."):
         command(run, tmp_path / "wrong.npy", tmp_path / "out", method="x")
-    with pytest.raises(InputError, match=r"Expected a method that predicts from responses, got 'flat'"):
+    with pytest.raises(InputError, match=r"--method = 'flat': must predict from responses"):
         command(run, tmp_path / "wrong.npy", tmp_path / "out", method="flat")
     with pytest.raises(InputError, match=r"Expected the subject's responses at .*sub-9"):
         command(run, tmp_path / "wrong.npy", tmp_path / "out", subject="9")

@@ -63,7 +63,7 @@ def invert_options(predictions, models, output, shard=0, size=100, steps=2, batc
     settings = f'{{"num_inversion_steps": {steps}, "clips_per_batch": {batch}}}'
     return {
         "predictions": predictions, "model": models, "settings": settings, "tokens": 20,
-        "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "state": f"{output}.state", "output": output,
+        "shard": f"{shard:05d}", "shard_size": size, "seed": 3, "state": f"{output}.state", "noise": output,
     }  # fmt: skip
 
 
@@ -271,26 +271,27 @@ def test_first_pass_encodes_the_moving_image_and_the_second_samples_it(tmp_path,
     warped = both.model_copy(update={"motion": "warped"}).final_pass()
     assert warped == both.image_pass()
 
-    def show(settings, folder, **latents):
-        noise = {**invert_options(moving, models, folder / "noise.h5"), **latents}
+    def show(settings, folder, **drawn):
+        noise = {**invert_options(moving, models, folder / "noise.h5"), **drawn}
         run(invert_latents, **noise | {"settings": settings.inversion().model_dump_json()})
-        options = {**sample_options(moving, folder / "noise.h5", models, folder), **latents}
+        options = {**sample_options(moving, folder / "noise.h5", models, folder), **drawn}
         run(reconstruct_clips, **options | {"settings": settings.model_dump_json()})
         return read_arrays(folder / "frames.h5", ["frames"])[1]["frames"]
 
     expected = show(warped, tmp_path / "warped")
     first = {**invert_options(moving, models, tmp_path / "latents.h5"), "settings": warped.model_dump_json()}
+    first["latents"] = first.pop("noise")
     run(draw_first_pass, **first)
     clips, drawn = read_arrays(tmp_path / "latents.h5", ["latents"])
     assert clips == CLIPS
     encoded = encode_latents(load_vae(models), expected, batch=3).numpy()
     np.testing.assert_allclose(drawn["latents"], encoded, atol=1e-4)
-    sampled = show(both.final_pass(), tmp_path / "both", latents=tmp_path / "latents.h5")
+    sampled = show(both.final_pass(), tmp_path / "both", first_pass=tmp_path / "latents.h5")
     assert sampled.shape == expected.shape
     assert not np.array_equal(sampled, expected)
     plain = show(both.final_pass(), tmp_path / "plain")
     assert not np.array_equal(sampled, plain)  # the decoded latents give another video
     # A method that decodes no flow keeps its decoded latents.
-    run(draw_first_pass, **first | {"predictions": predictions, "output": tmp_path / "kept.h5"})
+    run(draw_first_pass, **first | {"predictions": predictions, "latents": tmp_path / "kept.h5"})
     kept = read_arrays(tmp_path / "kept.h5", ["latents"])[1]["latents"]
     np.testing.assert_array_equal(kept, arrays["latents"])

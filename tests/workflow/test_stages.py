@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from tiny_demo import ROOT
@@ -16,11 +17,13 @@ from workflow_scripts.stages import (
     Device,
     Input,
     Inputs,
+    Options,
     Output,
     Param,
     Threads,
     Wildcard,
     command,
+    describe,
     options_of,
 )
 
@@ -117,14 +120,34 @@ def test_the_rules_read_a_script_without_importing_it(tmp_path: Path):
     }  # fmt: skip
 
 
+def test_no_script_builds_a_parser_by_hand():
+    """Each script states its options in the signature of its function."""
+    folder = ROOT / "workflow_scripts"
+    by_hand = [path.stem for path in folder.glob("*.py") if re.search("argparse", path.read_text())]
+    assert by_hand == ["stages"]
+    others = {path.stem for path in folder.glob("*.py")} - set(SCRIPTS)
+    assert others == {"stages"}
+
+
+def test_options_in_common_are_fields_of_one_class(tmp_path: Path):
+    (tmp_path / "invert_latents.py").write_text((ROOT / "workflow_scripts/invert_latents.py").read_text())
+    sources = options_of(tmp_path / "invert_latents.py")
+    assert sources["predictions"] == "input" and sources["shard"] == "wildcards" and "given" not in sources
+    assert sources["tokens"] == sources["device"] == "params" and sources["noise"] == "output"
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_option_is_described(name: str, capsys):
     """A help text of its own for each option and for nothing else, and a default or "required"."""
     module = importlib.import_module(f"workflow_scripts.{name}")
-    parameters = inspect.signature(getattr(module, name)).parameters
-    section = inspect.cleandoc(getattr(module, name).__doc__).partition("----------\n")[2]
-    described = re.findall(r"^(\w[\w, ]*)(?: :.*)?$", section, re.M)
-    assert [one for entry in described for one in entry.split(", ")] == list(parameters)
+    hints = get_type_hints(function := getattr(module, name))
+    groups = [hint for hint in hints.values() if inspect.isclass(hint) and issubclass(hint, Options)]
+    documented = []
+    for documentation in (*(group.__doc__ for group in groups), function.__doc__):
+        section = inspect.cleandoc(documentation).partition("----------\n")[2]
+        documented += re.findall(r"^(\w[\w, ]*)(?: :.*)?$", section, re.M)
+    parameters = describe(function)
+    assert [one for entry in documented for one in entry.split(", ")] == list(parameters)
     with pytest.raises(SystemExit):
         module.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
