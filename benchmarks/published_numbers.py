@@ -35,6 +35,7 @@ from mind_animator.metrics.hue_circular_corr import hue_pattern
 from mind_animator.metrics.hue_cos_published import N_FRAMES
 from mind_animator.metrics.nway import nway_accuracy, top_classes
 from mind_animator.metrics.registry import find_metric
+from mind_animator.report.leaderboard import read_published
 from mind_animator.statistics.calibration import Null, calibrate
 from mind_animator.statistics.permutation import (
     expected_false_alarms,
@@ -502,7 +503,35 @@ def false_alarms(data: Path) -> str:
     return "\n".join(lines)
 
 
+def literature(dataset: str, *, retrieval: bool = False) -> Callable[[Path], str]:
+    """Values published in papers for a data set, with the chance level of each metric."""
+
+    def table(data: Path) -> str:
+        del data
+        rows = read_published()
+        rows = rows[(rows["dataset"] == dataset) & (rows["metric"].str.startswith("retrieval") == retrieval)]
+        metrics = rows.drop_duplicates("metric").set_index("metric")
+        cells = rows["value"] + rows["second_hand"].map({"yes": r"\*", "no": ""})
+        cells = cells.where(~(rows["value"].astype(float) <= rows["chance"]), "**" + cells + "**")
+        chance = [f"{level:.3f}".lstrip("0") if level == level else "-" for level in metrics["chance"]]
+        lines = [
+            f"| method | {' | '.join(metrics.index)} | source |",
+            "|---|" + "---|" * (len(metrics) + 1),
+            f"| *chance* | {' | '.join(chance)} | computed |",
+        ]
+        for (method, year), own in rows.groupby(["method", "year"], sort=False):
+            values = cells[own.index].set_axis(own["metric"]).reindex(metrics.index, fill_value="-")
+            lines.append(f"| {method}, {year} | {' | '.join(values)} | {'; '.join(own['source'].unique())} |")
+        return "\n".join(lines)
+
+    return table
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
+    "literature_cc2017": literature("CC2017"),
+    "literature_retrieval": literature("CC2017", retrieval=True),
+    "literature_hcp": literature("HCP"),
+    "literature_algonauts": literature("Algonauts 2021"),
     "false_alarms": false_alarms,
     "shuffles": shuffles,
     "reference": reference,

@@ -1,6 +1,7 @@
 """The leaderboard: methods, metrics, subjects and data sets on one self-contained page."""
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -100,11 +101,30 @@ def build_leaderboard(
 
 
 def read_published() -> pd.DataFrame:
-    """Values published in papers: ``method, year, dataset, metric, value, unit, source, second_hand``."""
+    """Values published in papers: ``method, year, dataset, metric, value, unit, source, second_hand, chance``.
+
+    ``value`` is a string as printed (.390, not 0.39); ``chance`` is that of `chance_of`.
+    """
     columns = ("method", "year", "dataset", "metric", "value", "unit", "source", "second_hand")
     table = read_table(PUBLISHED, columns)
-    raw = pd.read_csv(PUBLISHED, sep="\t", dtype=str)  # values as printed: .390, not 0.39
-    return raw[list(columns)].loc[table.index]
+    raw = pd.read_csv(PUBLISHED, sep="\t", dtype=str)
+    return (
+        raw[list(columns)].loc[table.index].assign(chance=[chance_of(metric) for metric in table["metric"]])
+    )
+
+
+def chance_of(metric: str) -> float:
+    """Chance level of a published metric, in its unit; NaN where it has no closed form.
+
+    The published n-way accuracies count a hit if any of the three best classes of the ground truth exceeds n - 1
+    other classes. For independent scores the best of these n + 2 classes is one of the three with probability
+    3 / (n + 2): .75 for 2-way and .058 for 50-way accuracy. The chance of top-k retrieval is k / candidates, in %.
+    """
+    if found := re.fullmatch(r"(\d+)-way-[IV]", metric):
+        return 3 / (int(found[1]) + 2)
+    if found := re.fullmatch(r"retrieval top-(\d+), ([\d,]+) candidates", metric):
+        return 100 * int(found[1]) / int(found[2].replace(",", ""))
+    return float("nan")
 
 
 def side_by_side(ground_truth: np.ndarray, prediction: np.ndarray, rate: float, *, size: int = 128) -> str:

@@ -14,7 +14,13 @@ from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import InputError
 from mind_animator.metrics.registry import find_metric
-from mind_animator.report.leaderboard import ClipVideo, build_leaderboard, read_published, side_by_side
+from mind_animator.report.leaderboard import (
+    ClipVideo,
+    build_leaderboard,
+    chance_of,
+    read_published,
+    side_by_side,
+)
 from workflow_scripts.build_leaderboard import main
 
 METHODS = {"mind_animator": 0.31, "ridge": 0.42, "flat_mean": 0.39, "frozen": 0.2, "split_half_oracle": 0.9}
@@ -84,6 +90,25 @@ def test_published_values_are_as_printed_and_sourced():
     assert not table.index.duplicated().any()
     # what was read in a re-evaluation by others is marked
     assert set(table.loc["SemVideo"]["second_hand"]) == {"yes"}
+    assert table.loc[("Mind-Animator (CC2017 and external videos)", "CC2017", "EPE"), "value"] == "5.520"
+    assert set(table.loc["Wang et al."]["source"]) == {"rerun by Mind-Animator (project page)"}
+
+
+def test_chance_of_published_accuracies():
+    """By simulation for n-way accuracies with three targets; two published accuracies on CC2017 lie below it."""
+    generator = np.random.default_rng(0)
+    for n in (2, 50):
+        draws = generator.random((20_000, n + 2))  # three targets, then n - 1 distractors
+        hits = (draws[:, :3].max(axis=1) > draws[:, 3:].max(axis=1)).mean()
+        assert abs(hits - chance_of(f"{n}-way-I")) < 4 * np.sqrt(0.25 / len(draws))
+    assert chance_of("retrieval top-10, 1,200 candidates") == pytest.approx(100 / 120)
+    assert np.isnan(chance_of("SSIM"))
+    table = read_published()
+    below = table[
+        (table["value"].astype(float) < table["chance"])
+        & (table["dataset"] == "CC2017") & (table["metric"] == "2-way-I")
+    ]  # fmt: skip
+    assert set(below["method"]) == {"Nishimoto et al.", "Wang et al."}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +141,8 @@ def test_browser_draws_filters_baselines_and_videos(page):
     assert '<option value="CC2017">' in drawn
     published = drawn[drawn.index('id="quoted"') :]
     assert "NeuroClips, 2024" in published
+    assert re.search(r"<td>Chance</td><td[^>]*>\.750</td>.*<td[^>]*>\.058</td>", published)
+    assert published.count('class="below"') == 3  # 2-way-I of Nishimoto and Wang, and a retrieval rate
     assert ".834*" in published
 
 
