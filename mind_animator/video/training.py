@@ -48,6 +48,8 @@ class TrainingMovies:
     Attributes
     ----------
     spans : tuple of Span
+    duration : float
+        Median duration of the training clips, seconds.
     """
 
     def __init__(self, table: pd.DataFrame, files: Sequence[Path], crop: float = 1.0) -> None:
@@ -65,6 +67,7 @@ class TrainingMovies:
                 end = onset + duration if end is None else max(end, onset + duration)
             spans.append(Span(movie, paths[Path(file).name], start, end))
         self.spans, self.crop = tuple(spans), crop
+        self.duration = float(table["duration"].median())
 
     def read(
         self, span: Span, onsets: Sequence[float], *, frames: int, rate: float, size: int

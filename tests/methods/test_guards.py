@@ -14,13 +14,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from moving_blobs import make_blobs
 from safetensors.numpy import load_file
+from tiny_demo import ROOT
 
 from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.methods import MethodConfig
+from mind_animator.config.models import ModelsConfig
 from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
 from mind_animator.methods.base import ReconstructionInputs, available, open_methods
 from workflow_scripts import train_decoder
@@ -50,6 +53,8 @@ OPTIONS = {
 }
 CASES = [(kind, variant) for kind in available() for variant in OPTIONS.get(kind, {"": None})]
 TEST_MOVIE = "movie4"
+# The frozen models of the demo, for methods that need any.
+MODELS = ModelsConfig.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text())["models"])
 
 
 def open_case(kind, variant, **options):
@@ -157,7 +162,8 @@ def train(method, place, out):
             "--clips", *(str(place / f"{movie}.tsv") for movie in movies),
             "--features", *(str(p) for p in sorted(place.glob("clips-*.h5"))),
             *(text for flag, values in optional.items() if values for text in (flag, *map(str, values))),
-            "--t-r", "2", "--seed", "3", "--weights", str(path), "--record", str(path.with_suffix(".json")),
+            "--models", MODELS.model_dump_json(), "--t-r", "2", "--seed", "3",
+            "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
         weights[part.name] = path
     return weights
@@ -181,6 +187,13 @@ def trained(worlds, tmp_path_factory):
         return cache[kind, variant]
 
     return get
+
+
+def inputs_of(method, weights):
+    """Inputs to prediction for the first subject."""
+    return prediction_inputs(
+        weights, "1", 3, "cpu", {key: getattr(MODELS, key) for key in method.needs.models}
+    )
 
 
 def subsets(count):
@@ -210,7 +223,7 @@ def test_a_clip_does_not_depend_on_the_other_test_clips(trained, worlds, kind, v
     place = worlds["clean"]
     table = read_clips([place / f"{TEST_MOVIE}.tsv"], "test")
     responses, _ = read_subject(place / "responses-1.h5", table, method.needs, 2.0)
-    inputs = prediction_inputs(weights, "1", 3, "cpu")
+    inputs = inputs_of(method, weights)
     whole = check_predictions(method, inputs, responses) if method.predicts else {}
     if method.reconstruction not in ("own", "frames"):
         return
@@ -243,7 +256,7 @@ def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, worlds):
     table = read_clips([worlds["clean"] / f"{TEST_MOVIE}.tsv"], "test")
     responses, _ = read_subject(worlds["clean"] / "responses-1.h5", table, control.needs, 2.0)
     with pytest.raises(AssertionError, match="structure"):
-        check_predictions(control, prediction_inputs(weights, "1", 3, "cpu"), responses)
+        check_predictions(control, inputs_of(control, weights), responses)
 
 
 @pytest.mark.parametrize(("kind", "variant"), [case for case in CASES if open_case(*case).parts])
