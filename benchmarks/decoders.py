@@ -51,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     size = SIZES[given.size]
     clips = given.clips or size["clips"]
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     speed, bandwidth = machine_limits(given.device, getattr(torch, given.precision))
     print(json.dumps({
         "device": torch.cuda.get_device_name() if given.device == "cuda" else "cpu",
@@ -59,7 +59,7 @@ def main() -> None:
         **package_versions(["torch"]),
     }))  # fmt: skip
     movies = np.repeat([f"movie{m}" for m in range(18)], -(-clips // 18))[:clips]
-    responses = draw.standard_normal((clips, size["voxels"]), dtype=np.float32)
+    responses = generator.standard_normal((clips, size["voxels"]), dtype=np.float32)
     shapes = {
         "clip_embedding_text": (size["embedding"],), "clip_embedding_image": (size["embedding"],), "prompt_embedding": size["prompt_embedding"],
         "latents": size["latent"],
@@ -71,7 +71,7 @@ def main() -> None:
         overrides = json.loads(given.overrides) | {"optimisation": plan}
         settings = decoder_settings(decoder, given.preset, overrides)
         targets = {
-            name: draw.standard_normal((clips, *shapes[name]), dtype=np.float32)
+            name: generator.standard_normal((clips, *shapes[name]), dtype=np.float32)
             for name in needed_targets(decoder, settings)
         }
         trained = train_decoder(

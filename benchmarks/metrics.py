@@ -57,7 +57,7 @@ def main() -> None:
     for name, way in plain.items():
         metric = find_metric(name)
         # of the ground truth: once for all methods
-        kept = {id(truth): described(metric, truth) for truth, _ in clips}
+        kept = {id(ground_truth): described(metric, ground_truth) for ground_truth, _ in clips}
         rows[name] = way, metric
         rows[f"{name}, ground truth described"] = way, partial(against, metric, kept)
     for name, (way, ours) in rows.items():
@@ -78,7 +78,7 @@ def main() -> None:
         "| of a clip at 64 px (pairs) | described, ms | read from the file, ms | MB per clip | compared, ms |"
     )
     print("|---|---|---|---|---|")
-    small = [conform(truth, size=PAIR_SIZE, count=len(truth)) for truth, _ in clips]
+    small = [conform(ground_truth, size=PAIR_SIZE, count=len(ground_truth)) for ground_truth, _ in clips]
     for name in ("ssim", "hue_circular_corr", "epe"):
         metric = find_metric(name)
         made, read, megabytes = keeping(small, partial(described, metric), options.repeats)

@@ -19,7 +19,7 @@ from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import moving_clips
 from mind_animator.statistics.blocks import aligned_blocks
 from mind_animator.statistics.permutation import motion_pairing
-from mind_animator.synthetic import brains, ground_truth
+from mind_animator.synthetic import ground_truth, subjects
 from mind_animator.synthetic.movies import movie_shots
 
 TRAIN, TEST = [f"seg{number}" for number in range(1, 9)], "test2"
@@ -39,7 +39,7 @@ def main() -> None:
         raise InputError(f"Expected 2 or more worlds, got {given.worlds} (--worlds).")
     scores, ps = [], []
     for seed in tqdm(range(given.worlds), unit="world", mininterval=5):
-        score, p = judge(seed, given.signal)
+        score, p = evaluate(seed, given.signal)
         scores.append(score)
         ps.append(p)
     scores, ps = np.array(scores), np.array(ps)
@@ -52,7 +52,7 @@ def main() -> None:
     print("world 0, 1:", ", ".join(f"{s:.3f} (p = {p:.3f})" for s, p in zip(scores[:2], ps[:2], strict=True)))
 
 
-def judge(seed: int, signal: str) -> tuple[float, float]:
+def evaluate(seed: int, signal: str) -> tuple[float, float]:
     """`motion_pairing` of the oracle in one world, and its p."""
     seen, velocity = (
         np.concatenate(part) for part in zip(*(clips(m, seed, signal) for m in TRAIN), strict=True)
@@ -72,11 +72,11 @@ def judge(seed: int, signal: str) -> tuple[float, float]:
 def clips(movie: str, seed: int, signal: str) -> tuple[np.ndarray, np.ndarray]:
     """What the oracle sees of each clip (clip, feature), and the clip's exact mean velocity (clip, 2)."""
     shots = movie_shots(movie, seed, 2.0 * CLIPS)
-    times, features = brains.drive(shots, signal)
+    times, features = subjects.drive(shots, signal)
     beyond = BEYOND.get(movie, 5)
-    volumes = brains.volume_times(CLIPS + beyond, RECORDING_START[beyond])
-    convolved = brains.haemodynamics(times, features, volumes)
-    clip_volumes = slice(first := round((LAG - RECORDING_START[beyond]) / brains.TR), first + CLIPS)
+    volumes = subjects.volume_times(CLIPS + beyond, RECORDING_START[beyond])
+    convolved = subjects.haemodynamics(times, features, volumes)
+    clip_volumes = slice(first := round((LAG - RECORDING_START[beyond]) / subjects.TR), first + CLIPS)
     seen = [convolved["structure"], 3 * convolved["semantics"], 3 * convolved["motion"]]
     shown = ground_truth.layout(shots, (np.arange(CLIPS * FRAMES) + 0.5) * 2.0 / FRAMES)
     velocity = np.stack([shown["velocity_x"], shown["velocity_y"]], axis=1).reshape(CLIPS, FRAMES, 2)

@@ -36,7 +36,7 @@ def main() -> None:
     prediction = 0.5 * ground_truth + generator.standard_normal((options.frames, N_CLASSES), np.float32)
     part = slice(0, options.sampled_frames)
     sampled, targets = prediction[part], top_classes(ground_truth[part])
-    share = options.frames / options.sampled_frames
+    fraction = options.frames / options.sampled_frames
     print(f"{options.frames} frames, {N_CLASSES} classes, {options.trials} trials, one thread")
     print(
         "| | closed form, s | published loop, s | ratio | vectorised draws, s | ratio | error of the draws |"
@@ -50,8 +50,8 @@ def main() -> None:
         error = np.sqrt(np.mean((np.array(loop) - exact[part]) ** 2))
         assert np.abs(np.mean(draws) - exact[part].mean()) < 0.05
         print(
-            f"| {n_way}-way | {closed:.3f} | {looped * share:.1f} | {looped * share / closed:.0f} | "
-            f"{drawn * share:.1f} | {drawn * share / closed:.0f} | {error:.3f} a frame |",
+            f"| {n_way}-way | {closed:.3f} | {looped * fraction:.1f} | {looped * fraction / closed:.0f} | "
+            f"{drawn * fraction:.1f} | {drawn * fraction / closed:.0f} | {error:.3f} a frame |",
             flush=True,
         )
 

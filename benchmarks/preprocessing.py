@@ -52,32 +52,32 @@ def main() -> None:
     if not 1 <= options.vertices <= N_CORTEX:
         raise InputError(f"Expected 1 to {N_CORTEX} vertices, got {options.vertices}.")
     options.folder.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=options.folder, prefix="subject-"))
+    scratch = Path(tempfile.mkdtemp(dir=options.folder, prefix="subject-"))
     try:
-        measure(place, options.train, options.test, options.vertices)
+        measure(scratch, options.train, options.test, options.vertices)
     finally:
         if not options.keep:
-            shutil.rmtree(place)
+            shutil.rmtree(scratch)
 
 
-def measure(place: Path, n_train: int, n_test: int, n_vertices: int) -> None:
+def measure(scratch: Path, n_train: int, n_test: int, n_vertices: int) -> None:
     """Write the runs, time both procedures and print a table."""
     # CC2017's adapter, and any number of its movies
     options = {"train_movies": n_train, "test_movies": n_test, "repeats_test": 10}
-    config = DatasetConfig(name="demo", data_root=str(place), subjects=("1",), options=options)
+    config = DatasetConfig(name="demo", data_root=str(scratch), subjects=("1",), options=options)
     dataset = open_dataset(config)
     movies = [segment.id for segment in dataset.segments]
     runs = [path for movie in movies for path in dataset.response_files("1", movie)]
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(scratch).free
     if len(runs) * BYTES + 3e9 > free:
-        raise InputError(f"Expected {len(runs) * BYTES + 3e9:.3g} bytes free at {place}, got {free:.3g}.")
+        raise InputError(f"Expected {len(runs) * BYTES + 3e9:.3g} bytes free at {scratch}, got {free:.3g}.")
     write_runs(dataset, movies)
     os.sync()  # so that writing does not continue during the timing
     segments = {movie: dataset.response_files("1", movie) for movie in movies}
     before = time_loop(dataset, runs[::20], segments[movies[0]], n_train, n_vertices)
     given = ["--dataset", config.model_dump_json(), "--subject", "1", "--settings", "{}"]
-    places = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
-    outputs = [f"--{name}={place / name}.{kind}" for name, kind in places.items()]
+    suffixes = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
+    outputs = [f"--{name}={scratch / name}.{kind}" for name, kind in suffixes.items()]
     jobs = [start("preprocess_subject", [*given, *outputs]) for _ in range(3)]
     job = min(jobs, key=lambda job: job.processor)
     after = time_loop(dataset, runs[::20], segments[movies[0]], n_train, n_vertices)
@@ -129,10 +129,10 @@ class Job:
 def start(script: str, arguments: list[str]) -> Job:
     """Run a script of the workflow as its rule does."""
     begun, peak, ended = time.perf_counter(), 0, 0
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", f"workflow_scripts.{script}", *arguments],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}, stderr=told, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}, stderr=log, text=True,
         )  # fmt: skip
         while not ended:
             # what the system keeps for `wait` counts this process before the other began
@@ -143,9 +143,9 @@ def start(script: str, arguments: list[str]) -> Job:
             time.sleep(0.01)
             ended, code, used = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(code)
-        told.seek(0)
+        log.seek(0)
         if process.returncode:
-            raise InputError(f"Expected {script} to end well, got: {told.read()[-500:]}")
+            raise InputError(f"Expected {script} to end well, got: {log.read()[-500:]}")
     return Job(time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak / 1024)
 
 
@@ -166,7 +166,7 @@ class Loop:
 def time_loop(dataset: CC2017, runs: list[Path], repeats: list[Path], n_train: int, n_vertices: int) -> Loop:
     """Both implementations of cleaning on some runs; the slow one on some vertices, extrapolated to all."""
     spent = {"fit": 0.0, "read": 0.0, "fast": 0.0}
-    apart, share = 0.0, N_CORTEX / n_vertices
+    apart, fraction = 0.0, N_CORTEX / n_vertices
     read_cortex(
         runs[0], finite=False
     )  # the CIFTI XML, which is the same for all runs, is parsed once per process
@@ -177,7 +177,7 @@ def time_loop(dataset: CC2017, runs: list[Path], repeats: list[Path], n_train: i
         kept = dataset._kept_volumes(path, len(whole), 4.0)
         begun = time.process_time()
         slow = per_vertex(whole[kept, :n_vertices])
-        spent["fit"] += (time.process_time() - begun) * share
+        spent["fit"] += (time.process_time() - begun) * fraction
         begun = time.process_time()
         run = CleanedRun(read_cortex(path, finite=False)[kept])
         scratch = scratch_for([run])
@@ -195,12 +195,12 @@ def time_loop(dataset: CC2017, runs: list[Path], repeats: list[Path], n_train: i
     begun = time.process_time()
     for vertex in range(n_vertices):
         np.corrcoef(first[:, vertex], second[:, vertex])
-    each["correlate"] = (time.process_time() - begun) * share
+    each["correlate"] = (time.process_time() - begun) * fraction
     z = np.random.default_rng(0).standard_normal((n_train, n_vertices))
     begun = time.process_time()
     for vertex in range(n_vertices):
         stats.ttest_1samp(z[:, vertex], 0)
-    each["test"] = (time.process_time() - begun) * share
+    each["test"] = (time.process_time() - begun) * fraction
     return Loop(**each, apart=apart)
 
 
@@ -222,11 +222,11 @@ def write_runs(dataset: CC2017, movies: list[str]) -> None:
 
 def per_vertex(run: np.ndarray) -> np.ndarray:
     """The published procedure: fit, subtract and z-score, one vertex at a time."""
-    places = np.arange(len(run))
+    positions = np.arange(len(run))
     out = np.empty(run.shape)
     for vertex in range(run.shape[1]):
         x = run[:, vertex]
-        rest = x - np.polyval(np.polyfit(places, x, 4), places)
+        rest = x - np.polyval(np.polyfit(positions, x, 4), positions)
         out[:, vertex] = (rest - rest.mean()) / rest.std()
     return out
 

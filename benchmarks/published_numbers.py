@@ -62,21 +62,21 @@ def main() -> int:
     changed = []
     for name in options.only or TABLES:
         marked = re.compile(rf"(<!-- numbers {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        places = [path for path, text in pages.items() for _ in marked.findall(text)]
-        if len(places) != 1:
+        marked_pages = [path for path, text in pages.items() for _ in marked.findall(text)]
+        if len(marked_pages) != 1:
             raise InputError(
-                f"Expected one place marked '<!-- numbers {name} -->' in {options.docs}/*.md, got {len(places)}."
+                f"Expected one place marked '<!-- numbers {name} -->' in {options.docs}/*.md, got {len(marked_pages)}."
             )
         print(f"{name} ...", file=sys.stderr, flush=True)
         table = TABLES[name](options.data)
         print(table, flush=True)
-        text = pages[places[0]]
-        pages[places[0]] = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
-        if pages[places[0]] != text:
+        text = pages[marked_pages[0]]
+        pages[marked_pages[0]] = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        if pages[marked_pages[0]] != text:
             changed.append(name)
             if not options.check:
-                with atomic(places[0]) as temporary:
-                    temporary.write_text(pages[places[0]])
+                with atomic(marked_pages[0]) as temporary:
+                    temporary.write_text(pages[marked_pages[0]])
     if options.check:
         print(f"differing: {', '.join(changed) or 'none'}", file=sys.stderr)
         return int(bool(changed))

@@ -45,7 +45,7 @@ from mind_animator.metrics.registry import (
     networks_of,
     open_metrics,
 )
-from mind_animator.models.places import identity, locate
+from mind_animator.models.hub import identity, locate
 from mind_animator.provenance import (
     code_digest,
     ends_digest,
@@ -239,10 +239,10 @@ def clip_digest(wildcards):
 
 def pinned_model(name):
     """Identity of a model that triggers reruns: its revision in the lock file, or a digest of the weights of a local folder."""
-    place = getattr(CONFIG.models, name)
-    if Path(place).is_dir():
+    model_id_or_path = getattr(CONFIG.models, name)
+    if Path(model_id_or_path).is_dir():
         return ends_digest(local_model(name))
-    return identity(place, CONFIG.models.lock)
+    return identity(model_id_or_path, CONFIG.models.lock)
 
 
 # Rules that read the frames of clips.
@@ -749,7 +749,7 @@ def shown_videos():
 
 def of_brain(pattern, methods=(HEADLINE, CONFIG.report.reference)):
     """Files of the simulated subjects whose responses encode one signal, methods within subjects."""
-    numbers = sorted({DATASET.brain_of(subject)[0] for subject in SUBJECTS})
+    numbers = sorted({DATASET.simulated_subject(subject)[0] for subject in SUBJECTS})
     return lambda wildcards: [
         pattern.format(
             method=method, subject=DATASET.subject_with(number, wildcards.signal)

@@ -124,11 +124,11 @@ if READY.given:
     rule read_ready_features:
         input:
             ready=[
-                place.partition("::")[0].format(split=split)
-                for place in READY.given.values()
+                source.partition("::")[0].format(split=split)
+                for source in READY.given.values()
                 for split in (
                     dict.fromkeys(segment.split for segment in DATASET.segments)
-                    if "{split}" in place
+                    if "{split}" in source
                     else [""]
                 )
             ],

@@ -103,13 +103,13 @@ if CONFIG.dataset.name == "demo":
         shell:
             stage("test_methods", without=["swaps", "clips", "clip_table", "metrics"])
 
-    rule judge_maps:
+    rule evaluate_maps:
         input:
             maps=of_brain(f"{R}/explain/{{method}}/sub-{{subject}}.h5", [HEADLINE]),
         output:
             table=f"{R}/ground_truth/{{signal}}/maps.tsv",
         log:
-            f"{R}/logs/judge_maps/{{signal}}.log",
+            f"{R}/logs/evaluate_maps/{{signal}}.log",
         wildcard_constraints:
             signal="|".join(SIGNALS),
         conda:
@@ -119,11 +119,11 @@ if CONFIG.dataset.name == "demo":
             mem_mb=per_attempt(2_000),
             runtime=per_attempt(10),
         params:
-            code=code_digest("workflow_scripts/judge_maps.py"),
+            code=code_digest("workflow_scripts/evaluate_maps.py"),
         message:
             "Comparing the maps of '{wildcards.signal}' with the simulated ROIs"
         shell:
-            stage("judge_maps")
+            stage("evaluate_maps")
 
     rule calibrate_ridge:
         input:

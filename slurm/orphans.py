@@ -21,7 +21,11 @@ def queued_jobs(folder: Path) -> list[str]:
     if done.returncode:
         raise RuntimeError(f"Expected squeue to answer, got: {done.stderr.strip()}")
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
-    return [job for job, name, place in rows if name.startswith(PREFIX) and Path(place).resolve() == folder]
+    return [
+        job
+        for job, name, directory in rows
+        if name.startswith(PREFIX) and Path(directory).resolve() == folder
+    ]
 
 
 def cancel_orphans(folder: Path, patience: float = 300) -> int:

@@ -10,10 +10,10 @@ import pytest
 @pytest.fixture(scope="session")
 def published_data() -> Path:
     """Folder of published captions, an atlas and reconstructions, from MIND_ANIMATOR_TEST_DATA."""
-    place = os.environ.get("MIND_ANIMATOR_TEST_DATA")
-    if not place:
+    folder = os.environ.get("MIND_ANIMATOR_TEST_DATA")
+    if not folder:
         pytest.skip("MIND_ANIMATOR_TEST_DATA is unset: published captions and reconstructions are absent")
-    folder = Path(place)
+    folder = Path(folder)
     if not folder.is_dir():
         pytest.fail(f"Expected MIND_ANIMATOR_TEST_DATA to be a folder, got {folder}.")
     return folder

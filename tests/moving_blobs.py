@@ -45,30 +45,30 @@ def make_blobs(
     motion: bool = True,
 ) -> Blobs:
     """Draw a world; the last movie is the test movie."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     count = movies * clips
     movie = np.repeat([f"movie{m}" for m in range(movies)], clips)
     split = np.where(movie == f"movie{movies - 1}", "test", "train")
-    angle = draw.uniform(0, 2 * np.pi, count)
+    angle = rng.uniform(0, 2 * np.pi, count)
     velocity = 0.6 * np.stack([np.cos(angle), np.sin(angle)], 1)
-    middle = (side - 1) / 2 + draw.uniform(-1, 1, (count, 2))
-    colour = draw.normal(size=(count, channels)) * 0.3 + np.linspace(1, 2, channels)
-    category = draw.integers(6, size=count)
+    middle = (side - 1) / 2 + rng.uniform(-1, 1, (count, 2))
+    colour = rng.normal(size=(count, channels)) * 0.3 + np.linspace(1, 2, channels)
+    category = rng.integers(6, size=count)
     time = np.arange(frames) - (frames - 1) / 2
-    place = middle[:, None] + time[:, None] * velocity[:, None]  # (clip, frame, xy)
+    centre = middle[:, None] + time[:, None] * velocity[:, None]  # (clip, frame, xy)
     y, x = np.mgrid[:side, :side]
-    distance = (x - place[..., 0, None, None]) ** 2 + (y - place[..., 1, None, None]) ** 2
+    distance = (x - centre[..., 0, None, None]) ** 2 + (y - centre[..., 1, None, None]) ** 2
     shape = np.exp(-distance / 3)
     latents = shape[:, :, None] * colour[:, None, :, None, None]
-    embedding = draw.normal(size=(6, 16))[category]
+    embedding = rng.normal(size=(6, 16))[category]
     clip_embedding_text = embedding
-    clip_embedding_image = embedding + 0.3 * draw.normal(size=embedding.shape)
-    prompt_embedding = np.tanh(embedding @ draw.normal(size=(16, 5 * 12))).reshape(count, 5, 12)
+    clip_embedding_image = embedding + 0.3 * rng.normal(size=embedding.shape)
+    prompt_embedding = np.tanh(embedding @ rng.normal(size=(16, 5 * 12))).reshape(count, 5, 12)
     patterns = shape.mean(1).reshape(count, -1)
     direction = velocity if motion else np.zeros_like(velocity)
     causes = [patterns * 6, colour * 2, np.eye(6)[category] * 2, direction * 3]
-    responses = np.concatenate(causes, axis=1) @ draw.normal(size=(sum(c.shape[1] for c in causes), voxels))
-    responses += noise * responses.std() * draw.normal(size=responses.shape)
+    responses = np.concatenate(causes, axis=1) @ rng.normal(size=(sum(c.shape[1] for c in causes), voxels))
+    responses += noise * responses.std() * rng.normal(size=responses.shape)
     train = split == "train"
     responses = (responses - responses[train].mean(0)) / responses[train].std(0)
     names = [f"{name}-{index % clips:05d}" for index, name in enumerate(movie)]

@@ -156,10 +156,10 @@ def simulate_cc2017(
                 rng=rng,
                 recording_start=RECORDING_START[volumes - N_CLIPS],
             )
-            place = folder / f"video_fmri_dataset/subject{subject}/fmri/{segment}"
-            write_series(place / f"cifti/{segment}_{repeat}_Atlas.dtseries.nii", run.T, axis, 2.0, rows)
+            path = folder / f"video_fmri_dataset/subject{subject}/fmri/{segment}"
+            write_series(path / f"cifti/{segment}_{repeat}_Atlas.dtseries.nii", run.T, axis, 2.0, rows)
             odd = traps and (subject, segment, repeat) == ("1", "test1", 9)
-            volume = place / f"mni/{segment}_{repeat}{'.' if odd else '_'}mni.nii.gz"
+            volume = path / f"mni/{segment}_{repeat}{'.' if odd else '_'}mni.nii.gz"
             volume.parent.mkdir(parents=True, exist_ok=True)
             volume.write_bytes(b"")
     return features
@@ -239,9 +239,9 @@ def simulate_hcp(
                 noise=noise,
                 rng=rng,
             )
-            place = folder / f"HCP_1200/{subject}/MNINonLinear/Results/{RUNS[run]}"
+            path = folder / f"HCP_1200/{subject}/MNINonLinear/Results/{RUNS[run]}"
             write_series(
-                place / f"{RUNS[run]}_Atlas{VARIANTS[variant]}.dtseries.nii", series.T, axis, 1.0, rows
+                path / f"{RUNS[run]}_Atlas{VARIANTS[variant]}.dtseries.nii", series.T, axis, 1.0, rows
             )
     return features
 

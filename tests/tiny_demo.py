@@ -16,7 +16,7 @@ def write_tiny_demo(folder: Path, root: Path = ROOT, **changes: Any) -> Path:
     """Write the tiny demo's config into a folder, some sections' keys changed, and return its path."""
     values = yaml.safe_load((ROOT / "tests" / "tiny_demo.yaml").read_text())
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
-    values["models"] = {name: str(root / place) for name, place in shipped.items()}
+    values["models"] = {name: str(root / path) for name, path in shipped.items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))

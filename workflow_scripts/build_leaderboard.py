@@ -62,8 +62,8 @@ def build_leaderboard(
         source = ArraySource(paths, **shape)
         rate = float(read_attrs(ground_truth)["rate"])
         good = [clip for clip in target.clips if clip in set(source.clips) and clip not in source.problems]
-        for place in np.unique(np.linspace(0, len(good) - 1, clips).astype(int)) if good else []:
-            clip = good[place]
+        for index in np.unique(np.linspace(0, len(good) - 1, clips).astype(int)) if good else []:
+            clip = good[index]
             uri = side_by_side(target.read(clip), source.read(clip), rate)
             shown.append(ClipVideo(dataset, method, subject, clip, uri))
     subtitle = (

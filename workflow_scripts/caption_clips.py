@@ -14,8 +14,8 @@ from mind_animator.config.captions import CaptionsConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
+from mind_animator.models.hub import content_digest, locate
 from mind_animator.models.load import load_blip2, load_clip, torch_device
-from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest, fingerprint
 from workflow_scripts.stages import Device, Inputs, Output, Param, command
 
@@ -62,7 +62,7 @@ def caption_clips(
         seed=seed,
         clips=clips,
         frames=[{key: str(value) for key, value in read_attrs(path).items()} for path in frames],
-        models=[content_digest(locate(place, models.lock)) for place in (models.blip2, models.clip)],
+        models=[content_digest(locate(model, models.lock)) for model in (models.blip2, models.clip)],
     )
     with sole_writer(state):
         rows = _resume(state, stamp)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.errors import InputError, run_command
-from mind_animator.scoring.demo_controls import calibration_rows, judge_subjects
+from mind_animator.scoring.demo_controls import calibration_rows, evaluate_subjects
 from workflow_scripts.stages import Input, Param, command
 
 SIGNALS = ("full", "no_motion", "none")
@@ -48,7 +48,7 @@ def check_controls(
         if name in tests
     }
     of_maps = {name: read_table(maps[name], MAP_COLUMNS) for name in SIGNALS if name in maps}
-    rows, notes = judge_subjects(of_tests, of_maps, method=method, baseline=baseline)
+    rows, notes = evaluate_subjects(of_tests, of_maps, method=method, baseline=baseline)
     if calibration:
         rates = read_table(calibration, ("test", "rejections", "nulls", "alpha"))
         rows += calibration_rows(rates, "ridge_on_dealt_pairs")

@@ -36,7 +36,7 @@ def check_data(
     if require:
         for row in found[found["state"] != "here"].itertuples():
             raise InputError(
-                f"Expected {data.root / row.file}, got: {row.state}, {row.told}. {summarise(found)}; "
+                f"Expected {data.root / row.file}, got: {row.state}, {row.note}. {summarise(found)}; "
                 "`snakemake check_data` lists them."
             )
     print(found.to_string(index=False, max_colwidth=100))

@@ -101,9 +101,9 @@ def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     colours = pyplot.get_cmap("tab10").colors
-    place = np.arange(len(rates))
+    positions = np.arange(len(rates))
     spread = np.stack([rates["rate"] - rates["low"], rates["high"] - rates["rate"]])
-    for row, colour in zip(place, colours, strict=False):
+    for row, colour in zip(positions, colours, strict=False):
         left.errorbar(rates["rate"][row], row, xerr=spread[:, [row]], fmt="o", color=colour, capsize=4)
         text = f"{rates['rejections'][row]} of {rates['nulls'][row]}"
         left.annotate(text, (rates["rate"][row], row), (0, 8), textcoords="offset points", ha="center")
@@ -113,12 +113,12 @@ def draw(path: Path, p: dict[str, np.ndarray], rates: pd.DataFrame, alpha: float
         ylim=(len(rates) - 0.4, -0.6),
         xlabel=f"rate of p ≤ {alpha:g} under the null hypothesis",
     )
-    left.set_yticks(place, [LABELS.get(test, test).replace(" (", "\n(") for test in rates["test"]])
+    left.set_yticks(positions, [LABELS.get(test, test).replace(" (", "\n(") for test in rates["test"]])
     for label, colour in zip(left.get_yticklabels(), colours, strict=False):
         label.set_color(colour)  # the names of both panels' marks
     for values, colour in zip(p.values(), colours, strict=False):
-        share = np.arange(1, len(values) + 1) / len(values)
-        right.step(np.sort(values), share, where="post", color=colour)
+        fraction = np.arange(1, len(values) + 1) / len(values)
+        right.step(np.sort(values), fraction, where="post", color=colour)
     right.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="a valid test")
     right.set(xlim=(0, 1), ylim=(0, 1), xlabel="p", ylabel="fraction of null data sets with at most this p")
     right.legend(frameon=False, fontsize=8, loc="lower right")

@@ -15,7 +15,7 @@ from mind_animator.datasets import open_dataset
 from mind_animator.datasets.base import Dataset
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import lag_curve
-from workflow_scripts.draw_lag import LONGEST, SHORTEST, draw, judge
+from workflow_scripts.draw_lag import LONGEST, SHORTEST, compare_with_configured, draw
 from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 COMPONENTS = 3
@@ -85,7 +85,7 @@ def draw_embedding_lag(
         )
         label = f"component {component + 1}"
         curves[label] = curve
-        verdict = judge(curve, configured, seconds)
+        verdict = compare_with_configured(curve, configured, seconds)
         rows += [
             {
                 "subject": subject, "feature": label, "lag": lag, "correlation": correlation,

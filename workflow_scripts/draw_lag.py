@@ -63,9 +63,9 @@ def draw_lag(
         note = f"clips of {seconds:g} s are too long for a lag to be seen"
     if note:
         print(f"subject {subject}: {note}", file=sys.stderr)
-        told = {"subject": subject, "configured": lag, "note": note}
+        row = {"subject": subject, "configured": lag, "note": note}
         columns = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
-        write_table(table, pd.DataFrame([told], columns=columns))
+        write_table(table, pd.DataFrame([row], columns=columns))
         draw({}, lag, subject, figure, [note])
         return
     series = [values[piece] for piece in pieces]
@@ -74,7 +74,7 @@ def draw_lag(
         feature = measured[name].to_numpy()
         curve = lag_curve(series, [feature[piece] for piece in pieces], lag=lag, clip_seconds=seconds)
         curves[name] = curve
-        note = judge(curve, lag, seconds)
+        note = compare_with_configured(curve, lag, seconds)
         if note.startswith("warning"):
             print(f"subject {subject}, {name}: {note}", file=sys.stderr)
         rows += [
@@ -94,7 +94,7 @@ def draw_lag(
     draw(curves, lag, subject, figure, sorted({row["note"] for row in rows}))
 
 
-def judge(curve: LagCurve, configured: float, spacing: float) -> str:
+def compare_with_configured(curve: LagCurve, configured: float, spacing: float) -> str:
     """One line: the peak is at the configured lag, at another lag (a warning), or not above chance.
 
     A flat top is no reason for a warning: the configured lag must fall 10 % short of the peak.

@@ -124,7 +124,7 @@ def missing_data(runs: pd.DataFrame) -> list[str]:
 
 def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     """Median tSNR of every run; for the selected voxels, its correlation with the other repeats and its noise ceiling."""
-    places = np.arange(len(quality))
+    positions = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
     panel.set_title("values per run (runs with missing volumes in red)", fontsize=10)
@@ -132,14 +132,14 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     if "median_tsnr" in quality:
         missing = quality["missing_volumes"].to_numpy() > 0
         colours = np.where(missing, "#c8553d", "#1b6ca8")
-        lines.append(panel.scatter(places, quality["median_tsnr"], s=14, c=colours, label="median tSNR"))
+        lines.append(panel.scatter(positions, quality["median_tsnr"], s=14, c=colours, label="median tSNR"))
         panel.set_ylabel("median tSNR")
         panel.set_ylim(0, 1.2 * quality["median_tsnr"].max())
     else:
         panel.set_yticks([])
     right = panel.twinx()
     for column, label, colour in AGREEMENT:
-        lines += right.plot(places, quality[column], color=colour, drawstyle="steps-mid", label=label)
+        lines += right.plot(positions, quality[column], color=colour, drawstyle="steps-mid", label=label)
     right.set_ylim(bottom=min(0, right.get_ylim()[0]))
     right.set_ylabel("selected voxels, mean r")
     panel.set_xticks(starts, segments[starts], rotation=90, fontsize=7)

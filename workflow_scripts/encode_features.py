@@ -51,7 +51,7 @@ def encode_features(
         Output: arrays by clip (HDF5).
     """
     provider = type(open_provider(kind, FeaturesConfig(), "--kind"))
-    place, _ = torch_device(use_device(device))
+    torch_target, _ = torch_device(use_device(device))
     if provider.source == "captions":
         known = list(read_captions(clips).items())[skip : skip + n_clips]
         if len(known) != n_clips:
@@ -63,7 +63,7 @@ def encode_features(
         names = shard_of(clips, skip, n_clips)
         given: Any = iterate_clips(clips, "frames", names)
     notes: dict[str, str] = {}
-    made = provider.compute(settings, given, models, seed=seed, device=place, notes=notes)
+    made = provider.compute(settings, given, models, seed=seed, device=torch_target, notes=notes)
     with write_stream(features, names, {"features": settings}) as stream:
         for row, (name, arrays) in enumerate(tqdm(made, kind, len(names), unit="clip", mininterval=5)):
             if name != names[row]:

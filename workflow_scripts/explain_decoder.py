@@ -90,7 +90,7 @@ def explain_decoder(
     blocks = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int))]
     chosen = everything.take(blocks.ravel())
     own = chosen.values
-    places = read_whole(responses, ["voxel_index", "roi"])
+    voxels = read_whole(responses, ["voxel_index", "roi"])
     blocks = np.arange(len(own)).reshape(len(blocks), block)
     outputs = method.readout(settings, inputs, chosen)
     patterns: dict[str, np.ndarray] = {}
@@ -108,7 +108,7 @@ def explain_decoder(
         "draws": draws,
     }
     values = {name: values.astype(np.float32) for name, values in patterns.items()}
-    others = {**values, "voxel_index": places["voxel_index"], "roi": places["roi"].tolist()}
+    others = {**values, "voxel_index": voxels["voxel_index"], "roi": voxels["roi"].tolist()}
     write_arrays(maps, {}, None, attrs, others)
 
 

@@ -28,16 +28,16 @@ def fetch_archive(
     archives = {one.name: one for one in data.archives()}
     if archive not in archives:
         raise InputError(f"--archive = '{archive}': must be one of {sorted(archives)}.")
-    wanted = archives[archive]
-    if file != data.root / wanted.file:
-        raise InputError(f"--file = {file}: must be {data.root / wanted.file}.")
+    requested = archives[archive]
+    if file != data.root / requested.file:
+        raise InputError(f"--file = {file}: must be {data.root / requested.file}.")
     entry = fetch(
-        wanted.urls,
+        requested.urls,
         data.root,
-        wanted.file,
-        size=wanted.size,
-        sha256=wanted.sha256,
-        anonymous=wanted.anonymous,
+        requested.file,
+        size=requested.size,
+        sha256=requested.sha256,
+        anonymous=requested.anonymous,
     )
     print(f"{entry.file}: {entry.size} bytes, sha256 {entry.sha256}, checked by: {entry.checked_by}")
 

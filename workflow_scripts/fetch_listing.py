@@ -48,15 +48,15 @@ def fetch_listing(
         archives = [archive for archive in plan_downloads(data).files if archive.listing]
         if not archives:
             return
-        url, folder, places = archives[0].listing, data.root, [archive.file for archive in archives]
-        found = find_listed(list_osf(listing or url), places, listing or url)
+        url, folder, paths = archives[0].listing, data.root, [archive.file for archive in archives]
+        found = find_listed(list_osf(listing or url), paths, listing or url)
     else:
         try:
             url = listing or describe(source)["listing"]
         except KeyError:
             raise InputError(f"Expected --source to have a listing, got '{source}'.") from None
         found = [one for one in list_osf(url) if fnmatch(one.path, only)]
-        places = [one.path for one in found]
+        paths = [one.path for one in found]
         if not folder:
             raise InputError("Expected --folder (or --dataset), got neither.")
     if not found:
@@ -69,8 +69,8 @@ def fetch_listing(
         return
     with ThreadPoolExecutor(at_once) as pool:
         jobs = [
-            pool.submit(fetch, [one.url], folder, place, size=one.size, sha256=one.sha256)
-            for one, place in zip(found, places, strict=True)
+            pool.submit(fetch, [one.url], folder, path, size=one.size, sha256=one.sha256)
+            for one, path in zip(found, paths, strict=True)
         ]
         for job in jobs:
             job.result()

@@ -9,7 +9,7 @@ from mind_animator.device import use_device
 from mind_animator.diffusion.generator import check_inputs, invert_batch, load_generator
 from mind_animator.diffusion.shards import array_digest, resumable_shard
 from mind_animator.errors import run_command
-from mind_animator.models.places import content_digest, locate
+from mind_animator.models.hub import content_digest, locate
 from mind_animator.provenance import code_digest
 from workflow_scripts.stages import GeneratorShard, Input, Output, Param, command
 

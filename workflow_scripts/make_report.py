@@ -110,23 +110,23 @@ def make_report(
         else pd.Series(dtype=str)
     )
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        assets = Path(folder)
         own = list(dict.fromkeys(key.split("/")[0] for key in videos))
         sections = [
             _glance(scores, tested, ranks, own),
             _parts(histories, read_json(provenance)["config"]),
             *(
-                _videos(subject, ground_truth, videos, texts, rate, place)
+                _videos(subject, ground_truth, videos, texts, rate, assets)
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
             ),
             _scores(scores, own, oracles),
-            _retrieval(ranks, place),
+            _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
             _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
                      "2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, and "
                      "the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
                      maps, "Decoders of {0}, subject {1}.", wide=True),
-            _training(histories, place),
+            _training(histories, assets),
             _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the selected voxels with the movie, by the lag "
                      "between a clip and its volume. If the lag is set correctly, the curves peak at the grey line.",
                      lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
@@ -135,7 +135,7 @@ def make_report(
             Section("workflow", "The workflow", "All rules that this page depends on, from movies and responses at the "
                     "top to the page at the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
                     svg=dag.read_text()),
-            _costs(benchmarks, place),
+            _costs(benchmarks, assets),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         html = build_page(
@@ -227,7 +227,7 @@ def _videos(
     shards: dict[str, list[Path]],
     captions: pd.Series,
     rate: float,
-    place: Path,
+    assets: Path,
 ) -> Section:
     """Ground truth and the video of every method for evenly spaced clips, selected by position, never by score."""
     methods = [key.split("/")[0] for key in shards if key.split("/")[1] == subject]
@@ -238,7 +238,7 @@ def _videos(
         columns[method] = read_arrays(shards[f"{method}/{subject}"], ["frames"], chosen)[1]["frames"]
     rows = []
     for index, clip in enumerate(chosen):
-        path = place / f"{subject}-{index}.mp4"
+        path = assets / f"{subject}-{index}.mp4"
         shown = [enlarge(frames[index], VIDEO_HEIGHT) for frames in columns.values()]
         write_mp4(path, side_by_side(shown), rate)
         rows.append(VideoRow(clip, str(captions.get(clip, "")), data_uri(path)))
@@ -324,8 +324,8 @@ def _score_row(rows: pd.DataFrame, methods: list[str], oracles: list[str]) -> li
     return cells
 
 
-def _retrieval(table: pd.DataFrame, place: Path) -> Section:
-    path = place / "retrieval.svg"
+def _retrieval(table: pd.DataFrame, assets: Path) -> Section:
+    path = assets / "retrieval.svg"
     draw_retrieval(table, path)
     small = table[table["candidates_set"] == "small"]
     return Section(
@@ -428,11 +428,11 @@ def _test_row(label: str, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> l
     return cells
 
 
-def _training(histories: dict[str, Path], place: Path) -> Section | None:
+def _training(histories: dict[str, Path], assets: Path) -> Section | None:
     records = {key: read_json(path).get("history", []) for key, path in histories.items()}
     if not any(records.values()):
         return None
-    path = place / "training.svg"
+    path = assets / "training.svg"
     draw_training(records, path)
     return Section(
         "training",
@@ -455,28 +455,28 @@ def _figures(
     return Section(name, title, text, nav=nav, figures=figures)
 
 
-def _costs(folder: Path | None, place: Path) -> Section | None:
+def _costs(folder: Path | None, assets: Path) -> Section | None:
     """Time and memory of each rule, from Snakemake's benchmark files, and GPU use from the logs (`mind_animator.device`)."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")
         log = (folder.parent / "logs" / path.relative_to(folder)).with_suffix(".log")
         use = read_use(log.read_text(errors="replace")) if log.is_file() else None
-        card_memory, card_busy = use[1:] if use else (math.nan, math.nan)
+        gpu_memory, gpu_busy = use[1:] if use else (math.nan, math.nan)
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        rows.append((rule, table["s"].max(), table["max_rss"].max(), card_memory, card_busy))
+        rows.append((rule, table["s"].max(), table["max_rss"].max(), gpu_memory, gpu_busy))
     if not rows:
         return None
-    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory", "card_memory", "card_busy"])
+    every = pd.DataFrame(rows, columns=["rule", "seconds", "memory", "gpu_memory", "gpu_busy"])
     cost = every.groupby("rule").agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
-                                     peak_memory_MB=("memory", "max"), GPU_memory_MB=("card_memory", "max"),
-                                     GPU_busy_percent=("card_busy", "mean")).reset_index()  # fmt: skip
+                                     peak_memory_MB=("memory", "max"), GPU_memory_MB=("gpu_memory", "max"),
+                                     GPU_busy_percent=("gpu_busy", "mean")).reset_index()  # fmt: skip
     cost = cost.sort_values("seconds", ascending=False)
-    path = place / "costs.svg"
+    path = assets / "costs.svg"
     draw_costs(cost, path)
     head = ["rule", "jobs", "seconds, all jobs", "seconds, longest job", "memory, MB at most"]
-    cards = bool(cost["GPU_memory_MB"].notna().any())
-    if cards:
+    on_gpu = bool(cost["GPU_memory_MB"].notna().any())
+    if on_gpu:
         head += ["GPU memory, MB at most", "GPU busy, % on average"]
     lines = [
         [
@@ -486,7 +486,7 @@ def _costs(folder: Path | None, place: Path) -> Section | None:
             f"{row.longest:,.1f}",
             f"{row.peak_memory_MB:,.0f}",
         ]
-        + ([f"{row.GPU_memory_MB:,.0f}", f"{row.GPU_busy_percent:.0f}"] if cards else [])
+        + ([f"{row.GPU_memory_MB:,.0f}", f"{row.GPU_busy_percent:.0f}"] if on_gpu else [])
         for row in cost.itertuples()
     ]
     return Section(

@@ -87,7 +87,7 @@ def make_text_report(
     ).astype(every)
     table = pd.concat([read_table(path, ("clip", "split")) for path in clips], ignore_index=True)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        assets = Path(folder)
         sections = [
             glance(scores, tested, ranks),
             retrieval_section(ranks),
@@ -96,14 +96,14 @@ def make_text_report(
             left_out_section(table, features, responses),
             _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et "
                      "al. 2014) on the flat cortex.", maps, "Decoders of {0}, subject {1}.", wide=True),
-            _training(histories, place),
+            _training(histories, assets),
             _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the responses with the first principal components "
                      "of the embeddings, by lag. The curves peak at the grey line if the lag is set correctly.", lag,
                      "Subject {0}."),
             _figures("quality", "Data quality", "Data", "Reproducibility of each voxel, its noise ceiling and signal-to-"
                      "noise ratio, and the selected voxels.", quality, "Subject {0}.", wide=True),
             Section("workflow", "The workflow", "All rules that this page depends on.", nav="Workflow", svg=dag.read_text()),
-            _costs(benchmarks, place),
+            _costs(benchmarks, assets),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         text = build_page(

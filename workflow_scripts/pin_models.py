@@ -11,7 +11,7 @@ from pathlib import Path
 from mind_animator.artefacts.files import write_json
 from mind_animator.config.models import ModelsConfig
 from mind_animator.errors import InputError, run_command
-from mind_animator.models.places import FOLDERS, pin_file, pin_model, read_lock
+from mind_animator.models.hub import FOLDERS, pin_file, pin_model, read_lock
 from workflow_scripts.stages import Param, command
 
 
@@ -26,22 +26,22 @@ def pin_models(*, models: Param[ModelsConfig]) -> None:
     folders_of: dict[str, list[str]] = {}
     for role, folders in FOLDERS.items():
         folders_of.setdefault(getattr(models, role), []).extend(folders)
-    for place in (models.model_extra or {}).values():  # of further metrics
-        folders_of.setdefault(place, []).append("")
+    for model in (models.model_extra or {}).values():  # of further metrics
+        folders_of.setdefault(model, []).append("")
     absent = []
-    for place, folders in folders_of.items():
-        path = Path(place)
+    for model, folders in folders_of.items():
+        path = Path(model)
         if path.is_dir():
-            print(f"{place}: a local folder", file=sys.stderr)
+            print(f"{model}: a local folder", file=sys.stderr)
         elif path.suffix in {".pth", ".safetensors"}:
             if not path.is_file():
-                absent.append(place)
+                absent.append(model)
                 continue
             entries[path.name] = pin_file(path, entries.get(path.name))
-            print(f"{place}: sha256 {entries[path.name]['files'][path.name]}", file=sys.stderr)
+            print(f"{model}: sha256 {entries[path.name]['files'][path.name]}", file=sys.stderr)
         else:
-            entries[place] = pin_model(place, dict.fromkeys(folders), entries.get(place))
-            print(f"{place}: revision {entries[place]['revision']}", file=sys.stderr)
+            entries[model] = pin_model(model, dict.fromkeys(folders), entries.get(model))
+            print(f"{model}: revision {entries[model]['revision']}", file=sys.stderr)
         if entries:
             write_json(models.lock, dict(sorted(entries.items())))
     if absent:

@@ -36,8 +36,8 @@ def read_captions(
     """
     data = open_dataset(dataset)
     clips = [clip for segment in data.segments for clip in segment.clips]
-    wanted = clips[shard : shard + n_clips]
-    if len(wanted) != n_clips:
+    selected = clips[shard : shard + n_clips]
+    if len(selected) != n_clips:
         raise InputError(f"Expected {shard + n_clips} clips in the data set, got {len(clips)}.")
     if ready:
         texts = read_ready_captions(ready, data.caption_order())
@@ -49,14 +49,14 @@ def read_captions(
         table = data.captions()
         texts = dict(zip(table["clip"], table["caption"], strict=True))
         where = f"the data set {data.name}"
-    wanted_texts = captions_of(texts, wanted, where)
-    empty = [clip for clip, text in zip(wanted, wanted_texts, strict=True) if not text.strip()]
+    selected_texts = captions_of(texts, selected, where)
+    empty = [clip for clip, text in zip(selected, selected_texts, strict=True) if not text.strip()]
     if empty:
         raise InputError(
             f"Expected a caption of every clip in {where}, got an empty one for '{empty[0]}' ({len(empty)} of "
-            f"{len(wanted_texts)} are empty): write them, or remove these clips from the table."
+            f"{len(selected_texts)} are empty): write them, or remove these clips from the table."
         )
-    write_table(captions, pd.DataFrame({"clip": wanted, "caption": wanted_texts}))
+    write_table(captions, pd.DataFrame({"clip": selected, "caption": selected_texts}))
 
 
 main = command(read_captions)

@@ -23,8 +23,8 @@ from mind_animator.diffusion.generator import (
 )
 from mind_animator.diffusion.shards import array_digest, resumable_shard
 from mind_animator.errors import InputError, run_command
+from mind_animator.models.hub import content_digest, locate
 from mind_animator.models.load import load_vae
-from mind_animator.models.places import content_digest, locate
 from mind_animator.provenance import code_digest
 from workflow_scripts.stages import GeneratorShard, Input, Output, Param, command
 

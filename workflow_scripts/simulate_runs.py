@@ -12,16 +12,16 @@ from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
 from mind_animator.datasets.cc2017 import CLIP_SECONDS, DELAYED_RUN, N_CLIPS, RECORDING_START, n_volumes
 from mind_animator.errors import InputError, run_command
-from mind_animator.synthetic.brains import (
+from mind_animator.synthetic.movies import movie_shots
+from mind_animator.synthetic.subjects import (
     TR,
     drive,
     haemodynamics,
-    make_brain,
     responses,
     simulate_run,
+    simulate_subject,
     volume_times,
 )
-from mind_animator.synthetic.movies import movie_shots
 from workflow_scripts.stages import Outputs, Param, Wildcard, command
 
 DELAY = 10.0  # delay of CC2017's delayed run relative to the others, in seconds
@@ -64,15 +64,15 @@ def simulate_runs(
         raise InputError(f"{error} (--segment)") from None
 
     subject, volumes = int(number), n_volumes(segment, clips)
-    brain = make_brain(seed, subject)
+    simulated = simulate_subject(seed, subject)
     times, features = drive(shots, signal)
     axis = grayordinate_axis()
     for repeat, path in tqdm(list(zip(repeats, runs, strict=True)), unit="run", mininterval=5):
         late = DELAY if (number, segment, repeat) == DELAYED_RUN else 0.0
         moments = volume_times(volumes, RECORDING_START[volumes - clips]) - late
-        clean = responses(brain, haemodynamics(times, features, moments))
+        clean = responses(simulated, haemodynamics(times, features, moments))
         rng = np.random.default_rng((seed, subject, zlib.crc32(segment.encode()), repeat))
-        write_series(path, simulate_run(brain, clean, noise, rng), axis, TR)
+        write_series(path, simulate_run(simulated, clean, noise, rng), axis, TR)
 
 
 def _run_number(path: Path, segment: str) -> int:

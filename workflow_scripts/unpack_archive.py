@@ -28,9 +28,9 @@ def unpack_archive(
     archives = {one.name: one for one in data.archives()}
     if name not in archives:
         raise InputError(f"--name = '{name}': must be one of {sorted(archives)}.")
-    places = data.places(archives[name], list_members(archive))
-    lacking = {member: place for member, place in places.items() if not (data.root / place).exists()}
-    absent = [p for p in archives[name].gives if p not in places.values() and not (data.root / p).exists()]
+    paths = data.member_paths(archives[name], list_members(archive))
+    lacking = {member: path for member, path in paths.items() if not (data.root / path).exists()}
+    absent = [p for p in archives[name].gives if p not in paths.values() and not (data.root / p).exists()]
     if absent:
         raise InputError(f"Expected {absent[0]} in {archive}, found none ({len(absent)} files missing).")
     entries = unpack(archive, data.root, lacking.get)

@@ -134,13 +134,13 @@ def read_arrays(
         If a file, an array or a requested clip is missing.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    wanted = None if clips is None else set(clips)
+    requested = None if clips is None else set(clips)
     found: list[str] = []
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for path in paths:
         with open_arrays(path) as file:
             here = list(_member(file, "clip").asstr()[:])
-            rows = [i for i, clip in enumerate(here) if wanted is None or clip in wanted]
+            rows = [i for i, clip in enumerate(here) if requested is None or clip in requested]
             if not rows:
                 continue
             found += [here[i] for i in rows]
@@ -169,16 +169,16 @@ def iterate_clips(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (clip name, array) one clip at a time, so that memory does not grow with the number of clips."""
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    place = {}
+    locations = {}
     for path in paths:
         for row, clip in enumerate(read_clip_names(path)):
-            place[clip] = (path, row)
+            locations[clip] = (path, row)
     opened: tuple[Path | str, h5py.File] | None = None
     try:
-        for clip in place if clips is None else clips:
-            if clip not in place:
+        for clip in locations if clips is None else clips:
+            if clip not in locations:
                 raise InputError(f"Expected clip '{clip}' in {', '.join(map(str, paths))}, found none.")
-            path, row = place[clip]
+            path, row = locations[clip]
             if opened is None or opened[0] != path:
                 if opened is not None:
                     opened[1].close()

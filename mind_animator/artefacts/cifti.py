@@ -272,7 +272,9 @@ def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
     def open_tag(name: str, attributes: dict[str, str]) -> None:
         if name == "MatrixIndicesMap":
             kind = attributes["IndicesMapToDataType"].removeprefix("CIFTI_INDEX_TYPE_").lower()
-            kinds.update((int(place), kind) for place in attributes["AppliesToMatrixDimension"].split(","))
+            kinds.update(
+                (int(dimension), kind) for dimension in attributes["AppliesToMatrixDimension"].split(",")
+            )
         elif name == "BrainModel":
             first, count = int(attributes["IndexOffset"]), int(attributes["IndexCount"])
             models.append((first, count, attributes["BrainStructure"]))
@@ -283,7 +285,7 @@ def _layout(xml: bytes, n_vertices: int) -> tuple[int, tuple[str, str] | None]:
         parser.Parse(xml, True)
     except (ExpatError, ValueError, KeyError) as error:
         return 0, ("CIFTI's XML", f"a text that cannot be parsed: {_line(error)}")
-    found_kinds = [kinds[place] for place in sorted(kinds)]
+    found_kinds = [kinds[dimension] for dimension in sorted(kinds)]
     if found_kinds != ["series", "brain_models"]:
         return 0, ("a series of volumes over a brain model", f"axes of {', '.join(found_kinds)}")
     n_rows, end, found = sum(count for _, count, _ in models), 0, []

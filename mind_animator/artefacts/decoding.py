@@ -221,14 +221,14 @@ def frames(
     path: str,
     threads: int,
     square: bool,
-    wanted: np.ndarray | None,
+    frame_indices: np.ndarray | None,
     pts: np.ndarray | None = None,
 ) -> Work:
     """Yield the requested frames by PyAV in one pass; None requests every frame.
 
     Parameters
     ----------
-    wanted : array of ascending indices, or None
+    frame_indices : array of ascending indices, or None
         An empty array decodes everything and yields nothing, to obtain the times only.
     pts : array, optional
         Required presentation times of the frames (from `scan`); the pass ends after the last requested frame.
@@ -238,7 +238,7 @@ def frames(
     dict
         ``starts``, ``end`` (seconds), ``size``, ``notes``; empty if the pass ended early or ``pts`` was given.
     """
-    keep = None if wanted is None else iter(wanted.tolist())
+    keep = None if frame_indices is None else iter(frame_indices.tolist())
     following = None if keep is None else next(keep, None)
     times: list[int | None] = []
     packets: list[dict[str, Any]] = []
@@ -316,7 +316,7 @@ def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> W
 
 
 def decord_frames(
-    path: str, threads: int, square: bool, wanted: np.ndarray, pts: np.ndarray, seek: np.ndarray
+    path: str, threads: int, square: bool, frame_indices: np.ndarray, pts: np.ndarray, seek: np.ndarray
 ) -> Work:
     """Yield the requested frames by decord, sequentially, then compare the last one with PyAV's.
 
@@ -333,7 +333,7 @@ def decord_frames(
     key = next(keys, None)
     at = 1  # number of frames read
     try:
-        for index in wanted.tolist():
+        for index in frame_indices.tolist():
             while key is not None and key <= at:
                 key = next(keys, None)
             while key is not None and key <= index:
@@ -348,7 +348,7 @@ def decord_frames(
             yield index, frame
     except (RuntimeError, StopIteration, decord.DECORDError) as error:
         raise Mismatch(f"decord stopped: {brief(error)}") from None
-    last = int(wanted[-1])
+    last = int(frame_indices[-1])
     with _opened(path) as container:
         stream = _choose(container, path)
         container.seek(int(seek[last]), stream=stream, backward=True)

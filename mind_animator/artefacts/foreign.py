@@ -16,12 +16,12 @@ from mind_animator.errors import InputError
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".safetensors", ".pt", ".pth")
 
 
-def read_foreign(place: Path | str) -> Any:
+def read_foreign(source: Path | str) -> Any:
     """Read one array (or list of texts) from a file.
 
     Parameters
     ----------
-    place : path
+    source : path
         A file, or ``file::name`` for one of several arrays in it: a key of an npz, HDF5, safetensors or torch
         file, or of the dictionary in a ``.npy`` file (GLMsingle: ``TYPED_FITHRF_GLMDENOISE_RR.npy::betasmd``).
         In HDF5 and Matlab files a name may select a member of groups and structs (``data.responses``) and one cell,
@@ -39,10 +39,10 @@ def read_foreign(place: Path | str) -> Any:
     InputError
         If the file is missing or damaged, or does not contain exactly the requested array.
     """
-    return _open(place, _READERS)
+    return _open(source, _READERS)
 
 
-def foreign_shape(place: Path | str) -> tuple[int, ...] | None:
+def foreign_shape(source: Path | str) -> tuple[int, ...] | None:
     """Shape of an array of a file, from the header only; None if the shape is known only after reading the file."""
     readers = {
         ".npy": _npy_shape,
@@ -50,12 +50,12 @@ def foreign_shape(place: Path | str) -> tuple[int, ...] | None:
         ".hdf5": _hdf5_shape,
         ".safetensors": _safetensors_shape,
     }
-    return _open(place, readers) if Path(str(place).partition("::")[0]).suffix in readers else None
+    return _open(source, readers) if Path(str(source).partition("::")[0]).suffix in readers else None
 
 
-def foreign_names(place: Path | str) -> list[str]:
+def foreign_names(source: Path | str) -> list[str]:
     """Names of the top-level arrays of an HDF5, npz or safetensors file, in the order of the file."""
-    path = Path(str(place).partition("::")[0])
+    path = Path(str(source).partition("::")[0])
     readers = {
         ".h5": _hdf5_names, ".hdf5": _hdf5_names, ".npz": lambda p, _: list(np.load(p)),
         ".safetensors": lambda p, _: list(_safetensors_header(p)[0]),
@@ -63,8 +63,8 @@ def foreign_names(place: Path | str) -> list[str]:
     return _open(path, readers)
 
 
-def _open(place: Path | str, readers: dict[str, Callable[[Path, str], Any]]) -> Any:
-    file, _, name = str(place).partition("::")
+def _open(source: Path | str, readers: dict[str, Callable[[Path, str], Any]]) -> Any:
+    file, _, name = str(source).partition("::")
     path = Path(file)
     if path.suffix not in readers:
         raise InputError(f"Expected a file of type {', '.join(readers)}, got {path}.")

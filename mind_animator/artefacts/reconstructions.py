@@ -76,9 +76,9 @@ def check_shapes(
     latents = arrays["latents"].shape
     if len(latents) != 5:
         raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")
-    wanted = (latents[0], latents[1] if drawn is None else drawn, *latents[2:])
-    if "noise" in arrays and arrays["noise"].shape != wanted:
-        raise InputError(f"Expected noise {wanted} for the latents of {path}, got {arrays['noise'].shape}.")
+    expected = (latents[0], latents[1] if drawn is None else drawn, *latents[2:])
+    if "noise" in arrays and arrays["noise"].shape != expected:
+        raise InputError(f"Expected noise {expected} for the latents of {path}, got {arrays['noise'].shape}.")
     if "prompt_embedding" in arrays and arrays["prompt_embedding"].shape[1:-1] != (tokens - 1,):
         raise InputError(
             f"Expected a prompt_embedding (clip, {tokens - 1}, width) in {path} (features.tokens less BOS), "

@@ -30,29 +30,29 @@ class ClipReader:
         known = {clip: (str(path), row) for path in paths for row, clip in enumerate(read_clip_names(path))}
         if missing := [clip for clip in clips or () if clip not in known]:
             raise InputError(f"Expected clip '{missing[0]}' in the given files, found none of that name.")
-        self._place = known if clips is None else {clip: known[clip] for clip in clips}
+        self._locations = known if clips is None else {clip: known[clip] for clip in clips}
         self._open: tuple[str, h5py.File] | None = None
 
     @property
     def clips(self) -> list[str]:
         """Names of the clips, in the order of the files."""
-        return list(self._place)
+        return list(self._locations)
 
     def read(self, clip: str, name: str) -> np.ndarray:
         """The row of a clip in an array; raises `InputError` if there is no such clip or array."""
         dataset = self._dataset(clip, name)
         if dataset is None:
-            raise InputError(f"Expected an array '{name}' in {self._place[clip][0]}, found none.")
+            raise InputError(f"Expected an array '{name}' in {self._locations[clip][0]}, found none.")
         try:
-            return dataset[self._place[clip][1]]
+            return dataset[self._locations[clip][1]]
         except OSError as error:
             raise InputError(
-                f"Expected clip '{clip}' whole in {self._place[clip][0]}, got: {error}."
+                f"Expected clip '{clip}' whole in {self._locations[clip][0]}, got: {error}."
             ) from None
 
     def require(self, names: Sequence[str]) -> None:
         """Raise an `InputError` if a file lacks one of these arrays."""
-        for path in dict.fromkeys(path for path, _ in self._place.values()):
+        for path in dict.fromkeys(path for path, _ in self._locations.values()):
             with open_arrays(path) as file:
                 for name in names:
                     if name not in file:
@@ -60,7 +60,7 @@ class ClipReader:
 
     def has(self, clip: str) -> bool:
         """Whether there is a clip of this name."""
-        return clip in self._place
+        return clip in self._locations
 
     def close(self) -> None:
         """Close the open file, if any."""
@@ -69,9 +69,9 @@ class ClipReader:
             self._open = None
 
     def _dataset(self, clip: str, name: str) -> h5py.Dataset | None:
-        if clip not in self._place:
+        if clip not in self._locations:
             raise InputError(f"Expected clip '{clip}', found none of that name (missing).")
-        path = self._place[clip][0]
+        path = self._locations[clip][0]
         if self._open is None or self._open[0] != path:
             self.close()
             self._open = (path, open_arrays(path))
@@ -177,9 +177,9 @@ def write_pairs(path: Path | str, scores: PairScores) -> None:
         file.create_dataset("rows", data=np.asarray(scores.rows, np.int64))
         file.attrs["sets"] = json.dumps(scores.sets)
         for group, arrays in (("pairs", scores.pairs), ("by_clip", scores.by_clip)):
-            place = file.create_group(group)
+            node = file.create_group(group)
             for name, array in arrays.items():
-                place.create_dataset(name, data=array, compression="gzip", compression_opts=4)
+                node.create_dataset(name, data=array, compression="gzip", compression_opts=4)
 
 
 def read_pairs(path: Path | str) -> PairScores:

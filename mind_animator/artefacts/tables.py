@@ -34,13 +34,13 @@ def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
 
-    def told(value: Any) -> str:
+    def text_of(value: Any) -> str:
         return f"{value:.9g}" if isinstance(value, (float, np.floating)) else str(value)
 
     with atomic(path) as temporary, open(temporary, "w", newline="") as stream:
         lines = csv.writer(stream, delimiter="\t", lineterminator="\n")
         lines.writerow(columns)
-        lines.writerows([told(row.get(name, float("nan"))) for name in columns] for row in rows)
+        lines.writerows([text_of(row.get(name, float("nan"))) for name in columns] for row in rows)
 
 
 def read_table(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":

@@ -138,7 +138,9 @@ class Movie:
         self._pts = facts["pts"] if facts["exact"] else None
         self._seek, self.notes = facts["seek"], facts["notes"]
         if not facts["exact"]:  # the displayed frames and their times are known only after decoding
-            facts |= _ask("frames", self._arguments(wanted=np.zeros(0, np.int64))) | {"size": facts["size"]}
+            facts |= _ask("frames", self._arguments(frame_indices=np.zeros(0, np.int64))) | {
+                "size": facts["size"]
+            }
             self.notes = facts["notes"]
         self.starts, self.end, self.size = facts["starts"], facts["end"], facts["size"]
         self.header = facts["header"]
@@ -147,7 +149,7 @@ class Movie:
         self.reader = "decord" if reader == "decord" and not self.reason else "PyAV"
 
     def frames(
-        self, wanted: np.ndarray | None = None, transform: Transform | None = None
+        self, frame_indices: np.ndarray | None = None, transform: Transform | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) for ascending indices (default: all), decoding the movie once.
 
@@ -160,21 +162,23 @@ class Movie:
         InputError
             If the decoder fails, stalls or conceals damage before the last requested frame.
         """
-        wanted = np.arange(len(self.starts)) if wanted is None else np.asarray(wanted, np.int64)
-        if wanted.size == 0:
+        frame_indices = (
+            np.arange(len(self.starts)) if frame_indices is None else np.asarray(frame_indices, np.int64)
+        )
+        if frame_indices.size == 0:
             return
-        falling = np.flatnonzero(np.diff(wanted) <= 0)
-        if falling.size or wanted[0] < 0:
-            raise ValueError(f"Expected ascending indices from 0, got {wanted[:10]}.")
+        falling = np.flatnonzero(np.diff(frame_indices) <= 0)
+        if falling.size or frame_indices[0] < 0:
+            raise ValueError(f"Expected ascending indices from 0, got {frame_indices[:10]}.")
         if self.reader == "decord":
             try:
-                arguments = self._arguments(wanted=wanted, pts=self._pts, seek=self._seek)
+                arguments = self._arguments(frame_indices=frame_indices, pts=self._pts, seek=self._seek)
                 yield from _stream("decord_frames", arguments, transform=transform)
                 return
             except (_Stalled, _Mismatch) as error:
                 self.reader, self.reason = "PyAV", str(error)
                 print(f"{self.path}: read once more, by PyAV ({error})", file=sys.stderr)
-        arguments = self._arguments(wanted=wanted, pts=self._pts)
+        arguments = self._arguments(frame_indices=frame_indices, pts=self._pts)
         try:
             yield from _stream("frames", arguments, transform=transform)
         except (_Stalled, _Mismatch) as error:
@@ -252,7 +256,7 @@ def read_frames(
     facts: dict[str, Any] = {}
     try:
         for _, frame in _stream(
-            "frames", {"path": str(path), "threads": 1, "square": True, "wanted": None}, facts=facts
+            "frames", {"path": str(path), "threads": 1, "square": True, "frame_indices": None}, facts=facts
         ):
             frames.append(frame)
             if max_bytes is not None and frame.nbytes * len(frames) > max_bytes:
@@ -386,7 +390,7 @@ def _exact_rate(fps: float | Fraction) -> Fraction:
 def _check_frame(frame: np.ndarray, shape: tuple[int, ...], *, even: bool) -> None:
     good = frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == np.uint8 and frame.shape == shape
     if not good:
-        wanted = shape if len(shape) == 3 and shape[2] == 3 else ("height", "width", 3)
-        raise ValueError(f"Expected uint8 frames {wanted}, got {frame.dtype} {frame.shape}.")
+        expected = shape if len(shape) == 3 and shape[2] == 3 else ("height", "width", 3)
+        raise ValueError(f"Expected uint8 frames {expected}, got {frame.dtype} {frame.shape}.")
     if even and (frame.shape[0] % 2 or frame.shape[1] % 2):
         raise ValueError(f"Expected even height and width (H.264 4:2:0), got {frame.shape[:2]}.")

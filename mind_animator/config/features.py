@@ -38,7 +38,7 @@ class ReadyConfig(Strict):
     @property
     def given(self) -> dict[str, str]:
         """The given features, by name."""
-        return {name: place for name, place in self.model_dump().items() if place is not None}
+        return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
 class FeaturesConfig(Strict):

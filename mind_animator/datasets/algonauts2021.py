@@ -105,14 +105,14 @@ class Algonauts2021(Dataset):
         return (*packs[: N_TRAIN // PACK], Segment(f"videos{N_TRAIN + 1:04d}", "test", N_SHOWN - N_TRAIN))
 
     def stimulus_files(self, segment: str) -> list[Path]:
-        start, count = self._place(segment)
+        start, count = self._rows_of(segment)
         return self._videos()[start : start + count]
 
     def clip_table(self, segment: str) -> "pd.DataFrame":
         import pandas as pd
 
         described = next(known for known in self.segments if known.id == segment)
-        start, count = self._place(segment)
+        start, count = self._rows_of(segment)
         return pd.DataFrame(
             {
                 "clip": described.clips,
@@ -127,7 +127,7 @@ class Algonauts2021(Dataset):
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
         if self._moments:
-            return [self.root / _betas(subject, "test" if self._place(segment)[0] >= N_SHOWN else "train")]
+            return [self.root / _betas(subject, "test" if self._rows_of(segment)[0] >= N_SHOWN else "train")]
         folder = f"{self.options.track}_track/sub{subject}"
         names = ["WB"] if self.options.track == "full" else list(ROIS)
         return [self._pickle(folder, f"{name}.pkl") for name in names]
@@ -165,7 +165,7 @@ class Algonauts2021(Dataset):
         videos = [f"{VIDEOS}/{number:04d}.mp4" for number in range(1, N_VIDEOS + 1)]
         return (archive(self.name, "participants_data", gives=(*videos, *answers)),)
 
-    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+    def member_paths(self, archive: Archive, members: list[str]) -> dict[str, str]:
         """Videos by their position among the sorted names; pickles in either layout."""
         videos = sorted(
             member for member in members if f"/{VIDEOS}/" in f"/{member}" and member.endswith(".mp4")
@@ -173,14 +173,14 @@ class Algonauts2021(Dataset):
         if len(videos) != N_VIDEOS:
             raise InputError(f"Expected {N_VIDEOS} videos in {archive.file}, got {len(videos)}.")
         chosen = {member: f"{VIDEOS}/{rank:04d}.mp4" for rank, member in enumerate(videos, 1)}
-        for place in archive.gives:
-            if place.endswith(".pkl"):
-                short = re.sub(r"^.*/(?:mini|full)_track/", "", place)
-                level = place.removesuffix(short).rstrip("/").rsplit("/", 1)[-1]
+        for path in archive.gives:
+            if path.endswith(".pkl"):
+                short = re.sub(r"^.*/(?:mini|full)_track/", "", path)
+                level = path.removesuffix(short).rstrip("/").rsplit("/", 1)[-1]
                 found = [m for m in members if f"/{m}".endswith(f"/{level}/{short}")]
                 found = found or [m for m in members if f"/{m}".endswith(f"/{short}")]
                 if len(found) == 1:
-                    chosen[found[0]] = place
+                    chosen[found[0]] = path
         return chosen
 
     def check_before_work(self) -> None:
@@ -195,7 +195,7 @@ class Algonauts2021(Dataset):
                 f"(the first is {absent[0]}): {described['terms']} ({described['page']})."
             )
 
-    def _place(self, segment: str) -> tuple[int, int]:
+    def _rows_of(self, segment: str) -> tuple[int, int]:
         """First video (from 0) of a segment, and the number of its videos."""
         for known in self.segments:
             if known.id == segment:
@@ -226,7 +226,7 @@ class Algonauts2021(Dataset):
         """Betas (clip, repeat, voxel) of the videos of a segment from one file."""
         from mind_animator.artefacts.cortex import N_CORTEX, N_GRAYORDINATES
 
-        start, count = self._place(segment)
+        start, count = self._rows_of(segment)
         if not self._moments:
             return _betas_in(path)[start : start + count]
         betas, names = _moments_in(path)

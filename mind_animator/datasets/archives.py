@@ -71,7 +71,7 @@ def describe(source: str) -> dict[str, Any]:
     return yaml.safe_load(TABLE.read_text())["sources"][source]
 
 
-def archive(source: str, name: str, gives: tuple[str, ...] | None = None, **places: str) -> Archive:
+def archive(source: str, name: str, gives: tuple[str, ...] | None = None, **fields: str) -> Archive:
     """An archive of the table.
 
     Parameters
@@ -80,16 +80,16 @@ def archive(source: str, name: str, gives: tuple[str, ...] | None = None, **plac
         Keys of the table.
     gives : tuple of str, optional
         Files in the archive that the pipeline reads; by default the archive itself is such a file.
-    **places : str
+    **fields : str
         Values of the ``{placeholders}`` in file and URLs; they are also appended to the name.
     """
     described = describe(source)
     row = described["archives"][name]
-    file = row["file"].format(**places)
+    file = row["file"].format(**fields)
     return Archive(
-        name="-".join([name, *places.values()]),
+        name="-".join([name, *fields.values()]),
         file=file,
-        urls=tuple(url.format(**places) for url in row["urls"]),
+        urls=tuple(url.format(**fields) for url in row["urls"]),
         gives=(file,) if gives is None else gives,
         size=row["size"],
         sha256=row["sha256"],

@@ -196,7 +196,7 @@ class Arrays(Dataset):
     def stimulus_files(self, segment: str) -> list[Path]:
         rows = self._of(segment)
         if self._frames is not None:
-            return [self._place(self._frames, segment)]
+            return [self._locate(self._frames, segment)]
         if "file" not in rows[0]:
             return []
         return list(dict.fromkeys(self._stimuli / row["file"] for row in rows))
@@ -231,7 +231,7 @@ class Arrays(Dataset):
             return None
         import numpy as np
 
-        path = self._place(self._frames, segment, named=True)
+        path = self._locate(self._frames, segment, named=True)
         names = self._frame_axes.split()
         array = self._array(path, names, segment, self._frames)
         order = [names.index(axis) for axis in ("clip", "frame", "height", "width", "channel")]
@@ -249,7 +249,7 @@ class Arrays(Dataset):
     def caption_files(self) -> list[Path]:
         if self._captions is None:
             return []
-        return list(dict.fromkeys(self._place(self._captions, segment.id) for segment in self.segments))
+        return list(dict.fromkeys(self._locate(self._captions, segment.id) for segment in self.segments))
 
     def captions(self) -> "pd.DataFrame":
         import pandas as pd
@@ -264,7 +264,7 @@ class Arrays(Dataset):
             if self._captions is None:
                 texts += [row["caption"] or "" for row in rows]
                 continue
-            path = self._place(self._captions, segment.id, named=True)
+            path = self._locate(self._captions, segment.id, named=True)
             here = read_foreign(path)
             if not isinstance(here, list):
                 raise InputError(f"Expected a list of texts in {path}, got an array.")
@@ -274,16 +274,16 @@ class Arrays(Dataset):
         return pd.DataFrame({"clip": clips, "caption": texts})
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        wanted = [(subject, segment)]
+        pairs = [(subject, segment)]
         if (
             self.options.srm_components is not None
         ):  # the shared space depends on every subject's training clips
             train = [other.id for other in self.segments if other.split == "train"]
-            wanted += [(other, own) for other in self.subjects for own in train]
+            pairs += [(other, own) for other in self.subjects for own in train]
         return list(
             dict.fromkeys(
-                self._place(pattern, of, subject=who, run=run)
-                for who, of in wanted
+                self._locate(pattern, of, subject=who, run=run)
+                for who, of in pairs
                 for pattern in self._responses
                 for run in dict.fromkeys(row.get("run") or "" for row in self._of(of))
             )
@@ -350,9 +350,9 @@ class Arrays(Dataset):
             return
         import numpy as np
 
-        parts, first = [], self._place(self._responses[0], segment, subject=subject, named=True)
+        parts, first = [], self._locate(self._responses[0], segment, subject=subject, named=True)
         for pattern in self._responses:
-            path = self._place(pattern, segment, subject=subject, named=True)
+            path = self._locate(pattern, segment, subject=subject, named=True)
             parts.append(self._clip_repeats(path, segment, pattern))
         if len({part.shape[:2] for part in parts}) > 1:
             raise InputError(
@@ -412,15 +412,15 @@ class Arrays(Dataset):
             for segment in self.segments:
                 for row in {row.get("run") or "": row for row in self._of(segment.id)}.values():
                     for pattern in self._responses:
-                        place = self._place(
+                        source = self._locate(
                             pattern, segment.id, named=True, subject=subject, run=row.get("run") or ""
                         )
-                        if Path(str(place).partition("::")[0]) != path or "*" in str(place):
+                        if Path(str(source).partition("::")[0]) != path or "*" in str(source):
                             continue
                         try:
-                            shape = foreign_shape(place)
+                            shape = foreign_shape(source)
                             if shape is not None:
-                                self._check_shape(place, shape, segment.id, pattern, row)
+                                self._check_shape(source, shape, segment.id, pattern, row)
                         except InputError as error:
                             return str(error)
         return None
@@ -566,17 +566,17 @@ class Arrays(Dataset):
         split = self._of(segment)[0]["split"]
         return (self._axes if isinstance(self._axes, str) else self._axes[split]).split()
 
-    def _place(
+    def _locate(
         self, pattern: str, segment: str, *, named: bool = False, subject: str = "", run: str = ""
     ) -> Path:
         split = self._of(segment)[0]["split"]
         given = {"subject": subject, "split": split, "segment": segment}
         try:
-            place = pattern.format(**given, **({"run": run} if self.applies_lag else {}))
+            source = pattern.format(**given, **({"run": run} if self.applies_lag else {}))
         except (KeyError, IndexError):
             known = "{subject}, {split}, {segment}" + (" and {run}" if self.applies_lag else "")
             raise InputError(f"Expected only {known} in braces, got '{pattern}' (dataset.options).") from None
-        return self.root / (place if named else place.partition("::")[0])
+        return self.root / (source if named else source.partition("::")[0])
 
     def _ordered(self, path: Path, segment: str) -> "np.ndarray":
         """A file of responses with its axes in the order clip or volume, repeat, voxel or x, y, z."""
@@ -588,8 +588,8 @@ class Arrays(Dataset):
             raise InputError(f"Expected axes '{' '.join(names)}' in {path}, got {found} (dataset.options).")
         if array.dtype.kind not in "biuf":
             raise InputError(f"Expected real numbers in {path}, got values of type {array.dtype}.")
-        wanted = ("clip", "volume", "repeat", "voxel", *_SPACE)
-        array = array.transpose([names.index(axis) for axis in wanted if axis in names])
+        axes = ("clip", "volume", "repeat", "voxel", *_SPACE)
+        array = array.transpose([names.index(axis) for axis in axes if axis in names])
         return array if "repeat" in names else array[:, None]
 
     def _clip_repeats(self, path: Path, segment: str, pattern: str) -> "np.ndarray":
@@ -618,9 +618,9 @@ class Arrays(Dataset):
     def _unordered(self, array: "np.ndarray", segment: str) -> "np.ndarray":
         """An array of `_ordered` with the axes in the order of the file (for its shape)."""
         names = self._axes_of(segment)
-        wanted = [axis for axis in ("clip", "volume", "repeat", "voxel", *_SPACE) if axis in names]
+        axes = [axis for axis in ("clip", "volume", "repeat", "voxel", *_SPACE) if axis in names]
         array = array if "repeat" in names else array[:, 0]
-        return array.transpose([wanted.index(axis) for axis in names])
+        return array.transpose([axes.index(axis) for axis in names])
 
     def _runs_of_volumes(self, subject: str, segment: str, settings: "FmriConfig") -> Iterator[Run]:
         import numpy as np
@@ -664,19 +664,19 @@ class Arrays(Dataset):
         segment, row = next((s.id, row) for s in self.segments for row in self._of(s.id) if row["run"] == run)
         parts: list[list[tuple[str, np.ndarray]]] = []
         for pattern in self._responses:
-            place = self._place(pattern, segment, named=True, subject=subject, run=run)
-            file, _, name = str(place).partition("::")
-            places = [place]
+            source = self._locate(pattern, segment, named=True, subject=subject, run=run)
+            file, _, name = str(source).partition("::")
+            sources = [source]
             if "*" in name:
-                places = [
+                sources = [
                     Path(f"{file}::{key}") for key in sorted(foreign_names(file)) if fnmatchcase(key, name)
                 ]
-                if not places:
+                if not sources:
                     raise InputError(
                         f"Expected an array '{name}' in {file}, got {foreign_names(file)[:6]} ..."
                     )
             series = []
-            for one in places:
+            for one in sources:
                 array = self._ordered(one, segment)
                 if "*" not in name:
                     shape = np.shape(self._unordered(array, segment))

@@ -218,12 +218,12 @@ class Dataset(ABC):
         """All downloads for the selected subjects, whether they already exist or not."""
         return ()
 
-    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+    def member_paths(self, archive: Archive, members: list[str]) -> dict[str, str]:
         """Destinations (relative to the root) of the members of a zip archive; by default matched by the end of the path."""
         from mind_animator.datasets.download.zips import suffix_chooser
 
         choose = suffix_chooser(archive.gives)
-        return {member: place for member in members if (place := choose(member)) is not None}
+        return {member: path for member in members if (path := choose(member)) is not None}
 
     def sources(self) -> list[Path]:
         """Every file that the pipeline reads, once, existing or not; files of segments first, then of subjects."""

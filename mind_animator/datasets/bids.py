@@ -185,7 +185,7 @@ class Section:
 class _Stored:
     """Location of the clips of a presentation in the temporary file, (voxel, clip) float32, and the tSNR of the run."""
 
-    place: int
+    offset: int
     shape: tuple[int, int]
     tsnr: "np.ndarray"
 
@@ -418,9 +418,9 @@ class Bids(Dataset):
             if options.offset == "start":
                 rows = [Row(row.movie, row.onset, row.duration, 0.0, row.line) for row in rows]
             elif options.offset == "cumulative":
-                for place, row in enumerate(rows):
+                for index, row in enumerate(rows):
                     start = reached.get(row.movie, 0.0)
-                    rows[place] = Row(row.movie, row.onset, row.duration, start, row.line)
+                    rows[index] = Row(row.movie, row.onset, row.duration, start, row.line)
                     reached[row.movie] = start + row.duration
             found += [
                 Presentation(
@@ -502,7 +502,7 @@ class Bids(Dataset):
             for name, movie, offset, count, _ in drafts
             if name in tested
         ]
-        orders = {sub: {run: place for place, run in enumerate(self._runs(sub))} for sub in self.subjects}
+        orders = {sub: {run: index for index, run in enumerate(self._runs(sub))} for sub in self.subjects}
         sections = []
         for name, movie, offset, count, group in drafts:
             onsets = [offset + seconds * k for k in range(count)]
@@ -617,14 +617,14 @@ class Bids(Dataset):
         kinds = (".func.gii",) if self._surface else (".nii.gz", ".nii")
         if options.space == "fsLR":
             kinds = (".ptseries.nii",) if self._parcels else (".dtseries.nii",)
-        wanted = None if options.space == "func" else options.space
+        required = None if options.space == "func" else options.space
         found = []
         for name in self._of_run(run):
             of = name.entities
             if (
                 name.suffix not in ("bold", "timeseries")
                 or name.extension not in kinds
-                or of.get("space") != wanted
+                or of.get("space") != required
             ):
                 continue
             if of.get("desc", "preproc") != options.desc:
@@ -637,9 +637,9 @@ class Bids(Dataset):
             found.append(name)
         if self._surface:
             sides = [[name.path for name in found if name.entities.get("hemi") == side] for side in _SIDES]
-            endings = [f"hemi-{side}_space-{wanted}_bold.func.gii" for side in _SIDES]
+            endings = [f"hemi-{side}_space-{required}_bold.func.gii" for side in _SIDES]
         else:
-            space = f"space-{wanted}_" if wanted else ""
+            space = f"space-{required}_" if required else ""
             ending = (
                 f"den-91k_bold{kinds[0]}" if options.space == "fsLR" else f"desc-{options.desc}_bold.nii.gz"
             )
@@ -827,12 +827,12 @@ class Bids(Dataset):
         if self._scratch is None:
             self._scratch = tempfile.TemporaryFile(dir=self.scratch, buffering=0)  # noqa: SIM115 (kept open)
         n_voxels = cleaned.shape[1]
-        places = []
+        offsets = []
         end = self._scratch.seek(0, os.SEEK_END)
         for given in weights:
-            places.append(end)
+            offsets.append(end)
             end += 4 * n_voxels * len(given)
-        require_room(self.scratch or tempfile.gettempdir(), end - (places[0] if places else end))
+        require_room(self.scratch or tempfile.gettempdir(), end - (offsets[0] if offsets else end))
         joint = np.concatenate(weights)
         missing = np.isnan(joint[:, 0])
         joint[missing] = 0
@@ -846,18 +846,18 @@ class Bids(Dataset):
                 values[:, missing] = np.nan
                 part.append(values)
             rows, column = np.concatenate(part), 0
-            for place, given in zip(places, weights, strict=True):
+            for offset, given in zip(offsets, weights, strict=True):
                 own = np.ascontiguousarray(rows[:, column : column + len(given)], np.float32)
-                os.pwrite(self._scratch.fileno(), own.data, place + 4 * pieces[start].start * len(given))
+                os.pwrite(self._scratch.fileno(), own.data, offset + 4 * pieces[start].start * len(given))
                 column += len(given)
-        for (one, _), place, given in zip(shown, places, weights, strict=True):
+        for (one, _), offset, given in zip(shown, offsets, weights, strict=True):
             key = (one, settings.lag, settings.detrend_order, settings.ddof)
-            self._store[key] = _Stored(place, (n_voxels, len(given)), cleaned.tsnr)
+            self._store[key] = _Stored(offset, (n_voxels, len(given)), cleaned.tsnr)
 
     def _stored(self, part: _Stored) -> "np.ndarray":
         import numpy as np
 
-        return np.asarray(np.memmap(self._scratch, np.float32, "r", part.place, part.shape))
+        return np.asarray(np.memmap(self._scratch, np.float32, "r", part.offset, part.shape))
 
     def _cleaned(self, subject: str, run: frozenset[tuple[str, str]], settings: "FmriConfig") -> "CleanedRun":
         import numpy as np

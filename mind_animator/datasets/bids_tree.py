@@ -97,21 +97,21 @@ class Tree:
         if top.is_dir():
             names = sorted(entry.name for entry in os.scandir(top) if entry.name.startswith("ses-"))
             sessions = [top / name for name in names]
-        return [name for place in (top, *sessions) for name in self.folder(place / "func")]
+        return [name for directory in (top, *sessions) for name in self.folder(directory / "func")]
 
     def above(self, run: Iterable[tuple[str, str]], suffix: str, extension: str) -> list[Path]:
         """Text files that apply to a file with these entities, from the most general to the most specific one."""
         entities = dict(run)
         top = self.root / f"sub-{entities.get('sub', '')}"
-        places = [self.root, top, top / "func"]
+        directories = [self.root, top, top / "func"]
         if "ses" in entities:
             session = top / f"ses-{entities['ses']}"
-            places = [self.root, top, session, session / "func"]
+            directories = [self.root, top, session, session / "func"]
         found: list[Path] = []
-        for place in places:
+        for directory in directories:
             names = [
                 name
-                for name in self.folder(place)
+                for name in self.folder(directory)
                 if name.suffix == suffix
                 and name.extension == extension
                 and name.entities.items() <= entities.items()

@@ -220,11 +220,11 @@ class CC2017(Dataset):
             ),
         )
 
-    def places(self, archive: Archive, members: list[str]) -> dict[str, str]:
+    def member_paths(self, archive: Archive, members: list[str]) -> dict[str, str]:
         """Match by the path below ``stimuli`` or ``subject<n>``, regardless of the folders above it."""
         from mind_animator.datasets.download.zips import suffix_chooser
 
-        tails = {re.search(r"(stimuli|subject\d)/.*", place)[0]: place for place in archive.gives}
+        tails = {re.search(r"(stimuli|subject\d)/.*", path)[0]: path for path in archive.gives}
         choose = suffix_chooser(tails)
         return {member: tails[tail] for member in members if (tail := choose(member)) is not None}
 

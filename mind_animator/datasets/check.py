@@ -46,15 +46,15 @@ def plan_downloads(dataset: Dataset) -> Plan:
         return Plan((), {}, ())
     missing = {str(path.relative_to(dataset.root)): path for path in dataset.sources() if not path.exists()}
     # links of a clone: their content is fetched with the tool of the clone, and nothing is written through them
-    links = {place: path for place, path in missing.items() if path.is_symlink()}
-    missing = {place: path for place, path in missing.items() if place not in links}
+    links = {file: path for file, path in missing.items() if path.is_symlink()}
+    missing = {file: path for file, path in missing.items() if file not in links}
     files, zips = [], {}
     for archive in dataset.archives():
-        needed = tuple(place for place in archive.gives if place in missing)
+        needed = tuple(file for file in archive.gives if file in missing)
         if not needed or not archive.fetched:
             continue
-        for place in needed:
-            del missing[place]
+        for file in needed:
+            del missing[file]
         if archive.zipped:
             zips[archive] = needed
         else:
@@ -120,8 +120,8 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
     check_clones(by_hand)
     dataset.check_before_work()
     if by_hand:
-        place = _relative(by_hand[0], dataset.root)
-        page = next((archive.page for archive in dataset.archives() if place in archive.gives), "")
+        file = _relative(by_hand[0], dataset.root)
+        page = next((archive.page for archive in dataset.archives() if file in archive.gives), "")
         raise InputError(
             f"Expected {by_hand[0]}, found none: nothing can fetch it ({len(by_hand)} such files"
             f"{f'; see {page}' if page else ''}). `snakemake check_data` lists them."
@@ -135,36 +135,36 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
     -------
     DataFrame
         ``file``, ``state`` (``here``, ``missing`` or ``wrong``), ``bytes``, ``checked_by`` (as in the manifest; empty
-        for files of the user) and ``told`` (properties from the header, or the fault).
+        for files of the user) and ``note`` (properties from the header, or the fault).
     """
     import pandas as pd
 
     manifest = read_manifest(dataset.root)
-    pages = {place: archive for archive in dataset.archives() for place in archive.gives}
+    pages = {file: archive for archive in dataset.archives() for file in archive.gives}
     rows = []
     for path in dataset.sources():
-        place = _relative(path, dataset.root)
-        row = {"file": place, "state": "here", "bytes": 0, "checked_by": "", "told": ""}
+        file = _relative(path, dataset.root)
+        row = {"file": file, "state": "here", "bytes": 0, "checked_by": "", "note": ""}
         if hint := absent_content(path):
-            rows.append(row | {"state": "missing", "told": hint})
+            rows.append(row | {"state": "missing", "note": hint})
             continue
         if not path.exists():
-            archive = pages.get(place)
-            told = f"comes with {archive.name}" if archive and archive.fetched else "fetch it by hand"
-            told += f" ({archive.page})" if archive else ""
-            rows.append(row | {"state": "missing", "told": told})
+            archive = pages.get(file)
+            note = f"comes with {archive.name}" if archive and archive.fetched else "fetch it by hand"
+            note += f" ({archive.page})" if archive else ""
+            rows.append(row | {"state": "missing", "note": note})
             continue
         row["bytes"] = path.stat().st_size
-        known = manifest.get(place)
+        known = manifest.get(file)
         facts, fault = look_at(path)
         if known is not None:
             row["checked_by"] = known.checked_by
             if known.size != row["bytes"]:
                 fault = f"expected {known.size} bytes (manifest), got {row['bytes']}"
         fault = fault or dataset.fault(path, facts)
-        told = fault or ", ".join(f"{name} {value:g}" for name, value in facts.items())
-        rows.append(row | {"state": "wrong" if fault else "here", "told": told})
-    return pd.DataFrame(rows, columns=["file", "state", "bytes", "checked_by", "told"])
+        note = fault or ", ".join(f"{name} {value:g}" for name, value in facts.items())
+        rows.append(row | {"state": "wrong" if fault else "here", "note": note})
+    return pd.DataFrame(rows, columns=["file", "state", "bytes", "checked_by", "note"])
 
 
 def summarise(table: "pd.DataFrame") -> str:
@@ -358,9 +358,9 @@ def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[Twin]:
     for clip in np.flatnonzero(test.std(axis=1) > TEXTURE):
         frames = (test[clip] - mean).reshape(n_frames, tiles).astype(np.float64)
         products, moved = frames @ known.T, frames @ step.T - along
-        share = np.clip(moved / safe, 0, 1)
+        fraction = np.clip(moved / safe, 0, 1)
         distance = (frames**2).sum(axis=1)[:, None] + square - 2 * products
-        distance += share * (share * length - 2 * moved)
+        distance += fraction * (fraction * length - 2 * moved)
         near = distance < tiles * SAME**2
         found = sum(near[f, f : f + n_starts].astype(np.int32) for f in range(n_frames)) * 2 >= n_frames
         apart = sum(distance[f, f : f + n_starts] for f in range(n_frames))
@@ -397,7 +397,7 @@ def check_same_clips(twins: list[Twin], train: "pd.DataFrame", test: "pd.DataFra
         edges = [_edges(movies[side], row) for side, row in enumerate((twin.test, twin.train))]
         overlap = (edges[0][0] and edges[1][1]) or (edges[0][1] and edges[1][0])
         if twin.in_a_row >= IN_A_ROW or overlap or movies[0][twin.test] in singles:
-            row, other = (max(0, place - twin.in_a_row + 1) for place in (twin.test, twin.train))
+            row, other = (max(0, index - twin.in_a_row + 1) for index in (twin.test, twin.train))
             raise InputError(
                 "Expected movies to be in training or test, got the same images in "
                 f"'{test['clip'].iloc[row]}' (test, {movies[0][row]}) and '{train['clip'].iloc[other]}' "

@@ -70,13 +70,13 @@ class Demo(CC2017):
 
     def _subjects(self) -> tuple[str, ...]:
         for subject in self.config.subjects:
-            self.brain_of(subject)
+            self.simulated_subject(subject)
         return self.config.subjects or self.known_subjects[:2]
 
     def check_subject(self, subject: str) -> None:
-        self.brain_of(subject)
+        self.simulated_subject(subject)
 
-    def brain_of(self, subject: str) -> tuple[str, str]:
+    def simulated_subject(self, subject: str) -> tuple[str, str]:
         """Number and signal of a subject; raises `InputError` if there is no such subject."""
         if not (match := _SUBJECT.fullmatch(subject)):
             raise InputError(
@@ -122,12 +122,12 @@ class Demo(CC2017):
         return f"{folder}/cifti/{{segment}}_{repeat}_Atlas.dtseries.nii"
 
     def _used_repeats(self, subject: str, segment: str) -> list[int]:
-        return super()._used_repeats(self.brain_of(subject)[0], segment)
+        return super()._used_repeats(self.simulated_subject(subject)[0], segment)
 
     def _run_file(self, subject: str, segment: str, repeat: int, kind: str) -> Path:
         if kind != "cifti":
             raise ValueError(f"Expected the kind 'cifti' (the only one simulated), got {kind!r}.")
-        number, signal = self.brain_of(subject)
+        number, signal = self.simulated_subject(subject)
         return Path(self.run_pattern(repeat).format(number=number, signal=signal, segment=segment))
 
 

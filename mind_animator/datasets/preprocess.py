@@ -194,10 +194,10 @@ class _Passes:
 
     def _quality(self, fact: SegmentAverage, chosen: np.ndarray) -> Iterator[dict[str, object]]:
         """One row per run of a segment; a single row without a run if the subject has none."""
-        place = {"subject": self.subject, "segment": fact.segment.id, "split": fact.segment.split}
+        labels = {"subject": self.subject, "segment": fact.segment.id, "split": fact.segment.split}
         for run, agreement in zip(fact.runs, fact.of_runs(chosen), strict=True):
             yield (
-                place
+                labels
                 | run
                 | {
                     "reliability_selected": _mean_of(agreement),
@@ -210,7 +210,7 @@ class _Passes:
         if not fact.runs:
             notes = notes or {"": "the subject has no run of this segment"}
         for run, note in notes.items():
-            yield place | {"run": run, "missing_clips": fact.n_missing, "note": note}
+            yield labels | {"run": run, "missing_clips": fact.n_missing, "note": note}
 
 
 def _drained(averages: deque[SegmentAverage]) -> Iterator[SegmentAverage]:

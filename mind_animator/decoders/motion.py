@@ -394,13 +394,13 @@ class TokenDecoder(MotionDecoder):
             own = None if steps is None else steps[:, index : index + 1]
             x = self._tokens(last, own, range(index, index + 1))
             token_mask = self._token_mask(visible[:, index : index + 1, : index + 1])
-            for place, layer in enumerate(self.layers):
+            for number, layer in enumerate(self.layers):
                 keys, values = layer.keys_values(x)
-                if cache[place] is not None:
-                    keys = torch.cat([cache[place][0], keys], dim=2)
-                    values = torch.cat([cache[place][1], values], dim=2)
-                cache[place] = keys, values
-                x = layer(x, keys, values, token_mask, guides[place])
+                if cache[number] is not None:
+                    keys = torch.cat([cache[number][0], keys], dim=2)
+                    values = torch.cat([cache[number][1], values], dim=2)
+                cache[number] = keys, values
+                x = layer(x, keys, values, token_mask, guides[number])
             frames = torch.cat([frames, self._frames(x, last, own)], dim=1)
         return frames
 

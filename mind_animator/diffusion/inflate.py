@@ -118,10 +118,10 @@ class VideoUNet(nn.Module):
     def check(self) -> None:
         """Refuse to run as an image net: `fuse_qkv_projections` and its kin silently drop the processors."""
         for name, processor in self.unet.attn_processors.items():
-            wanted = SparseCausalAttention if name.endswith("attn1.processor") else TextAttention
-            if not isinstance(processor, wanted):
+            expected = SparseCausalAttention if name.endswith("attn1.processor") else TextAttention
+            if not isinstance(processor, expected):
                 raise ValueError(
-                    f"Expected {wanted.__name__} at {name}, got {type(processor).__name__}: was "
+                    f"Expected {expected.__name__} at {name}, got {type(processor).__name__}: was "
                     "fuse_qkv_projections() or set_attn_processor() called on the inflated net? "
                     "Either removes the attention between frames."
                 )
@@ -246,9 +246,9 @@ def add_temporal_bias(unet: UNet2DConditionModel, generator: torch.Generator) ->
         if isinstance(module, BasicTransformerBlock):
             last = module.ff.net[-1]
             bound = last.out_features**-0.5
-            draw = torch.empty(last.out_features).uniform_(-bound, bound, generator=generator)
+            values = torch.empty(last.out_features).uniform_(-bound, bound, generator=generator)
             with torch.no_grad():
-                last.bias += draw.to(last.bias)
+                last.bias += values.to(last.bias)
 
 
 def _first_and_previous(x: Tensor) -> Tensor:

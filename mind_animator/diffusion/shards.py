@@ -48,9 +48,9 @@ def plan_batches(first: int, count: int, size: int) -> list[Batch]:
         raise ValueError(f"Expected first >= 0, count >= 1 and size >= 1, got {first}, {count}, {size}.")
     batches = []
     for index in range(first // size, (first + count - 1) // size + 1):
-        places = range(index * size - first, (index + 1) * size - first)
-        rows = tuple(min(max(row, 0), count - 1) for row in places)
-        batches.append(Batch(index, rows, tuple(p for p, row in enumerate(places) if 0 <= row < count)))
+        positions = range(index * size - first, (index + 1) * size - first)
+        rows = tuple(min(max(row, 0), count - 1) for row in positions)
+        batches.append(Batch(index, rows, tuple(p for p, row in enumerate(positions) if 0 <= row < count)))
     return batches
 
 
@@ -161,7 +161,9 @@ def process_shard(
         for batch in rest:
             kept = list(batch.kept)
             arrays = {name: array[kept] for name, array in work(batch.rows).items()}
-            write_arrays(finished.path(batch.index), arrays, [clips[batch.rows[place]] for place in kept])
+            write_arrays(
+                finished.path(batch.index), arrays, [clips[batch.rows[position]] for position in kept]
+            )
             bar.update(len(kept))
     with open_arrays(finished.path(batches[0].index)) as file:
         names = [name for name in file if name != "clip"]

@@ -144,5 +144,5 @@ def roi_auc(
 
 def _leading(values: np.ndarray, count: int) -> np.ndarray:
     """Indices of the largest eigenvalues above rounding error, in descending order."""
-    floor = max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
-    return np.flatnonzero(values > floor)[::-1][:count]
+    threshold = max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
+    return np.flatnonzero(values > threshold)[::-1][:count]

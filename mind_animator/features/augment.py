@@ -24,11 +24,11 @@ def read_synonyms(path: Path | str | None = None) -> dict[str, list[str]]:
     InputError
         If the file is missing or a line has another form.
     """
-    place = Path(path) if path else files("mind_animator.features") / "synonyms.tsv"
+    table = Path(path) if path else files("mind_animator.features") / "synonyms.tsv"
     try:
-        lines = place.read_text(encoding="utf-8").splitlines()
+        lines = table.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise InputError(f"Expected a table of synonyms at {place}, found none.") from None
+        raise InputError(f"Expected a table of synonyms at {table}, found none.") from None
     synonyms: dict[str, list[str]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
@@ -38,7 +38,7 @@ def read_synonyms(path: Path | str | None = None) -> dict[str, list[str]]:
         if not word.strip() or not tab or not all(found):
             raise InputError(
                 f"Expected a word, a tab and its synonyms with commas between, got {line!r} "
-                f"({place}, line {number})."
+                f"({table}, line {number})."
             )
         synonyms.setdefault(word.strip().lower(), []).extend(found)
     return synonyms

@@ -57,12 +57,12 @@ def read_ready(
         length 0, or the embeddings of text and image differ in width.
     """
     found: dict[str, np.ndarray] = {}
-    for key, place in ready.given.items():
+    for key, source in ready.given.items():
         name, axes = ARRAYS[key]
-        array = _rows(place, key, clips, listed, splits)
+        array = _rows(source, key, clips, listed, splits)
         if array.ndim != 1 + len(axes):
             raise InputError(
-                f"features.ready.{key}: expected axes (clip, {', '.join(axes)}) in {place}, got shape {array.shape}."
+                f"features.ready.{key}: expected axes (clip, {', '.join(axes)}) in {source}, got shape {array.shape}."
             )
         bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
         if key in ("text", "image"):
@@ -70,7 +70,7 @@ def read_ready(
         if bad.any():
             clip = clips[int(np.argmax(bad))]
             raise InputError(
-                f"features.ready.{key}: expected finite values other than 0 for every clip in {place}, got "
+                f"features.ready.{key}: expected finite values other than 0 for every clip in {source}, got "
                 f"{int(bad.sum())} clips without, the first '{clip}' (row {list(listed).index(clip)} of the table, "
                 "from 0): compute them, or remove these clips from the table."
             )
@@ -99,27 +99,27 @@ def read_ready(
 
 
 def _rows(
-    place: str, key: str, clips: Sequence[str], listed: Sequence[str], splits: Mapping[str, str]
+    source: str, key: str, clips: Sequence[str], listed: Sequence[str], splits: Mapping[str, str]
 ) -> np.ndarray:
     """The array in the order of ``clips``, float32."""
-    if "{split}" in place:
+    if "{split}" in source:
         parts = {}
         for split in ("train", "test"):
             own = [clip for clip in listed if splits[clip] == split]
             if own:
-                parts |= dict(zip(own, _read(place.format(split=split), key, own), strict=True))
+                parts |= dict(zip(own, _read(source.format(split=split), key, own), strict=True))
         return np.stack([parts[clip] for clip in clips])
-    array = _read(place, key, listed)
+    array = _read(source, key, listed)
     row_of = {clip: row for row, clip in enumerate(listed)}
     return array[[row_of[clip] for clip in clips]]
 
 
-def _read(place: str, key: str, listed: Sequence[str]) -> np.ndarray:
+def _read(source: str, key: str, listed: Sequence[str]) -> np.ndarray:
     """One row for each of the listed clips, in their order."""
-    array = read_foreign(place)
+    array = read_foreign(source)
     if isinstance(array, list) or array.dtype.kind not in "biuf":
-        raise InputError(f"features.ready.{key}: expected numbers in {place}, got texts or objects.")
-    file = place.partition("::")[0]
+        raise InputError(f"features.ready.{key}: expected numbers in {source}, got texts or objects.")
+    file = source.partition("::")[0]
     order = np.arange(len(listed))
     if Path(file).suffix in (".h5", ".hdf5") and NAMES in foreign_names(file):
         row_of = {str(name): row for row, name in enumerate(read_foreign(f"{file}::{NAMES}"))}
@@ -135,7 +135,7 @@ def _read(place: str, key: str, listed: Sequence[str]) -> np.ndarray:
         if len(listed) in array.shape:
             hint = f" (shape {array.shape}: the axis of the clips must come first)"
         raise InputError(
-            f"features.ready.{key}: expected {len(listed)} rows, one per clip of the table, in {place}, got "
+            f"features.ready.{key}: expected {len(listed)} rows, one per clip of the table, in {source}, got "
             f"{len(array)}{hint}."
         )
     return np.asarray(array[order] if len(order) else array, np.float32)

@@ -35,8 +35,8 @@ def volumes_of_clips(
     """
     if repetition_time <= 0:
         raise ValueError(f"Expected a positive repetition time, got {repetition_time}.")
-    places = (np.asarray(onsets, np.float64) + lag - recording_start) / repetition_time
-    indices = np.ceil(places - 0.5 - 1e-9).astype(np.int64)
+    positions = (np.asarray(onsets, np.float64) + lag - recording_start) / repetition_time
+    indices = np.ceil(positions - 0.5 - 1e-9).astype(np.int64)
     outside = (indices < 0) | (indices >= n_volumes)
     if outside.any():
         clip = int(np.flatnonzero(outside)[0])

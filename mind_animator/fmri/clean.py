@@ -36,8 +36,8 @@ def legendre_basis(n_volumes: int, order: int) -> np.ndarray:
     """
     if not 0 <= order < n_volumes:
         raise ValueError(f"Expected 0 <= order < n_volumes = {n_volumes}, got order={order}.")
-    places = np.linspace(-1, 1, n_volumes)
-    return np.linalg.qr(np.polynomial.legendre.legvander(places, order))[0]
+    positions = np.linspace(-1, 1, n_volumes)
+    return np.linalg.qr(np.polynomial.legendre.legvander(positions, order))[0]
 
 
 class CleanedRun:

@@ -86,7 +86,7 @@ class LagCurve:
         Root of the mean squared correlation over voxels.
     chance : float
         95th percentile of the highest correlation within an equal number of neighbouring lags far from the true ones.
-    floor : float
+    null_level : float
         Mean of the same far lags.
     peak : float
         Lag of the highest correlation, seconds.
@@ -95,7 +95,7 @@ class LagCurve:
     lags: np.ndarray
     correlation: np.ndarray
     chance: float
-    floor: float
+    null_level: float
     peak: float
 
     @property
@@ -104,8 +104,8 @@ class LagCurve:
         return bool(self.correlation.max() > self.chance)
 
     def fraction_at(self, lag: float) -> float:
-        """Squared correlation above ``floor`` at the lag nearest to ``lag``, as a fraction of that at the peak."""
-        above = self.correlation**2 - self.floor**2
+        """Squared correlation above ``null_level`` at the lag nearest to ``lag``, as a fraction of that at the peak."""
+        above = self.correlation**2 - self.null_level**2
         return float(above[np.argmin(np.abs(self.lags - lag))] / above.max())
 
 
@@ -157,7 +157,7 @@ def lag_curve(
         lags=lag + shifts * clip_seconds,
         correlation=np.sqrt(squared),
         chance=float(np.sqrt(np.quantile(windows.max(axis=1), 0.95))),
-        floor=float(np.sqrt(null.mean())),
+        null_level=float(np.sqrt(null.mean())),
         peak=float(lag + shifts[int(np.argmax(squared))] * clip_seconds),
     )
 

@@ -80,7 +80,7 @@ def scale_splits(
 
 def _selection(mask: np.ndarray) -> slice | np.ndarray:
     """The same clips as a slice, which requires no copy, if they are contiguous."""
-    places = np.flatnonzero(mask)
-    if len(places) and places[-1] - places[0] == len(places) - 1:
-        return slice(int(places[0]), int(places[-1]) + 1)
+    indices = np.flatnonzero(mask)
+    if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
+        return slice(int(indices[0]), int(indices[-1]) + 1)
     return mask

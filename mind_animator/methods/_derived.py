@@ -59,7 +59,7 @@ class Derived(Method):
         One generator a clip, so that nothing depends on the sharding.
         """
         donor = cls.donors(settings, inputs.test_clips, inputs.seed)
-        place = {clip: row for row, clip in enumerate(inputs.test_clips)}
+        row_of = {clip: row for row, clip in enumerate(inputs.test_clips)}
         problems = read_problems(inputs.files)
         with closing(ClipReader(inputs.files)) as reader:
             for clip in clips:
@@ -67,5 +67,5 @@ class Derived(Method):
                 if own in problems:
                     yield clip, InputError(problems[own])
                 else:
-                    generator = np.random.default_rng([inputs.seed, place[clip]])
+                    generator = np.random.default_rng([inputs.seed, row_of[clip]])
                     yield clip, cls.change(reader.read(own, "frames"), generator)

@@ -113,11 +113,11 @@ def windows_of(
         rows = rows[present[rows]]
         onsets = table["onset"].to_numpy()[rows]
         for column, offset in enumerate(offsets):
-            places = np.searchsorted(onsets, onsets + offset * t_r - _TOLERANCE)
-            found = places < len(rows)
-            found[found] &= np.abs(onsets[places[found]] - onsets[found] - offset * t_r) < 2 * _TOLERANCE
+            positions = np.searchsorted(onsets, onsets + offset * t_r - _TOLERANCE)
+            found = positions < len(rows)
+            found[found] &= np.abs(onsets[positions[found]] - onsets[found] - offset * t_r) < 2 * _TOLERANCE
             in_run[rows[found], column] = True
-            chosen[rows[found], column] = rows[places[found]]
+            chosen[rows[found], column] = rows[positions[found]]
     if not in_run[:, np.abs(offsets) == 1].any():
         raise InputError(f"Expected clips at a distance of one volume ({t_r:g} s) in {where}, found none.")
     for outward in (range(before - 1, -1, -1), range(before + 1, len(offsets))):

@@ -167,7 +167,7 @@ class TrainingData:
     videos : tuple of Path
         Files of the unpaired videos, in order of their names.
     models : mapping of key to str
-        Model ids or folders; `mind_animator.models.places.locate` finds and verifies them.
+        Model ids or folders; `mind_animator.models.hub.locate` finds and verifies them.
     lock : str
         Lock file of the models.
     """
@@ -528,9 +528,9 @@ def check_needs(methods: Mapping[str, Method], dataset: "Dataset", models: Mappi
                 raise InputError(f"{where} is trained on all subjects but one, and there is only one.")
             if part and part.optional and not dataset.has_stimuli:
                 continue
-            wanted = [n for n in ("frames", "movies", "repeats") if getattr(needs, n)]
-            wanted += [*needs.voxels, *(["window"] if any(needs.window) else [])]
-            for one in wanted:
+            required = [n for n in ("frames", "movies", "repeats") if getattr(needs, n)]
+            required += [*needs.voxels, *(["window"] if any(needs.window) else [])]
+            for one in required:
                 if lacking[one]:
                     raise InputError(
                         f"{where} needs {lacking[one]}, which data set {dataset.name} does not provide."

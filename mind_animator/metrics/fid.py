@@ -15,7 +15,7 @@ def _load(model_id_or_path: str, lock: str, device: str) -> Callable[[np.ndarray
     """Inception-v3 as a TorchScript file: its last pooled features of frames, (clip, frame, 2048) float32."""
     import torch
 
-    from mind_animator.models.places import locate
+    from mind_animator.models.hub import locate
 
     found = locate(model_id_or_path, lock)
     path = found.folder / found.files[0]

@@ -43,12 +43,12 @@ def per_frame(embed: "Callable[[Tensor], Tensor]", recipe: "ImageRecipe", device
     return embedded
 
 
-def frames_for(wanted: int, given: int) -> np.ndarray:
-    """Indices of ``wanted`` frames out of ``given``: the one shown in the middle of each of equal spans.
+def frames_for(count: int, given: int) -> np.ndarray:
+    """Indices of ``count`` frames out of ``given``: the one shown in the middle of each of equal spans.
 
     A video classifier of 16 frames sees each of 8 frames twice.
     """
-    return ((np.arange(wanted) + 0.5) * given / wanted).astype(int)
+    return ((np.arange(count) + 0.5) * given / count).astype(int)
 
 
 def _load_image_classifier(model_id_or_path: str, lock: str, device: str) -> Function:

@@ -1,7 +1,7 @@
 """The frozen networks, loaded strictly, in evaluation mode, without gradients, where the caller wants them.
 
-Every ``load_*`` takes the same arguments: ``place`` (a local folder or an id on the hub), ``lock`` (the
-lock file; see `mind_animator.models.places`), ``device`` and ``dtype``. Nothing here opens a network
+Every ``load_*`` takes the same arguments: ``model_id_or_path`` (a local folder or an id on the hub), ``lock`` (the
+lock file; see `mind_animator.models.hub`), ``device`` and ``dtype``. Nothing here opens a network
 connection. A weight that is missing or has another shape is an `InputError`; a weight that the network does
 not use is named on stderr.
 """
@@ -16,12 +16,12 @@ from torch import nn
 
 from mind_animator.device import NO_CUDA
 from mind_animator.errors import InputError
+from mind_animator.models.hub import Located, locate
 from mind_animator.models.images import ImageRecipe, read_recipe
-from mind_animator.models.places import Located, locate
 from mind_animator.models.vificlip import ViFiClipImageEncoder, build_encoder, read_checkpoint
 
 Device = torch.device | str
-Place = str | Path
+ModelPath = str | Path
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -89,66 +89,78 @@ class Where(TypedDict, total=False):
     dtype: torch.dtype
 
 
-def load_clip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Clip:
+def load_clip(model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]) -> Clip:
     """Load a CLIP model (both towers) with its tokenizer."""
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     return Clip(_transformer("CLIPModel", found, **where), _tokenizer(found), read_recipe(found.folder))
 
 
-def load_blip2(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Blip2:
+def load_blip2(model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]) -> Blip2:
     """Load a BLIP-2 captioner with its tokenizer."""
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     model = _transformer("Blip2ForConditionalGeneration", found, **where)
     return Blip2(model, _tokenizer(found), read_recipe(found.folder))
 
 
-def load_vae(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Any:
+def load_vae(model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]) -> Any:
     """Load the AutoencoderKL of a Stable Diffusion folder (``vae/``)."""
-    return _diffuser("AutoencoderKL", locate_part(place, lock, "vae"), **where)
+    return _diffuser("AutoencoderKL", locate_part(model_id_or_path, lock, "vae"), **where)
 
 
-def load_text_encoder(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> TextEncoder:
+def load_text_encoder(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> TextEncoder:
     """Load CLIPTextModel (``text_encoder/``) and tokenizer (``tokenizer/``) of a Stable Diffusion folder."""
-    model = _transformer("CLIPTextModel", locate_part(place, lock, "text_encoder"), **where)
-    return TextEncoder(model, _tokenizer(locate_part(place, lock, "tokenizer")))
+    model = _transformer("CLIPTextModel", locate_part(model_id_or_path, lock, "text_encoder"), **where)
+    return TextEncoder(model, _tokenizer(locate_part(model_id_or_path, lock, "tokenizer")))
 
 
-def load_unet_and_scheduler(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Generator:
+def load_unet_and_scheduler(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> Generator:
     """Load the UNet2DConditionModel (``unet/``) and a DDIMScheduler with the settings of ``scheduler/``."""
     from diffusers import DDIMScheduler
 
-    unet = _diffuser("UNet2DConditionModel", locate_part(place, lock, "unet"), **where)
-    scheduler = locate_part(place, lock, "scheduler")
+    unet = _diffuser("UNet2DConditionModel", locate_part(model_id_or_path, lock, "unet"), **where)
+    scheduler = locate_part(model_id_or_path, lock, "scheduler")
     return Generator(unet, DDIMScheduler.from_pretrained(str(scheduler.folder), local_files_only=True))
 
 
-def load_vit(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
+def load_vit(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> Classifier:
     """Load a ViTForImageClassification."""
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     model = _transformer("ViTForImageClassification", found, **where)
     return Classifier(model, read_recipe(found.folder))
 
 
-def load_videomae(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
+def load_videomae(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> Classifier:
     """Load a VideoMAEForVideoClassification; its input has shape (clip, frame, 3, height, width)."""
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     model = _transformer("VideoMAEForVideoClassification", found, **where)
     return Classifier(model, read_recipe(found.folder))
 
 
-def load_image_encoder(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> Classifier:
+def load_image_encoder(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> Classifier:
     """Load an image encoder of transformers, of the class named in its config (e.g. Dinov2Model)."""
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     return Classifier(_transformer("AutoModel", found, **where), read_recipe(found.folder))
 
 
-def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where]) -> ViFiClip:
+def load_vificlip(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> ViFiClip:
     """Load the image encoder of ViFi-CLIP from a folder with one weight file, or from the published ``.pth`` file.
 
     Images are preprocessed as for CLIP (bicubic, shorter edge resized to the input size, centre crop, mean and standard
     deviation of OpenAI) unless a ``preprocessor_config.json`` is in the folder of the weights.
     """
-    found = locate(place, lock)
+    found = locate(model_id_or_path, lock)
     if len(found.weights) != 1:
         raise InputError(f"Expected one weight file in {found.folder}, got {list(found.weights)}.")
     path = found.folder / found.weights[0]
@@ -161,9 +173,9 @@ def load_vificlip(place: Place, lock: Place | None = None, **where: Unpack[Where
     )
 
 
-def locate_part(place: Place, lock: Place | None, part: str) -> Located:
+def locate_part(model_id_or_path: ModelPath, lock: ModelPath | None, part: str) -> Located:
     """Find and verify one network of a diffusers folder; only the files of this part are hashed."""
-    return locate(place, lock, part).sub(part)
+    return locate(model_id_or_path, lock, part).sub(part)
 
 
 def _transformer(

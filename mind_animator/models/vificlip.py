@@ -153,8 +153,8 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, IndexError, KeyError) as error:
         reason = re.search(r"WeightsUnpickler error: ?\s*(.+)", str(error))
-        told = reason.group(1) if reason else f"{type(error).__name__} {error}".splitlines()[0]
-        raise InputError(f"Expected a checkpoint of tensors in {path}, got: {told}") from None
+        message = reason.group(1) if reason else f"{type(error).__name__} {error}".splitlines()[0]
+        raise InputError(f"Expected a checkpoint of tensors in {path}, got: {message}") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
         raise InputError(f"Expected an entry 'model' in the checkpoint {path}, found none.")
     return content["model"]

@@ -37,10 +37,10 @@ def layers_of(nodes: dict[str, str], edges: list[tuple[str, str]]) -> list[list[
     layers: list[list[str]] = [[] for _ in range(1 + max(deep(node) for node in nodes))]
     for node in sorted(nodes, key=lambda node: nodes[node]):
         layers[depth[node]].append(node)
-    place = {}
+    position = {}
     for layer in layers:
-        layer.sort(key=lambda n: sum(place[o] for o in needs[n]) / len(needs[n]) if needs[n] else 0.0)
-        place.update({node: (rank + 0.5) / len(layer) for rank, node in enumerate(layer)})
+        layer.sort(key=lambda n: sum(position[o] for o in needs[n]) / len(needs[n]) if needs[n] else 0.0)
+        position.update({node: (rank + 0.5) / len(layer) for rank, node in enumerate(layer)})
     return layers
 
 

@@ -42,14 +42,14 @@ def draw_distributions(rows: pd.DataFrame, folder: Path, *, baselines: Collectio
         names = [f"{method}, subject {subject}" if several else method for (method, subject), _ in groups]
         with plt.rc_context(STYLE):
             figure, axes = plt.subplots(figsize=(7.5, 1.0 + 0.42 * len(groups)), layout="constrained")
-            for place, ((method, _), group) in enumerate(groups):
+            for height, ((method, _), group) in enumerate(groups):
                 values = group["value"].to_numpy()
                 colour = GREY if method in baselines else COLOURS[0]
                 # steps of the golden ratio spread the points evenly without a random generator
                 spread = 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)
-                axes.scatter(values, place + spread, s=9, color=colour, alpha=0.45, linewidths=0)
+                axes.scatter(values, height + spread, s=9, color=colour, alpha=0.45, linewidths=0)
                 axes.boxplot(
-                    values, positions=[place], orientation="horizontal", widths=0.6, showfliers=False, showmeans=True,
+                    values, positions=[height], orientation="horizontal", widths=0.6, showfliers=False, showmeans=True,
                     medianprops={"color": "#1d2433"}, boxprops={"color": "#1d2433", "lw": 0.8},
                     meanprops={"marker": "D", "mfc": "white", "mec": "#1d2433", "ms": 5},
                     whiskerprops={"color": "#1d2433", "lw": 0.8}, capprops={"color": "#1d2433", "lw": 0.8},

@@ -104,7 +104,7 @@ def score_decoded(
         embeddings minus the mean embedding of the training clips (``retrieval_text_centred_rank``, ...) with the
         two-way accuracy (``retrieval_text_centred_2way``), among further candidates (``retrieval_text_large_rank``,
         ...), and ``target_*``. For the change within a clip: the prediction
-        with its frames reversed and that of a clip of the next block (``swapped``), as negative controls; a frozen
+        with its frames reversed and that of a clip of the next block (``next_block``), as negative controls; a frozen
         clip scores 0.
     pairs : PairScores
         ``retrieval_{text,image}[_centred]_{cosine,rank,top10}``.
@@ -143,32 +143,32 @@ def score_decoded(
                     if measure != "top10" or len(small) >= 10:
                         pairs[f"retrieval_{kind}{suffix}_{measure}"] = aligned
     # a clip of the next block, as a negative control
-    swapped = np.roll(own, -block)
+    next_block = np.roll(own, -block)
     for name, target in decoder_targets(features).items():
         predicted = TARGETS[name][0]
         if predicted not in predictions:
             continue
-        guess = np.asarray(predictions[predicted])
-        guess = change_of(guess) if name == "change" else guess
-        guesses = {name: guess}
+        prediction = np.asarray(predictions[predicted])
+        prediction = change_of(prediction) if name == "change" else prediction
+        variants = {name: prediction}
         if name == "change":
-            guesses |= {"change_reversed": guess[:, ::-1]}
-            guesses |= {"change_swapped": guess[swapped]} if len(rows) > 1 else {}
-        for control, shown in guesses.items():
+            variants |= {"change_reversed": prediction[:, ::-1]}
+            variants |= {"change_swapped": prediction[next_block]} if len(rows) > 1 else {}
+        for control, shown in variants.items():
             corr, r2 = target_scores(target, shown, subtract_mean=name != "change")
             values |= {f"target_{control}_corr": corr, f"target_{control}_r2": r2}
         if means and TARGETS[name][1] in means:
             mean = decoder_targets({TARGETS[name][1]: means[TARGETS[name][1]][None]})[name][0]
-            values[f"target_{name}_trainr2"] = r2_against(target, guess, mean)
+            values[f"target_{name}_trainr2"] = r2_against(target, prediction, mean)
     if "flow" in predictions and "latents" in features:
         velocity = latent_velocity(np.asarray(features["latents"]))
-        guess = np.asarray(predictions["flow"]).mean(axis=(2, 3), dtype=np.float64)
-        values["target_flow_cosine"] = cosines(velocity, guess)
+        prediction = np.asarray(predictions["flow"]).mean(axis=(2, 3), dtype=np.float64)
+        values["target_flow_cosine"] = cosines(velocity, prediction)
         if len(rows) > 1:
-            values["target_flow_swapped_cosine"] = cosines(velocity, guess[swapped])
-    place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
+            values["target_flow_swapped_cosine"] = cosines(velocity, prediction[next_block])
+    labels = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     table = pd.concat(
-        [place.assign(metric=name, value=value, weight=1.0, status="ok") for name, value in values.items()],
+        [labels.assign(metric=name, value=value, weight=1.0, status="ok") for name, value in values.items()],
         ignore_index=True,
     ).assign(dataset=dataset, method=method, subject=subject)
     return table[list(COLUMNS)], PairScores(clips["clip"].tolist(), rows, pairs, {}), candidates

@@ -32,7 +32,7 @@ class Row:
 
     Attributes
     ----------
-    brain, row, subject : str
+    signal, row, subject : str
     statistic : float
         In the unit of the test: own minus others; full minus ridge; AUC.
     p : float
@@ -43,7 +43,7 @@ class Row:
     note : str
     """
 
-    brain: str
+    signal: str
     row: str
     subject: str
     statistic: float
@@ -54,7 +54,7 @@ class Row:
 
 
 def positive_rows(
-    tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool
+    tests: pd.DataFrame, signal: str, method: str, metrics: tuple[str, ...], motion: bool
 ) -> list[Row]:
     """Above chance in every subject: p <= .001, uncorrected. A test that was not made is a row that fails."""
     found = []
@@ -62,50 +62,57 @@ def positive_rows(
         for name, row in _wanted(tests, method, subject, metrics, motion):
             if row is None:
                 found.append(
-                    Row(brain, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested")
+                    Row(signal, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested")
                 )
             else:
                 passes = bool(row["p"] <= POSITIVE) and np.isfinite(row["statistic"])
                 found.append(
-                    Row(brain, name, subject, row["statistic"], row["p"], f"p <= {POSITIVE}", passes)
+                    Row(signal, name, subject, row["statistic"], row["p"], f"p <= {POSITIVE}", passes)
                 )
     return found
 
 
 def null_rows(
-    tests: pd.DataFrame, brain: str, method: str, metrics: tuple[str, ...], motion: bool
+    tests: pd.DataFrame, signal: str, method: str, metrics: tuple[str, ...], motion: bool
 ) -> tuple[list[Row], str]:
     """Nothing above chance: Holm over subjects and metrics, family-wise .01; and a note on false alarms."""
-    wanted = [
+    expected_rows = [
         (subject, name, row)
         for subject in _subjects(tests)
         for name, row in _wanted(tests, method, subject, metrics, motion)
     ]
-    there = [entry for entry in wanted if entry[2] is not None]
+    there = [entry for entry in expected_rows if entry[2] is not None]
     adjusted = iter(holm(np.array([row["p"] for _, _, row in there])))
     rule, found = f"Holm p > {FAMILY}", []
-    for subject, name, row in wanted:
+    for subject, name, row in expected_rows:
         if row is None:
-            found.append(Row(brain, name, subject, np.nan, np.nan, rule, False, "not tested"))
+            found.append(Row(signal, name, subject, np.nan, np.nan, rule, False, "not tested"))
         else:
             p = float(next(adjusted))
             found.append(
                 Row(
-                    brain, name, subject, row["statistic"], p, rule, p > FAMILY, f"uncorrected {row['p']:.4g}"
+                    signal,
+                    name,
+                    subject,
+                    row["statistic"],
+                    p,
+                    rule,
+                    p > FAMILY,
+                    f"uncorrected {row['p']:.4g}",
                 )
             )
     expected, none = expected_false_alarms(len(there), 0.05)
     note = (
-        f"{brain}: {len(there)} null tests; at .05 without correction {expected:.2g} false alarms are "
+        f"{signal}: {len(there)} null tests; at .05 without correction {expected:.2g} false alarms are "
         f"expected, and all would pass with probability {none:.2f} if they were independent"
     )
     return found, note
 
 
-def decoder_rows(tests: pd.DataFrame, brain: str, method: str, baseline: str) -> list[Row]:
+def decoder_rows(tests: pd.DataFrame, signal: str, method: str, baseline: str) -> list[Row]:
     """No decoder significantly worse than the baseline on its own target: Holm over subjects and decoders."""
     names = [f"target_{decoder}_corr" for decoder in ("semantic", "structure", "change")]
-    wanted: list[tuple[str, str, float, float]] = []
+    expected_rows: list[tuple[str, str, float, float]] = []
     for subject in _subjects(tests):
         for name in names:
             both = tests[
@@ -115,31 +122,35 @@ def decoder_rows(tests: pd.DataFrame, brain: str, method: str, baseline: str) ->
             ahead = both[(both["method"] == method) & (both["other"] == baseline)]
             behind = both[(both["method"] == baseline) & (both["other"] == method)]
             if len(ahead):
-                wanted.append((subject, name, float(ahead["statistic"].iloc[0]), float(ahead["p"].iloc[0])))
+                expected_rows.append(
+                    (subject, name, float(ahead["statistic"].iloc[0]), float(ahead["p"].iloc[0]))
+                )
             elif len(behind):
-                wanted.append(
+                expected_rows.append(
                     (subject, name, -float(behind["statistic"].iloc[0]), float(behind["p"].iloc[0]))
                 )
             else:
-                wanted.append((subject, name, np.nan, np.nan))
-    there = [p for *_, p in wanted if np.isfinite(p)]
+                expected_rows.append((subject, name, np.nan, np.nan))
+    there = [p for *_, p in expected_rows if np.isfinite(p)]
     adjusted = iter(holm(np.array(there)))
     found = []
-    for subject, name, difference, p in wanted:
+    for subject, name, difference, p in expected_rows:
         if not np.isfinite(p):
             found.append(
-                Row(brain, f"{name} vs {baseline}", subject, np.nan, np.nan, "not worse", False, "not tested")
+                Row(
+                    signal, f"{name} vs {baseline}", subject, np.nan, np.nan, "not worse", False, "not tested"
+                )
             )
             continue
         p = float(next(adjusted))
         rule = f"not worse (two-sided Holm p > {FAMILY} or ahead)"
         found.append(
-            Row(brain, f"{name} vs {baseline}", subject, difference, p, rule, difference >= 0 or p > FAMILY)
+            Row(signal, f"{name} vs {baseline}", subject, difference, p, rule, difference >= 0 or p > FAMILY)
         )
     return found
 
 
-def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
+def map_rows(maps: pd.DataFrame, signal: str) -> list[Row]:
     """Activation patterns: the areas planted for a decoder against the others.
 
     Parameters
@@ -147,13 +158,13 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
     maps : DataFrame
         ``subject, decoder, auc, low, high, voxels_alone``: area under the curve, the interval of permuted maps,
         and the number of chosen voxels in areas that are planted for this decoder alone.
-    brain : str
+    signal : str
         ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation
         interval) and the others hold. ``none``: the permutation interval covers every AUC, and .5.
     """
     found = []
     for row in maps.itertuples(index=False):
-        lost = brain == "none" or (brain == "no_motion" and row.decoder == "motion")
+        lost = signal == "none" or (signal == "no_motion" and row.decoder == "motion")
         inside = row.low <= row.auc <= row.high and row.low <= 0.5 <= row.high
         if lost:
             rule, passes = "inside the permutation interval, which covers .5", inside
@@ -162,7 +173,7 @@ def map_rows(maps: pd.DataFrame, brain: str) -> list[Row]:
         note = f"permutations [{row.low:.3f}, {row.high:.3f}]; {row.voxels_alone} voxels in areas of its own"
         found.append(
             Row(
-                brain,
+                signal,
                 f"map_{row.decoder}",
                 str(row.subject),
                 float(row.auc),
@@ -195,7 +206,7 @@ def calibration_rows(rates: pd.DataFrame, test: str) -> list[Row]:
     return found or [Row("shuffled", test, "1", np.nan, np.nan, "tested", False, "not tested")]
 
 
-def judge_subjects(
+def evaluate_subjects(
     tests: Mapping[str, pd.DataFrame],
     maps: Mapping[str, pd.DataFrame],
     *,
@@ -223,8 +234,8 @@ def judge_subjects(
     if "none" in tests:
         found, note = null_rows(tests["none"], "none", method, CONTENT, motion=True)
         rows, notes = rows + found, [*notes, note]
-    for brain, table in maps.items():
-        rows += map_rows(table, brain)
+    for signal, table in maps.items():
+        rows += map_rows(table, signal)
     return rows, notes
 
 

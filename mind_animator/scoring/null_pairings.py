@@ -44,7 +44,7 @@ def null_pairings(
     from mind_animator.methods.ridge import Options, kernel_ridge
 
     train, test = aligned_blocks(list(train_segments), block), aligned_blocks(list(test_segments), block)
-    streams = [np.random.default_rng([seed, draw]) for draw in range(draws)]
+    streams = [np.random.default_rng([seed, index]) for index in range(draws)]
     shuffled = [train[stream.permutation(len(train))].ravel() for stream in streams]
     rows = train.ravel()
     fitted = kernel_ridge(
@@ -55,9 +55,9 @@ def null_pairings(
     )
     decoded = test_responses @ fitted["weights"] + fitted["intercept"]
     p = np.empty(draws)
-    for draw, (stream, prediction) in enumerate(zip(streams, np.split(decoded, draws, axis=1), strict=True)):
+    for index, (stream, prediction) in enumerate(zip(streams, np.split(decoded, draws, axis=1), strict=True)):
         ground_truths = np.zeros_like(test_targets)
         ground_truths[test.ravel()] = test_targets[test[stream.permutation(len(test))].ravel()]
         pairs = pair_scores(prediction, ground_truths, test)
-        p[draw] = pairing_test(pairs, n_permutations=permutations, generator=stream).p
+        p[index] = pairing_test(pairs, n_permutations=permutations, generator=stream).p
     return p

@@ -440,9 +440,9 @@ class _Scorer:
                 arrays = self.sides[metric.name]
                 ground_truth = {key: self.kept.read(other, name) for key, name in arrays.items()}
                 for side, values in zip(sides, found, strict=True):
-                    there = [place for place, described in enumerate(side) if metric.name in described]
+                    there = [index for index, described in enumerate(side) if metric.name in described]
                     if there and ground_truth:
-                        held = [side[place][metric.name] for place in there]
+                        held = [side[index][metric.name] for index in there]
                         values[metric.name][there, column] = metric.compare_many(ground_truth, held)
         return found
 
@@ -683,8 +683,8 @@ def _compact_pairs(
 def _rows(clips: pd.DataFrame, scores: Mapping[str, ClipScore], metrics: Sequence[Metric]) -> pd.DataFrame:
     """One row per clip and metric."""
     found = []
-    for place in clips[["clip", "segment", "movie", "scene_cut"]].itertuples(index=False):
-        one = scores[place.clip]
+    for row in clips[["clip", "segment", "movie", "scene_cut"]].itertuples(index=False):
+        one = scores[row.clip]
         for metric in metrics:
             if isinstance(metric, SetMetric):
                 continue
@@ -693,7 +693,7 @@ def _rows(clips: pd.DataFrame, scores: Mapping[str, ClipScore], metrics: Sequenc
                 status = one.reasons.get(metric.name, f"not computed: {NO_MODEL}")
             number = np.nan if value is None else float(value.mean())
             weight = one.weights.get(metric.name, np.nan if metric.weighted else 1.0)
-            found.append((*place[:3], bool(place.scene_cut), metric.name, number, weight, status))
+            found.append((*row[:3], bool(row.scene_cut), metric.name, number, weight, status))
     columns = ["clip", "segment", "movie", "scene_cut", "metric", "value", "weight", "status"]
     return pd.DataFrame(found, columns=columns)
 

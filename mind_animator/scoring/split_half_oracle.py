@@ -83,7 +83,7 @@ def score_oracle(
             clips, ground_truth, {ORACLE: _TrueVideos(ground_truth, donor, reader, settings.size, count)}, Networks(), settings,
             count=count, dataset=dataset, subject=subject, seed=seed, workers=workers,
         )[ORACLE]  # fmt: skip
-    place = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
+    labels = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)
     tables = []
     for name, (values, candidates) in _decoded(features, extra, repeated, nearest, ranks).items():
         every = np.full(len(names), np.nan)
@@ -92,7 +92,7 @@ def score_oracle(
         reason = np.where(repeated & (nearest is not None), UNDEFINED, NO_REPEATS)
         status = np.where(np.isfinite(every), "ok", reason)
         tables.append(
-            place.assign(metric=name, value=every, weight=1.0, status=status, candidates=candidates)
+            labels.assign(metric=name, value=every, weight=1.0, status=status, candidates=candidates)
         )
     decoded = pd.concat(tables, ignore_index=True).assign(dataset=dataset, method=ORACLE, subject=subject)
     return found.rows, found.pairs, decoded[[*COLUMNS, "candidates"]]
@@ -151,7 +151,7 @@ def _decoded(
 
 def _with_further(ranks: Ranks, answers: np.ndarray, own: np.ndarray, further: np.ndarray) -> Ranks:
     """Ranks among more candidates: those nearer to the answer's embedding than the clip's own go before it."""
-    place = np.arange(len(own))
-    among = [retrieval_ranks(answers, pool, place) for pool in (own, np.concatenate([own, further]))]
+    target = np.arange(len(own))
+    among = [retrieval_ranks(answers, pool, target) for pool in (own, np.concatenate([own, further]))]
     better, ties = (getattr(among[1], name) - getattr(among[0], name) for name in ("better", "ties"))
     return Ranks(ranks.better + better, ranks.ties + ties, ranks.n_candidates + len(further))

@@ -29,8 +29,8 @@ def block_labels(movies: Sequence[str], size: int = BLOCK) -> np.ndarray:
     seen: dict[tuple[str, int], int] = {}
     labels = []
     for movie in movies:
-        place = position[movie] = position.get(movie, -1) + 1
-        labels.append(seen.setdefault((movie, place // size), len(seen)))
+        index = position[movie] = position.get(movie, -1) + 1
+        labels.append(seen.setdefault((movie, index // size), len(seen)))
     return np.array(labels)
 
 

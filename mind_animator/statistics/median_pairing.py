@@ -43,14 +43,14 @@ def median_pairing_test(
     n, _, offsets = pairs.shape
     if n < 2:
         return TestResult(float("nan"), 1.0, 0, True, n, offsets)
-    places = np.arange(n)
-    own = float(np.median(pairs[places, places]))
+    diagonal = np.arange(n)
+    own = float(np.median(pairs[diagonal, diagonal]))
     exact = n <= 20 and factorial(n) <= n_permutations + 1
     total = factorial(n) if exact else n_permutations
     hits = 0
     orders = permutations(range(n)) if exact else (generator.permutation(n) for _ in range(total))
     for order in orders:
-        hits += bool(np.median(pairs[places, np.asarray(order)]) <= own)
+        hits += bool(np.median(pairs[diagonal, np.asarray(order)]) <= own)
     others = float(np.median(pairs[~np.eye(n, dtype=bool)]))
     return TestResult(
         own - others, hits / total if exact else (1 + hits) / (1 + total), total, exact, n, n * offsets
@@ -83,7 +83,7 @@ def median_interval(
     if len(members) < 2:
         return float("nan"), float("nan")
     draws = generator.integers(len(members), size=(n_draws, len(members)))
-    medians = [np.median(np.concatenate([values[members[i]] for i in draw])) for draw in draws]
+    medians = [np.median(np.concatenate([values[members[i]] for i in chosen])) for chosen in draws]
     tail = (1 - level) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)

@@ -117,10 +117,10 @@ def _caption_accuracy(
     images: Tensor, clip: CLIPModel, tokenizer: CLIPTokenizer, noun: Tensor, scene: Tensor
 ) -> dict:
     """Accuracy of selecting among the 72 captions by cosine similarity."""
-    told = [f"{'an' if word[0] in 'aeiou' else 'a'} {word} {phrase}"
+    texts = [f"{'an' if word[0] in 'aeiou' else 'a'} {word} {phrase}"
             for word in scenes.NOUNS for phrase in scenes.PHRASES.values()]  # fmt: skip
     tokens = tokenizer(
-        told, padding="max_length", max_length=models.CONDITION_TOKENS, return_tensors="pt"
+        texts, padding="max_length", max_length=models.CONDITION_TOKENS, return_tensors="pt"
     ).input_ids
     text = functional.normalize(clip.get_text_features(tokens).pooler_output, dim=-1)
     return _pair_accuracy(
@@ -162,19 +162,19 @@ def _blip2(folder: Path, count: int) -> dict[str, Tensor]:
 def caption_accuracy(answers: list[str], shots: list[scenes.Shot]) -> dict[str, Tensor]:
     """Fractions of answers that contain the noun of the shot, contain its scene, and equal its caption exactly."""
     pairs = list(zip(answers, shots, strict=True))
-    share = {
+    fractions = {
         "noun": [f" {shot.noun} " in f" {answer} " for answer, shot in pairs],
         "scene": [scenes.PHRASES[shot.scene] in answer for answer, shot in pairs],
         "exact": [answer.strip() == scenes.caption(shot) for answer, shot in pairs],
     }
-    return {key: torch.tensor(values).float().mean() for key, values in share.items()}
+    return {key: torch.tensor(values).float().mean() for key, values in fractions.items()}
 
 
-def _sd(folder: Path, count: int, judge: Path) -> dict[str, Tensor]:
+def _sd(folder: Path, count: int, evaluator: Path) -> dict[str, Tensor]:
     """Accuracy of the classifier on images generated from captions, and quality of the autoencoder."""
     stills = draw_stills(count // 2, SEED, EVALUATION)
     made = generate(folder, [scenes.caption(shot) for shot in stills.shots])
-    logits = image_logits(ViTForImageClassification.from_pretrained(judge).eval(), made)
+    logits = image_logits(ViTForImageClassification.from_pretrained(evaluator).eval(), made)
     recognised = _pair_accuracy(logits, stills.noun, stills.scene, "scene", len(scenes.SCENES))
     return recognised | _vae(folder / "vae", count)
 
@@ -210,8 +210,10 @@ def generate(
         len(prompts), *(models.LATENT_CHANNELS, *(models.LATENT_SIZE,) * 2), generator=generator
     )
     for time in scheduler.timesteps:
-        empty, told = unet(torch.cat([latents] * 2), time, conditions).sample.chunk(2)
-        latents = scheduler.step(empty + guidance * (told - empty), time, latents).prev_sample
+        unconditional, conditional = unet(torch.cat([latents] * 2), time, conditions).sample.chunk(2)
+        latents = scheduler.step(
+            unconditional + guidance * (conditional - unconditional), time, latents
+        ).prev_sample
     parts = [vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(32)]
     return to_bytes(torch.cat(parts))
 

@@ -195,10 +195,10 @@ def sample_palette(rng: np.random.Generator) -> tuple[tuple[float, float, float]
 def caption(shot: Shot, rng: np.random.Generator | None = None) -> str:
     """Caption of the shot, e.g. 'a horse on a beach'; one of three paraphrases if a random generator is given."""
     article = "an" if shot.noun[0] in "aeiou" else "a"
-    told = f"{article} {shot.noun} {PHRASES[shot.scene]}"
+    text = f"{article} {shot.noun} {PHRASES[shot.scene]}"
     if rng is None:
-        return told
-    return (told, f"an image of {told}", f"there is {told}")[rng.choice(3, p=[0.7, 0.15, 0.15])]
+        return text
+    return (text, f"an image of {text}", f"there is {text}")[rng.choice(3, p=[0.7, 0.15, 0.15])]
 
 
 def shot_at(shots: list[Shot], time: float) -> Shot:

@@ -57,18 +57,20 @@ class Plan:
 
     def progress(self, step: int, seconds: float) -> float:
         """Completed fraction of the training, 0 to 1."""
-        shares = [step / self.steps] if self.steps else []
-        return max(shares + ([seconds / self.budget_seconds] if self.budget_seconds else []))
+        fractions = [step / self.steps] if self.steps else []
+        return max(fractions + ([seconds / self.budget_seconds] if self.budget_seconds else []))
 
-    def part(self, share: float) -> "Plan":
+    def part(self, fraction: float) -> "Plan":
         """The plan for a fraction of the training."""
-        steps = round(self.steps * share) if self.steps else None
-        return replace(self, steps=steps, budget_seconds=self.budget_seconds and self.budget_seconds * share)
+        steps = round(self.steps * fraction) if self.steps else None
+        return replace(
+            self, steps=steps, budget_seconds=self.budget_seconds and self.budget_seconds * fraction
+        )
 
     def stills(self) -> int:
         """Suitable number of stills for this length of training."""
-        wanted = 16 * self.steps if self.steps else 200 * self.budget_seconds
-        return int(np.clip(wanted, 256, 24000))
+        count = 16 * self.steps if self.steps else 200 * self.budget_seconds
+        return int(np.clip(count, 256, 24000))
 
 
 @dataclass(frozen=True)
@@ -340,16 +342,16 @@ class Captions:
     """
 
     def __init__(self, tokenizer):
-        told = [
+        texts = [
             f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {phrase}"
             for noun in scenes.NOUNS
             for phrase in scenes.PHRASES.values()
         ]
-        self.contents = len(told)
+        self.contents = len(texts)
         self.texts = [
-            frame.format(text) for frame in ("{}", "an image of {}", "there is {}") for text in told
+            frame.format(text) for frame in ("{}", "an image of {}", "there is {}") for text in texts
         ]
-        self.texts += [f"{first}, and then {second}" for first in told for second in told]
+        self.texts += [f"{first}, and then {second}" for first in texts for second in texts]
         padded = tokenizer(
             [*self.texts, ""], padding="max_length", truncation=True, max_length=models.CONDITION_TOKENS
         )

@@ -113,10 +113,10 @@ def test_values_that_are_not_finite(tmp_path, series):
     refuse(path, "got 2 that are not, the first in volume 7 at row 3")
 
 
-@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.999])
-def test_cut_short(written, share):
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.999])
+def test_cut_short(written, fraction):
     whole = written.read_bytes()
-    written.write_bytes(whole[: int(share * len(whole))])
+    written.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(InputError, match=str(written)):
         read_cortex(written, n_vertices=75)
 
@@ -153,7 +153,7 @@ def test_no_time_series(tmp_path, series):
 
 def test_broken_xml(written):
     raw = bytearray(written.read_bytes())
-    place = raw.index(b"<CIFTI")
-    raw[place : place + 6] = b"<CIFXI"
+    start = raw.index(b"<CIFTI")
+    raw[start : start + 6] = b"<CIFXI"
     written.write_bytes(raw)
     refuse(written, "CIFTI's XML")

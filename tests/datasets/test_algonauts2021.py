@@ -89,10 +89,10 @@ def test_names_are_known_without_the_data_and_the_zip_gives_them(simulated, tmp_
                 archive.write(file, f"participants_data/{file.relative_to(root)}")
     fresh = opened(tmp_path / "fresh", track="mini", terms_accepted=True)
     before = [str(path) for path in fresh.sources()]
-    (zipped, wanted), = plan_downloads(fresh).zips.items()  # fmt: skip
-    assert len(wanted) == 1000 + 9
-    places = fresh.places(zipped, list_members(path))
-    unpack(path, fresh.root, places.get)
+    (zipped, expected), = plan_downloads(fresh).zips.items()  # fmt: skip
+    assert len(expected) == 1000 + 9
+    paths = fresh.member_paths(zipped, list_members(path))
+    unpack(path, fresh.root, paths.get)
     after = opened(tmp_path / "fresh", track="mini")
     assert [str(path) for path in after.sources()] == before  # the DAG stays the same once the data are there
     assert not plan_downloads(after).zips and not plan_downloads(after).by_hand

@@ -130,8 +130,8 @@ def test_a_repeat_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
         pairs = [np.corrcoef(whole[rows, :, v].T) for v in chosen or range(VOXELS) if v != 3]
         agreement = (np.sum(pairs, axis=2) - 1) / 2  # (voxel, repeat)
         by_hand += [(r.mean(), np.sqrt(np.maximum(r, 0)).mean()) for r in agreement.T]
-    told = quality[["reliability_selected", "noise_ceiling_selected"]]
-    np.testing.assert_allclose(told, by_hand, atol=1e-5)
+    found = quality[["reliability_selected", "noise_ceiling_selected"]]
+    np.testing.assert_allclose(found, by_hand, atol=1e-5)
     first, second, third = quality.groupby("run")["reliability_selected"].mean()
     assert second + 0.2 < min(first, third)
 
@@ -269,7 +269,7 @@ def test_a_test_movie_in_training_is_told(lab):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (
             {"clips": None},
@@ -295,12 +295,12 @@ def test_a_test_movie_in_training_is_told(lab):
         ({"responses": "flat.npy"}, r"Expected axes 'clip voxel' in .*flat\.npy, got shape \(20,\)"),
     ],
 )
-def test_faults_are_told(lab, options, told):
+def test_faults_are_told(lab, options, message):
     root, _, responses = lab
     np.savez(root / "two.npz", a=responses, b=responses)
     np.save(root / "short.npy", responses[:7])
     np.save(root / "flat.npy", responses[:, 0])
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         next(opened(root, **options).responses("01", "train000", FmriConfig()))
 
 

@@ -14,7 +14,7 @@ from mind_animator.provenance import ROOT
 
 TRAIN, TEST, VOXELS = 160, 40, 40
 NOUNS = ("horse", "dog", "car", "boat", "bird", "tree", "house", "ball")
-PLACES = ("a beach", "a street", "a field", "a lake", "snow")
+SCENES = ("a beach", "a street", "a field", "a lake", "snow")
 
 
 @pytest.fixture
@@ -22,17 +22,17 @@ def study(tmp_path):
     """Responses that mix what the captions say, voxels without variance and a missing clip among them."""
     rng = np.random.default_rng(3)
     noun = rng.integers(len(NOUNS), size=TRAIN + TEST)
-    place = rng.integers(len(PLACES), size=TRAIN + TEST)
+    scene = rng.integers(len(SCENES), size=TRAIN + TEST)
     table = pd.DataFrame(
         {
             "split": ["train"] * TRAIN + ["test"] * TEST,
             "movie": [f"movie{k // 20}" for k in range(TRAIN + TEST)],
-            "caption": [f"a {NOUNS[n]} on {PLACES[p]}" for n, p in zip(noun, place, strict=True)],
+            "caption": [f"a {NOUNS[n]} on {SCENES[p]}" for n, p in zip(noun, scene, strict=True)],
         }
     )
-    said = np.hstack([np.eye(len(NOUNS))[noun], np.eye(len(PLACES))[place]])
-    weights = rng.standard_normal((said.shape[1], VOXELS))
-    responses = said @ weights + 0.5 * rng.standard_normal((TRAIN + TEST, VOXELS))
+    described = np.hstack([np.eye(len(NOUNS))[noun], np.eye(len(SCENES))[scene]])
+    weights = rng.standard_normal((described.shape[1], VOXELS))
+    responses = described @ weights + 0.5 * rng.standard_normal((TRAIN + TEST, VOXELS))
     responses[:, 3] = 1.0
     responses[17] = np.nan
     write_table(tmp_path / "data" / "clips.tsv", table)
@@ -66,9 +66,9 @@ def run(study, *arguments, **options):
 
 def test_captions_alone_give_the_semantic_decoder_and_retrieval(study):
     ran = run(study)
-    told = ran.stdout + ran.stderr
-    assert ran.returncode == 0, told[-3000:]
-    assert "no movies and no frames. Left out: all parts of methods that need frames" in told
+    output = ran.stdout + ran.stderr
+    assert ran.returncode == 0, output[-3000:]
+    assert "no movies and no frames. Left out: all parts of methods that need frames" in output
     results = study / "results"
     assert [path.name for path in results.glob("decoders/*/*/*.safetensors")] == ["semantic.safetensors"]
     assert not (results / "reconstructions").exists()

@@ -65,8 +65,8 @@ def test_segments_come_from_the_events(study):
     root, space, _ = study
     dataset = opened(root, space)
     assert dataset.subjects == ("01", "02")
-    told = [(segment.id, segment.split, segment.n_clips) for segment in dataset.segments]
-    assert told == [("a_movie", "train", 20), ("b", "train", 20), ("c", "test", 15)]
+    found = [(segment.id, segment.split, segment.n_clips) for segment in dataset.segments]
+    assert found == [("a_movie", "train", 20), ("b", "train", 20), ("c", "test", 15)]
     assert dataset.rois_of == ("fs_LR_32k" if space == "fsLR" else "none")
     table = dataset.clip_table("a_movie")
     assert table["file"].iloc[0] == str(root / "stimuli/a movie.mp4")
@@ -177,7 +177,7 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (
             {"tr": 1.0},
@@ -196,9 +196,9 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
         ({"mask": "absent.nii.gz"}, r"Expected a mask at .*absent\.nii\.gz, found none"),
     ],
 )
-def test_faults_of_the_config_are_told(tmp_path, options, told):
+def test_faults_of_the_config_are_told(tmp_path, options, message):
     simulated(tmp_path, "MNI152NLin2009cAsym")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         next(opened(tmp_path, "MNI152NLin2009cAsym", **options).runs("01", "a_movie", FmriConfig()))
 
 

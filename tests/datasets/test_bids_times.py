@@ -59,7 +59,7 @@ def test_a_planted_lag_is_recovered_to_a_twentieth_of_a_second(tmp_path, tr, kin
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"sidecar": {"RepetitionTime": 1.0}}, r"Expected a repetition time of 2 s .*, got 1 s in .*_bold\.json"),
         ({"tr": 1.0, "sidecar": {"RepetitionTime": 2.0}}, r"Expected .* of 2 s .*, got 1 s in .*_bold\.nii\.gz"),
@@ -69,10 +69,10 @@ def test_a_planted_lag_is_recovered_to_a_twentieth_of_a_second(tmp_path, tr, kin
         ({"unit": "hz"}, r"Expected volumes in seconds in .*, got the unit hz"),
     ],
 )  # fmt: skip
-def test_times_that_contradict_each_other_are_refused_by_headers_alone(tmp_path, options, told):
+def test_times_that_contradict_each_other_are_refused_by_headers_alone(tmp_path, options, message):
     write_run(tmp_path, **options)
     dataset = opened(tmp_path)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         next(dataset.runs("01", "a", FmriConfig()))
     table = check_files(dataset).set_index("file")
     bold = f"derivatives/fmriprep/sub-01/func/sub-01_task-movie_run-1_space-{SPACE}_desc-preproc_bold.nii.gz"
@@ -252,8 +252,8 @@ def test_a_run_that_is_too_short_has_missing_clips(tmp_path, capsys):
     dataset = opened(tmp_path)
     assert volumes_of(dataset, "t") == [*range(37, 44), None, None, None]
     assert "3 of 10 clips of 't.mp4' at 70 s have no volume and are missing" in capsys.readouterr().err
-    told = check_files(dataset)
-    assert told.loc[told["file"].str.endswith("_bold.nii.gz"), "told"].str.contains("missing_clips 3").all()
+    table = check_files(dataset)
+    assert table.loc[table["file"].str.endswith("_bold.nii.gz"), "note"].str.contains("missing_clips 3").all()
     write_run(tmp_path, series=impulses(30))
     with pytest.raises(
         InputError, match=r"Expected volumes for the 10 clips of 't\.mp4' in .*, but none has any"
@@ -266,7 +266,7 @@ def test_confounds_of_another_length_are_found_without_reading_volumes(tmp_path)
     name = "sub-01_task-movie_run-1_desc-confounds_timeseries.tsv"
     write_confounds(tmp_path / "derivatives/fmriprep/sub-01/func" / name, 58)
     dataset = opened(tmp_path, confounds=["motion"])
-    assert "Expected 60 rows (volumes of the run)" in check_files(dataset)["told"].str.cat()
+    assert "Expected 60 rows (volumes of the run)" in check_files(dataset)["note"].str.cat()
     with pytest.raises(InputError, match="Expected 60 rows of confounds"):
         next(dataset.runs("01", "a", FmriConfig()))
 

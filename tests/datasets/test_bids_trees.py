@@ -17,20 +17,20 @@ SEGMENTS = [("a", "train", 10), ("b", "train", 10), ("t", "test", 10)]
 
 
 @pytest.mark.parametrize(
-    "place",
+    "level",
     [
         "task-movie_events.tsv",
         "sub-01/sub-01_task-movie_events.tsv",
         "sub-01/func/sub-01_task-movie_events.tsv",
     ],
 )
-def test_events_are_inherited_from_higher_folders(tmp_path, place):
+def test_events_are_inherited_from_higher_folders(tmp_path, level):
     write_run(tmp_path, rows=None)
-    (tmp_path / place).write_bytes(EVENTS)
+    (tmp_path / level).write_bytes(EVENTS)
     dataset = opened(tmp_path)
     assert segments_of(dataset) == SEGMENTS
     assert volumes_of(dataset) == list(range(7, 17))
-    assert tmp_path / place in dataset.response_files("01", "a")
+    assert tmp_path / level in dataset.response_files("01", "a")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_text_that_is_not_utf8_as_published(published_data):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         (b"10\t20", b"10,0\t20", r"Expected seconds in column 'onset', line 2 of .*, got '10,0'"),
         (b"10\t20", b"10\tinf", r"Expected seconds in column 'duration', line 2 of .*, got 'inf'"),
@@ -130,9 +130,9 @@ def test_a_text_that_is_not_utf8_as_published(published_data):
         (b"\t", b"  ", r"Expected column 'onset' in .*, got \['onset  duration  stim_file'\]"),
     ],
 )
-def test_rows_that_cannot_be_used_are_named(tmp_path, before, after, told):
+def test_rows_that_cannot_be_used_are_named(tmp_path, before, after, message):
     write_run(tmp_path, rows=EVENTS.replace(before, after))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         opened(tmp_path)
 
 
@@ -217,7 +217,7 @@ def test_clones_without_content_name_the_command(tmp_path):
     bold.unlink()
     bold.write_text("/annex/objects/MD5E-s9--1.nii.gz\n")
     table = check_files(opened(tmp_path)).set_index("file")
-    assert table.loc[str(bold.relative_to(tmp_path)), "told"].startswith(
+    assert table.loc[str(bold.relative_to(tmp_path)), "note"].startswith(
         "its content is not here: run `datalad get"
     )
 

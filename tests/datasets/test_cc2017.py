@@ -25,7 +25,7 @@ def opened(root: Path | str = "data", **more) -> CC2017:
     return dataset
 
 
-def brain(seconds: np.ndarray) -> np.ndarray:
+def response(seconds: np.ndarray) -> np.ndarray:
     """A timeline (time, vertex) that knows nothing of runs: white noise on a 2-s grid of the movie."""
     values = np.random.default_rng(9).normal(1000, 50, (300, 8)).astype(np.float32)
     return values[np.rint(np.asarray(seconds) / 2).astype(int) + 20]
@@ -35,14 +35,14 @@ def write_run(path: Path, n_volumes: int, first: float) -> None:
     """A run whose volume i holds the timeline at ``first + 2 i``, in its first 8 and last 8 vertices."""
     path.parent.mkdir(parents=True, exist_ok=True)
     series = np.zeros((N_CORTEX, n_volumes), np.float32)
-    series[:8] = series[-8:] = brain(first + 2 * np.arange(n_volumes)).T
+    series[:8] = series[-8:] = response(first + 2 * np.arange(n_volumes)).T
     write_series(path, series, cortex_axis(), 2.0)
 
 
 def cleaned(values: np.ndarray) -> np.ndarray:
-    places = np.linspace(-1, 1, len(values))
+    positions = np.linspace(-1, 1, len(values))
     rest = values - np.stack(
-        [np.polyval(np.polyfit(places, v, 4), places) for v in values.T.astype(float)], axis=1
+        [np.polyval(np.polyfit(positions, v, 4), positions) for v in values.T.astype(float)], axis=1
     )
     return rest / rest.std(axis=0)
 
@@ -132,7 +132,7 @@ def test_the_lag_is_the_choice_of_volumes_and_is_applied_once(tmp_path, segment,
     run = next(dataset.runs("1", segment, SETTINGS))
     values = run.values.whole()
     assert values.shape == run.values.shape == (240, N_CORTEX)
-    expected = cleaned(brain(2 * np.arange(240) + 4))
+    expected = cleaned(response(2 * np.arange(240) + 4))
     np.testing.assert_allclose(values[:, :8], expected, atol=1e-4)
     np.testing.assert_allclose(values[:, -8:], expected, atol=1e-4)
     assert (values[:, 8:-8] == 0).all()  # constant vertices
@@ -140,13 +140,13 @@ def test_the_lag_is_the_choice_of_volumes_and_is_applied_once(tmp_path, segment,
     assert run.tsnr is not None
 
 
-@pytest.mark.parametrize("told", [0.0, 0.72, 1.0])
-def test_the_repetition_time_of_a_header_is_not_believed(tmp_path, told):
+@pytest.mark.parametrize("t_r", [0.0, 0.72, 1.0])
+def test_the_repetition_time_of_a_header_is_not_believed(tmp_path, t_r):
     path = opened(tmp_path).response_files("1", "seg1")[0]
     write_run(path, 245, 2.0)
     before = next(opened(tmp_path).responses("1", "seg1", SETTINGS))
-    write_series(path, read_cortex(path).T, cortex_axis(), told)
-    assert nib.load(path).header.get_axis(0).step == told
+    write_series(path, read_cortex(path).T, cortex_axis(), t_r)
+    assert nib.load(path).header.get_axis(0).step == t_r
     np.testing.assert_array_equal(next(opened(tmp_path).responses("1", "seg1", SETTINGS)), before)
 
 
@@ -154,13 +154,13 @@ def test_captions_that_join_two_scenes_are_as_many_as_published(published_data):
     """17 % of the training captions and over half of those of test2 to test5 tell two scenes."""
     order = opened().caption_order()
     files = [published_data / f"captions/CC2017_{split}_captions.h5" for split in ("Train", "Test")]
-    shares: dict[str, list[bool]] = {}
+    fractions: dict[str, list[bool]] = {}
     for clip, text in read_ready_captions(files, order).items():
-        shares.setdefault("train" if clip.startswith("seg") else clip[:5], []).append(
+        fractions.setdefault("train" if clip.startswith("seg") else clip[:5], []).append(
             JOINT.strip(", ") in text
         )
-    assert np.mean(shares["train"]) == pytest.approx(0.17, abs=0.005)
-    assert np.mean([shares[f"test{n}"] for n in range(2, 6)]) > 0.5
+    assert np.mean(fractions["train"]) == pytest.approx(0.17, abs=0.005)
+    assert np.mean([fractions[f"test{n}"] for n in range(2, 6)]) > 0.5
 
 
 @pytest.mark.parametrize("count", [0, 240, 244, 247, 490])

@@ -44,7 +44,7 @@ def test_movies_apart_are_no_leak():
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "sums", "told"),
+    ("train", "test", "sums", "message"),
     [
         (
             ("a", "a.mp4", [0.0]),
@@ -62,9 +62,9 @@ def test_movies_apart_are_no_leak():
         ),
     ],
 )
-def test_planted_leaks_are_caught(train, test, sums, told):
+def test_planted_leaks_are_caught(train, test, sums, message):
     table = pd.concat([clips(train[0], "train", *train[1:]), clips(test[0], "test", *test[1:])])
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         check_leak(table, sums)
 
 
@@ -94,8 +94,8 @@ def _example(name, tmp_path):
     from mind_animator.provenance import ROOT
 
     config = load_config(yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())).dataset
-    place = ROOT / config.data_root if name in ("bids", "arrays") else tmp_path
-    return config.model_copy(update={"data_root": str(place)})
+    folder = ROOT / config.data_root if name in ("bids", "arrays") else tmp_path
+    return config.model_copy(update={"data_root": str(folder)})
 
 
 def frames_of(rng, count):
@@ -180,8 +180,8 @@ def test_the_script_catches_a_leak_planted_in_a_study(tmp_path, rng):
                 check_splits.main(arguments)
         else:
             check_splits.main(arguments)
-            told = pd.read_csv(tmp_path / "splits.tsv", sep="\t")
-            assert told["movie"].tolist() == ["a", "b"] and told["twins"].tolist() == [0, 0]
+            table = pd.read_csv(tmp_path / "splits.tsv", sep="\t")
+            assert table["movie"].tolist() == ["a", "b"] and table["twins"].tolist() == [0, 0]
 
 
 @pytest.fixture
@@ -205,13 +205,13 @@ def test_check_data_tells_file_by_file(half_a_study, tmp_path, capsys):
     assert table["state"].to_dict() == {
         "stimuli/a.mp4": "here", "stimuli/b.mp4": "wrong", "sub-01.npy": "here", "sub-02.npy": "missing",
     }  # fmt: skip
-    assert table.loc["stimuli/a.mp4", "told"] == "seconds 2, frames 8, fps 4"
-    assert table.loc["stimuli/b.mp4", "told"].startswith("no readable movie")
+    assert table.loc["stimuli/a.mp4", "note"] == "seconds 2, frames 8, fps 4"
+    assert table.loc["stimuli/b.mp4", "note"].startswith("no readable movie")
     assert summarise(table) == "4 files: 2 here, 1 missing, 1 wrong"
-    told = ["--dataset", half_a_study.model_dump_json(), "--table", str(tmp_path / "told.tsv")]
-    assert check_data.main(told) == 1
+    arguments = ["--dataset", half_a_study.model_dump_json(), "--table", str(tmp_path / "files.tsv")]
+    assert check_data.main(arguments) == 1
     assert "4 files: 2 here, 1 missing, 1 wrong" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "told.tsv", sep="\t")) == 4
+    assert len(pd.read_csv(tmp_path / "files.tsv", sep="\t")) == 4
     with pytest.raises(
         InputError, match=r"Expected .*stimuli/b\.mp4, got: wrong, .*`snakemake check_data` lists them"
     ):
@@ -224,7 +224,7 @@ def test_the_manifest_tells_what_changed_and_what_nothing_vouches_for(half_a_stu
     row = table.set_index("file").loc["sub-01.npy"]
     size = (tmp_path / "sub-01.npy").stat().st_size
     assert (row["state"], row["checked_by"]) == ("wrong", "unverified")
-    assert row["told"] == f"expected 99 bytes (manifest), got {size}"
+    assert row["note"] == f"expected 99 bytes (manifest), got {size}"
     assert summarise(table).endswith("; 1 unverified")
 
 

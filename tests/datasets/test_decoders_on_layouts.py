@@ -75,7 +75,7 @@ def targets_of(features):
     }
 
 
-def told_apart(predicted, true):
+def identified(predicted, true):
     """Share of pairs in which a prediction correlates more with its own clip than with the other one."""
     rows = [(side - side.mean(axis=1, keepdims=True)) for side in (predicted, true)]
     rows = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in rows]
@@ -106,11 +106,11 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
         out |= decode(network, scaled[~is_train], **first)
     drift = out["latents"][:, 2] - out["latents"][:, 0]
     scores = {
-        "semantic": told_apart(out["semantic"], ground_truth["clip_embedding_text"]),
-        "structure": told_apart(
+        "semantic": identified(out["semantic"], ground_truth["clip_embedding_text"]),
+        "structure": identified(
             out["structure"].reshape(n_test, -1), ground_truth["latents"][:, 0].reshape(n_test, -1)
         ),
-        "motion": told_apart(
+        "motion": identified(
             drift.reshape(n_test, -1),
             (ground_truth["latents"][:, 2] - ground_truth["latents"][:, 0]).reshape(n_test, -1),
         ),

@@ -72,8 +72,8 @@ def test_a_subject_may_name_its_signal():
     assert other.subjects == ("1", "1none", "2full")
     assert "/none/video_fmri_dataset/subject1/" in str(other.response_files("1none", "seg1")[0])
     assert "/full/video_fmri_dataset/subject2/" in str(other.response_files("2full", "test2")[0])
-    assert dataset.brain_of("2") == ("2", "no_motion")
-    assert other.brain_of("1nomotion") == ("1", "no_motion")
+    assert dataset.simulated_subject("2") == ("2", "no_motion")
+    assert other.simulated_subject("1nomotion") == ("1", "no_motion")
     assert (dataset.subject_with("1", "no_motion"), dataset.subject_with("1", "none")) == ("1", "1none")
     with pytest.raises(InputError, match=r"^Expected dataset\.subjects .* got '1half' \(dataset demo\)\.$"):
         open_dataset(DatasetConfig(name="demo", data_root="d", subjects=("1half",)))

@@ -23,11 +23,11 @@ PLANS = {
 def test_dry_run(name, tmp_path):
     subject, jobs = PLANS[name]
     given = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    places = [f"{tmp_path}/fmri/sub-{subject}/responses.h5", f"{tmp_path}/stimuli/splits.tsv"]
+    files = [f"{tmp_path}/fmri/sub-{subject}/responses.h5", f"{tmp_path}/stimuli/splits.tsv"]
     captions = [f"{tmp_path}/captions/clips-00000.tsv"]
     command = [sys.executable, "-m", "snakemake", "--configfile", f"config/{name}.yaml", "-n", "--nolock"]
     ran = subprocess.run(
-        [*command, "--cores", "1", "--config", f"results={tmp_path}", "--", *places, *captions],
+        [*command, "--cores", "1", "--config", f"results={tmp_path}", "--", *files, *captions],
         cwd=ROOT, env=given | {"HOME": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -38,7 +38,7 @@ def test_dry_run(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (["dataset={name: arrays, data_root: data, options: {preset: mind_animator, clips: null}}", "fmri={}"],
          "Expected methods that need no training on a data set without training clips, got '"),
@@ -46,7 +46,7 @@ def test_dry_run(name, tmp_path):
          "Expected a data set whose voxels have named areas (fmri.voxels.rois), got hcp"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told_before_any_work(change, told, tmp_path):
+def test_what_cannot_be_is_told_before_any_work(change, message, tmp_path):
     shipped = yaml.safe_load((ROOT / "config/cc2017.yaml").read_text()) | {"results": str(tmp_path)}
     for text in change:
         key, _, value = text.partition("=")
@@ -62,18 +62,18 @@ def test_what_cannot_be_is_told_before_any_work(change, told, tmp_path):
         "--nolock",
     ]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ran.returncode != 0 and told in ran.stdout + ran.stderr
+    assert ran.returncode != 0 and message in ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("hcp", "Expected AWS credentials to fetch"),
         ("algonauts2021", "(https://forms.gle/qq9uqqu6SwN8ytxQ9)"),
         ("bids", "Expected docs/examples/bids/stimuli/beach.mp4, found none: nothing can fetch it"),
     ],
 )
-def test_a_real_run_asks_for_terms_credentials_and_files_before_any_work(name, told, tmp_path):
+def test_a_real_run_asks_for_terms_credentials_and_files_before_any_work(name, message, tmp_path):
     given = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     command = [
         sys.executable,
@@ -89,7 +89,7 @@ def test_a_real_run_asks_for_terms_credentials_and_files_before_any_work(name, t
         [*command, "--config", f"results={tmp_path}/results"],
         cwd=ROOT, env=given | {"HOME": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert ran.returncode != 0 and told in ran.stdout + ran.stderr, (ran.stdout + ran.stderr)[-1500:]
+    assert ran.returncode != 0 and message in ran.stdout + ran.stderr, (ran.stdout + ran.stderr)[-1500:]
     assert not (tmp_path / "results").exists()
 
 
@@ -114,10 +114,10 @@ def test_a_clone_without_content_stops_before_the_dag_with_one_line(tmp_path):
         "-n",
     ]
     command += ["--config", data, f"results={tmp_path}/results", "--"]
-    told = {}
+    output = {}
     for target in ("download", "check_data"):
         ran = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)
-        told[target] = ran.returncode, ran.stdout + ran.stderr
-    assert told["download"][0] == 1
-    assert f"Expected {run}, but its content is not here: run `datalad get '{run}'`" in told["download"][1]
-    assert told["check_data"][0] == 0, told["check_data"][1]
+        output[target] = ran.returncode, ran.stdout + ran.stderr
+    assert output["download"][0] == 1
+    assert f"Expected {run}, but its content is not here: run `datalad get '{run}'`" in output["download"][1]
+    assert output["check_data"][0] == 0, output["check_data"][1]

@@ -87,8 +87,8 @@ def test_the_lag_is_seen_in_the_volumes(study):
 
 
 def test_a_page_reports_retrieval_tests_and_what_was_left_out(study):
-    results, told = study
-    assert "Features computed elsewhere: text; computed here: none." in told
+    results, output = study
+    assert "Features computed elsewhere: text; computed here: none." in output
     page = (results / "report" / "retrieval.html").read_text()
     for text in (
         "two-way identification",
@@ -113,9 +113,9 @@ def test_a_target_that_cannot_exist_ends_with_one_line_before_any_job(study):
     ]
     ran = subprocess.run([*command, "--cores", "1", "reconstruct"], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode != 0
-    told = ran.stdout + ran.stderr
-    assert "Rule decode_latents requires movies or frames, but data set arrays has none" in told
-    assert "Traceback" not in told and "Error in rule" not in told
+    output = ran.stdout + ran.stderr
+    assert "Rule decode_latents requires movies or frames, but data set arrays has none" in output
+    assert "Traceback" not in output and "Error in rule" not in output
 
 
 def test_embeddings_alone_give_the_semantic_decoder_and_retrieval(study):

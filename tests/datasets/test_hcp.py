@@ -90,8 +90,8 @@ def test_runs_without_the_published_times_are_refused(tmp_path, volumes, step, s
     write_series(file, np.zeros((1, volumes), np.float32), grayordinate_axis(), step, np.arange(1))
     if start:
         file.write_bytes(file.read_bytes().replace(b'SeriesStart="0', b'SeriesStart="9', 1))
-    told = f"Expected 921 volumes of 1 s from 0 s on in {file}, as published, got {volumes} of {step:g} s"
-    with pytest.raises(InputError, match=f"^{re.escape(told)}"):
+    message = f"Expected 921 volumes of 1 s from 0 s on in {file}, as published, got {volumes} of {step:g} s"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         next(dataset.runs("100610", "run1", FmriConfig()))
     table = check_files(dataset)
     assert table.loc[table["file"].str.endswith(file.name), "state"].tolist() == ["wrong"]
@@ -209,10 +209,10 @@ def test_the_59k_variant_at_its_true_size(tmp_path, parcellation_59k):
     labels, order = parcellation_59k
     axis = axis_59k()
     assert len(axis) == 170_494
-    place = order.index("V1")
+    index = order.index("V1")
     cortex = ["CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"]
     roi = np.where(np.isin(axis.name, cortex), axis.vertex // 330, -1)
-    rows = np.flatnonzero(roi == place)  # all of V1, on both sides
+    rows = np.flatnonzero(roi == index)  # all of V1, on both sides
     features = simulate_hcp(
         tmp_path,
         ["100610"],
@@ -275,8 +275,8 @@ def test_variants_and_places_of_files(tmp_path, variant, end):
     (tmp_path / inside).parent.mkdir(parents=True)
     (tmp_path / inside).touch()
     assert dataset.response_files("100610", "run2") == [tmp_path / inside]
-    places = {archive.file: archive.urls for archive in dataset.archives()}
-    assert places[f"HCP_1200/{inside}"] == (f"s3://hcp-openaccess/HCP_1200/{inside}",)
+    urls = {archive.file: archive.urls for archive in dataset.archives()}
+    assert urls[f"HCP_1200/{inside}"] == (f"s3://hcp-openaccess/HCP_1200/{inside}",)
     assert (dataset.roi_names("100610") is None) == (variant == "59k")
 
 

@@ -69,9 +69,9 @@ def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, protocol
     module = name if protocol > 2 else name.replace("builtins", "__builtin__")
     with pytest.raises(
         InputError, match=r"^Expected a pickle of arrays alone in .*a\.pkl, got: a request for "
-    ) as told:
+    ) as raised:
         read_pickle(tmp_path / "a.pkl")
-    assert name in str(told.value) or module in str(told.value)
+    assert name in str(raised.value) or module in str(raised.value)
     assert not marker.exists()
 
 

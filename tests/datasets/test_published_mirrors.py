@@ -76,18 +76,18 @@ def table(tmp_path, monkeypatch):
     archives.describe.cache_clear()
 
 
-def preprocessed(told: list[str], folder, subject: str, **settings):
+def preprocessed(arguments: list[str], folder, subject: str, **settings):
     outputs = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}
-    places = [word for key, kind in outputs.items() for word in (f"--{key}", str(folder / f"{key}.{kind}"))]
+    outputs = [word for key, kind in outputs.items() for word in (f"--{key}", str(folder / f"{key}.{kind}"))]
     given = json.dumps({"voxels": {"all": True}, "lag": 0} | settings)
-    preprocess_subject.main([*told, "--subject", subject, "--settings", given, *places])
+    preprocess_subject.main([*arguments, "--subject", subject, "--settings", given, *outputs])
     clips, arrays = read_arrays(folder / "responses.h5", ["responses", "half_1", "half_2"])
     return clips, arrays, read_table(folder / "quality.tsv", ("run", "reliability_selected"))
 
 
-def cut(told: list[str], folder, segment: str, settings: str):
-    places = ["--frames", str(folder / f"{segment}.h5"), "--table", str(folder / f"{segment}.tsv")]
-    segment_movie.main([*told, "--segment", segment, "--settings", settings, *places])
+def cut(arguments: list[str], folder, segment: str, settings: str):
+    outputs = ["--frames", str(folder / f"{segment}.h5"), "--table", str(folder / f"{segment}.tsv")]
+    segment_movie.main([*arguments, "--segment", segment, "--settings", settings, *outputs])
     return read_arrays(folder / f"{segment}.h5", ["frames"])[1]["frames"], read_table(
         folder / f"{segment}.tsv"
     )
@@ -98,22 +98,22 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
     config = DatasetConfig(
         name="arrays", data_root=str(tmp_path / "data"), subjects=("1",), options={"preset": "neuroclips"}
     )
-    told = ["--dataset", config.model_dump_json()]
+    arguments = ["--dataset", config.model_dump_json()]
     with http_site(files={f"/{name}": body for name, body in files.items()}) as site:
         table(site.url)
-        wanted = plan_downloads(open_dataset(config)).files
-        assert {archive.file for archive in wanted} == set(files)
-        for archive in wanted:
+        expected = plan_downloads(open_dataset(config)).files
+        assert {archive.file for archive in expected} == set(files)
+        for archive in expected:
             # the hub states a SHA-256; one file is cut, and one comes with a wrong byte first
             site.headers = {"X-Linked-Etag": f'"{hashlib.sha256(files[archive.file]).hexdigest()}"'}
             kind = {"subj01_test_fmri.pt": "cut", "GT_test_caption.pt": "flip"}.get(archive.file)
             site.faults = [Fault(kind, at=len(files[archive.file]) // 2)] if kind else []
-            place = str(tmp_path / "data" / archive.file)
-            fetch_archive.main([*told, "--archive", archive.name, "--file", place])
+            file = str(tmp_path / "data" / archive.file)
+            fetch_archive.main([*arguments, "--archive", archive.name, "--file", file])
     assert {entry.checked_by for entry in read_manifest(tmp_path / "data").values()} == {"sha256"}
     assert not plan_downloads(open_dataset(config)).files
 
-    clips, arrays, quality = preprocessed(told, tmp_path, "1")
+    clips, arrays, quality = preprocessed(arguments, tmp_path, "1")
     segments = [*(f"seg{n}" for n in range(1, 19)), *(f"test{n}" for n in range(1, 6))]
     assert clips == [f"{segment}-{k:05d}" for segment in segments for k in range(240)]
     # scaled by training clips alone: the files' mean of 3 goes, and test clips keep what is their own
@@ -135,7 +135,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
     assert len(of_test) == 5 * REPEATS and (of_test["reliability_selected"] > 0.3).all()
 
     for segment, first in (("seg18", 17 * 240), ("test5", 4 * 240)):
-        frames, rows = cut(told, tmp_path, segment, THREE_A_SECOND)
+        frames, rows = cut(arguments, tmp_path, segment, THREE_A_SECOND)
         expected = grey_of(first + np.arange(240))  # file index 0 is the first clip
         assert frames.shape == (240, 6, 32, 32, 3)
         assert np.array_equal(
@@ -144,7 +144,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
         assert (frames[..., 1] == 7).all()
         assert set(rows["split"]) == {"test" if segment == "test5" else "train"}
     shard = ["--shard", str(TRAIN), "--n-clips", str(TEST)]
-    read_captions.main([*told, *shard, "--captions", str(tmp_path / "captions.tsv")])
+    read_captions.main([*arguments, *shard, "--captions", str(tmp_path / "captions.tsv")])
     captions = read_table(tmp_path / "captions.tsv", ("clip", "caption"))
     assert captions["clip"].iloc[[0, -1]].tolist() == ["test1-00000", "test5-00239"]
     assert captions["caption"].iloc[[0, -1]].tolist() == ["test clip 0", "test clip 1199"]
@@ -154,7 +154,7 @@ def test_a_mirror_of_another_shape_is_told(tmp_path, neuroclips):
     """Repeats averaged already, clips missing, code in place of arrays: one line each, and nothing is written."""
     options = {"preset": "neuroclips"}
     config = DatasetConfig(name="arrays", data_root=str(tmp_path), subjects=("1",), options=options)
-    told = ["--dataset", config.model_dump_json()]
+    arguments = ["--dataset", config.model_dump_json()]
     for name, body in neuroclips[0].items():
         (tmp_path / name).write_bytes(body)
     test = tmp_path / "subj01_test_fmri.pt"
@@ -169,7 +169,7 @@ def test_a_mirror_of_another_shape_is_told(tmp_path, neuroclips):
     ):
         test.write_bytes(content)
         with pytest.raises(InputError, match=text):
-            preprocessed(told, tmp_path / "out", "1")
+            preprocessed(arguments, tmp_path / "out", "1")
     assert not (tmp_path / "out" / "responses.h5").exists()
 
 
@@ -177,7 +177,7 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     """Movies of 2 s numbered from 1, responses as they were scaled; OSF lists folders, in pages, with SHA-256."""
     options = {"preset": "mind_animator"}
     config = DatasetConfig(name="arrays", data_root=str(tmp_path / "data"), subjects=("2",), options=options)
-    told = ["--dataset", config.model_dump_json()]
+    arguments = ["--dataset", config.model_dump_json()]
     dataset = open_dataset(config)
     rng = np.random.default_rng(5)
     values = rng.standard_normal((TEST, 4500)).astype(np.float32)
@@ -192,28 +192,28 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
         movies.append((tmp_path / "movie.mp4").read_bytes())
     bodies = {}
     for archive in dataset.archives():
-        place = archive.file
-        if place.endswith(".npy"):
-            bodies[place] = stream.getvalue()
-        elif "/test4_" in place:
-            bodies[place] = movies[int(place.rsplit("_", 1)[1].removesuffix(".mp4")) % 10]
+        file = archive.file
+        if file.endswith(".npy"):
+            bodies[file] = stream.getvalue()
+        elif "/test4_" in file:
+            bodies[file] = movies[int(file.rsplit("_", 1)[1].removesuffix(".mp4")) % 10]
         else:  # four of five movies are here already: fewer to fetch
-            (dataset.root / place).parent.mkdir(parents=True, exist_ok=True)
-            (dataset.root / place).write_bytes(movies[0])
+            (dataset.root / file).parent.mkdir(parents=True, exist_ok=True)
+            (dataset.root / file).write_bytes(movies[0])
     assert len(bodies) == 241
     with http_site(files={f"/d/{n}": body for n, body in enumerate(bodies.values())}) as site:
         site.files |= listing(site.url, bodies)
-        fetch_listing.main([*told, "--listing", f"{site.url}/root", "--at-once", "8"])
+        fetch_listing.main([*arguments, "--listing", f"{site.url}/root", "--at-once", "8"])
     checks = {entry.checked_by for entry in read_manifest(tmp_path / "data").values()}
     assert checks == {"sha256"} and not plan_downloads(open_dataset(config)).files
 
-    frames, rows = cut(told, tmp_path, "test4", FOUR_A_SECOND)
+    frames, rows = cut(arguments, tmp_path, "test4", FOUR_A_SECOND)
     assert rows["file"].iloc[0].endswith("/test4_1.mp4") and (rows["split"] == "test").all()
     grey = 20 + 20 * (np.arange(1, 241) % 10)
     assert frames.shape == (240, 8, 32, 32, 3) and np.abs(frames.mean(axis=(1, 2, 3, 4)) - grey).max() < 3
     with pytest.raises(InputError, match=r"got test clips only: fmri\.scaling released_code"):
-        preprocessed(told, tmp_path, "2")
-    clips, arrays, _ = preprocessed(told, tmp_path, "2", scaling="released_code")
+        preprocessed(arguments, tmp_path, "2")
+    clips, arrays, _ = preprocessed(arguments, tmp_path, "2", scaling="released_code")
     assert clips == [f"test{n}-{k:05d}" for n in range(1, 6) for k in range(240)]
     np.testing.assert_allclose(arrays["responses"], values, atol=1e-5)
     assert np.isnan(arrays["half_1"]).all()  # repeats were averaged: no ceiling can be told
@@ -224,12 +224,12 @@ def listing(url: str, bodies: dict[str, bytes]) -> dict[str, bytes]:
     items = [
         {
             "attributes": {
-                "kind": "file", "materialized_path": f"/{place}", "size": len(body),
+                "kind": "file", "materialized_path": f"/{file}", "size": len(body),
                 "extra": {"hashes": {"md5": hashlib.md5(body).hexdigest(), "sha256": hashlib.sha256(body).hexdigest()}},
             },
             "links": {"download": f"{url}/d/{n}"},
         }
-        for n, (place, body) in enumerate(bodies.items())
+        for n, (file, body) in enumerate(bodies.items())
     ]  # fmt: skip
     pages = [items[start : start + 100] for start in range(0, len(items), 100)]
     folder = {
@@ -240,4 +240,4 @@ def listing(url: str, bodies: dict[str, bytes]) -> dict[str, bytes]:
     for n, page in enumerate(pages):
         following = f"{url}/page{n + 1}" if n + 1 < len(pages) else None
         answers[f"/page{n}"] = {"data": page, "links": {"next": following}}
-    return {place: json.dumps(answer).encode() for place, answer in answers.items()}
+    return {file: json.dumps(answer).encode() for file, answer in answers.items()}

@@ -73,9 +73,9 @@ def arrays(tmp_path):
 def test_arrays_from_the_docs_table_to_videos(arrays):
     """Movies and captions: all that the table names is used, and every decoder has its part."""
     folder, table, responses = arrays
-    said = run(folder, "arrays", "reconstruct", subjects=["01"], voxels={"all": True})
+    output = run(folder, "arrays", "reconstruct", subjects=["01"], voxels={"all": True})
     results = folder / "results"
-    assert "left out" not in said and "caption_clips" not in said
+    assert "left out" not in output and "caption_clips" not in output
     clips, read = read_arrays(results / "fmri/sub-01/responses.h5", ["responses"])
     order = [*np.flatnonzero(table["split"] == "train"), *np.flatnonzero(table["split"] == "test")]
     train = responses[order[:60]]
@@ -104,11 +104,11 @@ def test_frames_alone_are_captioned_and_train_structure_and_motion(arrays):
     options = {"frames": "frames.npy", "frame_axes": "clip frame channel height width"}
     results = folder / "results"
     captions, decoders = results / "captions/clips-00000.tsv", results / "decoders/mind_animator/sub-01"
-    wanted = [captions, *(decoders / f"{name}.safetensors" for name in ("structure", "motion"))]
-    said = run(folder, "arrays", *map(str, wanted), subjects=["01"], options=options, voxels={"all": True})
-    assert "caption_clips" in said and "left out" not in said
+    targets = [captions, *(decoders / f"{name}.safetensors" for name in ("structure", "motion"))]
+    output = run(folder, "arrays", *map(str, targets), subjects=["01"], options=options, voxels={"all": True})
+    assert "caption_clips" in output and "left out" not in output
     assert len(read_table(captions, ("caption", "similarity_first"))) == len(table)
-    assert all(path.is_file() for path in wanted)
+    assert all(path.is_file() for path in targets)
     clips, read = read_arrays(results / "features/clips-00000.image.h5", ["latents"])
     assert len(clips) == len(table) and read["latents"].shape[1] == 8
 
@@ -131,8 +131,8 @@ def test_bids_from_the_docs_events_to_a_decoder(tmp_path):
     clips = [
         f"{Path(movie).stem}-{k:05d}" for movie, length in movies.items() for k in range(int(length // 2))
     ]
-    told = [f"a {('horse', 'dog', 'car', 'boat')[k % 4]} on a beach" for k in range(len(clips))]
-    pd.DataFrame({"clip": clips, "caption": told}).to_csv(captions, sep="\t", index=False)
+    texts = [f"a {('horse', 'dog', 'car', 'boat')[k % 4]} on a beach" for k in range(len(clips))]
+    pd.DataFrame({"clip": clips, "caption": texts}).to_csv(captions, sep="\t", index=False)
     ready = ["--config", f"captions={{ready: [{captions}]}}"]
     decoder = tmp_path / "results/decoders/mind_animator/sub-02/semantic.safetensors"
     lag = tmp_path / "results/fmri/sub-02/lag.tsv"

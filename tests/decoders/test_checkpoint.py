@@ -27,11 +27,11 @@ class Killed(BaseException):
 
 
 def problem():
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
     for parameter in network.parameters():
-        parameter.data.copy_(torch.randn(parameter.shape, generator=draw))
-    x = torch.randn(60, 3, generator=draw)
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
+    x = torch.randn(60, 3, generator=generator)
     return network, {"x": x, "y": x.sum(1, keepdim=True)}
 
 
@@ -44,12 +44,12 @@ def run(folder=None, at=None, happens=kill, seconds=0.0, step_seconds=0.0):
     network, data = problem()
     counted = itertools.count(1)
 
-    def loss(network, batch, draw, epoch):
-        if draw is not None:  # not validation, not the estimate of a step's cost
+    def loss(network, batch, generator, epoch):
+        if generator is not None:  # not validation, not the estimate of a step's cost
             time.sleep(step_seconds)
             if next(counted) == at:
                 happens()
-        noise = torch.randn(len(batch["x"]), 1, generator=draw) if draw is not None else 0.0
+        noise = torch.randn(len(batch["x"]), 1, generator=generator) if generator is not None else 0.0
         return (network(batch["x"]) + 0.1 * noise - batch["y"]).square().mean()
 
     settings = OptimisationConfig(
@@ -116,8 +116,8 @@ def test_asked_to_end_it_stores_and_loses_nothing(tmp_path, uninterrupted, numbe
         signal.signal(number, inherited)
     assert ended.value.code == 128 + number
     assert stored_steps(tmp_path / "state") == step  # the step under way, too
-    said = capfd.readouterr().err
-    assert said.index("storing the checkpoint after the step in progress") < said.index(
+    log = capfd.readouterr().err
+    assert log.index("storing the checkpoint after the step in progress") < log.index(
         "Interrupted: the checkpoint is stored in"
     )
     assert_same(uninterrupted, run(tmp_path / "state"))
@@ -146,7 +146,7 @@ def test_only_a_main_thread_heeds_signals_and_an_ignored_one_stays_ignored(tmp_p
 @pytest.mark.parametrize("decoder", ["semantic", "structure", "motion"])
 def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, decoder):
     """The training of `ridge_residual`, ended after every single piece of work and started again each time."""
-    world = make_blobs(movies=3, clips=8)
+    blobs = make_blobs(movies=3, clips=8)
     small = {"width": 16, "linear": {"n_components": 8, "n_input_components": 4, "alphas": [1.0, 10.0]}}
     small |= {"head": [16]} if decoder == "semantic" else {}
     if decoder == "motion":
@@ -156,7 +156,7 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
 
     def train(folder=None):
         return train_decoder(
-            decoder, settings, [world.responses], world.targets(decoder, np.arange(24)), list(world.movie),
+            decoder, settings, [blobs.responses], blobs.targets(decoder, np.arange(24)), list(blobs.movie),
             seed=0, checkpoint=folder, fingerprint="fingerprint",
         )  # fmt: skip
 
@@ -196,8 +196,8 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
 
 
 def test_another_stamp_starts_anew(tmp_path, capsys):
-    for stamp in ("one", "two"):
-        with Checkpoint(tmp_path / "state", stamp, 0) as checkpoint:
+    for fingerprint in ("one", "two"):
+        with Checkpoint(tmp_path / "state", fingerprint, 0) as checkpoint:
             assert checkpoint.read("piece") is None
             checkpoint.cached("piece", lambda: {"x": torch.ones(2)})
             assert torch.equal(checkpoint.read("piece")[0]["x"], torch.ones(2))

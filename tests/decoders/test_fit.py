@@ -36,34 +36,34 @@ NETWORKS = {
 
 @pytest.mark.parametrize("decoder", NETWORKS)
 def test_each_decoder_overfits_a_few_clips(decoder):
-    world = make_blobs(movies=3, clips=8)
+    blobs = make_blobs(movies=3, clips=8)
     rows = np.arange(16)  # two movies; the eight clips of one are fitted
     settings = decoder_settings(decoder, "paper", {**PLAIN, **NETWORKS[decoder]})
     trained = train_decoder(
         decoder,
         settings,
-        [world.responses[rows]],
-        world.targets(decoder, rows),
-        list(world.movie[rows]),
+        [blobs.responses[rows]],
+        blobs.targets(decoder, rows),
+        list(blobs.movie[rows]),
         seed=0,
     )
-    fitted, _ = split_clips(world.movie[rows], settings.validation, 0)
+    fitted, _ = split_clips(blobs.movie[rows], settings.validation, 0)
     assert len(fitted) == 8
     if decoder == "motion":  # teacher forced: a frame decoded from decoded ones adds their errors up
-        later = world.latents[fitted, 1:]
+        later = blobs.latents[fitted, 1:]
         assert trained.history[-1]["train_loss"] < 0.05 * later.var()
         return
     network = restore(decoder, settings.model_dump(mode="json"), trained.shapes, trained.weights)
-    out = decode(network, world.responses[fitted])
-    wanted = {
+    out = decode(network, blobs.responses[fitted])
+    expected = {
         "semantic": lambda: {
-            "semantic": world.clip_embedding_text,
-            "prompt_embedding": world.prompt_embedding,
+            "semantic": blobs.clip_embedding_text,
+            "prompt_embedding": blobs.prompt_embedding,
         },
-        "structure": lambda: {"structure": world.latents[:, 0]},
+        "structure": lambda: {"structure": blobs.latents[:, 0]},
     }[decoder]()
-    assert out.keys() == wanted.keys()
-    for name, target in wanted.items():
+    assert out.keys() == expected.keys()
+    for name, target in expected.items():
         target = target[fitted]
         assert np.square(out[name] - target).mean() < 0.05 * target.var()
 
@@ -74,16 +74,16 @@ class _Line(nn.Module):
         self.layer = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
 
 
-def _loss(network, batch, draw, epoch):
+def _loss(network, batch, generator, epoch):
     return (network.layer(batch["x"]) - batch["y"]).square().mean()
 
 
 def _problem(seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(60, 3, generator=draw)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(60, 3, generator=generator)
     network = _Line()
     for parameter in network.parameters():
-        parameter.data.copy_(torch.randn(parameter.shape, generator=draw))
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
     return network, {"x": x, "y": x.sum(1, keepdim=True)}
 
 
@@ -221,29 +221,29 @@ def test_pooled_training_keeps_subjects_in_order_beyond_ten():
 
     All subjects but the last have pure noise; sorted by name, the last ones would change places.
     """
-    world = make_blobs(movies=3, clips=8)
+    blobs = make_blobs(movies=3, clips=8)
     rows = np.arange(16)
     rng = np.random.default_rng(0)
     responses = [rng.normal(size=(16, 20 + n)).astype(np.float32) for n in range(11)] + [
-        world.responses[rows]
+        blobs.responses[rows]
     ]
     settings = decoder_settings("motion", "ridge_residual", {
         "width": 16, "token_width": 16, "heads": 1, "head_width": 16, "hidden": 16, "patch": 4,
     })  # fmt: skip
-    targets = {"latents": torch.from_numpy(world.latents[rows])}
+    targets = {"latents": torch.from_numpy(blobs.latents[rows])}
     checkpoint = Checkpoint()
     data, baseline_targets = MotionDecoder.prepare(settings, targets, checkpoint)
     voxels = [torch.from_numpy(own) for own in responses]
     baseline, pcs = fit_linear_baseline(
-        voxels, baseline_targets, world.movie[rows], settings.linear, checkpoint
+        voxels, baseline_targets, blobs.movie[rows], settings.linear, checkpoint
     )
-    shapes = {"voxels": [own.shape[1] for own in responses], "latent": world.latents.shape[1:]}
+    shapes = {"voxels": [own.shape[1] for own in responses], "latent": blobs.latents.shape[1:]}
     network = MotionDecoder.build(settings, {**shapes, "sizes": baseline.sizes})
     network.linear_baseline.load_state_dict(baseline.state_dict())
     data |= {f"pcs/{subject}": own for subject, own in enumerate(pcs)}
     data |= network.calibrate(data, baseline_targets, np.arange(16), torch.Generator(), checkpoint)
     for subject, own in enumerate(pcs):
-        expected = baseline.target(own, "first").unflatten(1, world.latents.shape[2:])
+        expected = baseline.target(own, "first").unflatten(1, blobs.latents.shape[2:])
         assert torch.equal(by_subject(data, "decoded")[subject], expected), subject
     inputs = network.batch_inputs(data, None, 0)
     first = []
@@ -251,7 +251,7 @@ def test_pooled_training_keeps_subjects_in_order_beyond_ten():
         first.append(frames) or torch.zeros(len(frames), 3, 4, 8, 8)
     )
     network.loss(data, None, 0)
-    expected = baseline.target(inputs, "first").unflatten(1, world.latents.shape[2:])
+    expected = baseline.target(inputs, "first").unflatten(1, blobs.latents.shape[2:])
     np.testing.assert_array_equal(first[0], expected)
 
 

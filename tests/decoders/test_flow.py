@@ -10,40 +10,40 @@ from mind_animator.video.warp import move_image, warp
 
 
 def test_search_finds_the_velocity_of_blobs():
-    world = make_blobs(movies=2, clips=60)
-    latents = torch.from_numpy(world.latents)
+    blobs = make_blobs(movies=2, clips=60)
+    latents = torch.from_numpy(blobs.latents)
     before = latents.clone()
     flow = moving_flow(latents, 1)[:, :, 0, 0].numpy()
-    cosine = (flow * world.velocity).sum(1) / np.linalg.norm(flow, axis=1) / 0.6
+    cosine = (flow * blobs.velocity).sum(1) / np.linalg.norm(flow, axis=1) / 0.6
     assert cosine.mean() > 0.98
-    slope = (flow * world.velocity).sum() / np.square(world.velocity).sum()
+    slope = (flow * blobs.velocity).sum() / np.square(blobs.velocity).sum()
     assert 0.9 < slope < 1.1
     torch.testing.assert_close(latents, before, rtol=0, atol=0)
     torch.testing.assert_close(
         moving_flow(latents, 1, batch=7)[:, :, 0, 0], torch.from_numpy(flow), rtol=0, atol=0
     )
-    still = torch.from_numpy(np.repeat(world.latents[:, :1], 4, axis=1))
+    still = torch.from_numpy(np.repeat(blobs.latents[:, :1], 4, axis=1))
     np.testing.assert_array_equal(moving_flow(still, 2), np.zeros((120, 2, 2, 2)))
 
 
 def test_each_cell_has_its_own_velocity():
     """Left half to the right, right half down; the least error of a slow, fine search says the same."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     y, x = np.mgrid[:16, :16]
     frames = np.zeros((1, 4, 1, 16, 16), np.float32)
     for k in range(4):
         left = np.exp(-((x - 3 - 0.5 * k) ** 2 + (y - 7) ** 2) / 4)
         right = np.exp(-((x - 12) ** 2 + (y - 6 - 0.5 * k) ** 2) / 4)
         frames[0, k, 0] = left + right
-    frames += 0.001 * draw.normal(size=frames.shape).astype(np.float32)
+    frames += 0.001 * generator.normal(size=frames.shape).astype(np.float32)
     flow = moving_flow(torch.from_numpy(frames), 2)[0].mean(1).numpy()  # (xy, column), mean of two rows
     np.testing.assert_allclose(flow, [[0.5, 0.0], [0.0, 0.5]], atol=0.12)
 
 
 def test_the_part_that_moves_is_where_the_blob_goes():
-    world = make_blobs(movies=2, clips=30)
-    part = motion_mask(torch.from_numpy(world.latents)).numpy()
-    variance = world.latents.var(axis=1).mean(axis=1)
+    blobs = make_blobs(movies=2, clips=30)
+    part = motion_mask(torch.from_numpy(blobs.latents)).numpy()
+    variance = blobs.latents.var(axis=1).mean(axis=1)
     np.testing.assert_allclose(part, variance / (variance + variance.mean()), rtol=1e-5)
     assert part.min() >= 0 and part.max() < 1
     assert not motion_mask(torch.zeros(2, 3, 1, 4, 4)).any()

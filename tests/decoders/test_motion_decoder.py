@@ -28,16 +28,16 @@ def _network(preset, **overrides):
     settings = decoder_settings("motion", preset, {**SMALL, **overrides})
     network = MotionDecoder.build(settings, SHAPES if settings.linear else SHAPES | {"sizes": None})
     network.reset(torch.Generator().manual_seed(0))
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     for tensor in [*network.parameters(), *network.buffers()]:  # nothing at zero, no symmetric part
         if tensor.dtype.is_floating_point and not torch.equal(tensor, network.times):
-            tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=draw))
+            tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=generator))
     return network.eval()
 
 
 def _inputs(clips=3):
-    draw = torch.Generator().manual_seed(2)
-    return torch.randn(clips, 10, generator=draw), torch.randn(clips, *LATENT, generator=draw)
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(clips, 10, generator=generator), torch.randn(clips, *LATENT, generator=generator)
 
 
 @pytest.mark.parametrize("preset", ["paper", "released_code", "ridge_residual"])
@@ -130,8 +130,8 @@ def test_random_mask_is_causal_and_keeps_its_share():
     assert seen[:, range(5), range(5)].all() and seen[:, :, 0].all()
     free = np.tril(np.ones((5, 5), bool), -1)
     free[:, 0] = False
-    share = seen[:, free].mean()
-    assert abs(share - 0.6) < 4 * np.sqrt(0.24 / (4000 * free.sum()))  # four standard errors
+    fraction = seen[:, free].mean()
+    assert abs(fraction - 0.6) < 4 * np.sqrt(0.24 / (4000 * free.sum()))  # four standard errors
 
 
 def test_a_mask_drawn_once_is_that_of_every_step():
@@ -182,17 +182,17 @@ def test_linear_start_is_the_linear_clip():
     settings = decoder_settings("motion", "ridge_residual", SMALL)
     network = MotionDecoder.build(settings, SHAPES)
     network.reset(torch.Generator().manual_seed(0))
-    draw = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
     for buffer in network.linear_baseline.buffers():
-        buffer.copy_(torch.randn(buffer.shape, generator=draw))
+        buffer.copy_(torch.randn(buffer.shape, generator=generator))
     network.gains.copy_(torch.tensor([0.05, 0.7]))
     network.eval()
     responses, latents = _inputs()
     inputs = network.inputs(responses)
     flow, change = network.decoded_motion(inputs)
-    wanted = linear_clip(latents[:, 0], 0.05 * flow, 0.7 * change)
+    expected = linear_clip(latents[:, 0], 0.05 * flow, 0.7 * change)
     got = network.generate(inputs, latents[:, 0])
-    np.testing.assert_allclose(got, wanted, atol=1e-5 * float(wanted.abs().max()))
+    np.testing.assert_allclose(got, expected, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_patches_fold_and_unfold():
@@ -209,9 +209,9 @@ def test_patches_fold_and_unfold():
 
 
 def test_gains_are_the_best_of_the_grid():
-    world = make_blobs(movies=2, clips=20)
-    latents = torch.from_numpy(world.latents).double()
-    flow = torch.from_numpy(world.velocity / 2)[:, :, None, None]  # true direction, half the speed
+    blobs = make_blobs(movies=2, clips=20)
+    latents = torch.from_numpy(blobs.latents).double()
+    flow = torch.from_numpy(blobs.velocity / 2)[:, :, None, None]  # true direction, half the speed
     change = torch.zeros_like(latents[:, 1:])
     gains = choose_gains(latents[:, 0], flow, change, latents)
     assert gains.tolist() == [2.0, 0.0]

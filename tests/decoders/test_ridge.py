@@ -12,9 +12,9 @@ MOVIES = np.repeat(["a", "b", "c", "d"], [12, 9, 15, 14])
 
 
 def _data(seed=0, voxels=30, targets=5):
-    draw = np.random.default_rng(seed)
-    x = draw.normal(size=(len(MOVIES), voxels)) + 2
-    y = x[:, :targets] + 0.5 * draw.normal(size=(len(MOVIES), targets)) - 1
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(len(MOVIES), voxels)) + 2
+    y = x[:, :targets] + 0.5 * rng.normal(size=(len(MOVIES), targets)) - 1
     return torch.from_numpy(x), torch.from_numpy(y)
 
 

@@ -22,7 +22,7 @@ def fresh_unet() -> Callable[[], UNet2DConditionModel]:
 
 
 @pytest.fixture
-def draw() -> Callable[..., torch.Tensor]:
+def normal() -> Callable[..., torch.Tensor]:
     """Standard normal tensors from one seeded generator."""
     generator = torch.Generator().manual_seed(11)
     return lambda *shape: torch.randn(shape, generator=generator)

@@ -34,14 +34,14 @@ def full_unet():
     gc.collect()
 
 
-def test_full_size_net_takes_a_step(full_unet, draw):
+def test_full_size_net_takes_a_step(full_unet, normal):
     assert sum(parameter.numel() for parameter in full_unet.parameters()) == 859_520_964
     video = VideoUNet(full_unet, 3)
     schedule = schedule_of(
         {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
         | {"set_alpha_to_one": False}
     )
-    latents, condition = draw(1, 3, 4, 16, 16), draw(1, 20, 768)
+    latents, condition = normal(1, 3, 4, 16, 16), normal(1, 20, 768)
     noise = invert(video, latents, condition, schedule, steps=1)
     assert noise.shape == latents.shape
     assert noise.dtype == torch.float32

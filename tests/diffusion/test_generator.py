@@ -22,19 +22,19 @@ SETTINGS = ReconstructionConfig(num_inference_steps=3, num_inversion_steps=3, cl
 
 
 @pytest.fixture(scope="module")
-def place(random_models):
+def folder(random_models):
     return random_models / "sd"
 
 
 @pytest.fixture(scope="module")
-def generator(place):
-    return load_generator(place, None, 3, SETTINGS, device="cpu", seed=5)
+def generator(folder):
+    return load_generator(folder, None, 3, SETTINGS, device="cpu", seed=5)
 
 
 @pytest.fixture(scope="module")
 def inputs():
-    draw = torch.Generator().manual_seed(2)
-    return torch.randn(7, 3, 4, 8, 8, generator=draw), torch.randn(7, 19, 128, generator=draw)
+    rng = torch.Generator().manual_seed(2)
+    return torch.randn(7, 3, 4, 8, 8, generator=rng), torch.randn(7, 19, 128, generator=rng)
 
 
 def reconstruct(generator, inputs, settings=SETTINGS, first=0, count=7, seed=5):
@@ -65,11 +65,11 @@ def test_identical_bits_for_any_shard(generator, inputs, reference, first, count
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_nearly_equal_for_any_batch_size(generator, inputs, reference, place, size):
+def test_nearly_equal_for_any_batch_size(generator, inputs, reference, folder, size):
     settings = SETTINGS.model_copy(update={"clips_per_batch": size})
     result = reconstruct(generator, inputs, settings)
     torch.testing.assert_close(result, reference, atol=1e-4, rtol=0)
-    vae = load_vae(place)
+    vae = load_vae(folder)
     frames, expected = (decode_latents(vae, x, batch=3).int() for x in (result, reference))
     assert (frames - expected).abs().max() <= 1
 
@@ -108,8 +108,8 @@ def test_start_by_its_definition(generator, inputs):
     shallow = SETTINGS.model_copy(update={"num_inversion_steps": 0, "strength": 0.3})
     start = start_latents(schedule, latents, None, CLIPS, shallow, seed=5)
     level = schedule.alpha(schedule.timesteps(3, 300)[-1])
-    share = (start * latents).mean() / latents.square().mean()
-    assert abs(share.item() - level**0.5) < 0.02
+    fraction = (start * latents).mean() / latents.square().mean()
+    assert abs(fraction.item() - level**0.5) < 0.02
 
 
 def test_text_is_bos_and_then_the_decoded_tokens(generator, inputs):
@@ -126,26 +126,26 @@ def test_text_is_bos_and_then_the_decoded_tokens(generator, inputs):
         reconstruct(generator, inputs, SETTINGS.model_copy(update={"num_inference_steps": 1}), count=4)
     finally:
         handle.remove()
-    away, towards = seen[-1].chunk(2)
-    torch.testing.assert_close(away, empty.expand(4, -1, -1))
-    torch.testing.assert_close(towards[:, :1], empty[:, :1].expand(4, -1, -1))
-    torch.testing.assert_close(towards[:, 1:], inputs[1][:4])
+    unconditional, conditional = seen[-1].chunk(2)
+    torch.testing.assert_close(unconditional, empty.expand(4, -1, -1))
+    torch.testing.assert_close(conditional[:, :1], empty[:, :1].expand(4, -1, -1))
+    torch.testing.assert_close(conditional[:, 1:], inputs[1][:4])
 
 
 @pytest.mark.parametrize(
     "option", [{"group_norm": "pooled"}, {"temporal_bias": True}, {"scheduler": "dpm_solver"}]
 )
-def test_every_switch_changes_the_result(place, inputs, reference, option):
+def test_every_switch_changes_the_result(folder, inputs, reference, option):
     settings = SETTINGS.model_copy(update=option)
-    changed = load_generator(place, None, 3, settings, device="cpu", seed=5)
+    changed = load_generator(folder, None, 3, settings, device="cpu", seed=5)
     assert not torch.allclose(reconstruct(changed, inputs, settings, count=4), reference[:4], atol=1e-2)
 
 
-def test_temporal_bias_follows_the_seed(place, inputs):
+def test_temporal_bias_follows_the_seed(folder, inputs):
     settings = SETTINGS.model_copy(update={"temporal_bias": True})
     one, two, three = (
         reconstruct(
-            load_generator(place, None, 3, settings, device="cpu", seed=seed), inputs, settings, count=4
+            load_generator(folder, None, 3, settings, device="cpu", seed=seed), inputs, settings, count=4
         )
         for seed in (1, 1, 2)
     )
@@ -218,10 +218,10 @@ def test_presets():
     assert json.loads(one.inversion().model_dump_json()) == json.loads(two.inversion().model_dump_json())
 
 
-def test_one_image_equals_a_static_clip_of_the_inflated_net(generator, place, inputs):
+def test_one_image_equals_a_static_clip_of_the_inflated_net(generator, folder, inputs):
     """What lets one drawn frame stand for a clip: K and V of equal frames change nothing (1e-4 as elsewhere)."""
     settings = SETTINGS.model_copy(update={"motion": "warped", "noise_timestep": 0})
-    single = load_generator(place, None, 1, settings, device="cpu", seed=5)
+    single = load_generator(folder, None, 1, settings, device="cpu", seed=5)
     static = inputs[0][:4].mean(dim=1, keepdim=True).expand_as(inputs[0][:4]).contiguous()
     every = SETTINGS.model_copy(update={"noise_timestep": 0})
     whole = reconstruct(generator, (static, inputs[1]), every, count=4)
@@ -256,10 +256,10 @@ def test_strength_one_ignores_the_given_latents(generator, inputs, scheduler):
         assert torch.equal(*results) == alike
 
 
-def test_the_whole_path_from_predictions_to_frames(generator, inputs, place):
+def test_the_whole_path_from_predictions_to_frames(generator, inputs, folder):
     """With the stored inversion, or with the one computed on the way, the frames are the same."""
     latents, condition = (x[:4] for x in inputs)
-    vae, names = load_vae(place), CLIPS[:4]
+    vae, names = load_vae(folder), CLIPS[:4]
     batch = {"latents": latents, "prompt_embedding": condition}
     noise = invert_batch(generator, latents, SETTINGS.inversion(), 20)
     stored, computed = (

@@ -46,16 +46,16 @@ def test_shared_noise_is_one_draw_for_all_frames():
         draw_noise([clip_generator(0, "a")], SHAPE, across_frames="one")
 
 
-def test_mixing_into_all_of_the_inverted_latents(draw):
-    inverted, noise = draw(2, *SHAPE), draw(2, *SHAPE)
+def test_mixing_into_all_of_the_inverted_latents(normal):
+    inverted, noise = normal(2, *SHAPE), normal(2, *SHAPE)
     mixed = mix_noise(inverted, noise, 0.64)
     torch.testing.assert_close(mixed, 0.8 * inverted + 0.6 * noise)
     assert abs(mixed.var() - 1) < 0.1
 
 
 @pytest.mark.parametrize("amount", [1.0, 0.7, 0.0])
-def test_mixing_into_the_noise_part_keeps_the_image(draw, amount):
-    clean, old, new = draw(2, *SHAPE), draw(2, *SHAPE), draw(2, *SHAPE)
+def test_mixing_into_the_noise_part_keeps_the_image(normal, amount):
+    clean, old, new = normal(2, *SHAPE), normal(2, *SHAPE), normal(2, *SHAPE)
     level = 0.3
     inverted = level**0.5 * clean + (1 - level) ** 0.5 * old
     mixed = mix_noise(inverted, new, amount, clean=clean, level=level)
@@ -63,8 +63,8 @@ def test_mixing_into_the_noise_part_keeps_the_image(draw, amount):
     torch.testing.assert_close(mixed, expected)
 
 
-def test_both_mixings_agree_where_no_image_is_left(draw):
-    inverted, noise, clean = draw(1, *SHAPE), draw(1, *SHAPE), draw(1, *SHAPE)
+def test_both_mixings_agree_where_no_image_is_left(normal):
+    inverted, noise, clean = normal(1, *SHAPE), normal(1, *SHAPE), normal(1, *SHAPE)
     torch.testing.assert_close(
         mix_noise(inverted, noise, 0.8), mix_noise(inverted, noise, 0.8, clean=clean, level=0.0)
     )

@@ -31,12 +31,12 @@ SMALL = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, random_models) -> Path:
     """A configuration, and what the workflow has made of it up to the decoders."""
-    place = tmp_path_factory.mktemp("run")
+    folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(5)
     values = {
-        "results": str(place / "results"),
+        "results": str(folder / "results"),
         "seed": 4,
-        "dataset": {"name": "demo", "data_root": str(place)},
+        "dataset": {"name": "demo", "data_root": str(folder)},
         "models": {"stable_diffusion": str(random_models / "sd")},
         "methods": {
             "mind_animator": {"kind": "mind_animator", "options": SMALL},
@@ -44,7 +44,7 @@ def run(tmp_path_factory, random_models) -> Path:
         },
         "reconstruction": {"num_inference_steps": 2, "num_inversion_steps": 2, "clips_per_batch": 2},
     }
-    (place / "config.yaml").write_text(yaml.safe_dump(values))
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
     config = load_config(values)
     clips = [f"{movie}-{index:05d}" for movie in ("a", "b", "c") for index in range(10)]
     arrays = {
@@ -53,28 +53,28 @@ def run(tmp_path_factory, random_models) -> Path:
         "clip_embedding_image": rng.standard_normal((30, 64)), "latents": rng.standard_normal((30, 4, 4, 8, 8)),
     }  # fmt: skip
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-    responses = place / "results" / "fmri" / "sub-1" / "responses.h5"
+    responses = folder / "results" / "fmri" / "sub-1" / "responses.h5"
     files = {
         responses: ("responses",),
-        place / "clips-00000.text.h5": ("clip_embedding_text", "prompt_embedding"),
-        place / "clips-00000.image.h5": ("clip_embedding_image", "latents"),
+        folder / "clips-00000.text.h5": ("clip_embedding_text", "prompt_embedding"),
+        folder / "clips-00000.image.h5": ("clip_embedding_image", "latents"),
     }
     for path, names in files.items():
         write_arrays(path, {name: arrays[name] for name in names}, clips)
     table = pd.DataFrame({"clip": clips, "movie": [clip[0] for clip in clips], "split": "train"})
-    write_table(place / "clips.tsv", table)
+    write_table(folder / "clips.tsv", table)
     method = open_methods(config.methods)["mind_animator"]
     for part in method.parts:
-        out = place / "results" / "decoders" / "mind_animator" / "sub-1" / part.name
+        out = folder / "results" / "decoders" / "mind_animator" / "sub-1" / part.name
         train_decoder.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", part.needs.model_dump_json(),
-            "--subjects", "1", "--responses", str(responses), "--clips", str(place / "clips.tsv"),
-            "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "4",
+            "--subjects", "1", "--responses", str(responses), "--clips", str(folder / "clips.tsv"),
+            "--features", *map(str, sorted(folder.glob("clips-*.h5"))), "--seed", "4",
             "--weights", f"{out}.safetensors", "--record", f"{out}.json", "--checkpoint", f"{out}.checkpoint",
             "--logs", f"{out}.logs",
         ])  # fmt: skip
-    return place
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -249,8 +249,8 @@ def test_warped_motion_moves_one_image_along_the_decoded_flow(tmp_path, predicti
     assert frames["still"].shape == (10, 3, 64, 64, 3)
     np.testing.assert_array_equal(frames["still"], np.repeat(frames["still"][:, :1], 3, axis=1))
     np.testing.assert_array_equal(frames["moving"][:, 1], frames["still"][:, 1])  # the middle frame
-    wanted = move_image(torch.from_numpy(frames["still"][:, 0]), torch.from_numpy(1.5 * flow), 3)
-    np.testing.assert_array_equal(frames["moving"], wanted.numpy())
+    expected = move_image(torch.from_numpy(frames["still"][:, 0]), torch.from_numpy(1.5 * flow), 3)
+    np.testing.assert_array_equal(frames["moving"], expected.numpy())
     assert not np.array_equal(frames["moving"][:, 0], frames["still"][:, 0])
 
 

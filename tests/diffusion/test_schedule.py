@@ -42,8 +42,8 @@ def test_time_steps_are_those_of_published_samplers(schedule):
     assert schedule.timesteps(10, max_timestep=600) == list(range(1, 600, 60))
 
 
-def test_inverting_equals_diffusers(schedule, draw):
-    latents = draw(3, 2, 4, 4, 4)
+def test_inverting_equals_diffusers(schedule, normal):
+    latents = normal(3, 2, 4, 4, 4)
     inverse = DDIMInverseScheduler.from_config(SD, clip_sample=False)
     inverse.set_timesteps(20)
     expected = latents
@@ -53,8 +53,8 @@ def test_inverting_equals_diffusers(schedule, draw):
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)  # theirs has float32 coefficients
 
 
-def test_sampling_equals_diffusers(schedule, draw):
-    start = draw(3, 2, 4, 4, 4)
+def test_sampling_equals_diffusers(schedule, normal):
+    start = normal(3, 2, 4, 4, 4)
     ddim = DDIMScheduler.from_config(SD)
     ddim.set_timesteps(20)
     expected = start
@@ -64,8 +64,8 @@ def test_sampling_equals_diffusers(schedule, draw):
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_velocity_nets_are_understood(draw):
-    start = draw(3, 2, 4, 4, 4)
+def test_velocity_nets_are_understood(normal):
+    start = normal(3, 2, 4, 4, 4)
     config = SD | {"prediction_type": "v_prediction"}
     ddim = DDIMScheduler.from_config(config)
     ddim.set_timesteps(20)
@@ -76,8 +76,8 @@ def test_velocity_nets_are_understood(draw):
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_step_there_and_back_is_nothing(draw):
-    latents, noise = draw(2, 3, 4, 4, 4).double(), draw(2, 3, 4, 4, 4).double()
+def test_a_step_there_and_back_is_nothing(normal):
+    latents, noise = normal(2, 3, 4, 4, 4).double(), normal(2, 3, 4, 4, 4).double()
     there = move(latents, noise, 0.9, 0.2)
     torch.testing.assert_close(move(there, noise, 0.2, 0.9), latents, atol=1e-12, rtol=0)
     expected = 0.05**0.5 * latents + 0.95**0.5 * noise  # from a clean latent: plain noising
@@ -96,9 +96,9 @@ def gaussian(schedule, mean, deviation):
 
 
 @pytest.mark.parametrize("max_timestep", [1000, 500])
-def test_inversion_comes_near_the_exact_flow_as_steps_grow(schedule, draw, max_timestep):
+def test_inversion_comes_near_the_exact_flow_as_steps_grow(schedule, normal, max_timestep):
     mean, deviation = 0.4, 0.8
-    predict, latents = gaussian(schedule, mean, deviation), mean + deviation * draw(2, 4, 4, 8, 8)
+    predict, latents = gaussian(schedule, mean, deviation), mean + deviation * normal(2, 4, 4, 8, 8)
     errors = {}
     for steps in (10, 50, 250):
         alpha = schedule.alpha(schedule.timesteps(steps, max_timestep)[-1])
@@ -115,8 +115,8 @@ def test_inversion_comes_near_the_exact_flow_as_steps_grow(schedule, draw, max_t
     assert 3 < errors[50] / errors[250] < 7
 
 
-def test_round_trip_error_falls_with_steps(schedule, draw):
-    predict, latents = gaussian(schedule, mean=0.4, deviation=0.8), draw(2, 4, 4, 8, 8)
+def test_round_trip_error_falls_with_steps(schedule, normal):
+    predict, latents = gaussian(schedule, mean=0.4, deviation=0.8), normal(2, 4, 4, 8, 8)
     errors = []
     for steps in (10, 50, 200):
         inverted = invert(predict, latents, NOTHING, schedule, steps=steps)
@@ -128,8 +128,8 @@ def test_round_trip_error_falls_with_steps(schedule, draw):
     assert errors[2] < 0.05
 
 
-def test_no_steps_leave_the_latents(schedule, draw):
-    latents = draw(1, 2, 4, 4, 4)
+def test_no_steps_leave_the_latents(schedule, normal):
+    latents = normal(1, 2, 4, 4, 4)
     result = invert(wavy, latents, NOTHING, schedule, steps=0)
     assert torch.equal(result, latents)
     assert result is not latents

@@ -15,10 +15,10 @@ def test_every_clip_has_one_place_whatever_the_sharding(size, shard):
         for batch in plan_batches(first, count, size):
             assert len(batch.rows) == size
             assert all(0 <= row < count for row in batch.rows)
-            for place in batch.kept:
-                clip = first + batch.rows[place]
+            for position in batch.kept:
+                clip = first + batch.rows[position]
                 assert clip not in place_of
-                place_of[clip] = (batch.index, place)
+                place_of[clip] = (batch.index, position)
     assert place_of == {clip: divmod(clip, size) for clip in range(total)}
 
 

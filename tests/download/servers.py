@@ -56,10 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self.send_error(404)
             return
-        start, wanted = 0, self.headers.get("Range")
+        start, requested = 0, self.headers.get("Range")
         fresh = self.headers.get("If-Range") in (None, site.etag)
-        if wanted and site.ranges and fresh:
-            start = int(wanted.removeprefix("bytes=").split("-")[0])
+        if requested and site.ranges and fresh:
+            start = int(requested.removeprefix("bytes=").split("-")[0])
             if start >= len(body):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(body)}")

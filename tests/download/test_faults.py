@@ -70,7 +70,7 @@ CAMPAIGN = [
     ("http chunked", "full disk", 0, "nothing", "bytes after error"),
     ("http chunked", "file size limit", 0, "nothing", "bytes after error"),
 ]
-IDS = [f"{server}: {fault} at {place}, knows {knows}" for server, fault, place, knows, _ in CAMPAIGN]
+IDS = [f"{server}: {fault} at {position}, knows {knows}" for server, fault, position, knows, _ in CAMPAIGN]
 HELD = Counter()
 
 
@@ -83,8 +83,8 @@ def s3_port():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(("server", "fault", "place", "knows", "end"), CAMPAIGN, ids=IDS)
-def test_fault(tmp_path, monkeypatch, s3_port, server, fault, place, knows, end):
+@pytest.mark.parametrize(("server", "fault", "position", "knows", "end"), CAMPAIGN, ids=IDS)
+def test_fault(tmp_path, monkeypatch, s3_port, server, fault, position, knows, end):
     name = "a.zip"
     known = {"sha256": {"sha256": SHA}, "size": {"size": len(BODY)}}.get(knows, {})
     with contextlib.ExitStack() as stack:
@@ -92,17 +92,17 @@ def test_fault(tmp_path, monkeypatch, s3_port, server, fault, place, knows, end)
             served = tmp_path / "served"
             served.mkdir()
             (served / name).write_bytes(BODY)
-            url, again = _ftp(stack, served, fault, place, monkeypatch), None
+            url, again = _ftp(stack, served, fault, position, monkeypatch), None
         elif server == "s3":
-            url, again = _s3(stack, s3_port, fault, place, monkeypatch), None
+            url, again = _s3(stack, s3_port, fault, position, monkeypatch), None
         else:
             site = stack.enter_context(http_site(files={f"/{name}": BODY}, **SERVERS[server]))
             url = f"{site.url}/{name}"
-            again = _http(site, fault, place, knows)
+            again = _http(site, fault, position, knows)
         right = BODY
         if fault == "SIGKILL":
             site.pause = 0.004
-            _kill_at(url, tmp_path, name, place)
+            _kill_at(url, tmp_path, name, position)
             site.pause = 0
         elif fault in ("full disk", "file size limit"):
             _fill(url, tmp_path, name, fault, stack)
@@ -121,25 +121,25 @@ def test_fault(tmp_path, monkeypatch, s3_port, server, fault, place, knows, end)
     HELD[end == "error"] += 1
 
 
-def _http(site, fault, place, knows):
+def _http(site, fault, position, knows):
     """Set up the faults; returns what puts another file in its place, where that is the fault."""
     if fault in ("cut", "stall", "flip"):
-        site.faults = [Fault(fault, at=place)]
+        site.faults = [Fault(fault, at=position)]
     elif fault == "flip always":
-        site.faults = [Fault("flip", at=place)] * 3
+        site.faults = [Fault("flip", at=position)] * 3
     elif fault == "length":
-        site.faults = [Fault("length", value=str(place))] * 20
+        site.faults = [Fault("length", value=str(position))] * 20
     elif fault.startswith("status"):
         _, code, *always = fault.split()
         site.faults = [Fault("status", value=code)] * (9 if always else 1)
     elif fault == "cut, then status 503":
-        site.faults = [Fault("cut", at=place), Fault("status", value="503")]
+        site.faults = [Fault("cut", at=position), Fault("status", value="503")]
     elif fault == "web page":
         site.headers = {"Content-Type": "text/html; charset=utf-8"}
     elif fault == "encoded":
         site.headers = {"Content-Encoding": "gzip"}
     elif fault == "cut, then another file":
-        site.faults = [Fault("cut", at=place), *[Fault("status", value="503")] * 3]
+        site.faults = [Fault("cut", at=position), *[Fault("status", value="503")] * 3]
         other = io.BytesIO()
         with zipfile.ZipFile(other, "w") as archive:
             archive.writestr(zipfile.ZipInfo("x.bin"), RAW[::-1])
@@ -156,7 +156,7 @@ def _http(site, fault, place, knows):
     return None
 
 
-def _ftp(stack, served, fault, place, monkeypatch):
+def _ftp(stack, served, fault, position, monkeypatch):
     """FTP answers over two connections: the wire is laid into the data connection."""
     import ftplib
 
@@ -167,7 +167,7 @@ def _ftp(stack, served, fault, place, monkeypatch):
     def through_a_wire(self):
         host, data_port = plain(self)
         wire = Wire(data_port)
-        wire.budgets, wire.stall = ([place] if not wires else []), fault == "stall"
+        wire.budgets, wire.stall = ([position] if not wires else []), fault == "stall"
         wires.append(wire)
         return host, wire.port
 
@@ -176,7 +176,7 @@ def _ftp(stack, served, fault, place, monkeypatch):
     return f"ftp://127.0.0.1:{port}/a.zip"
 
 
-def _s3(stack, port, fault, place, monkeypatch):
+def _s3(stack, port, fault, position, monkeypatch):
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(key, "testing")
     client = boto3.Session().client("s3", region_name="us-east-1", endpoint_url=f"http://127.0.0.1:{port}")
@@ -184,7 +184,7 @@ def _s3(stack, port, fault, place, monkeypatch):
     client.put_object(Bucket="bucket", Key="a.zip", Body=BODY)
     wire = Wire(port)
     stack.callback(wire.close)
-    wire.budgets, wire.stall = [place], fault == "stall"
+    wire.budgets, wire.stall = [position], fault == "stall"
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
     return "s3://bucket/a.zip"
 
@@ -202,13 +202,13 @@ def _command(url, folder, name):
     return [sys.executable, "-c", _FETCH, url, str(folder), name]
 
 
-def _kill_at(url, folder, name, place):
-    """Kill a fetching process as soon as it has written ``place`` bytes."""
+def _kill_at(url, folder, name, position):
+    """Kill a fetching process as soon as it has written ``position`` bytes."""
     part = folder / f"{name}.part"
     process = subprocess.Popen(_command(url, folder, name), cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 25
-        while not (part.exists() and part.stat().st_size >= place):
+        while not (part.exists() and part.stat().st_size >= position):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.001)
     finally:
@@ -244,5 +244,7 @@ def test_the_docs_quote_the_campaign(request):
     print(
         f"{len(CAMPAIGN)} faults: {HELD[False]} ended with the right bytes, {HELD[True]} with a clear error"
     )
-    told = f"{len(CAMPAIGN)} faults tried, {len(CAMPAIGN)} survived: {HELD[False]} ended with the right bytes"
-    assert told in " ".join((ROOT / "docs/datasets.md").read_text().split())
+    summary = (
+        f"{len(CAMPAIGN)} faults tried, {len(CAMPAIGN)} survived: {HELD[False]} ended with the right bytes"
+    )
+    assert summary in " ".join((ROOT / "docs/datasets.md").read_text().split())

@@ -128,7 +128,7 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "size", "told"),
+    ("options", "size", "message"),
     [
         ({}, 5, "expected 5 bytes, the server has 200003"),
         ({"files": {}}, None, "HTTP 404 Not Found"),
@@ -148,8 +148,11 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
         ({"faults": [Fault("stall", at=0)] * 4}, None, r"timed out.*4 attempts in a row"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_and_leaves_no_file(tmp_path, options, size, told):
-    with http_site(**{"files": {"/a.bin": BODY}, **options}) as site, pytest.raises(InputError, match=told):
+def test_what_cannot_be_fetched_is_told_and_leaves_no_file(tmp_path, options, size, message):
+    with (
+        http_site(**{"files": {"/a.bin": BODY}, **options}) as site,
+        pytest.raises(InputError, match=message),
+    ):
         fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", size=size, policy=QUICK)
     assert not (tmp_path / "a.bin").exists()
 

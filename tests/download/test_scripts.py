@@ -73,13 +73,13 @@ def test_cc2017_from_double_zips_to_responses(tmp_path, purr, table):
     config = DatasetConfig(name="cc2017", data_root=str(tmp_path / "data"), subjects=("1",))
     with ftp_site(served) as port, http_site(files={"/stimuli.zip": body}) as site, _Part():
         site.faults = [Fault("cut", at=len(body) // 2)]
-        places = {
+        paths = {
             "stimuli": f"{site.url}/stimuli.zip",
             "subject1": f"ftp://127.0.0.1:{port}/10_4231_R7X63K3M.zip",
         }
 
         def mine(sources):
-            for name, url in places.items():
+            for name, url in paths.items():
                 sources["cc2017"]["archives"][name] |= {"urls": [url], "size": None}
 
         table(mine)
@@ -87,10 +87,12 @@ def test_cc2017_from_double_zips_to_responses(tmp_path, purr, table):
         plan = plan_downloads(dataset)
         assert [archive.name for archive in plan.zips] == ["stimuli", "subject1"] and not plan.by_hand
         for archive in plan.zips:
-            told = ["--dataset", config.model_dump_json()]
-            fetch_archive.main([*told, "--archive", archive.name, "--file", str(dataset.root / archive.file)])
+            arguments = ["--dataset", config.model_dump_json()]
+            fetch_archive.main(
+                [*arguments, "--archive", archive.name, "--file", str(dataset.root / archive.file)]
+            )
             unpack_archive.main(
-                [*told, "--name", archive.name, "--archive", str(dataset.root / archive.file)]
+                [*arguments, "--name", archive.name, "--archive", str(dataset.root / archive.file)]
             )
         after = open_dataset(config)
         assert [str(path) for path in after.sources()] == [str(path) for path in dataset.sources()]
@@ -113,14 +115,14 @@ def _explained(dataset, segment, lag, features):
 def test_a_zip_without_what_is_needed_is_told(tmp_path, purr):
     served, _ = purr
     config = DatasetConfig(name="cc2017", data_root=str(tmp_path), subjects=("1",))
-    told = ["--dataset", config.model_dump_json(), "--name", "subject1"]
+    arguments = ["--dataset", config.model_dump_json(), "--name", "subject1"]
     with (
         _Part(),
         pytest.raises(
             InputError, match=r"Expected video_fmri_dataset/subject1/.*, found none \(4 files missing\)"
         ),
     ):
-        unpack_archive.main([*told, "--archive", str(served / "10_4231_R71Z42KK.zip")])
+        unpack_archive.main([*arguments, "--archive", str(served / "10_4231_R71Z42KK.zip")])
 
 
 def test_hcp_from_s3(tmp_path, monkeypatch):
@@ -139,16 +141,16 @@ def test_hcp_from_s3(tmp_path, monkeypatch):
         assert len(plan.files) == 4 and [path.name[:9] for path in plan.by_hand] == [
             f"7T_MOVIE{n}" for n in range(1, 5)
         ]
-        told = ["--dataset", config.model_dump_json(), "--archive", plan.files[0].name]
-        told += ["--file", str(tmp_path / "data" / plan.files[0].file)]
+        arguments = ["--dataset", config.model_dump_json(), "--archive", plan.files[0].name]
+        arguments += ["--file", str(tmp_path / "data" / plan.files[0].file)]
         with pytest.raises(InputError, match="Expected AWS credentials to fetch 4 files of hcp"):
-            fetch_archive.main(told)
+            fetch_archive.main(arguments)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "testing")
         client = boto3.Session().client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="hcp-openaccess")
         client.put_object(Bucket="hcp-openaccess", Key=plan.files[0].file, Body=b"CIFTI" * 1000)
-        fetch_archive.main(told)
+        fetch_archive.main(arguments)
     finally:
         server.stop()
     assert (tmp_path / "data" / plan.files[0].file).read_bytes() == b"CIFTI" * 1000
@@ -192,25 +194,25 @@ def test_the_osf_preset_fetches_what_the_listing_tells(tmp_path):
     for archive in archives[2:]:
         (tmp_path / archive.file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / archive.file).write_bytes(b"here already")
-    wanted = {archive.file: archive.name.encode() * 99 for archive in archives[:2]}
-    with http_site(files={f"/d/{n}": body for n, body in enumerate(wanted.values())}) as site:
+    expected = {archive.file: archive.name.encode() * 99 for archive in archives[:2]}
+    with http_site(files={f"/d/{n}": body for n, body in enumerate(expected.values())}) as site:
         items = [
             {
                 "attributes": {
-                    "kind": "file", "materialized_path": f"/Mind_Animator_data/{place}", "size": len(body),
+                    "kind": "file", "materialized_path": f"/Mind_Animator_data/{path}", "size": len(body),
                     "extra": {"hashes": {"sha256": hashlib.sha256(body).hexdigest()}},
                 },
                 "links": {"download": f"{site.url}/d/{n}"},
             }
-            for n, (place, body) in enumerate(wanted.items())
+            for n, (path, body) in enumerate(expected.items())
         ]  # fmt: skip
-        told = ["--dataset", config.model_dump_json(), "--listing", f"{site.url}/list"]
+        arguments = ["--dataset", config.model_dump_json(), "--listing", f"{site.url}/list"]
         site.files["/list"] = json.dumps({"data": items[:1], "links": {"next": None}}).encode()
         with pytest.raises(InputError, match=r"^Expected one file 'Testset_of.*test1_2.mp4' at .*, got 0"):
-            fetch_listing.main(told)
+            fetch_listing.main(arguments)
         site.files["/list"] = json.dumps({"data": items, "links": {"next": None}}).encode()
-        fetch_listing.main(told)
-    assert {place: (tmp_path / place).read_bytes() for place in wanted} == wanted
+        fetch_listing.main(arguments)
+    assert {path: (tmp_path / path).read_bytes() for path in expected} == expected
     assert {entry.checked_by for entry in read_manifest(tmp_path).values()} == {"sha256"}
 
 

@@ -43,16 +43,16 @@ def double(tmp_path, outer, **options):
 def test_a_double_zip_is_unpacked_in_place(tmp_path, outer, options, tail, monkeypatch):
     monkeypatch.setattr("mind_animator.datasets.download.zips.TAIL", tail)
     path = double(tmp_path, outer, **options)
-    wanted = [f"run{i}.bin" for i in range(4)]
-    entries = unpack(path, tmp_path / "out", suffix_chooser(wanted))
-    assert [e.file for e in entries] == wanted
-    for i, name in enumerate(wanted):
+    expected = [f"run{i}.bin" for i in range(4)]
+    entries = unpack(path, tmp_path / "out", suffix_chooser(expected))
+    assert [e.file for e in entries] == expected
+    for i, name in enumerate(expected):
         assert (tmp_path / "out" / name).read_bytes() == BODY + bytes([i])
     # nothing else was ever written: no second copy of the inner zip, no member that was not asked for
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         ".manifest.tsv.lock",
         "manifest.tsv",
-        *wanted,
+        *expected,
     ]
     assert {e.checked_by for e in read_manifest(tmp_path / "out").values()} == {"zip crc"}
 
@@ -108,8 +108,8 @@ def test_two_members_for_one_place_are_refused(tmp_path):
 def test_a_member_under_a_password_is_refused(tmp_path):
     body = bytearray(packed({"a.bin": b"1"}))
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = body.index(signature) + at
-        body[place : place + 2] = struct.pack("<H", struct.unpack("<H", body[place : place + 2])[0] | 1)
+        offset = body.index(signature) + at
+        body[offset : offset + 2] = struct.pack("<H", struct.unpack("<H", body[offset : offset + 2])[0] | 1)
     (tmp_path / "a.zip").write_bytes(body)
     with pytest.raises(InputError, match=r"without a password in .*, got 'a\.bin'"):
         unpack(tmp_path / "a.zip", tmp_path / "out", lambda member: member)
@@ -120,14 +120,14 @@ def test_every_flipped_byte_is_caught(tmp_path, outer):
     """40 places over the file: an error, or (bytes that carry nothing, such as dates) the right files."""
     path = double(tmp_path, outer)
     body = path.read_bytes()
-    wanted = {f"run{i}.bin": BODY + bytes([i]) for i in range(4)}
+    expected = {f"run{i}.bin": BODY + bytes([i]) for i in range(4)}
     for number, at in enumerate(np.linspace(0, len(body) - 1, 40).astype(int)):
         path.write_bytes(body[:at] + bytes([body[at] ^ 0x55]) + body[at + 1 :])
         out = tmp_path / f"out{number}"
         with contextlib.suppress(InputError):
-            unpack(path, out, suffix_chooser(wanted))
+            unpack(path, out, suffix_chooser(expected))
         for file in out.rglob("*.bin"):
-            assert file.read_bytes() == wanted[file.name]
+            assert file.read_bytes() == expected[file.name]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -25,52 +25,52 @@ ROIS = {"V2": 40, "MT": 40, "FFC": 40}
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory):
-    place = tmp_path_factory.mktemp("explain")
-    world = make_blobs(movies=5, clips=60)
-    draw = np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp("explain")
+    blobs = make_blobs(movies=5, clips=60)
+    rng = np.random.default_rng(1)
     # voxels of three areas: images, direction, category
     causes = {
-        "V2": world.latents[:, 0].reshape(300, -1),
-        "MT": world.velocity,
-        "FFC": world.clip_embedding_text,
+        "V2": blobs.latents[:, 0].reshape(300, -1),
+        "MT": blobs.velocity,
+        "FFC": blobs.clip_embedding_text,
     }
-    parts = [causes[a] @ draw.normal(size=(causes[a].shape[1], n)) for a, n in ROIS.items()]
-    parts = [part / part.std() + draw.normal(size=part.shape) for part in parts]
+    parts = [causes[a] @ rng.normal(size=(causes[a].shape[1], n)) for a, n in ROIS.items()]
+    parts = [part / part.std() + rng.normal(size=part.shape) for part in parts]
     responses = np.concatenate(parts, axis=1).astype(np.float32)
     rois = [f"L_{roi}" for roi, count in ROIS.items() for _ in range(count)]
     write_arrays(
-        place / "responses.h5", {"responses": responses}, world.clips, None,
+        folder / "responses.h5", {"responses": responses}, blobs.clips, None,
         {"voxel_index": np.arange(120) * 200, "roi": rois},
     )  # fmt: skip
     for kind, names in (
         ("text", ("clip_embedding_text", "prompt_embedding")),
         ("image", ("clip_embedding_image", "latents")),
     ):
-        arrays = {name: getattr(world, name) for name in names}
-        write_arrays(place / f"clips-00000.{kind}.h5", arrays, world.clips)
-    train = world.split == "train"
+        arrays = {name: getattr(blobs, name) for name in names}
+        write_arrays(folder / f"clips-00000.{kind}.h5", arrays, blobs.clips)
+    train = blobs.split == "train"
     table = pd.DataFrame(
-        {"clip": world.clips, "movie": world.movie, "segment": world.movie, "split": world.split}
+        {"clip": blobs.clips, "movie": blobs.movie, "segment": blobs.movie, "split": blobs.split}
     )
-    write_table(place / "train.tsv", table[train])
+    write_table(folder / "train.tsv", table[train])
     method = open_methods({"m": MethodConfig(kind="mind_animator", options=SMALL)})["m"]
     weights = []
     for part in method.parts:
-        path = place / f"{part.name}.safetensors"
+        path = folder / f"{part.name}.safetensors"
         weights.append(f"{part.name}={path}")
         train_decoder.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", part.needs.model_dump_json(),
-            "--subjects", "1", "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"),
-            "--features", *map(str, sorted(place.glob("clips-*.h5"))), "--seed", "3",
+            "--subjects", "1", "--responses", str(folder / "responses.h5"), "--clips", str(folder / "train.tsv"),
+            "--features", *map(str, sorted(folder.glob("clips-*.h5"))), "--seed", "3",
             "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
     explain_decoder.main([
         "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", "1",
-        "--responses", str(place / "responses.h5"), "--clips", str(place / "train.tsv"), "--block", "10",
-        "--draws", "20", "--seed", "1", "--maps", str(place / "maps.h5"),
+        "--responses", str(folder / "responses.h5"), "--clips", str(folder / "train.tsv"), "--block", "10",
+        "--draws", "20", "--seed", "1", "--maps", str(folder / "maps.h5"),
     ])  # fmt: skip
-    return place / "maps.h5"
+    return folder / "maps.h5"
 
 
 @pytest.mark.parametrize(("decoder", "roi"), [("structure", "V2"), ("motion", "MT"), ("semantic", "FFC")])

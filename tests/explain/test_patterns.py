@@ -14,9 +14,9 @@ from mind_animator.explain.patterns import (
 
 
 def _linear(seed=0, clips=300, voxels=20, outputs=3):
-    draw = np.random.default_rng(seed)
-    responses = draw.normal(size=(clips, voxels)) @ draw.normal(size=(voxels, voxels)) / 4
-    weights = draw.normal(size=(voxels, outputs))
+    rng = np.random.default_rng(seed)
+    responses = rng.normal(size=(clips, voxels)) @ rng.normal(size=(voxels, voxels)) / 4
+    weights = rng.normal(size=(voxels, outputs))
     return responses, weights
 
 
@@ -27,23 +27,23 @@ def test_a_linear_decoder_gets_haufes_pattern():
     spread = weights.T @ covariance @ weights
     values, vectors = np.linalg.eigh(spread)
     haufe = covariance @ weights @ np.linalg.inv(spread) @ spread @ vectors
-    wanted = np.abs(haufe).sum(axis=1) / np.sqrt(values.sum())
+    expected = np.abs(haufe).sum(axis=1) / np.sqrt(values.sum())
     got = activation_pattern(responses, leading_components(responses @ weights))
-    np.testing.assert_allclose(got, wanted, rtol=1e-9)
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
 def test_a_canceller_of_noise_has_a_weight_but_no_pattern():
-    draw = np.random.default_rng(1)
-    signal, noise = draw.normal(size=(2, 20_000))
+    rng = np.random.default_rng(1)
+    signal, noise = rng.normal(size=(2, 20_000))
     responses = np.stack([signal + noise, noise], axis=1)
     pattern = activation_pattern(responses, (responses @ [1, -1])[:, None])
     assert pattern[0] > 0.95 and pattern[1] < 5 / np.sqrt(20_000)  # five standard errors of a covariance of 0
 
 
 def test_components_keep_the_variance_and_the_covariances():
-    draw = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     for shape in ((50, 6), (10, 40)):
-        outputs = draw.normal(size=shape)
+        outputs = rng.normal(size=shape)
         scores = leading_components(outputs, 100)
         centred = outputs - outputs.mean(0)
         np.testing.assert_allclose(scores @ scores.T, centred @ centred.T, atol=1e-9)

@@ -18,16 +18,16 @@ def test_captions_are_changed_by_their_own_generator():
 
 
 def test_each_change_alone():
-    draw = np.random.default_rng
+    rng = np.random.default_rng
     none = {"synonym": 0.0, "insert": 0.0, "swap": 0.0, "delete": 0.0}
     synonyms = {"horse": ["pony"]}
-    assert augment_caption("a horse runs", draw(0), synonyms, **none) == "a horse runs"
-    assert augment_caption("a Horse, runs", draw(0), synonyms, **{**none, "synonym": 1.0}) == "a pony runs"
-    assert sorted(augment_caption("b a c", draw(0), {}, **{**none, "swap": 1.0}).split()) == ["a", "b", "c"]
-    assert augment_caption("one two three", draw(0), {}, **{**none, "delete": 1.0}) in ("one", "two", "three")
-    inserted = augment_caption("a horse", draw(0), synonyms, **{**none, "insert": 1.0}).split()
+    assert augment_caption("a horse runs", rng(0), synonyms, **none) == "a horse runs"
+    assert augment_caption("a Horse, runs", rng(0), synonyms, **{**none, "synonym": 1.0}) == "a pony runs"
+    assert sorted(augment_caption("b a c", rng(0), {}, **{**none, "swap": 1.0}).split()) == ["a", "b", "c"]
+    assert augment_caption("one two three", rng(0), {}, **{**none, "delete": 1.0}) in ("one", "two", "three")
+    inserted = augment_caption("a horse", rng(0), synonyms, **{**none, "insert": 1.0}).split()
     assert sorted(inserted) == ["a", "horse", "pony"]
-    assert augment_caption("", draw(0), synonyms) == ""
+    assert augment_caption("", rng(0), synonyms) == ""
 
 
 def test_the_shipped_table_knows_words_of_captions():
@@ -35,7 +35,7 @@ def test_the_shipped_table_knows_words_of_captions():
     assert len(synonyms) > 150 and "automobile" in synonyms["car"]
     assert all(word not in others and others for word, others in synonyms.items())
     draws = [np.random.default_rng(seed) for seed in range(20)]
-    assert any("automobile" in augment_caption("a man drives a car", draw, synonyms) for draw in draws)
+    assert any("automobile" in augment_caption("a man drives a car", rng, synonyms) for rng in draws)
 
 
 def test_a_table_of_the_users_own(tmp_path):

@@ -27,25 +27,25 @@ def text(rng):
 
 @pytest.mark.parametrize("kind", ["npy", "safetensors", "h5", "named", "split"])
 def test_rows_come_in_the_order_of_the_clips(tmp_path, text, kind):
-    place = f"{tmp_path}/text.{kind}"
+    source = f"{tmp_path}/text.{kind}"
     if kind == "npy":
-        np.save(place, text.astype(np.float64))
+        np.save(source, text.astype(np.float64))
     elif kind == "safetensors":
-        save_file({"x": text, "y": 2 * text}, place)
-        place += "::x"
+        save_file({"x": text, "y": 2 * text}, source)
+        source += "::x"
     elif kind == "split":
-        place = f"{tmp_path}/{{split}}.npy"
+        source = f"{tmp_path}/{{split}}.npy"
         np.save(tmp_path / "train.npy", text[[0, 2, 3]])
         np.save(tmp_path / "test.npy", text[[1]])
     else:
-        place = f"{tmp_path}/text.h5"
+        source = f"{tmp_path}/text.h5"
         order = [2, 0, 1, 3] if kind == "named" else range(4)
-        with h5py.File(place, "w") as file:
+        with h5py.File(source, "w") as file:
             file["e"] = text[list(order)]
             if kind == "named":
                 file["clip"] = [LISTED[row] for row in order]
-        place += "::e"
-    found = read(text=place)
+        source += "::e"
+    found = read(text=source)
     assert list(found) == ["clip_embedding_text"]
     assert np.array_equal(found["clip_embedding_text"], text[IN_TABLE])
 
@@ -55,10 +55,10 @@ def test_prompt_embeddings_lose_bos_and_latents_are_kept(tmp_path, rng):
     np.save(tmp_path / "with.npy", prompts)
     np.save(tmp_path / "without.npy", prompts[:, 1:])
     np.save(tmp_path / "latents.npy", latents)
-    wanted = prompts[IN_TABLE, 1:].astype(np.float32)
+    expected = prompts[IN_TABLE, 1:].astype(np.float32)
     for name in ("with", "without"):
         found = read(prompt_embedding=f"{tmp_path}/{name}.npy", latents=f"{tmp_path}/latents.npy")
-        assert np.array_equal(found["prompt_embedding"], wanted)
+        assert np.array_equal(found["prompt_embedding"], expected)
     assert np.array_equal(found["latents"], latents[IN_TABLE].astype(np.float32))
 
 

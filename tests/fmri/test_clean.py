@@ -8,11 +8,11 @@ from mind_animator.fmri.clean import CleanedRun, clean_run, legendre_basis
 
 def slow(run: np.ndarray, order: int, ddof: int) -> np.ndarray:
     """The definition: a polynomial fit a vertex in float64, then the z-score of what is left."""
-    places = np.linspace(-1, 1, len(run))
+    positions = np.linspace(-1, 1, len(run))
     out = np.empty(run.shape)
     for vertex in range(run.shape[1]):
         x = run[:, vertex].astype(np.float64)
-        rest = x - np.polyval(np.polyfit(places, x, order), places)
+        rest = x - np.polyval(np.polyfit(positions, x, order), positions)
         out[:, vertex] = rest / np.sqrt(np.sum((rest - rest.mean()) ** 2) / (len(rest) - ddof))
     return out
 
@@ -77,9 +77,10 @@ def test_more_vertices_than_a_block_change_nothing(run):
 
 
 def test_blind_to_trends_and_scale(run):
-    places = np.linspace(-1, 1, 240)
+    positions = np.linspace(-1, 1, 240)
     moved = (
-        3 * run.astype(np.float64) + 500 * np.polynomial.legendre.legval(places, [1, -2, 3, 1, -1])[:, None]
+        3 * run.astype(np.float64)
+        + 500 * np.polynomial.legendre.legval(positions, [1, -2, 3, 1, -1])[:, None]
     )
     np.testing.assert_allclose(
         clean_run(moved)[0], clean_run(run)[0], atol=1e-4
@@ -103,11 +104,11 @@ def test_a_constant_vertex_is_zero_and_has_no_tsnr(run):
 
 
 def test_tsnr_is_mean_over_deviation_of_what_the_trend_leaves(run):
-    places = np.linspace(-1, 1, 240)
+    positions = np.linspace(-1, 1, 240)
     _, tsnr = clean_run(run, 4, 0)
     for vertex in (0, 33, 69):
         x = run[:, vertex].astype(np.float64)
-        rest = x - np.polyval(np.polyfit(places, x, 4), places)
+        rest = x - np.polyval(np.polyfit(positions, x, 4), positions)
         assert tsnr[vertex] == pytest.approx(x.mean() / rest.std(), rel=1e-5)
 
 
@@ -116,9 +117,9 @@ def test_missing_volumes_stay_missing_and_have_no_part(run):
     holes[[3, 200]] = np.nan
     cleaned, _ = clean_run(holes)
     present = np.delete(np.arange(240), [3, 200])
-    places = np.linspace(-1, 1, 240)
+    positions = np.linspace(-1, 1, 240)
     x = run[:, 7].astype(np.float64)
-    rest = x[present] - np.polyval(np.polyfit(places[present], x[present], 4), places[present])
+    rest = x[present] - np.polyval(np.polyfit(positions[present], x[present], 4), positions[present])
     np.testing.assert_allclose(cleaned[present, 7], rest / rest.std(), atol=7e-5)
     assert np.isnan(cleaned[[3, 200]]).all()
 

@@ -17,7 +17,7 @@ from mind_animator.datasets.averages import SegmentAverage, write_average
 from mind_animator.datasets.base import Segment
 from mind_animator.errors import InputError
 from mind_animator.fmri.quality import clip_features
-from mind_animator.synthetic import brains, scenes
+from mind_animator.synthetic import scenes, subjects
 from mind_animator.synthetic.movies import movie_shots
 from workflow_scripts import (
     average_runs,
@@ -79,15 +79,15 @@ def test_averages(study):
     ]
     reliability = read_whole(study / "test2.h5", ["reliability"])["reliability"]
     np.testing.assert_allclose(reliability[::4001], by_hand, atol=1e-5)
-    told = read_attrs(study / "test2.h5")
-    assert (told["segment"], told["n_repeats"], told["n_missing"]) == ("test2", 2, 0)
+    attributes = read_attrs(study / "test2.h5")
+    assert (attributes["segment"], attributes["n_repeats"], attributes["n_missing"]) == ("test2", 2, 0)
     assert "half_1" not in open_arrays(study / "seg1.h5")
 
 
 def test_planted_vertices_are_reliable_and_others_not(study):
     maps = read_whole(study / "maps.h5", ["reliability", "roi", "selected", "noise_ceiling", "tsnr"])
     bare = np.strings.slice(maps["roi"], 2, None)
-    planted = np.isin(bare, [roi for rois in brains.PLANTED.values() for roi in rois])
+    planted = np.isin(bare, [roi for rois in subjects.PLANTED.values() for roi in rois])
     assert maps["reliability"][planted].mean() > 0.1
     # 52,000 vertices, two segments of 240 clips: standard error of the mean 2e-4
     assert abs(maps["reliability"][~planted].mean()) < 0.002

@@ -79,20 +79,20 @@ def test_a_subject_without_any_test_response_is_refused(lab):
 
 
 @pytest.fixture(scope="module")
-def world():
+def blobs():
     return make_blobs(movies=3)
 
 
-def write_study(folder, world, kept):
+def write_study(folder, blobs, kept):
     """Files of the stages before training; clips outside ``kept`` are left out, or marked as missing."""
-    responses = np.where(kept[:, None], world.responses, np.nan).astype(np.float32)
-    write_arrays(folder / "gap.h5", {"responses": responses, "present": kept}, world.clips)
-    clips = [clip for clip, k in zip(world.clips, kept, strict=True) if k]
-    write_arrays(folder / "short.h5", {"responses": world.responses[kept]}, clips)
-    text = {"clip_embedding_text": world.clip_embedding_text, "prompt_embedding": world.prompt_embedding}
-    write_arrays(folder / "clips-00000.text.h5", text, world.clips)
+    responses = np.where(kept[:, None], blobs.responses, np.nan).astype(np.float32)
+    write_arrays(folder / "gap.h5", {"responses": responses, "present": kept}, blobs.clips)
+    clips = [clip for clip, k in zip(blobs.clips, kept, strict=True) if k]
+    write_arrays(folder / "short.h5", {"responses": blobs.responses[kept]}, clips)
+    text = {"clip_embedding_text": blobs.clip_embedding_text, "prompt_embedding": blobs.prompt_embedding}
+    write_arrays(folder / "clips-00000.text.h5", text, blobs.clips)
     table = pd.DataFrame(
-        {"clip": world.clips, "segment": world.movie, "movie": world.movie, "split": world.split}
+        {"clip": blobs.clips, "segment": blobs.movie, "movie": blobs.movie, "split": blobs.split}
     )
     write_table(folder / "gap.tsv", table.assign(scene_cut=False))
     write_table(folder / "short.tsv", table[kept])
@@ -111,10 +111,10 @@ def train(folder, name):
     return method, (folder / f"{name}.safetensors").read_bytes()
 
 
-def test_missing_clips_are_neither_trained_on_nor_scored(world, tmp_path):
-    kept = np.ones(len(world.clips), bool)
+def test_missing_clips_are_neither_trained_on_nor_scored(blobs, tmp_path):
+    kept = np.ones(len(blobs.clips), bool)
     kept[[3, 4, 50, 85, 90]] = False  # two of them are test clips
-    write_study(tmp_path, world, kept)
+    write_study(tmp_path, blobs, kept)
     method, weights = train(tmp_path, "gap")
     assert weights == train(tmp_path, "short")[1]
 
@@ -123,9 +123,9 @@ def test_missing_clips_are_neither_trained_on_nor_scored(world, tmp_path):
         "--subject", "1", "--responses", str(tmp_path / "gap.h5"), "--clips", str(tmp_path / "test.tsv"), "--seed", "3",
         "--predictions", str(tmp_path / "predictions.h5"),
     ])  # fmt: skip
-    missing = [world.clips[85], world.clips[90]]
+    missing = [blobs.clips[85], blobs.clips[90]]
     clips, arrays = read_arrays(tmp_path / "predictions.h5", ["semantic"])
-    assert clips == list(world.clips[80:])
+    assert clips == list(blobs.clips[80:])
     absent = np.isnan(arrays["semantic"]).all(axis=1)
     assert [clip for clip, a in zip(clips, absent, strict=True) if a] == missing
     score_retrieval.main([

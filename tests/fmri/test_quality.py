@@ -98,9 +98,9 @@ def test_features_of_a_clip():
     frames = np.zeros((3, 4, 6, 3), np.uint8)
     assert clip_features(frames) == {"luminance": 0, "contrast": 0, "motion_energy": 0}
     frames[1] = 255
-    told = clip_features(frames)
-    assert told["luminance"] == pytest.approx(1 / 3, abs=1e-6)
-    assert told["contrast"] == pytest.approx(0, abs=1e-6)
-    assert told["motion_energy"] == pytest.approx(1, abs=1e-6)
+    found = clip_features(frames)
+    assert found["luminance"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["contrast"] == pytest.approx(0, abs=1e-6)
+    assert found["motion_energy"] == pytest.approx(1, abs=1e-6)
     frames[1, :, :, 0] = 0  # cyan: .587 + .114
     assert clip_features(frames)["luminance"] == pytest.approx(0.701 / 3, abs=1e-6)

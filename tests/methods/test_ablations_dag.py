@@ -19,14 +19,14 @@ def test_ablations_share_weights_and_inversions(tmp_path):
     assert len(trained) == len(set(trained))
     both, one = ["1", "2"], ["pooled"]
     every, motion = ["semantic", "structure", "motion"], ["motion"]
-    wanted = {
+    expected = {
         ("mind_animator", "ridge", "clips_480", "clips_960"): (both, every),
         ("without_motion", "mask_0", "mask_20", "mask_40", "mask_60", "mask_80"): (both, motion),
         ("pooled",): (one, every),
     }
     assert set(trained) == {
         (method, subject, decoder)
-        for methods, (subjects, decoders) in wanted.items()
+        for methods, (subjects, decoders) in expected.items()
         for method in methods
         for subject in subjects
         for decoder in decoders
@@ -37,5 +37,5 @@ def test_ablations_share_weights_and_inversions(tmp_path):
         "without_structure",
         "swapped_motion",
     }  # the first pass depends on the prompt embedding
-    assert set(inverted) == {method for methods in wanted for method in methods} - {"ridge"} | own
+    assert set(inverted) == {method for methods in expected for method in methods} - {"ridge"} | own
     assert set(inverted.values()) == {4}  # two shards of two subjects

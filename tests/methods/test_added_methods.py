@@ -18,13 +18,13 @@ ADDED = Path(__file__).parent / "added"
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code to which the methods are added, one file each."""
-    place = tmp_path_factory.mktemp("repository")
+    folder = tmp_path_factory.mktemp("repository")
     for name in ("rules", "envs", "workflow_scripts", "mind_animator"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", place)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
     for path in ADDED.glob("*.py"):
-        shutil.copy(path, place / "mind_animator" / ("features" if path.stem == "brightness" else "methods"))
-    return place
+        shutil.copy(path, folder / "mind_animator" / ("features" if path.stem == "brightness" else "methods"))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_own_frames_are_conformed_and_scored(run):
 
 def test_a_part_receives_what_it_declares(run):
     for subject, other in (("1", "2"),):
-        place = run / f"results/decoders/needy/sub-{subject}"
-        record = json.loads((place / "third_part.json").read_text())
+        folder = run / f"results/decoders/needy/sub-{subject}"
+        record = json.loads((folder / "third_part.json").read_text())
         pooled = json.loads((run / f"results/decoders/needy/sub-without{subject}/others.json").read_text())
         assert (
             pooled["subjects"] == [other] and pooled["held_out"] == subject and pooled["subjects_seen"] == 1
@@ -119,9 +119,9 @@ def test_nothing_but_what_is_declared_is_an_input(repository, run):
 def test_a_test_stimulus_is_no_unpaired_video(repository, run, tmp_path):
     (movie,) = (run / "data/video_fmri_dataset/stimuli").glob("test*.mp4")
     shutil.copy(movie, tmp_path / "harmless.mp4")
-    place = tmp_path / "folder"
-    shutil.copytree(run, place, symlinks=True)
-    _write_config(place, repository, tmp_path)
-    done = snakemake(place, "-n", "--", "reconstruct", root=repository)
+    folder = tmp_path / "folder"
+    shutil.copytree(run, folder, symlinks=True)
+    _write_config(folder, repository, tmp_path)
+    done = snakemake(folder, "-n", "--", "reconstruct", root=repository)
     assert done.returncode != 0
     assert "Expected unpaired videos without test stimuli, got" in done.stderr + done.stdout

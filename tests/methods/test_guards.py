@@ -67,11 +67,11 @@ def open_case(kind, variant, **options):
     return open_methods(configs)["case"]
 
 
-def write_world(place, poison):
+def write_world(folder, poison):
     """The files that a training may read, of five movies; with ``poison`` everything about the test movie is noise."""
-    place.mkdir()
-    world, rng = make_blobs(clips=20), np.random.default_rng(8)
-    test = world.split == "test"
+    folder.mkdir()
+    blobs, rng = make_blobs(clips=20), np.random.default_rng(8)
+    test = blobs.split == "test"
     noise = np.random.default_rng(9)
 
     def poisoned(array):
@@ -83,17 +83,17 @@ def write_world(place, poison):
         return array
 
     for subject, voxels in (("1", 120), ("2", 90)):
-        mixed = world.responses @ rng.normal(size=(120, voxels)).astype(np.float32) / 11
+        mixed = blobs.responses @ rng.normal(size=(120, voxels)).astype(np.float32) / 11
         repeats = np.stack([mixed + rng.normal(size=mixed.shape) * 0.1 for _ in range(2)], axis=1)
         others = {"voxel_index": np.arange(voxels), "roi": [f"L_{n % 7}" for n in range(voxels)]}
         write_arrays(
-            place / f"responses-{subject}.h5", {"responses": poisoned(mixed)}, world.clips, None, others
+            folder / f"responses-{subject}.h5", {"responses": poisoned(mixed)}, blobs.clips, None, others
         )
         train = {"repeats": repeats[~test].astype(np.float32)}
         write_arrays(
-            place / f"repeats-{subject}.h5",
+            folder / f"repeats-{subject}.h5",
             train,
-            [c for c, t in zip(world.clips, test, strict=True) if not t],
+            [c for c, t in zip(blobs.clips, test, strict=True) if not t],
         )
     copies = {}
     for name, ending in (
@@ -101,7 +101,7 @@ def write_world(place, poison):
         ("prompt_embedding", "copies"),
         ("clip_embedding_image", "crops"),
     ):
-        own = getattr(world, name)
+        own = getattr(blobs, name)
         copies[f"{name}_{ending}"] = (own[:, None] + rng.normal(size=(len(own), 2, *own.shape[1:]))).astype(
             np.float32
         )
@@ -117,50 +117,50 @@ def write_world(place, poison):
         ),
         ("image", ("clip_embedding_image", "latents", "clip_embedding_image_crops")),
     ):
-        arrays = {name: poisoned(copies.get(name, getattr(world, name, None))) for name in names}
-        write_arrays(place / f"clips-00000.{kind}.h5", arrays, world.clips)
-    frames = poisoned(rng.integers(0, 255, (len(world.clips), 4, 16, 16, 3)).astype(np.uint8))
-    for movie in np.unique(world.movie):
-        own = world.movie == movie
-        clips = [clip for clip, kept in zip(world.clips, own, strict=True) if kept]
-        write_arrays(place / f"{movie}.frames.h5", {"frames": frames[own]}, clips)
-        write_mp4(place / f"{movie}.mp4", iter(frames[own].reshape(-1, 16, 16, 3)), 2)
-        write_table(place / f"{movie}.tsv", pd.DataFrame({
+        arrays = {name: poisoned(copies.get(name, getattr(blobs, name, None))) for name in names}
+        write_arrays(folder / f"clips-00000.{kind}.h5", arrays, blobs.clips)
+    frames = poisoned(rng.integers(0, 255, (len(blobs.clips), 4, 16, 16, 3)).astype(np.uint8))
+    for movie in np.unique(blobs.movie):
+        own = blobs.movie == movie
+        clips = [clip for clip, kept in zip(blobs.clips, own, strict=True) if kept]
+        write_arrays(folder / f"{movie}.frames.h5", {"frames": frames[own]}, clips)
+        write_mp4(folder / f"{movie}.mp4", iter(frames[own].reshape(-1, 16, 16, 3)), 2)
+        write_table(folder / f"{movie}.tsv", pd.DataFrame({
             "clip": clips, "segment": movie, "movie": movie, "file": f"{movie}.mp4", "onset": 2.0 * np.arange(len(clips)),
             "duration": 2.0, "split": "test" if movie == TEST_MOVIE else "train",
         }))  # fmt: skip
-    (place / "videos").mkdir()
-    for clip, own in zip(world.clips, frames, strict=True):
+    (folder / "videos").mkdir()
+    for clip, own in zip(blobs.clips, frames, strict=True):
         if clip.startswith(TEST_MOVIE):
-            write_mp4(place / "videos" / f"{clip}.mp4", iter(own), 2)
-    return place
+            write_mp4(folder / "videos" / f"{clip}.mp4", iter(own), 2)
+    return folder
 
 
-def train(method, place, out):
+def train(method, folder, out):
     """Train every part by the workflow's script, in order; weights by part for the first subject."""
     out.mkdir()
     weights = {}
-    movies = sorted(path.stem for path in place.glob("movie*.tsv"))
+    movies = sorted(path.stem for path in folder.glob("movie*.tsv"))
     training = [movie for movie in movies if movie != TEST_MOVIE]
     for part in method.parts:
         group = part.group("1")
         subjects = part.subjects(group, ("1", "2"))
         needs, path = part.needs, out / f"{part.name}.safetensors"
         optional = {
-            "--repeats": [place / f"repeats-{s}.h5" for s in subjects] if needs.repeats else [],
-            "--frames": [place / f"{m}.frames.h5" for m in training] if needs.frames else [],
-            "--movies": [place / f"{m}.mp4" for m in training] if needs.movies else [],
-            "--videos": [p for folder in needs.videos for p in sorted((place / folder).iterdir())],
+            "--repeats": [folder / f"repeats-{s}.h5" for s in subjects] if needs.repeats else [],
+            "--frames": [folder / f"{m}.frames.h5" for m in training] if needs.frames else [],
+            "--movies": [folder / f"{m}.mp4" for m in training] if needs.movies else [],
+            "--videos": [p for name in needs.videos for p in sorted((folder / name).iterdir())],
             "--earlier": [f"{name}={weights[name]}" for name in part.after],
         }
         train_decoder.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", needs.model_dump_json(), "--subjects", *subjects,
             "--held-out", "1" if part.trained_on == "all_but_one" else "",
-            "--responses", *(str(place / f"responses-{s}.h5") for s in subjects),
+            "--responses", *(str(folder / f"responses-{s}.h5") for s in subjects),
             # the tables of all movies: the script must leave the test movie out
-            "--clips", *(str(place / f"{movie}.tsv") for movie in movies),
-            "--features", *(str(p) for p in sorted(place.glob("clips-*.h5"))),
+            "--clips", *(str(folder / f"{movie}.tsv") for movie in movies),
+            "--features", *(str(p) for p in sorted(folder.glob("clips-*.h5"))),
             *(text for flag, values in optional.items() if values for text in (flag, *map(str, values))),
             "--models", MODELS.model_dump_json(), "--t-r", "2", "--seed", "3",
             "--weights", str(path), "--record", str(path.with_suffix(".json")),
@@ -220,17 +220,17 @@ def check_predictions(method, inputs, responses):
 @pytest.mark.parametrize(("kind", "variant"), CASES)
 def test_a_clip_does_not_depend_on_the_other_test_clips(trained, worlds, kind, variant):
     method, weights = trained(kind, variant)
-    place = worlds["clean"]
-    table = read_clips([place / f"{TEST_MOVIE}.tsv"], "test")
-    responses, _ = read_subject(place / "responses-1.h5", table, method.needs, 2.0)
+    folder = worlds["clean"]
+    table = read_clips([folder / f"{TEST_MOVIE}.tsv"], "test")
+    responses, _ = read_subject(folder / "responses-1.h5", table, method.needs, 2.0)
     inputs = inputs_of(method, weights)
     whole = check_predictions(method, inputs, responses) if method.predicts else {}
     if method.reconstruction not in ("own", "frames"):
         return
     clips = table["clip"].tolist()
     files = {
-        "training": [place / f"movie{n}.frames.h5" for n in range(4)], "method": [place / f"{TEST_MOVIE}.frames.h5"],
-        "folder": [place / "videos"], "none": [],
+        "training": [folder / f"movie{n}.frames.h5" for n in range(4)], "method": [folder / f"{TEST_MOVIE}.frames.h5"],
+        "folder": [folder / "videos"], "none": [],
     }[method.frames_from]  # fmt: skip
 
     def frames_of(rows):
@@ -278,10 +278,10 @@ def test_no_training_reaches_test_responses_or_stimuli(trained, worlds, tmp_path
 def test_the_poison_is_strong_enough(worlds, tmp_path):
     """A training on the clips of the poisoned test movie differs."""
     method = open_case("ridge", "")
-    for name, place in worlds.items():
-        table = pd.read_csv(place / f"{TEST_MOVIE}.tsv", sep="\t").assign(split="train")
-        write_table(place / "movie5.tsv", table)  # the same clips under another split
-        train(method, place, tmp_path / name)
-        (place / "movie5.tsv").unlink()
+    for name, folder in worlds.items():
+        table = pd.read_csv(folder / f"{TEST_MOVIE}.tsv", sep="\t").assign(split="train")
+        write_table(folder / "movie5.tsv", table)  # the same clips under another split
+        train(method, folder, tmp_path / name)
+        (folder / "movie5.tsv").unlink()
     one, other = (load_file(tmp_path / name / "semantic.safetensors") for name in worlds)
     assert any(not np.array_equal(one[key], other[key]) for key in one)

@@ -42,34 +42,34 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def world():
+def blobs():
     return make_blobs()
 
 
 @pytest.fixture(scope="module")
-def files(world, tmp_path_factory):
+def files(blobs, tmp_path_factory):
     """Files as the earlier stages leave them: features in two shards, a table a movie."""
-    place = tmp_path_factory.mktemp("world")
-    for name, responses in (("responses", world.responses), ("poisoned", _poison(world))):
-        write_arrays(place / f"{name}.h5", {"responses": responses}, world.clips)
+    folder = tmp_path_factory.mktemp("world")
+    for name, responses in (("responses", blobs.responses), ("poisoned", _poison(blobs))):
+        write_arrays(folder / f"{name}.h5", {"responses": responses}, blobs.clips)
     for start in (0, 100):
         rows = slice(start, start + 100)
         text = {
-            "clip_embedding_text": world.clip_embedding_text[rows],
-            "prompt_embedding": world.prompt_embedding[rows],
+            "clip_embedding_text": blobs.clip_embedding_text[rows],
+            "prompt_embedding": blobs.prompt_embedding[rows],
         }
-        image = {"clip_embedding_image": world.clip_embedding_image[rows], "latents": world.latents[rows]}
-        write_arrays(place / f"clips-{start:05d}.text.h5", text, world.clips[rows])
-        write_arrays(place / f"clips-{start:05d}.image.h5", image, world.clips[rows])
-    table = pd.DataFrame({"clip": world.clips, "movie": world.movie, "split": world.split})
+        image = {"clip_embedding_image": blobs.clip_embedding_image[rows], "latents": blobs.latents[rows]}
+        write_arrays(folder / f"clips-{start:05d}.text.h5", text, blobs.clips[rows])
+        write_arrays(folder / f"clips-{start:05d}.image.h5", image, blobs.clips[rows])
+    table = pd.DataFrame({"clip": blobs.clips, "movie": blobs.movie, "split": blobs.split})
     for movie, part in table.groupby("movie"):
-        write_table(place / f"{movie}.tsv", part)
-    return place
+        write_table(folder / f"{movie}.tsv", part)
+    return folder
 
 
-def _poison(world):
-    responses = world.responses.copy()
-    responses[world.split == "test"] = np.nan
+def _poison(blobs):
+    responses = blobs.responses.copy()
+    responses[blobs.split == "test"] = np.nan
     return responses
 
 
@@ -98,8 +98,8 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
     return load_file(out / f"{decoder}.safetensors")
 
 
-def _predict(files, method, places, out, responses=None, subject="1"):
-    weights = [f"{part}={folder / f'{part}.safetensors'}" for part, folder in places.items()]
+def _predict(files, method, folders, out, responses=None, subject="1"):
+    weights = [f"{part}={folder / f'{part}.safetensors'}" for part, folder in folders.items()]
     predict.main([
         "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", subject,
         "--responses", str(responses or files / "responses.h5"),
@@ -114,34 +114,34 @@ def _predict(files, method, places, out, responses=None, subject="1"):
 @pytest.fixture(scope="module")
 def trained(files, tmp_path_factory):
     """Weights of `ridge_residual` and of ridge, small."""
-    places = {}
+    folders = {}
     for kind, options in (("mind_animator", SMALL), ("ridge", {})):
         method, out = _method(kind, options), tmp_path_factory.mktemp(kind)
         for decoder in ("semantic", "structure", "motion"):
             _train(files, method, decoder, out)
-        places[kind] = out
-    return places
+        folders[kind] = out
+    return folders
 
 
 @pytest.mark.parametrize("kind", ["mind_animator", "ridge"])
-def test_predictions_follow_the_brain(world, files, trained, tmp_path, kind):
+def test_predictions_follow_the_brain(blobs, files, trained, tmp_path, kind):
     method = _method(kind, SMALL if kind == "mind_animator" else {})
-    places = dict.fromkeys(("semantic", "structure", "motion"), trained[kind])
-    clips, arrays = _predict(files, method, places, tmp_path / "p.h5")
-    test = world.split == "test"
-    assert clips == [clip for clip, kept in zip(world.clips, test, strict=True) if kept]
+    folders = dict.fromkeys(("semantic", "structure", "motion"), trained[kind])
+    clips, arrays = _predict(files, method, folders, tmp_path / "p.h5")
+    test = blobs.split == "test"
+    assert clips == [clip for clip, kept in zip(blobs.clips, test, strict=True) if kept]
     assert arrays["semantic"].shape == (40, 16)
     assert arrays["structure"].shape == (40, 4, 8, 8)
     assert arrays["latents"].shape == (40, 4, 4, 8, 8)
     np.testing.assert_array_equal(arrays["latents"][:, 0], arrays["structure"])
     for array, ground_truth in (
-        ("semantic", world.clip_embedding_text),
-        ("structure", world.latents[:, 0]),
-        ("latents", world.latents),
+        ("semantic", blobs.clip_embedding_text),
+        ("structure", blobs.latents[:, 0]),
+        ("latents", blobs.latents),
     ):
-        wanted = ground_truth[test].reshape(40, -1)
-        error = np.square(arrays[array].reshape(40, -1) - wanted).mean()
-        assert error < 0.7 * wanted.var(axis=0).mean(), array
+        expected = ground_truth[test].reshape(40, -1)
+        error = np.square(arrays[array].reshape(40, -1) - expected).mean()
+        assert error < 0.7 * expected.var(axis=0).mean(), array
 
 
 @pytest.mark.parametrize("kind", ["mind_animator", "ridge"])
@@ -160,10 +160,10 @@ def test_training_needs_training_clips(files, tmp_path):
         _train(files, _method("ridge"), "structure", tmp_path, tables=[files / "movie4.tsv"])
 
 
-def test_poisoned_training_row_is_named(world, files, tmp_path):
-    responses = world.responses.copy()
+def test_poisoned_training_row_is_named(blobs, files, tmp_path):
+    responses = blobs.responses.copy()
     responses[7, 5] = np.nan
-    write_arrays(files / "bad.h5", {"responses": responses}, world.clips)
+    write_arrays(files / "bad.h5", {"responses": responses}, blobs.clips)
     with pytest.raises(InputError, match="Expected finite responses, got nan at training clip 7, voxel 5"):
         _train(files, _method("mind_animator", SMALL), "structure", tmp_path, responses="bad")
 
@@ -224,7 +224,7 @@ def test_nothing_is_left_of_a_state_whose_training_is_done(files, tmp_path):
     assert (tmp_path / "structure.safetensors").stat().st_mtime_ns == made  # not made again
 
 
-def test_ablations(world, files, trained, tmp_path):
+def test_ablations(blobs, files, trained, tmp_path):
     """Without semantics there is no condition; without structure the first frame is the mean; swap moves
     blocks."""
     full = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
@@ -239,7 +239,7 @@ def test_ablations(world, files, trained, tmp_path):
 
     blank = _method("mind_animator", {"decoders_from": "m", "without": ["structure"]}, "b", m=base)
     _, arrays = _predict(files, blank, full, tmp_path / "blank.h5")
-    mean = world.latents[world.split == "train", 0].mean(0)
+    mean = blobs.latents[blobs.split == "train", 0].mean(0)
     np.testing.assert_allclose(arrays["structure"], np.broadcast_to(mean, (40, 4, 8, 8)), atol=1e-5)
 
     still = _method(
@@ -260,20 +260,20 @@ def test_ablations(world, files, trained, tmp_path):
     assert np.abs(arrays["latents"][:, 1:] - plain["latents"][:, 1:]).max(axis=(1, 2, 3, 4)).min() > 0
 
 
-def test_a_new_response_vector(world, files, trained, tmp_path):
+def test_a_new_response_vector(blobs, files, trained, tmp_path):
     """A vector in a .npy file is predicted as the same response among others is, to float32 rounding."""
     method = _method("mind_animator", SMALL)
-    places = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
-    _, all_clips = _predict(files, method, places, tmp_path / "all.h5")
-    np.save(tmp_path / "new.npy", world.responses[world.split == "test"][4])
-    clips, one = _predict(files, method, places, tmp_path / "one.h5", responses=tmp_path / "new.npy")
+    folders = dict.fromkeys(("semantic", "structure", "motion"), trained["mind_animator"])
+    _, all_clips = _predict(files, method, folders, tmp_path / "all.h5")
+    np.save(tmp_path / "new.npy", blobs.responses[blobs.split == "test"][4])
+    clips, one = _predict(files, method, folders, tmp_path / "one.h5", responses=tmp_path / "new.npy")
     assert clips == ["new-00000"]
     for name, array in one.items():
         np.testing.assert_allclose(array[0], all_clips[name][4], atol=1e-4)
 
 
 @pytest.mark.parametrize("preset", ["ridge_residual", "paper"])
-def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
+def test_pooled_subjects_share_a_network(blobs, files, tmp_path, preset):
     """One training on two subjects of unlike voxels: each one's own responses are decoded, a stranger's are not."""
     small = {d: dict(SMALL[d]) for d in SMALL}
     if preset == "paper":
@@ -286,9 +286,9 @@ def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
                 "learning_rate": 3e-3,
                 "l1": 0.0,
             }
-    other = world.responses @ np.random.default_rng(5).normal(size=(120, 90)).astype(np.float32)
+    other = blobs.responses @ np.random.default_rng(5).normal(size=(120, 90)).astype(np.float32)
     other = (other - other.mean(0)) / other.std(0)
-    write_arrays(tmp_path / "other.h5", {"responses": other}, world.clips)
+    write_arrays(tmp_path / "other.h5", {"responses": other}, blobs.clips)
     responses = {"1": files / "responses.h5", "2": tmp_path / "other.h5"}
     method = _method("mind_animator", {"preset": preset, "subjects": "pooled", **small})
     assert {part.trained_on for part in method.parts} == {"all"}
@@ -301,30 +301,30 @@ def test_pooled_subjects_share_a_network(world, files, tmp_path, preset):
             "--features", *map(str, sorted(files.glob("clips-*.h5"))), "--seed", "3",
             "--weights", str(tmp_path / f"{decoder}.safetensors"), "--record", str(tmp_path / f"{decoder}.json"),
         ])  # fmt: skip
-    places = dict.fromkeys(("semantic", "structure", "motion"), tmp_path)
-    test = world.split == "test"
-    wanted = world.latents[test, 0].reshape(40, -1)
+    folders = dict.fromkeys(("semantic", "structure", "motion"), tmp_path)
+    test = blobs.split == "test"
+    expected = blobs.latents[test, 0].reshape(40, -1)
     found = {}
     for subject, path in responses.items():
-        _predict(files, method, places, tmp_path / f"{subject}.h5", path, subject)
+        _predict(files, method, folders, tmp_path / f"{subject}.h5", path, subject)
         _, arrays = read_arrays(tmp_path / f"{subject}.h5", ["semantic", "structure", "latents"])
         found[subject] = arrays["structure"].reshape(len(arrays["structure"]), -1)[-40:]
-        error = np.square(found[subject] - wanted).mean()
-        assert error < 0.75 * wanted.var(axis=0).mean(), subject
+        error = np.square(found[subject] - expected).mean()
+        assert error < 0.75 * expected.var(axis=0).mean(), subject
     assert not np.allclose(found["1"], found["2"], atol=1e-3)
     with pytest.raises(
         InputError, match=r"Expected .* to be trained on subject 3, got subjects \['1', '2'\]"
     ):
-        _predict(files, method, places, tmp_path / "3.h5", responses["1"], "3")
+        _predict(files, method, folders, tmp_path / "3.h5", responses["1"], "3")
 
 
-def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tmp_path):
+def test_augmented_targets_are_read_where_settings_ask_for_them(blobs, files, tmp_path):
     """Captions and crops of the feature files reach the training; the weights differ from those without."""
     small = {"preset": "paper", "semantic": SMALL["semantic"]}
     method = _method("mind_animator", small)
     with pytest.raises(InputError, match="Expected 'clip_embedding_text_copies' in files"):
         _train(files, method, "semantic", tmp_path)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for path in sorted(files.glob("clips-*.h5")):
         names = (
             ["clip_embedding_text", "prompt_embedding"]
@@ -338,12 +338,12 @@ def test_augmented_targets_are_read_where_settings_ask_for_them(world, files, tm
             ("clip_embedding_image", "crops"),
         ):
             if own in arrays:
-                noise = draw.normal(size=(len(clips), 2, *arrays[own].shape[1:])).astype(np.float32)
+                noise = rng.normal(size=(len(clips), 2, *arrays[own].shape[1:])).astype(np.float32)
                 arrays[f"{own}_{ending}"] = arrays[own][:, None] + noise
         write_arrays(tmp_path / path.name, arrays, clips)
     for path in files.glob("*.tsv"):
         (tmp_path / path.name).write_text(path.read_text())
-    write_arrays(tmp_path / "responses.h5", {"responses": world.responses}, world.clips)
+    write_arrays(tmp_path / "responses.h5", {"responses": blobs.responses}, blobs.clips)
     augmented = _train(tmp_path, method, "semantic", tmp_path)
     for path in tmp_path.glob("*.image.h5"):  # captions alone: their embeddings replace those of the images
         path.unlink()
@@ -380,10 +380,10 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
         for name, method in methods.items()
         if method.kind == "mind_animator"
     }
-    masked = [f"mask_{share}" for share in (0, 20, 40, 60, 80)]
+    masked = [f"mask_{percent}" for percent in (0, 20, 40, 60, 80)]
     wholly = ["mind_animator", "clips_480", "clips_960", "pooled"]
-    wanted = dict.fromkeys(wholly, every) | dict.fromkeys([*masked, "without_motion"], ("motion",))
-    assert trains == wanted | dict.fromkeys(["without_semantic", "without_structure", "swapped_motion"], ())
+    expected = dict.fromkeys(wholly, every) | dict.fromkeys([*masked, "without_motion"], ("motion",))
+    assert trains == expected | dict.fromkeys(["without_semantic", "without_structure", "swapped_motion"], ())
     assert methods["without_semantic"].inversion_of == "mind_animator"
     for name in ("without_structure", "without_motion", "swapped_motion", "mask_20", "clips_480", "pooled"):
         assert methods[name].inversion_of == name
@@ -394,5 +394,5 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
     for name in ("clips_480", "clips_960", "pooled"):
         for decoder in every:
             own = json.loads(methods[name].training_settings(decoder))
-            wanted = json.loads(methods["mind_animator"].training_settings(decoder))
-            assert own["decoder"] == wanted["decoder"]
+            expected = json.loads(methods["mind_animator"].training_settings(decoder))
+            assert own["decoder"] == expected["decoder"]

@@ -51,16 +51,16 @@ def test_real_reconstructions_beat_other_clips_reconstructions(
         sides.append((frame[2:514, 2:514], frame[2:514, 516:1028]))
     ground_truth, prediction = (np.stack(side)[:, None] for side in zip(*sides, strict=True))
     metric = EfficientnetNWay(2)
-    truths, made = (
+    ground_truths, made = (
         [metric.describe(clip) for clip in efficientnet_logits(network, side)]
         for side in (ground_truth, prediction)
     )
-    scores = np.array([metric.compare_many(t, made) for t in truths])  # (ground truth, prediction)
+    scores = np.array([metric.compare_many(t, made) for t in ground_truths])  # (ground truth, prediction)
     own = np.diag(scores)
     others = scores[~np.eye(len(scores), dtype=bool)]
     assert own.mean() > 0.9 and own.mean() > others.mean() + 0.1
     logits = metric.inputs[0].load("", "", "cpu")(ground_truth[:1])
-    np.testing.assert_array_equal(metric.describe(logits[0])["logits"], truths[0]["logits"])
+    np.testing.assert_array_equal(metric.describe(logits[0])["logits"], ground_truths[0]["logits"])
 
 
 def test_errors_say_what_was_expected_and_found(network: torch.nn.Module) -> None:

@@ -259,12 +259,21 @@ def test_they_are_scored_like_any_other(rng, tmp_path, lpips_folder):
         {"videomae": str(tmp_path / "videomae"), "lpips": str(lpips_folder[0])}
     )
     networks = open_networks(metrics, models)
-    truth, made = (ArraySource([tmp_path / f"{name}.h5"], size=32, count=8) for name in ("truth", "made"))
-    encode_ground_truth(names, truth, networks, tmp_path / "gt.h5", settings, rate=4.0)
+    ground_truth, made = (
+        ArraySource([tmp_path / f"{name}.h5"], size=32, count=8) for name in ("truth", "made")
+    )
+    encode_ground_truth(names, ground_truth, networks, tmp_path / "gt.h5", settings, rate=4.0)
     table = pd.DataFrame({"clip": names, "segment": "t", "movie": "t", "scene_cut": False})
     who = {"dataset": "d", "subject": "1"}
     found = score(
-        table, tmp_path / "gt.h5", {"m": made, "same": truth}, networks, settings, count=8, seed=0, **who
+        table,
+        tmp_path / "gt.h5",
+        {"m": made, "same": ground_truth},
+        networks,
+        settings,
+        count=8,
+        seed=0,
+        **who,
     )
     rows = found["m"].rows.pivot(index="clip", columns="metric", values="value")
     features = networks.functions["lpips"](frames[:, 2])

@@ -17,7 +17,7 @@ def count_draws(scores: list[float], target: list[int], n_way: int, top_k: int) 
     best = max(scores[c] for c in target)
     others = [c for c in range(len(scores)) if c not in target]
     draws = list(combinations(others, n_way - 1))
-    return sum(sum(scores[c] >= best for c in draw) < top_k for draw in draws) / len(draws)
+    return sum(sum(scores[c] >= best for c in candidates) < top_k for candidates in draws) / len(draws)
 
 
 @pytest.mark.parametrize("n_targets", [1, 3])

@@ -107,10 +107,10 @@ def test_latents_by_the_librarys_own_posterior(vae, frames):
 
 
 def test_a_clips_noise_is_its_own(vae, frames):
-    def draw(clips, seeds):
+    def random_frames(clips, seeds):
         return encode_latents(vae, clips, 4, [torch.Generator().manual_seed(seed) for seed in seeds])
 
-    assert torch.equal(draw(frames, [1, 2, 3])[1:], draw(frames[1:], [2, 3]))
+    assert torch.equal(random_frames(frames, [1, 2, 3])[1:], random_frames(frames[1:], [2, 3]))
 
 
 def test_decoding_inverts_the_scaling(vae):

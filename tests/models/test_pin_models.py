@@ -118,7 +118,7 @@ def _pin(hub, tmp_path, **change):
 
 def test_pins_what_arrives_once_and_verifies_ever_after(hub, tmp_path, monkeypatch):
     from mind_animator.errors import InputError
-    from mind_animator.models.places import locate
+    from mind_animator.models.hub import locate
 
     (tmp_path / "published.pth").write_bytes(b"checkpoint")
     done = _pin(hub, tmp_path)
@@ -127,16 +127,16 @@ def test_pins_what_arrives_once_and_verifies_ever_after(hub, tmp_path, monkeypat
     assert sorted(lock) == ["published.pth", NAME]
     assert lock[NAME]["revision"] == COMMIT
     # every folder that one of the roles needs, no variant, one form of the weights
-    wanted = {"config.json", "model.safetensors"}
-    wanted |= {
+    expected = {"config.json", "model.safetensors"}
+    expected |= {
         f"{part}/{file}"
         for part in ("vae", "unet", "text_encoder")
         for file in ("config.json", "model.safetensors")
     }
-    wanted |= {"tokenizer/vocab.json", "scheduler/scheduler_config.json"}
-    assert lock[NAME]["files"] == {name: hashlib.sha256(hub.files[name]).hexdigest() for name in wanted}
+    expected |= {"tokenizer/vocab.json", "scheduler/scheduler_config.json"}
+    assert lock[NAME]["files"] == {name: hashlib.sha256(hub.files[name]).hexdigest() for name in expected}
     fetched = {path.rsplit(f"{COMMIT}/", 1)[1] for path in hub.asked if "/resolve/" in path}
-    assert fetched == wanted
+    assert fetched == expected
 
     # a job: the cache alone, no server
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))

@@ -58,8 +58,8 @@ def summary(dataset="demo", subjects=("1", "pooled")):
 
 
 def video(rng):
-    ground_truth, guess = (rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8) for _ in range(2))
-    return side_by_side(ground_truth, guess, 4.0)
+    ground_truth, prediction = (rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8) for _ in range(2))
+    return side_by_side(ground_truth, prediction, 4.0)
 
 
 def embedded(page):

@@ -30,8 +30,8 @@ def test_questions(questions):
         (q.clip, q.first, q.second) for q in by_method["theirs"]
     ]
     for question in questions:
-        places = [CLIPS.index(clip) for clip in (question.first, question.second)]
-        assert abs(places[0] - places[1]) >= 10
+        rows = [CLIPS.index(clip) for clip in (question.first, question.second)]
+        assert abs(rows[0] - rows[1]) >= 10
         assert question.clip in (question.first, question.second)
     rights = [question.right for question in by_method["ours"]]
     assert 2 <= rights.count("first") <= 18  # 20 fair coins leave this range with probability 4e-5

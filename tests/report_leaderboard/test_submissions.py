@@ -39,9 +39,9 @@ def submissions(tmp_path_factory):
     """Clips as files; two subjects as HDF5 in a folder, one of which lacks a clip; one HDF5 file for all."""
     folder = tmp_path_factory.mktemp("submissions")
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 256, (4, 3, 16, 16, 3), dtype=np.uint8)
-    gifs(folder / "gt", truth)
-    gifs(folder / "ours" / "clips", truth // 2 + 60)
+    ground_truth = rng.integers(0, 256, (4, 3, 16, 16, 3), dtype=np.uint8)
+    gifs(folder / "gt", ground_truth)
+    gifs(folder / "ours" / "clips", ground_truth // 2 + 60)
     (folder / "ours" / "card.json").write_text(json.dumps(CARD))
     (folder / "theirs").mkdir()
     seen = {"test_stimuli": True, "test_responses": False, "other_subjects": False, "selected_on_test": True,
@@ -50,10 +50,10 @@ def submissions(tmp_path_factory):
         "method": "theirs", "clips": {"1": "one.h5", "2": "two.h5"}, "seen": seen, "code": "javascript:alert(1)",
     }  # fmt: skip
     (folder / "theirs" / "card.json").write_text(json.dumps(card))
-    write_arrays(folder / "theirs" / "one.h5", {"frames": 255 - truth}, NAMES)
-    write_arrays(folder / "theirs" / "two.h5", {"frames": truth[:3]}, NAMES[:3])
+    write_arrays(folder / "theirs" / "one.h5", {"frames": 255 - ground_truth}, NAMES)
+    write_arrays(folder / "theirs" / "two.h5", {"frames": ground_truth[:3]}, NAMES[:3])
     third = {"card": json.dumps(CARD | {"method": "third", "code": "not released"})}
-    write_arrays(folder / "third.h5", {"frames": rng.permutation(truth)}, NAMES, third)
+    write_arrays(folder / "third.h5", {"frames": rng.permutation(ground_truth)}, NAMES, third)
     return folder
 
 

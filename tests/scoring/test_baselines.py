@@ -82,8 +82,8 @@ def test_mismatched_is_a_permutation_without_fixed_points(count, block):
     assert donors == exchanged(clips, block, 11)
     if count == 240:
         assert exchanged(clips, block, 12) != donors
-        places = np.array([int(donor[2:]) for donor in donors])
-        assert (np.diff(places) == 1).sum() >= 240 - 24  # neighbours stay neighbours within blocks
+        indices = np.array([int(donor[2:]) for donor in donors])
+        assert (np.diff(indices) == 1).sum() >= 240 - 24  # neighbours stay neighbours within blocks
 
 
 def test_mismatched_needs_two_clips():

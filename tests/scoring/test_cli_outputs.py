@@ -34,11 +34,11 @@ def clips(tmp_path_factory):
     rng = np.random.default_rng(0)
     (folder / "gt").mkdir()
     levels = np.linspace(0, 255, 6).astype(np.uint8)
-    truth = levels[rng.integers(0, 6, (5, FRAMES, SIZE, SIZE, 3))]
-    noise = rng.integers(0, 256, truth.shape)
+    ground_truth = levels[rng.integers(0, 6, (5, FRAMES, SIZE, SIZE, 3))]
+    noise = rng.integers(0, 256, ground_truth.shape)
     amount = np.array([1, 0.8, 0.5, 0.3, 0.1])[:, None, None, None, None]
-    predictions = np.rint((1 - amount) * truth + amount * noise).astype(np.uint8)
-    for number, frames in enumerate(truth):
+    predictions = np.rint((1 - amount) * ground_truth + amount * noise).astype(np.uint8)
+    for number, frames in enumerate(ground_truth):
         images = [Image.fromarray(frame) for frame in frames]
         images[0].save(
             folder / "gt" / f"{number}.webp",
@@ -47,19 +47,19 @@ def clips(tmp_path_factory):
             duration=250,
             lossless=True,
         )
-    return folder, truth, predictions
+    return folder, ground_truth, predictions
 
 
 @pytest.fixture(scope="module")
 def scored(clips):
     """One method as an array of all clips, another with two subjects as HDF5; every output asked for."""
-    folder, truth, predictions = clips
+    folder, ground_truth, predictions = clips
     np.save(folder / "stack.npy", predictions)
     flipped = torch.from_numpy(predictions[:, :, ::-1].copy()).permute(0, 1, 4, 2, 3) / 255
     torch.save(flipped, folder / "flipped.pt")
     names = [str(number) for number in range(5)]
     write_arrays(folder / "one.h5", {"frames": predictions[:3]}, names[:3])
-    write_arrays(folder / "two.h5", {"frames": truth}, names)
+    write_arrays(folder / "two.h5", {"frames": ground_truth}, names)
     table = run(
         folder / "gt", folder / "out", "--pred", f"stack={folder / 'stack.npy'}", "--pred",
         f"flipped={folder / 'flipped.pt'}", "--pred", f"h5/1={folder / 'one.h5'}", "--pred", f"h5/2={folder / 'two.h5'}",
@@ -70,10 +70,10 @@ def scored(clips):
 
 def test_one_array_of_all_clips(clips, scored):
     """Clip i of the array is the i-th ground truth; a tensor (clip, frame, channel, ...) of floats is read, too."""
-    _, truth, predictions = clips
+    _, ground_truth, predictions = clips
     ssim = scored[1].query("metric == 'psnr'").set_index(["method", "subject", "clip"])["value"]
     for number in range(5):
-        error = np.mean((truth[number].astype(float) - predictions[number]) ** 2, axis=(1, 2, 3))
+        error = np.mean((ground_truth[number].astype(float) - predictions[number]) ** 2, axis=(1, 2, 3))
         expected = np.mean(20 * np.log10(255 / np.sqrt(error)))
         assert ssim["stack", "all", number] == pytest.approx(expected, abs=1e-4)
     notes = read_table(scored[0] / "clips.tsv").set_index(["method", "subject", "clip"])["note"].fillna("")

@@ -170,8 +170,8 @@ def test_damaged_files_never_raise_anything_else(tmp_path, rng, frames, suffix):
     refused = 0
     for _ in range(60):
         damaged = bytearray(whole)
-        for place in rng.integers(0, min(len(whole), 400), 3):
-            damaged[place] = rng.integers(0, 256)
+        for index in rng.integers(0, min(len(whole), 400), 3):
+            damaged[index] = rng.integers(0, 256)
         path.write_bytes(damaged[: rng.integers(1, len(damaged) + 1)])
         try:
             assert read_clip(path, ANY).frames.dtype == np.uint8

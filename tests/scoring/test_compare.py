@@ -21,7 +21,7 @@ from mind_animator.scoring.compare import (
     with_pooled,
 )
 from mind_animator.scoring.decoded import score_decoded, target_scores
-from mind_animator.scoring.demo_controls import judge_subjects
+from mind_animator.scoring.demo_controls import evaluate_subjects
 from mind_animator.scoring.score import COLUMNS
 from mind_animator.statistics.median_pairing import median_interval, median_pairing_test
 from mind_animator.statistics.permutation import holm
@@ -343,18 +343,18 @@ def test_scores_of_motion_see_motion(rng):
 
 
 def test_target_scores_by_definition(rng):
-    target, guess = rng.standard_normal((9, 2, 3)), rng.standard_normal((9, 2, 3))
-    corr, r2 = target_scores(target, guess)
-    t, p = ((side - target.mean(0)).reshape(9, -1) for side in (target, guess))
+    target, prediction = rng.standard_normal((9, 2, 3)), rng.standard_normal((9, 2, 3))
+    corr, r2 = target_scores(target, prediction)
+    t, p = ((side - target.mean(0)).reshape(9, -1) for side in (target, prediction))
     np.testing.assert_allclose(
         corr, [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(t, p, strict=True)]
     )
     assert r2.mean() == pytest.approx(1 - ((t - p) ** 2).sum() / (t**2).sum())
     with pytest.raises(ValueError, match="one shape"):
-        target_scores(target, guess[:, :1])
+        target_scores(target, prediction[:, :1])
 
 
-def brain(p_content, p_motion, behind=()):
+def simulated(p_content, p_motion, behind=()):
     content = [
         "retrieval_text_top10",
         "retrieval_text_median_rank",
@@ -400,15 +400,15 @@ def maps(structure, motion):
 
 
 def test_demo_ground_truth_passes_and_fails_row_by_row():
-    good = {"full": brain(1e-4, 1e-4), "no_motion": brain(1e-4, 0.4), "none": brain(0.3, 0.6)}
+    good = {"full": simulated(1e-4, 1e-4), "no_motion": simulated(1e-4, 0.4), "none": simulated(0.3, 0.6)}
     images = {"full": maps(0.95, 0.97), "no_motion": maps(0.95, 0.5), "none": maps(0.45, 0.55)}
-    rows, notes = judge_subjects(good, images, **ROLES)
+    rows, notes = evaluate_subjects(good, images, **ROLES)
     assert all(row.passes for row in rows), [row for row in rows if not row.passes]
     assert len(notes) == 2
     assert "14 null tests" in notes[1]
     bad = dict(good)
-    bad["full"] = brain(0.002, 1e-4, behind=("change",))
-    failed = [row for row in judge_subjects(bad, {}, **ROLES)[0] if not row.passes]
+    bad["full"] = simulated(0.002, 1e-4, behind=("change",))
+    failed = [row for row in evaluate_subjects(bad, {}, **ROLES)[0] if not row.passes]
     assert {row.row for row in failed} == {
         *(
             "retrieval_text_top10",
@@ -420,19 +420,19 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
         ),
         "target_change_corr vs ridge",
     }
-    leak = {**good, "no_motion": brain(1e-4, 1e-4)}
-    assert [row.row for row in judge_subjects(leak, {}, **ROLES)[0] if not row.passes] == [
+    leak = {**good, "no_motion": simulated(1e-4, 1e-4)}
+    assert [row.row for row in evaluate_subjects(leak, {}, **ROLES)[0] if not row.passes] == [
         "motion_pairing"
     ] * 2
     # Holm: one p of .002 among 14 is not significant at a family-wise .01, one of .0001 is
     for p, passes in ((0.002, True), (1e-4, False)):
-        none = brain(0.3, 0.6)
+        none = simulated(0.3, 0.6)
         none.loc[0, "p"] = p
-        assert all(row.passes for row in judge_subjects({"none": none}, {}, **ROLES)[0]) is passes
-    wrong = judge_subjects(
+        assert all(row.passes for row in evaluate_subjects({"none": none}, {}, **ROLES)[0]) is passes
+    wrong = evaluate_subjects(
         {}, {"full": maps(0.85, 0.97), "no_motion": maps(0.95, 0.7), "none": maps(0.7, 0.5)}, **ROLES
     )[0]
-    assert [(row.brain, row.row) for row in wrong if not row.passes] == [
+    assert [(row.signal, row.row) for row in wrong if not row.passes] == [
         ("full", "map_structure"),
         ("no_motion", "map_motion"),
         ("none", "map_structure"),
@@ -440,7 +440,7 @@ def test_demo_ground_truth_passes_and_fails_row_by_row():
 
 
 def test_a_test_that_was_not_made_is_a_row_that_fails():
-    full = brain(1e-4, 1e-4)
+    full = simulated(1e-4, 1e-4)
     full = full[full["metric"] != "video_2way"]
-    failed = [row for row in judge_subjects({"full": full}, {}, **ROLES)[0] if not row.passes]
+    failed = [row for row in evaluate_subjects({"full": full}, {}, **ROLES)[0] if not row.passes]
     assert [(row.row, row.note) for row in failed] == [("video_2way", "not tested")] * 2

@@ -11,14 +11,14 @@ def clip(count, size=12):
     return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("given", "wanted"), [(8, 8), (14, 6), (6, 8), (1, 4), (30, 7), (3, 9)])
-def test_frames_on_show_at_the_middle_of_equal_spans(given, wanted):
+@pytest.mark.parametrize(("given", "count"), [(8, 8), (14, 6), (6, 8), (1, 4), (30, 7), (3, 9)])
+def test_frames_on_show_at_the_middle_of_equal_spans(given, count):
     frames = clip(given)
     expected = []
-    for k in range(wanted):
-        middle = (k + 0.5) / wanted
+    for k in range(count):
+        middle = (k + 0.5) / count
         expected.append(max(j for j in range(given) if j / given <= middle))
-    result = conform(frames, size=12, count=wanted)
+    result = conform(frames, size=12, count=count)
     np.testing.assert_array_equal(result, frames[expected])
 
 

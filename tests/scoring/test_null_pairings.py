@@ -11,7 +11,7 @@ from mind_animator.scoring.null_pairings import null_pairings
 from workflow_scripts.calibrate_ridge import main
 
 
-def world(rng: np.random.Generator, movies: int = 4, clips: int = 60):
+def simulated(rng: np.random.Generator, movies: int = 4, clips: int = 60):
     """Responses that tell their targets very well, neighbours alike."""
     segments = [f"seg{movie}" for movie in range(movies) for _ in range(clips)]
     aims = rng.standard_normal((movies * clips, 3)).astype(np.float32)
@@ -21,7 +21,7 @@ def world(rng: np.random.Generator, movies: int = 4, clips: int = 60):
 
 
 def test_p_values_of_dealt_pairs_are_uniform(rng: np.random.Generator):
-    responses, aims, segments = world(rng)
+    responses, aims, segments = simulated(rng)
     train = np.array(segments) != "seg3"
     before = responses.copy(), aims.copy()
     movies = np.array(segments)
@@ -38,7 +38,7 @@ def test_p_values_of_dealt_pairs_are_uniform(rng: np.random.Generator):
 
 
 def test_a_draw_does_not_depend_on_the_number_of_draws(rng: np.random.Generator):
-    responses, aims, segments = world(rng, movies=3)
+    responses, aims, segments = simulated(rng, movies=3)
     movies, train = np.array(segments), np.array(segments) != "seg2"
     parts = responses[train], responses[~train], aims[train], aims[~train], movies[train], movies[~train]
     few = null_pairings(*parts, draws=3, permutations=99, seed=1)
@@ -48,7 +48,7 @@ def test_a_draw_does_not_depend_on_the_number_of_draws(rng: np.random.Generator)
 
 
 def test_the_script_writes_every_p(tmp_path, rng: np.random.Generator):
-    responses, aims, segments = world(rng, movies=3)
+    responses, aims, segments = simulated(rng, movies=3)
     clips = [f"{segment}-{row:05d}" for row, segment in enumerate(segments)]
     write_arrays(tmp_path / "responses.h5", {"responses": responses}, clips)
     write_arrays(tmp_path / "text.h5", {"clip_embedding_text": aims}, clips)

@@ -95,14 +95,14 @@ def scored(folder, table, nets, workers=1, settings=SETTINGS, predictions=None):
     )  # fmt: skip
 
 
-def judged(*args, **options):
+def rows_and_pairs(*args, **options):
     found = scored(*args, **options)["m"]
     return found.rows, found.pairs
 
 
 def test_rows_values_and_reasons(files, rng):
     folder, table, ground_truth, prediction = files
-    rows, pairs = judged(folder, table, networks(rng))
+    rows, pairs = rows_and_pairs(folder, table, networks(rng))
     assert tuple(rows.columns) == COLUMNS
     assert len(rows) == len(CLIPS) * len(metric_names((2, 5)))
     wide = rows.pivot(index="clip", columns="metric", values="value")
@@ -146,7 +146,7 @@ def test_rows_values_and_reasons(files, rng):
 def test_own_pairs_equal_scores_and_other_pairs_the_metric(files, rng):
     """The clip's own pair is its score; pairs with other clips are the same function of the other ground truth."""
     folder, table, ground_truth, prediction = files
-    rows, pairs = judged(folder, table, networks(rng))
+    rows, pairs = rows_and_pairs(folder, table, networks(rng))
     wide = rows.pivot(index="clip", columns="metric", values="value")
     metrics = {m.name: m for m in open_metrics(n_ways=(2, 5))}
     assert sorted(pairs.pairs) == sorted(name for name, m in metrics.items() if m.paired)
@@ -183,8 +183,8 @@ def test_pairs_at_their_own_size(files, rng, block):
 def test_workers_and_company_give_the_same_numbers(files, rng, monkeypatch):
     folder, table, *_ = files
     made = ArraySource([folder / "made.h5"], size=SIZE, count=FRAMES)
-    truth = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
-    both = {"m": made, "truth/2": truth}
+    ground_truth = ArraySource([folder / "ground_truth_frames.h5"], size=SIZE, count=FRAMES)
+    both = {"m": made, "truth/2": ground_truth}
     alone = scored(folder, table, Networks())["m"]
     monkeypatch.setattr(module, "TILE", 2)
     one, two = (scored(folder, table, Networks(), workers, predictions=both) for workers in (1, 2))
@@ -248,7 +248,7 @@ def test_clips_of_one_frame_have_scores_of_images(files):
 
 def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
     folder, table, *_ = files
-    rows, pairs = judged(
+    rows, pairs = rows_and_pairs(
         folder, table, Networks(absent={"clip_embedding_image": "no such folder", "vifi": "offline"})
     )
     first = rows[rows["clip"] == CLIPS[0]].set_index("metric")["status"]
@@ -262,7 +262,7 @@ def test_absent_models_are_said_and_nothing_takes_their_place(files, rng):
 def test_model_without_enough_classes(files, rng):
     folder, table, *_ = files
     settings = SETTINGS.model_copy(update={"n_ways": (2, 50)})
-    rows, _ = judged(folder, table, networks(rng), settings=settings)
+    rows, _ = rows_and_pairs(folder, table, networks(rng), settings=settings)
     first = rows[rows["clip"] == CLIPS[0]].set_index("metric")
     assert first.loc["image_50way", "status"] == "not computed: the image classifier has 9 classes"
     assert np.isfinite(first.loc["image_2way", "value"])
@@ -281,7 +281,7 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
         out = nets.functions["image_logits"](frames)
         return np.where((frames == prediction[2]).all(axis=(1, 2, 3, 4))[:, None, None], np.inf, out)
 
-    rows, pairs = judged(
+    rows, pairs = rows_and_pairs(
         folder,
         table,
         Networks({**nets.functions, "clip_embedding_image": broken, "image_logits": broken_logits}),
@@ -297,7 +297,7 @@ def test_nan_gives_a_reason_and_the_rest_is_scored(files, rng):
     floats = prediction.astype(np.float32)
     floats[0, 0, 0, 0, 0] = np.nan
     write_arrays(folder / "made.h5", {"frames": floats}, CLIPS)
-    status = judged(folder, table, Networks())[0].drop_duplicates("clip")["status"].tolist()
+    status = rows_and_pairs(folder, table, Networks())[0].drop_duplicates("clip")["status"].tolist()
     assert status[0].endswith("got (4, 24, 24, 3) float32 with NaN.")
     assert status[1].endswith("got (4, 24, 24, 3) float32.")
 

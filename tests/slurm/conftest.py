@@ -63,8 +63,8 @@ def local_run(shared_folder: Path) -> Path:
     folder = shared_folder / "local"
     with locked(shared_folder / "local.lock"):
         if not (folder / "done").exists():
-            place = LoginNode(copy_tracked(folder), None, edit=False)
-            place.start("all", executor="local").wait()
+            node = LoginNode(copy_tracked(folder), None, edit=False)
+            node.start("all", executor="local").wait()
             (folder / "done").touch()
     return folder
 
@@ -87,9 +87,9 @@ def alone(shared_folder: Path) -> Iterator[None]:
 def login(cluster: Cluster, local_run: Path, tmp_path: Path) -> Iterator[LoginNode]:
     """A working copy where all is made but what the test asks for, so that nothing else runs."""
     shutil.copytree(local_run, tmp_path / "copy", symlinks=True)
-    place = LoginNode(tmp_path / "copy", cluster)
-    yield place
-    place.stop()
+    node = LoginNode(tmp_path / "copy", cluster)
+    yield node
+    node.stop()
 
 
 @pytest.fixture

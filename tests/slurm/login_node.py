@@ -37,15 +37,15 @@ def wait_until(ready: Callable[[], object], what: str, seconds: float = 180, eve
 class Run:
     """One call of snakemake on the login node, in the background."""
 
-    def __init__(self, place: "LoginNode", *arguments: str) -> None:
-        self.place = place
-        place.calls += 1
-        self.output = place.path / f"run-{place.calls}.out"
+    def __init__(self, node: "LoginNode", *arguments: str) -> None:
+        self.node = node
+        node.calls += 1
+        self.output = node.path / f"run-{node.calls}.out"
         # a terminal's foreground heeds Ctrl-C, also where these tests run in some shell's background
         command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake", *arguments]
         with open(self.output, "w") as stream:
             self.process = subprocess.Popen(
-                command, cwd=place.path, env=place.environment, stdout=stream, stderr=stream,
+                command, cwd=node.path, env=node.environment, stdout=stream, stderr=stream,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Run:
     def jobs(self, rule: str = "") -> list[dict[str, str]]:
         """What SLURM's accounting says of this run's jobs (of one rule), in order of submission."""
         submitted = {job: (name, wildcards) for job, name, wildcards in SUBMITTED.findall(self.text)}
-        rows = self.place.accounting("-j", ",".join(submitted)) if submitted else []
+        rows = self.node.accounting("-j", ",".join(submitted)) if submitted else []
         for row in rows:
             row["rule"], row["wildcards"] = submitted[row["JobID"]]
         return [row for row in rows if rule in ("", row["rule"])]

@@ -72,6 +72,6 @@ def test_out_of_memory_is_tried_again_with_more(slow, undisturbed, figures):
     jobs = run.jobs()
     assert states(run)[0] in ("OUT_OF_MEMORY", "FAILED") and states(run)[1:] == ["FAILED", "COMPLETED"]
     assert [megabytes(job) for job in jobs] == [400, 2400, 4400]
-    said = next((slow.login.path / "logs/slurm").rglob(f"{jobs[0]['JobID']}.log")).read_text()
-    assert "memory" in said.lower(), said
+    log = next((slow.login.path / "logs/slurm").rglob(f"{jobs[0]['JobID']}.log")).read_text()
+    assert "memory" in log.lower(), log
     figures("out of memory", attempts=3, **slow.went_on(watched))

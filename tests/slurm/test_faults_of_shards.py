@@ -41,8 +41,8 @@ def clips_kept(login: LoginNode, rule: str, shard: str) -> int:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_killed_shard_goes_on_and_a_finished_one_is_left_alone(login, undisturbed, figures, rule):
     """Two shards side by side; the second is held after some batches and killed once the first is there."""
-    place, ending, size = RULES[rule]
-    folder = login.path / "results/small" / place
+    part, ending, size = RULES[rule]
+    folder = login.path / "results/small" / part
     shutil.move(folder, login.path / "apart")
     whole = login.path / f"apart/clips-00000.{ending}"
     config = yaml.safe_load((login.path / SMALL).read_text())
@@ -117,5 +117,5 @@ def mount(folder: Path, size: str) -> None:
 
 def log_of(run: Run, rule: str) -> str:
     """What a failed job's log said, as snakemake shows it (show-failed-logs) or as it still lies there."""
-    logs = (run.place.path / "results/small/logs" / rule).rglob("*.log")
+    logs = (run.node.path / "results/small/logs" / rule).rglob("*.log")
     return run.text + "".join(path.read_text() for path in logs)

@@ -52,7 +52,7 @@ def watch_devices(found: dict[str, dict[str, str]], stop: threading.Event) -> No
 @pytest.fixture(scope="module")
 def whole(cluster, shared_folder, tmp_path_factory) -> tuple[LoginNode, Run, dict]:
     """A finished run, and the environments that its scripts saw."""
-    place = LoginNode(copy_tracked(tmp_path_factory.mktemp("whole")), cluster)
+    node = LoginNode(copy_tracked(tmp_path_factory.mktemp("whole")), cluster)
     with_gpus = [
         "--resources",
         f"gpu={CAP}",
@@ -66,14 +66,14 @@ def whole(cluster, shared_folder, tmp_path_factory) -> tuple[LoginNode, Run, dic
     started = time.monotonic()
     try:
         with locked(shared_folder / "disturbance", shared=True):
-            run = place.start("all", *with_gpus).wait()
+            run = node.start("all", *with_gpus).wait()
     finally:
         stop.set()
         watcher.join()
-        place.stop()
+        node.stop()
     figures = {"whole DAG, jobs": len(run.jobs()), "seconds": round(time.monotonic() - started)}
     (shared_folder / "whole.jsonl").write_text(json.dumps(figures))
-    return place, run, seen
+    return node, run, seen
 
 
 # Stands for a request that depends on the method and part (`Method.training_memory_mb`, tests/methods/test_memory.py).
@@ -126,11 +126,11 @@ def test_each_rule_gets_what_it_asked_for_where_it_belongs(whole):
     _, run, _ = whole
     asked = requests()
     for job in run.jobs():
-        wanted, found = dict(asked[job["rule"]]), allocated(job)
-        if wanted["mem_mb"] == BY_METHOD:
+        requested, found = dict(asked[job["rule"]]), allocated(job)
+        if requested["mem_mb"] == BY_METHOD:
             assert found["mem_mb"] >= 1_000, job
-            wanted["mem_mb"] = found["mem_mb"]
-        assert found == wanted, job
+            requested["mem_mb"] = found["mem_mb"]
+        assert found == requested, job
         assert job["Partition"] == ("gpu" if asked[job["rule"]]["gpu"] else "cpu"), job
     assert len({job["rule"] for job in run.jobs()}) > 25
 
@@ -166,7 +166,7 @@ def test_the_cap_on_gpus_is_reached_and_never_passed(whole):
 
 
 def test_declared_results_are_those_of_a_local_run(whole, local_run):
-    place = whole[0]
+    node = whole[0]
     compared = 0
     for folder in ("results/small", "data/small"):
         ours, theirs = (
@@ -175,11 +175,11 @@ def test_declared_results_are_those_of_a_local_run(whole, local_run):
                 for path in (base / folder).rglob("*")
                 if path.is_file() and not any(part in f"/{path.relative_to(base)}" for part in NOT_COMPARED)
             }
-            for base in (place.path, local_run)
+            for base in (node.path, local_run)
         )
         assert ours == theirs
         for name in sorted(ours):
-            same(place.path / name, local_run / name)
+            same(node.path / name, local_run / name)
             compared += 1
     assert compared > 60
 

@@ -21,13 +21,13 @@ from mind_animator.statistics.permutation import (
 )
 
 
-def draw(seed: int = 0) -> np.random.Generator:
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 def test_sign_flips_equal_a_count_of_every_pattern(alternative: str) -> None:
-    differences = draw(1).integers(-3, 5, size=23).astype(float)  # whole numbers: ties are real
+    differences = rng(1).integers(-3, 5, size=23).astype(float)  # whole numbers: ties are real
     blocks = block_labels(["a"] * 13 + ["b"] * 10, 4)  # blocks of 4, 4, 4, 1 and 4, 4, 2
     labels = np.unique(blocks)
 
@@ -37,15 +37,15 @@ def test_sign_flips_equal_a_count_of_every_pattern(alternative: str) -> None:
 
     patterns = list(product([1, -1], repeat=len(labels)))
     hits = sum(statistic(p) >= statistic(patterns[0]) for p in patterns)
-    result = sign_flip_test(differences, blocks, alternative=alternative, generator=draw())
+    result = sign_flip_test(differences, blocks, alternative=alternative, generator=rng())
     assert result.exact and result.n_permutations == 2**7 and result.n_blocks == 7 and result.n_clips == 23
     assert result.p == hits / 2**7
     assert result.statistic == pytest.approx(differences.mean(), abs=1e-15)
 
 
 def test_single_clips_agree_with_scipys_permutation_test() -> None:
-    differences = draw(2).standard_normal(10) + 0.3
-    result = sign_flip_test(differences, np.arange(10), generator=draw())
+    differences = rng(2).standard_normal(10) + 0.3
+    result = sign_flip_test(differences, np.arange(10), generator=rng())
     reference = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
     )
@@ -53,9 +53,9 @@ def test_single_clips_agree_with_scipys_permutation_test() -> None:
 
 
 def test_sampled_sign_flips_estimate_the_exact_p() -> None:
-    differences, blocks = draw(3).standard_normal(130) + 0.15, block_labels(["a"] * 130, 10)
-    exact = sign_flip_test(differences, blocks, generator=draw())
-    sampled = sign_flip_test(differences, blocks, n_permutations=4000, generator=draw())
+    differences, blocks = rng(3).standard_normal(130) + 0.15, block_labels(["a"] * 130, 10)
+    exact = sign_flip_test(differences, blocks, generator=rng())
+    sampled = sign_flip_test(differences, blocks, n_permutations=4000, generator=rng())
     assert exact.exact and not sampled.exact and sampled.n_permutations == 4000
     assert abs(sampled.p - exact.p) < 4.5 * np.sqrt(exact.p / 4000) + 1 / 4001
     assert sampled.p * 4001 == pytest.approx(round(sampled.p * 4001), abs=1e-9)
@@ -63,9 +63,9 @@ def test_sampled_sign_flips_estimate_the_exact_p() -> None:
 
 def test_equal_methods_have_p_one_and_the_smallest_p_is_bounded() -> None:
     blocks = block_labels(["a"] * 200, 10)
-    assert sign_flip_test(np.zeros(200), blocks, generator=draw()).p == 1
-    assert sign_flip_test(np.ones(200), blocks, n_permutations=999, generator=draw()).p == 1 / 1000
-    assert sign_flip_test(np.ones(40), block_labels(["a"] * 40, 10), generator=draw()).p == 2 / 16
+    assert sign_flip_test(np.zeros(200), blocks, generator=rng()).p == 1
+    assert sign_flip_test(np.ones(200), blocks, n_permutations=999, generator=rng()).p == 1 / 1000
+    assert sign_flip_test(np.ones(40), block_labels(["a"] * 40, 10), generator=rng()).p == 2 / 16
 
 
 def slow_pairing(pairs: np.ndarray, order, weights: np.ndarray) -> float:
@@ -86,7 +86,7 @@ def slow_pairing(pairs: np.ndarray, order, weights: np.ndarray) -> float:
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_pairing_equals_a_count_of_every_re_pairing(alternative: str, weighted: bool) -> None:
-    generator = draw(4)
+    generator = rng(4)
     pairs = generator.integers(0, 4, size=(5, 5, 3)).astype(float)
     pairs[np.arange(5), np.arange(5)] += 1
     weights = generator.integers(0, 2, size=(5, 3)) if weighted else np.ones((5, 3))
@@ -95,7 +95,7 @@ def test_pairing_equals_a_count_of_every_re_pairing(alternative: str, weighted: 
     all_values = [slow_pairing(pairs, order, weights) for order in permutations(range(5))]
     hits = sum(direction(value) >= direction(own) - 1e-12 for value in all_values)
     result = pairing_test(
-        pairs, weights=weights if weighted else None, alternative=alternative, generator=draw()
+        pairs, weights=weights if weighted else None, alternative=alternative, generator=rng()
     )
     assert result.exact and result.n_permutations == 120 and result.n_clips == weights.sum()
     assert result.statistic == pytest.approx(own, abs=1e-12)
@@ -103,26 +103,26 @@ def test_pairing_equals_a_count_of_every_re_pairing(alternative: str, weighted: 
 
 
 def test_pairing_does_not_look_at_ground_truths_without_weight() -> None:
-    pairs, weights = draw(5).standard_normal((12, 12, 4)), np.ones((12, 4))
+    pairs, weights = rng(5).standard_normal((12, 12, 4)), np.ones((12, 4))
     weights[3] = 0
-    expected = pairing_test(pairs, weights=weights, n_permutations=500, generator=draw())
+    expected = pairing_test(pairs, weights=weights, n_permutations=500, generator=rng())
     pairs[:, 3] = np.nan
-    assert pairing_test(pairs, weights=weights, n_permutations=500, generator=draw()) == expected
+    assert pairing_test(pairs, weights=weights, n_permutations=500, generator=rng()) == expected
 
 
 def test_pairing_finds_what_is_there_and_has_a_smallest_p() -> None:
-    pairs = draw(6).standard_normal((24, 24, 10))
+    pairs = rng(6).standard_normal((24, 24, 10))
     pairs[np.arange(24), np.arange(24)] += 2
-    result = pairing_test(pairs, generator=draw())
+    result = pairing_test(pairs, generator=rng())
     assert result.p == 1 / 10_000 and not result.exact
-    assert pairing_test(pairs, alternative="less", n_permutations=99, generator=draw()).p == 1
+    assert pairing_test(pairs, alternative="less", n_permutations=99, generator=rng()).p == 1
 
 
 def test_pairing_is_calibrated_under_the_null_with_correlated_clips() -> None:
     # the score of a prediction depends on its block and on the ground truth's block, but on no match of the two
     p = []
     for seed in range(400):
-        generator = draw(seed)
+        generator = rng(seed)
         pairs = (
             generator.standard_normal((12, 1, 5)) + generator.standard_normal((1, 12, 5))
             + generator.standard_normal((12, 12, 1)) + generator.standard_normal((12, 12, 5))
@@ -134,12 +134,12 @@ def test_pairing_is_calibrated_under_the_null_with_correlated_clips() -> None:
 
 
 def test_pairing_of_one_block_says_nothing() -> None:
-    result = pairing_test(np.ones((1, 1, 4)), generator=draw())
+    result = pairing_test(np.ones((1, 1, 4)), generator=rng())
     assert np.isnan(result.statistic) and result.p == 1
 
 
 def test_pair_scores_are_the_cosines_of_aligned_clips() -> None:
-    predictions, ground_truths = draw(7).standard_normal((2, 23, 6))
+    predictions, ground_truths = rng(7).standard_normal((2, 23, 6))
     ground_truths[4] = 0
     rows = aligned_blocks(["a"] * 13 + ["b"] * 10, 5)
     pairs = pair_scores(predictions, ground_truths, rows)
@@ -151,7 +151,7 @@ def test_pair_scores_are_the_cosines_of_aligned_clips() -> None:
 
 
 def test_motion_pairing_finds_true_directions_and_not_others() -> None:
-    generator = draw(8)
+    generator = rng(8)
     ground_truth = generator.standard_normal((240, 2))
     moving = np.linalg.norm(ground_truth, axis=1) > 0.5
     rows = aligned_blocks([f"m{i // 60}" for i in range(240)], 10)
@@ -172,21 +172,21 @@ def test_motion_pairing_finds_true_directions_and_not_others() -> None:
 
 
 def test_motion_pairing_score_is_the_mean_cosine_over_moving_clips() -> None:
-    ground_truth, prediction = draw(9).standard_normal((2, 40, 2))
-    moving = draw(10).random(40) < 0.6
+    ground_truth, prediction = rng(9).standard_normal((2, 40, 2))
+    moving = rng(10).random(40) < 0.6
     rows = aligned_blocks(["a"] * 40, 10)
     _, score = motion_pairing(
-        ground_truth, prediction, rows, moving=moving, n_permutations=9, generator=draw()
+        ground_truth, prediction, rows, moving=moving, n_permutations=9, generator=rng()
     )
     angles = [np.arctan2(v[:, 1], v[:, 0]) for v in (ground_truth, prediction)]
     assert score == pytest.approx(np.cos(angles[0] - angles[1])[moving].mean(), abs=1e-12)
 
 
 def test_motion_swap_is_a_one_sided_paired_test() -> None:
-    swapped = draw(11).standard_normal(100)
+    swapped = rng(11).standard_normal(100)
     blocks = block_labels(["a"] * 100, 10)
-    better = motion_swap_test(swapped + 0.1, swapped, blocks, generator=draw())
-    worse = motion_swap_test(swapped - 0.1, swapped, blocks, generator=draw())
+    better = motion_swap_test(swapped + 0.1, swapped, blocks, generator=rng())
+    worse = motion_swap_test(swapped - 0.1, swapped, blocks, generator=rng())
     assert better.exact and better.p == 1 / 1024 and worse.p == 1
     assert better.statistic == pytest.approx(0.1, abs=1e-12)
 
@@ -194,17 +194,17 @@ def test_motion_swap_is_a_one_sided_paired_test() -> None:
 def test_swapped_clips_move_every_clip_to_another_block() -> None:
     movies = ["a"] * 23 + ["b"] * 20
     labels = block_labels(movies, 10)
-    source = swapped_clips(movies, 10, draw())
+    source = swapped_clips(movies, 10, rng())
     assert (labels[source] != labels).all()
     whole = aligned_blocks(movies, 10)
     assert sorted(source[whole.ravel()]) == sorted(whole.ravel())
     offset = np.array([*range(10), *range(10), *range(3), *range(10), *range(10)])
     np.testing.assert_array_equal(offset[source], offset)
-    np.testing.assert_array_equal(source, swapped_clips(movies, 10, draw()))
+    np.testing.assert_array_equal(source, swapped_clips(movies, 10, rng()))
 
 
 def test_frame_orders_are_uniform_but_for_the_identity() -> None:
-    orders = frame_orders(3, 6000, draw())
+    orders = frame_orders(3, 6000, rng())
     found, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(found) == 5 and not (orders == [0, 1, 2]).all(axis=1).any()
     assert stats.chisquare(counts).pvalue > 1e-4
@@ -243,10 +243,10 @@ def test_false_alarms_of_24_tests() -> None:
 
 
 def test_inputs_stay_as_they_are() -> None:
-    pairs, differences = draw(12).standard_normal((6, 6, 3)), draw(13).standard_normal(18)
+    pairs, differences = rng(12).standard_normal((6, 6, 3)), rng(13).standard_normal(18)
     copies = pairs.copy(), differences.copy()
-    pairing_test(pairs, generator=draw())
-    sign_flip_test(differences, block_labels(["a"] * 18, 3), generator=draw())
+    pairing_test(pairs, generator=rng())
+    sign_flip_test(differences, block_labels(["a"] * 18, 3), generator=rng())
     holm(np.abs(differences) / 10)
     np.testing.assert_array_equal(pairs, copies[0])
     np.testing.assert_array_equal(differences, copies[1])
@@ -259,45 +259,45 @@ def test_errors_say_what_was_expected_and_found() -> None:
     cases = [
         (
             "Expected differences (clip,) and n_permutations >= 1, got (2, 2) and 9999.",
-            lambda: sign_flip_test(np.ones((2, 2)), np.zeros(2), generator=draw()),
+            lambda: sign_flip_test(np.ones((2, 2)), np.zeros(2), generator=rng()),
         ),
         (
             "Expected finite values, got 1 NaN or infinite.",
-            lambda: sign_flip_test(np.array([1, np.nan]), np.zeros(2), generator=draw()),
+            lambda: sign_flip_test(np.array([1, np.nan]), np.zeros(2), generator=rng()),
         ),
         (
             "Expected an alternative of two-sided, greater or less, got 'larger'.",
-            lambda: sign_flip_test(np.ones(2), np.zeros(2), alternative="larger", generator=draw()),
+            lambda: sign_flip_test(np.ones(2), np.zeros(2), alternative="larger", generator=rng()),
         ),
         (
             "Expected pairs (block, block, offset) and n_permutations >= 1, got (3, 2, 2) and 9999.",
-            lambda: pairing_test(good[:, :2], generator=draw()),
+            lambda: pairing_test(good[:, :2], generator=rng()),
         ),
         (
             "Expected finite pair scores, got NaN or infinity.",
-            lambda: pairing_test(good * np.nan, generator=draw()),
+            lambda: pairing_test(good * np.nan, generator=rng()),
         ),
         (
             "Expected weights (3, 2) of at least 0, one above, got (3, 2).",
-            lambda: pairing_test(good, weights=np.zeros((3, 2)), generator=draw()),
+            lambda: pairing_test(good, weights=np.zeros((3, 2)), generator=rng()),
         ),
         (
             "Expected flows (clip, 2) of one shape and one mark per clip, got (4, 2), (3, 2) and (4,).",
-            lambda: motion_pairing(flows, flows[:3], rows, moving=np.ones(4), generator=draw()),
+            lambda: motion_pairing(flows, flows[:3], rows, moving=np.ones(4), generator=rng()),
         ),
         (
             "Expected at least one moving clip in a whole block, got none.",
-            lambda: motion_pairing(flows, flows, rows, moving=np.zeros(4), generator=draw()),
+            lambda: motion_pairing(flows, flows, rows, moving=np.zeros(4), generator=rng()),
         ),
         (
             "Expected scores of one shape, got (2,) and (3,).",
-            lambda: motion_swap_test(np.ones(2), np.ones(3), np.zeros(2), generator=draw()),
+            lambda: motion_swap_test(np.ones(2), np.ones(3), np.zeros(2), generator=rng()),
         ),
         (
             "Expected at least 2 whole blocks of 10 clips, got 1.",
-            lambda: swapped_clips(["a"] * 19, 10, draw()),
+            lambda: swapped_clips(["a"] * 19, 10, rng()),
         ),
-        ("Expected at least 2 frames and 1 order, got 1 and 100.", lambda: frame_orders(1, 100, draw())),
+        ("Expected at least 2 frames and 1 order, got 1 and 100.", lambda: frame_orders(1, 100, rng())),
         (
             "Expected own (clip,) and shuffled (order, clip), got (3,) and (5, 2).",
             lambda: frame_shuffle_test(np.ones(3), np.ones((5, 2)), higher_is_better=True),

@@ -133,8 +133,8 @@ def test_shot_at_finds_the_shot_on_the_screen():
 def test_captions_name_noun_and_scene():
     shot = replace(scenes.sample_still(np.random.default_rng(5)), noun="elephant", scene="beach")
     assert scenes.caption(shot) == "an elephant on a beach"
-    told = {scenes.caption(shot, np.random.default_rng(seed)) for seed in range(40)}
-    assert told == {f"{lead}an elephant on a beach" for lead in ("", "an image of ", "there is ")}
+    found = {scenes.caption(shot, np.random.default_rng(seed)) for seed in range(40)}
+    assert found == {f"{lead}an elephant on a beach" for lead in ("", "an image of ", "there is ")}
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,12 @@ def test_decord_and_pyav_give_the_same_frames(tmp_path):
         if movie.reader != "decord" or case.name == "intra_refresh.mp4":
             continue  # a seek into an intra refresh gives other frames: decord's last one is never confirmed
         read_by_decord += 1
-        for wanted in ([0, 1, 2, 30, 31, 95], [23, 24, 25, 47, 48, 49], [71], [95]):
-            one = dict(movie.frames(np.array(wanted)))
-            other = dict(Movie(tmp_path / case.name, reader="PyAV").frames(np.array(wanted)))
+        for indices in ([0, 1, 2, 30, 31, 95], [23, 24, 25, 47, 48, 49], [71], [95]):
+            one = dict(movie.frames(np.array(indices)))
+            other = dict(Movie(tmp_path / case.name, reader="PyAV").frames(np.array(indices)))
             assert movie.reader == "decord", (case.name, movie.reason)
-            assert [number_of(one[index]) for index in wanted] == [made.numbers[index] for index in wanted]
-            assert all(np.abs(one[k].astype(int) - other[k]).max() <= 2 for k in wanted)
+            assert [number_of(one[index]) for index in indices] == [made.numbers[index] for index in indices]
+            assert all(np.abs(one[k].astype(int) - other[k]).max() <= 2 for k in indices)
     assert read_by_decord >= 8
 
 

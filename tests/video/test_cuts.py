@@ -25,9 +25,9 @@ def test_one_shot_has_no_cut_however_it_moves(rng):
 
 def test_cuts_are_found_where_they_are(rng):
     for _ in range(20):
-        place = int(rng.integers(1, 7))
-        clip = np.concatenate([_shot(rng, place, 2), _shot(rng, 8 - place, 2)])
-        assert cut_places(clip).tolist() == [place - 1]
+        index = int(rng.integers(1, 7))
+        clip = np.concatenate([_shot(rng, index, 2), _shot(rng, 8 - index, 2)])
+        assert cut_places(clip).tolist() == [index - 1]
     three = np.concatenate([_shot(rng, 3, 1), _shot(rng, 3, 1), _shot(rng, 2, 1)])
     assert cut_places(three).tolist() == [2, 5]
 

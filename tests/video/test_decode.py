@@ -36,15 +36,15 @@ def _all_frames(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def test_wanted_frames_equal_another_decoder_frame_by_frame(movie_file, rng):
+def test_requested_frames_equal_another_decoder_frame_by_frame(movie_file, rng):
     reference = _all_frames(movie_file)
     movie = Movie(movie_file)
     assert np.allclose(movie.starts, np.arange(120) / 30, atol=1e-5)
     assert movie.end == pytest.approx(4.0, abs=1e-5)
-    wanted = np.sort(rng.choice(120, 30, replace=False))
-    got = dict(movie.frames(wanted))
-    assert list(got) == wanted.tolist()
-    for index in wanted:
+    indices = np.sort(rng.choice(120, 30, replace=False))
+    got = dict(movie.frames(indices))
+    assert list(got) == indices.tolist()
+    for index in indices:
         assert np.array_equal(got[index], reference[index])
 
 
@@ -110,8 +110,8 @@ def test_a_corrupt_movie_is_named(movie_file, tmp_path, damage):
     elif damage == "noise":
         content[middle : middle + 2000] = rng.integers(0, 256, 2000, dtype=np.uint8).tobytes()
     else:  # bits inside the coded images: the container stays whole, the decoder conceals
-        for place in rng.integers(middle, len(content) - 100, 60):
-            content[place] ^= 1 << rng.integers(8)
+        for index in rng.integers(middle, len(content) - 100, 60):
+            content[index] ^= 1 << rng.integers(8)
     path = tmp_path / "corrupt.mp4"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"Expected a whole video at {path}"):

@@ -48,15 +48,15 @@ def _check(path: Path, tolerance: int) -> dict[int, np.ndarray]:
     )
     clips = dict(read_clips(movie, indices, size=64))
     assert sorted(clips) == list(range(n_clips))
-    wanted = {int(index): None for index in indices.ravel()}
+    frames_by_index = {int(index): None for index in indices.ravel()}
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                wanted[index] = resize_frame(frame.to_ndarray(format="rgb24"), 64)
-            if index >= max(wanted):
+            if index in frames_by_index:
+                frames_by_index[index] = resize_frame(frame.to_ndarray(format="rgb24"), 64)
+            if index >= max(frames_by_index):
                 break
     for row, clip in clips.items():
-        reference = np.stack([wanted[int(index)] for index in indices[row]])
+        reference = np.stack([frames_by_index[int(index)] for index in indices[row]])
         assert np.abs(clip.astype(int) - reference).max() <= tolerance
     return clips
 

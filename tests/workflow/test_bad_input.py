@@ -23,7 +23,7 @@ def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-def told(done: subprocess.CompletedProcess[str], status: int) -> str:
+def message_of(done: subprocess.CompletedProcess[str], status: int) -> str:
     """The one line with which a script refused; FFmpeg may have had its say before."""
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -48,10 +48,10 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def segmented(root: Path, movie: bytes | None) -> subprocess.CompletedProcess[str]:
-    place = root / "video_fmri_dataset/stimuli/seg1.mp4"
-    place.parent.mkdir(parents=True)
+    path = root / "video_fmri_dataset/stimuli/seg1.mp4"
+    path.parent.mkdir(parents=True)
     if movie is not None:
-        place.write_bytes(movie)
+        path.write_bytes(movie)
     out = ["--frames", str(root / "out/seg1.h5"), "--table", str(root / "out/seg1.tsv")]
     return script(
         "segment_movie", "--dataset", dataset(root), "--segment", "seg1", "--settings", '{"size": 64}', *out
@@ -75,7 +75,7 @@ def test_a_whole_movie_is_cut(tmp_path: Path, movie: bytes):
     ids=["missing", "empty", "truncated", "no head", "corrupt"],
 )  # fmt: skip
 def test_a_bad_movie(tmp_path: Path, movie: bytes, damage, text: str):
-    line = told(segmented(tmp_path, damage(movie)), 2)
+    line = message_of(segmented(tmp_path, damage(movie)), 2)
     assert line.startswith(text.format(movie=tmp_path / "video_fmri_dataset/stimuli/seg1.mp4"))
     assert not list(tmp_path.glob("out/*"))
 
@@ -190,10 +190,9 @@ def test_a_full_disk_stops_the_workflow_with_nothing_half_written(tmp_path: Path
     )
     assert done.returncode != 0
     log = (tmp_path / "run/results/logs/make_movie/seg1.log").read_text()
-    place = small_disk / "video_fmri_dataset/stimuli/seg1.mp4"
+    path = small_disk / "video_fmri_dataset/stimuli/seg1.mp4"
     assert (
-        log.splitlines()[-1]
-        == f"error: Expected room on the disk for {place}, got 'No space left on device'."
+        log.splitlines()[-1] == f"error: Expected room on the disk for {path}, got 'No space left on device'."
     )
     assert "Traceback" not in log
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
@@ -238,7 +237,7 @@ def test_a_full_disk_is_one_line_whatever_is_written(small_disk: Path, name: str
     done = subprocess.run(
         [sys.executable, "-c", program, str(small_disk)], cwd=ROOT, capture_output=True, text=True
     )
-    line = told(done, 2)
+    line = message_of(done, 2)
     assert line.startswith(f"Expected room on the disk for {small_disk}/a.")
     assert line.endswith(", got 'No space left on device'.")
     assert not list(small_disk.iterdir())

@@ -28,11 +28,11 @@ AFTER_TRAINING = {
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository's code and models whose files a test may touch and edit."""
-    place = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("house")
     for name in ("rules", "envs", "slurm", "workflow_scripts", "mind_animator"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", place)
-    return place
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +127,13 @@ def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
     done = snakemake(run, "-n", "results/predictions/mind_animator/sub-2.h5", root=house)
     write_tiny_demo(run, house)
     text = done.stdout + done.stderr
-    wanted = jobs(text)
-    assert wanted["simulate_training_runs"] == 2 and wanted["train_decoder"] == 3 and wanted["predict"] == 1
-    assert not {"caption_clips", "encode_features", "segment_movie", "score_method"} & set(wanted)
+    expected = jobs(text)
+    assert (
+        expected["simulate_training_runs"] == 2
+        and expected["train_decoder"] == 3
+        and expected["predict"] == 1
+    )
+    assert not {"caption_clips", "encode_features", "segment_movie", "score_method"} & set(expected)
     assert "sub-1" not in text and "subject1" not in text
 
 

@@ -42,8 +42,8 @@ until = begun + 30
 while len(list(Path().glob("*.begun"))) < {GPUS} and time.monotonic() < until:
     time.sleep(0.05)
 time.sleep(float(sys.argv[1]))
-told = dict(gpu=os.environ["CUDA_VISIBLE_DEVICES"], begun=begun, ended=time.monotonic())
-Path(sys.argv[2]).write_text(json.dumps(told))
+record = dict(gpu=os.environ["CUDA_VISIBLE_DEVICES"], begun=begun, ended=time.monotonic())
+Path(sys.argv[2]).write_text(json.dumps(record))
 """
 
 

@@ -66,9 +66,9 @@ def test_the_base_package_scores_gifs_in_an_environment_of_its_own(wheel: Path, 
             images[0].save(
                 tmp_path / folder / f"{clip}.gif", save_all=True, append_images=images[1:], duration=500
             )
-    said = run(python.parent / "mind-animator", "score", "--ground-truth", "ground_truth",
+    output = run(python.parent / "mind-animator", "score", "--ground-truth", "ground_truth",
                "--pred", "mine=prediction", "--permutations", "99", "--out", "scores", cwd=tmp_path)  # fmt: skip
-    assert "torch is not installed (pip install 'mind-animator[workflow]')" in said
+    assert "torch is not installed (pip install 'mind-animator[workflow]')" in output
     summary = pd.read_csv(tmp_path / "scores/summary.tsv", sep="\t")
     own = summary[(summary["method"] == "mine") & (summary["metric"] == "ssim")]
     assert np.isfinite(own["mean"].iloc[0])
@@ -82,7 +82,7 @@ def test_the_workflow_is_deployed_from_the_wheel(wheel: Path, tmp_path: Path):
     borrowed = [path for path in site.getsitepackages() if Path(path).is_dir()]
     (packages / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     run(python.parent / "mind-animator", "workflow", tmp_path / "study")
-    said = run(
+    output = run(
         python,
         "-m",
         "snakemake",
@@ -95,7 +95,7 @@ def test_the_workflow_is_deployed_from_the_wheel(wheel: Path, tmp_path: Path):
         "all",
         cwd=tmp_path / "study",
     )
-    assert "train_decoder" in said and "make_report" in said
+    assert "train_decoder" in output and "make_report" in output
     run(
         python, "-m", "snakemake", "--cores", "1", "--", "results/demo/report/dag.svg", cwd=tmp_path / "study"
     )

@@ -30,15 +30,15 @@ def list_osf(url: str) -> list[Listed]:
     return sorted(_osf(url), key=lambda listed: listed.path)
 
 
-def find_listed(listed: Sequence[Listed], places: Sequence[str], where: str) -> list[Listed]:
+def find_listed(listed: Sequence[Listed], paths: Sequence[str], where: str) -> list[Listed]:
     """The file of a listing for each requested path, matched by the end of its path; raises `InputError` otherwise."""
     found = []
-    for place in places:
-        mine = [one for one in listed if f"/{one.path}".endswith(f"/{place}")]
+    for path in paths:
+        mine = [one for one in listed if f"/{one.path}".endswith(f"/{path}")]
         if len(mine) != 1:
             there = ", ".join(one.path for one in (mine or listed)[:8])
             raise InputError(
-                f"Expected one file '{place}' at {where}, got {len(mine)} (of {len(listed)} files: {there}, ...)."
+                f"Expected one file '{path}' at {where}, got {len(mine)} (of {len(listed)} files: {there}, ...)."
             )
         found += mine
     return found

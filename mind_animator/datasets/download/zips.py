@@ -53,15 +53,17 @@ def unpack(archive: Path | str, folder: Path | str, choose: Callable[[str], str 
     archive, folder = Path(archive), Path(folder)
     try:
         with open(archive, "rb") as stream:
-            wanted = _plan(archive, stream, folder, choose)
-            size = sum(info.file_size for _, info, _ in wanted)
+            selected = _plan(archive, stream, folder, choose)
+            size = sum(info.file_size for _, info, _ in selected)
             free = shutil.disk_usage(_existing(folder)).free
             if size > free:
                 raise InputError(
                     f"Expected {size / 1e9:.1f} GB free to unpack {archive}, got {free / 1e9:.1f} GB."
                 )
             stream.seek(0)
-            return _extract(archive, stream, folder, {name: place for name, _, place in wanted}, size)
+            return _extract(
+                archive, stream, folder, {name: destination for name, _, destination in selected}, size
+            )
     except FileNotFoundError:
         raise InputError(f"Expected a zip at {archive}, found none.") from None
 
@@ -79,46 +81,46 @@ def list_members(archive: Path | str) -> list[str]:
 
 def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfile.ZipInfo, str]]:
     """Selected members with their paths; all reasons not to unpack are detected here."""
-    wanted = []
-    places = {}
+    selected = []
+    destinations = {}
     try:
         for name, info, _ in _members(stream, ""):
             # An unsafe name is rejected even if the member is not selected, because such an archive cannot be trusted.
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
                 raise InputError(f"Expected members inside the target folder in {archive}, got '{name}'.")
-            place = choose(path.as_posix())
-            if place is None:
+            destination = choose(path.as_posix())
+            if destination is None:
                 continue
-            if not (folder / place).resolve().is_relative_to(folder.resolve()):
-                raise InputError(f"Expected places inside {folder}, got '{place}'.")
+            if not (folder / destination).resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"Expected places inside {folder}, got '{destination}'.")
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise InputError(f"Expected plain files in {archive}, got the link '{name}'.")
             if info.flag_bits & 1:
                 raise InputError(f"Expected members without a password in {archive}, got '{name}'.")
-            if place in places:
+            if destination in destinations:
                 raise InputError(
-                    f"Expected one member for {place} in {archive}, got '{places[place]}' and '{name}'."
+                    f"Expected one member for {destination} in {archive}, got '{destinations[destination]}' and '{name}'."
                 )
-            places[place] = name
-            wanted.append((name, info, place))
+            destinations[destination] = name
+            selected.append((name, info, destination))
     except BROKEN as error:
         raise InputError(f"Expected a whole zip at {archive}, got: {error}.") from None
-    return wanted
+    return selected
 
 
-def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: int) -> list[Entry]:
+def _extract(archive: Path, stream, folder: Path, destinations: dict[str, str], size: int) -> list[Entry]:
     entries = []
     known = read_manifest(folder)
     with tqdm(
         total=size, desc=archive.name, unit="B", unit_scale=True, mininterval=5, file=sys.stderr
     ) as bar:
         for name, info, opened in _members(stream, ""):
-            if name not in places:
+            if name not in destinations:
                 continue
-            place = places[name]
+            destination = destinations[name]
             sha, written = hashlib.sha256(), 0
-            with atomic(folder / place) as temporary:
+            with atomic(folder / destination) as temporary:
                 try:
                     with opened() as member, open(temporary, "wb") as out:
                         while block := member.read(1 << 20):
@@ -126,7 +128,7 @@ def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: 
                                 out.write(block)
                             except OSError as error:
                                 raise InputError(
-                                    f"Expected to write {place}, got '{error.strerror}'."
+                                    f"Expected to write {destination}, got '{error.strerror}'."
                                 ) from None
                             sha.update(block)
                             written += len(block)
@@ -137,12 +139,12 @@ def _extract(archive: Path, stream, folder: Path, places: dict[str, str], size: 
                     raise InputError(
                         f"Expected {info.file_size} bytes of '{name}' in {archive}, got {written}."
                     )
-                if place in known and known[place].sha256 != sha.hexdigest():
+                if destination in known and known[destination].sha256 != sha.hexdigest():
                     raise InputError(
-                        f"Expected sha256 {known[place].sha256} of {place} as at the first unpacking, "
+                        f"Expected sha256 {known[destination].sha256} of {destination} as at the first unpacking, "
                         f"got {sha.hexdigest()}; to accept it, delete its line in the manifest."
                     )
-            entries.append(Entry(place, written, sha.hexdigest(), "zip crc", archive.name))
+            entries.append(Entry(destination, written, sha.hexdigest(), "zip crc", archive.name))
     record(folder, *entries)
     return entries
 
@@ -187,7 +189,7 @@ class _Window(io.RawIOBase):
     """A part of a seekable file, presented as a separate file."""
 
     def __init__(self, stream, start: int, length: int) -> None:
-        self.stream, self.start, self.length, self.place = stream, start, length, 0
+        self.stream, self.start, self.length, self.position = stream, start, length, 0
 
     def readable(self) -> bool:
         return True
@@ -196,17 +198,17 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self.place = max(0, {0: 0, 1: self.place, 2: self.length}[whence] + offset)
-        return self.place
+        self.position = max(0, {0: 0, 1: self.position, 2: self.length}[whence] + offset)
+        return self.position
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
     def readinto(self, buffer) -> int:
-        self.stream.seek(self.start + self.place)
-        block = self.stream.read(max(0, min(len(buffer), self.length - self.place)))
+        self.stream.seek(self.start + self.position)
+        block = self.stream.read(max(0, min(len(buffer), self.length - self.position)))
         buffer[: len(block)] = block
-        self.place += len(block)
+        self.position += len(block)
         return len(block)
 
 
@@ -218,7 +220,7 @@ class _Forward(io.RawIOBase):
     """
 
     def __init__(self, reopen: Callable[[], io.BufferedIOBase], length: int) -> None:
-        self.reopen, self.length, self.place = reopen, length, 0
+        self.reopen, self.length, self.position = reopen, length, 0
         self.stream, self.reached = reopen(), 0
         self.tail_start = max(0, length - TAIL)
         self._skip(self.tail_start)
@@ -234,25 +236,25 @@ class _Forward(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self.place = max(0, {0: 0, 1: self.place, 2: self.length}[whence] + offset)
-        return self.place
+        self.position = max(0, {0: 0, 1: self.position, 2: self.length}[whence] + offset)
+        return self.position
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
     def readinto(self, buffer) -> int:
-        if self.place >= self.tail_start:
-            at = self.place - self.tail_start
+        if self.position >= self.tail_start:
+            at = self.position - self.tail_start
             block = self.tail[at : at + len(buffer)]
         else:
-            if self.place < self.reached:
+            if self.position < self.reached:
                 self.stream.close()
                 self.stream, self.reached = self.reopen(), 0
-            self._skip(self.place - self.reached)
-            block = self.stream.read(min(len(buffer), self.tail_start - self.place))
+            self._skip(self.position - self.reached)
+            block = self.stream.read(min(len(buffer), self.tail_start - self.position))
             self.reached += len(block)
         buffer[: len(block)] = block
-        self.place += len(block)
+        self.position += len(block)
         return len(block)
 
     def close(self) -> None:
@@ -275,16 +277,16 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def suffix_chooser(wanted: Iterable[str]) -> Callable[[str], str | None]:
+def suffix_chooser(selected: Iterable[str]) -> Callable[[str], str | None]:
     """Select the members whose paths end with one of the requested paths, regardless of the enclosing folders."""
     by_name: dict[str, list[str]] = {}
-    for place in wanted:
-        by_name.setdefault(PurePosixPath(place).name, []).append(place)
+    for destination in selected:
+        by_name.setdefault(PurePosixPath(destination).name, []).append(destination)
 
     def choose(member: str) -> str | None:
-        for place in by_name.get(PurePosixPath(member).name, ()):
-            if f"/{member}".endswith(f"/{place}"):
-                return place
+        for destination in by_name.get(PurePosixPath(member).name, ()):
+            if f"/{member}".endswith(f"/{destination}"):
+                return destination
         return None
 
     return choose

@@ -56,7 +56,7 @@ _BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Brain:
+class SimulatedSubject:
     """Weights of one simulated subject.
 
     Attributes
@@ -124,9 +124,9 @@ def drive(shots: list[scenes.Shot], signal: str = "full") -> tuple[np.ndarray, d
         rows = np.flatnonzero(number == index)
         still = signal == "no_motion" or shot.speed == 0
         within = np.full(len(rows), shot.duration / 2) if still else shown[rows] - shot.onset
-        moments, place = np.unique(within, return_inverse=True)  # a still image is drawn once
+        moments, inverse = np.unique(within, return_inverse=True)  # a still image is drawn once
         images = [_seen(shot, float(moment)).ravel() for moment in moments]
-        features["structure"][rows] = np.array(images)[place] if images else 0
+        features["structure"][rows] = np.array(images)[inverse] if images else 0
         features["semantics"][rows, scenes.NOUNS.index(shot.noun)] = 1
         features["semantics"][rows, len(scenes.NOUNS) + scenes.SCENES.index(shot.scene)] = 1
         if signal == "full":
@@ -146,7 +146,7 @@ def haemodynamics(
     return {name: kernel @ feature for name, feature in features.items()}
 
 
-def make_brain(seed: int, subject: int) -> Brain:
+def simulate_subject(seed: int, subject: int) -> SimulatedSubject:
     """Generate a simulated subject: retinotopic layout, tuning, codes and gains.
 
     Parameters
@@ -182,26 +182,28 @@ def make_brain(seed: int, subject: int) -> Brain:
         0.3 * np.sin(2 * preferred),
     ]
     columns = np.flatnonzero(np.isin(bare[rows], PLANTED["semantics"]))
-    share = rng.uniform(0, np.pi / 2, len(columns))
-    nouns = rng.standard_normal((len(scenes.NOUNS), len(columns))) * np.sin(share)
-    settings = rng.standard_normal((len(scenes.SCENES), len(columns))) * np.cos(share)
+    angle = rng.uniform(0, np.pi / 2, len(columns))
+    nouns = rng.standard_normal((len(scenes.NOUNS), len(columns))) * np.sin(angle)
+    settings = rng.standard_normal((len(scenes.SCENES), len(columns))) * np.cos(angle)
     weights["semantics"][:, columns] = np.concatenate([nouns, settings])
     gains = np.exp(0.3 * rng.standard_normal(len(rows)))
     gains *= [_GAIN.get(roi, 1.0) for roi in bare[rows]]
-    return Brain(rows, _scaled(weights, gains, bare[rows]))
+    return SimulatedSubject(rows, _scaled(weights, gains, bare[rows]))
 
 
-def responses(brain: Brain, convolved: Mapping[str, np.ndarray]) -> np.ndarray:
+def responses(subject: SimulatedSubject, convolved: Mapping[str, np.ndarray]) -> np.ndarray:
     """Noise-free response of the driven vertices, (driven, volume) float32, in standard deviations."""
-    return sum(brain.weights[name].T @ feature.T for name, feature in convolved.items())
+    return sum(subject.weights[name].T @ feature.T for name, feature in convolved.items())
 
 
-def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+def simulate_run(
+    subject: SimulatedSubject, signal: np.ndarray, noise: float, rng: np.random.Generator
+) -> np.ndarray:
     """One run: signal, autocorrelated noise, drifts and a baseline.
 
     Parameters
     ----------
-    brain : Brain
+    subject : SimulatedSubject
     signal : ndarray (driven, volume) float32
         Noise-free responses from `responses`.
     noise : float
@@ -218,9 +220,9 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
     n_volumes = signal.shape[1]
     own = np.sqrt(0.85).astype(np.float32) * _autoregression(n_volumes, _AUTOCORRELATION)
     common = rng.standard_normal((_SHARED, n_volumes), np.float32) @ _autoregression(n_volumes, 0.7).T
-    place = np.linspace(-1, 1, n_volumes)
-    waves = [np.cos(np.pi * k * (place + 1) / 2 + rng.uniform(0, 2 * np.pi)) for k in (5, 6)]
-    slow = np.array([place, place**2 - 1 / 3, place**3 - 0.6 * place, *waves], np.float32)
+    time = np.linspace(-1, 1, n_volumes)
+    waves = [np.cos(np.pi * k * (time + 1) / 2 + rng.uniform(0, 2 * np.pi)) for k in (5, 6)]
+    slow = np.array([time, time**2 - 1 / 3, time**3 - 0.6 * time, *waves], np.float32)
     courses = np.concatenate([common, slow])
     size = np.array([np.sqrt(0.15 / _SHARED)] * _SHARED + [1.5, 1.0, 0.7, 0.15, 0.15], np.float32)
     series = np.empty((N_GRAYORDINATES, n_volumes), np.float32)
@@ -230,8 +232,8 @@ def simulate_run(brain: Brain, signal: np.ndarray, noise: float, rng: np.random.
         np.matmul(white, own.T, out=block)
         block += (rng.standard_normal((len(block), len(courses)), np.float32) * size) @ courses
         block *= np.float32(noise)
-        first, last = np.searchsorted(brain.rows, (start, start + len(block)))
-        block[brain.rows[first:last] - start] += signal[first:last]
+        first, last = np.searchsorted(subject.rows, (start, start + len(block)))
+        block[subject.rows[first:last] - start] += signal[first:last]
         block *= np.float32(UNIT)
         block += np.float32(BASELINE) * (1 + 0.1 * rng.standard_normal((len(block), 1), np.float32))
     return series
@@ -244,9 +246,9 @@ def _scaled(weights: dict[str, np.ndarray], gains: np.ndarray, rois: np.ndarray)
     scaled = {}
     for name, weight in weights.items():
         deviation = (convolved[name] @ weight).std(axis=0)
-        share = np.where(rois == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
+        fraction = np.where(rois == "V1", _MOTION_IN_V1, 1.0) if name == "motion" else 1.0
         scaled[name] = (
-            weight * np.divide(gains * share, deviation, where=deviation > 0, out=0 * gains)
+            weight * np.divide(gains * fraction, deviation, where=deviation > 0, out=0 * gains)
         ).astype(np.float32)
     return scaled
 

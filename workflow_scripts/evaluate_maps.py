@@ -7,14 +7,14 @@ from mind_animator.artefacts.arrays import read_attrs, read_whole
 from mind_animator.artefacts.tables import write_table
 from mind_animator.errors import run_command
 from mind_animator.explain.patterns import roi_auc
-from mind_animator.synthetic.brains import PLANTED
+from mind_animator.synthetic.subjects import PLANTED
 from workflow_scripts.stages import Inputs, Output, command
 
 # The decoder that should use each simulated signal.
 READS = {"structure": "structure", "motion": "motion", "semantic": "semantics"}
 
 
-def judge_maps(
+def evaluate_maps(
     *,
     maps: Inputs,
     confidence: float = 0.99,
@@ -52,12 +52,12 @@ def judge_maps(
 
 def _mean_by_roi(rois: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Matrix (voxel, area) that averages voxels, and the names of the ROIs (per hemisphere)."""
-    names, place = np.unique(rois, return_inverse=True)
-    member = (place[:, None] == np.arange(len(names))).astype(np.float64)
+    names, inverse = np.unique(rois, return_inverse=True)
+    member = (inverse[:, None] == np.arange(len(names))).astype(np.float64)
     return member / member.sum(axis=0), names.tolist()
 
 
-main = command(judge_maps)
+main = command(evaluate_maps)
 
 if __name__ == "__main__":
     run_command(main)

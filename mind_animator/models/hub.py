@@ -68,13 +68,13 @@ class Located:
 
 
 def locate(
-    place: str | Path, lock: str | Path | None = None, part: str = "", *, sums: bool = True
+    model_id_or_path: str | Path, lock: str | Path | None = None, part: str = "", *, sums: bool = True
 ) -> Located:
     """Find a model and verify it against the lock file before anything is loaded.
 
     Parameters
     ----------
-    place : str or Path
+    model_id_or_path : str or Path
         Local folder, local checkpoint file, or id on the hub.
     lock : path, optional
         The lock file; needed for all but local folders.
@@ -89,18 +89,18 @@ def locate(
         If the folder holds no weights, if the model is missing from the lock file or from the cache, or if a
         file differs from the one that was pinned.
     """
-    path = Path(place)
+    path = Path(model_id_or_path)
     if path.is_dir():
         return _local_folder(path)
     if path.is_file():
         _verify(path.parent, {path.name: _locked_file(path.name, lock)}, lock, sums)
         return Located(path.parent, (path.name,), "local")
-    if not _HUB_ID.fullmatch(str(place)) or path.suffix in {".pth", ".safetensors"}:
+    if not _HUB_ID.fullmatch(str(model_id_or_path)) or path.suffix in {".pth", ".safetensors"}:
         raise InputError(
-            f"Expected a model folder, a checkpoint file or an id on the hub, found nothing at '{place}'."
+            f"Expected a model folder, a checkpoint file or an id on the hub, found nothing at '{model_id_or_path}'."
         )
-    entry = locked(str(place), lock)
-    folder = _cached_snapshot(str(place), entry)
+    entry = locked(str(model_id_or_path), lock)
+    folder = _cached_snapshot(str(model_id_or_path), entry)
     files = {name: sha for name, sha in entry["files"].items() if not part or name.startswith(f"{part}/")}
     _verify(folder, files, lock, sums)
     return Located(folder, tuple(files), entry["revision"])
@@ -137,12 +137,12 @@ def locked(name: str, lock: str | Path | None) -> dict[str, Any]:
     return entry
 
 
-def identity(place: str | Path, lock: str | Path | None) -> str:
+def identity(model_id_or_path: str | Path, lock: str | Path | None) -> str:
     """What a rule tracks of a model: what the lock file says of it, ``"folder"`` or ``"unpinned"``."""
-    path = Path(place)
+    path = Path(model_id_or_path)
     if path.is_dir():
         return "folder"
-    entry = read_lock(lock).get(path.name if path.is_file() else str(place))
+    entry = read_lock(lock).get(path.name if path.is_file() else str(model_id_or_path))
     if entry is None:
         return "unpinned"
     return entry.get("revision") or next(iter(entry["files"].values()))
@@ -156,13 +156,13 @@ def content_digest(located: Located) -> str:
     return "-".join(sums[name][:8] for name in sorted(sums))
 
 
-def wanted_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
+def required_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
     """Files of a repository that its model needs: settings, vocabularies, one form of each folder's weights.
 
     Variants (``.fp16.``, ``.non_ema.``), other frameworks and single-file checkpoints are left out;
     safetensors are preferred.
     """
-    names, wanted = sorted(names), []
+    names, selected = sorted(names), []
     for folder in folders:
         prefix = f"{folder}/" if folder else ""
         inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
@@ -170,8 +170,8 @@ def wanted_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
         weights = [name for name in inner if _WEIGHTS.fullmatch(name)]
         safe = [name for name in weights if ".safetensors" in name]
         small = [name for name in inner if _SMALL.fullmatch(name) and ".index." not in name]
-        wanted += [prefix + name for name in sorted({*small, *(safe or weights)})]
-    return wanted
+        selected += [prefix + name for name in sorted({*small, *(safe or weights)})]
+    return selected
 
 
 def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -198,12 +198,12 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
     try:
         info = HfApi().model_info(name, revision=entry["revision"] if entry else None, files_metadata=True)
         published = {s.rfilename: s.lfs.sha256 if s.lfs else None for s in info.siblings}
-        wanted = sorted(entry["files"]) if entry else wanted_files(published, folders)
-        if not any(_WEIGHTS.fullmatch(Path(file).name) for file in wanted):
+        selected = sorted(entry["files"]) if entry else required_files(published, folders)
+        if not any(_WEIGHTS.fullmatch(Path(file).name) for file in selected):
             raise InputError(
                 f"Expected weights in {list(folders)} of '{name}' on the hub, got {sorted(published)}."
             )
-        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=selected))
     except RepositoryNotFoundError:
         raise InputError(f"Expected model '{name}' on the hub, found none (or it needs a login).") from None
     except OfflineModeIsEnabled:
@@ -215,7 +215,7 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
     if entry:
         _verify(folder, entry["files"], "the lock file")
         return entry
-    sums = _sums(folder, wanted)
+    sums = _sums(folder, selected)
     for file, announced in published.items():
         if file in sums and announced and sums[file] != announced:
             raise InputError(

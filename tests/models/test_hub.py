@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mind_animator.errors import InputError
-from mind_animator.models.places import content_digest, identity, locate, read_lock, wanted_files
+from mind_animator.models.hub import content_digest, identity, locate, read_lock, required_files
 from mind_animator.provenance import file_sha256
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -127,7 +127,7 @@ def test_which_files_are_wanted():
         "unet/diffusion_pytorch_model.non_ema.safetensors", "safety_checker/model.safetensors",
         "vae/config.json", "vae/diffusion_pytorch_model.bin", "vae/diffusion_pytorch_model.fp16.bin",
     ]  # fmt: skip
-    assert wanted_files(names, ("unet", "vae", "tokenizer")) == [
+    assert required_files(names, ("unet", "vae", "tokenizer")) == [
         "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
         "vae/config.json", "vae/diffusion_pytorch_model.bin",
         "tokenizer/merges.txt", "tokenizer/vocab.json",
@@ -136,7 +136,7 @@ def test_which_files_are_wanted():
                "model.safetensors.index.json", "pytorch_model-00001-of-00001.bin",
                "pytorch_model.bin.index.json",
                "tf_model.h5", "flax_model.msgpack", "spiece.model"]  # fmt: skip
-    assert wanted_files(sharded, ("",)) == [
+    assert required_files(sharded, ("",)) == [
         "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "spiece.model",
     ]  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.arrays import write_arrays
-from workflow_scripts.judge_maps import main
+from workflow_scripts.evaluate_maps import main
 
 ROIS = ("L_V1", "R_V2", "L_V4", "L_MT", "R_MST", "R_LO1", "L_FFC")
 
