@@ -30,7 +30,7 @@ def check_data(
     if require:
         check_clones(plan_downloads(data).by_hand)
         data.check_before_work()
-    found = check_files(data)
+    found = check_files(data, contents=not require)
     if table:
         write_table(table, found)
     if require:

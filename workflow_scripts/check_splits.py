@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import iterate_clips, open_arrays, read_attrs
 from mind_animator.artefacts.tables import read_table, write_table
-from mind_animator.datasets.check import check_leak, check_same_clips, same_clips, thumbnails
+from mind_animator.datasets.leaks import check_leak, check_same_clips, same_clips, thumbnails
 from mind_animator.errors import InputError, run_command
 from workflow_scripts.stages import Inputs, Output, command
 

@@ -74,7 +74,7 @@ class Algonauts2021(Dataset):
         for subject in self.config.subjects:
             if subject not in self.known_subjects:
                 raise InputError(
-                    f"Expected dataset.subjects to be of {list(self.known_subjects)}, got '{subject}' "
+                    f"Expected dataset.subjects to be among {list(self.known_subjects)}, got '{subject}' "
                     f"(dataset {self.name})."
                 )
         return self.config.subjects or self.known_subjects

@@ -421,9 +421,19 @@ class Arrays(Dataset):
                             shape = foreign_shape(source)
                             if shape is not None:
                                 self._check_shape(source, shape, segment.id, pattern, row)
+                            if path.suffix == ".npy" and (empty := self._empty_rows(source, segment.id)):
+                                facts["empty_rows"] = empty
                         except InputError as error:
                             return str(error)
         return None
+
+    def _empty_rows(self, path: Path, segment: str) -> int:
+        """Rows of a mapped file that are NaN in the first and the last voxel of the first repeat; others are not read."""
+        import numpy as np
+
+        array = self._ordered(path, segment)
+        ends = [array[(slice(None), 0, *[voxel] * (array.ndim - 2))] for voxel in (0, -1)]
+        return int(np.isnan(ends).all(axis=0).sum())
 
     # --- the table of clips ---
 
@@ -449,6 +459,7 @@ class Arrays(Dataset):
                 f"Expected column 'run_onset' (seconds since the first volume of the run) in {path}: 'onset' is the "
                 f"time in the movie where there is a column 'file'; got {list(rows[0])}."
             )
+        taken: dict[tuple[Any, ...], int] = {}
         for number, row in enumerate(rows, 2):
             where = f"in line {number} of {path}"
             if row["split"] not in ("train", "test"):
@@ -469,6 +480,18 @@ class Arrays(Dataset):
                 raise InputError(
                     f"Expected row numbers like '12,57' in column 'trials' {where}, got '{row['trials']}'."
                 )
+            for trial in map(int, row["trials"].split(",")) if "trials" in row else ():
+                file = [
+                    row.get(key)
+                    for key in ("split", "segment")
+                    if any(f"{{{key}}}" in r for r in self._responses)
+                ]
+                if (*file, trial) in taken:
+                    raise InputError(
+                        f"Expected each trial once in column 'trials', got {trial} in lines {taken[*file, trial]} and "
+                        f"{number} of {path}: a trial that is counted twice appears perfectly reliable."
+                    )
+                taken[*file, trial] = number
         if self.options.time_blocks is not None:
             self._divide_movies(rows, path)
         splits: dict[str, str] = {}

@@ -135,7 +135,7 @@ class Dataset(ABC):
     def check_subject(self, subject: str) -> None:
         """Raise `InputError` if there is no such subject."""
         if subject not in self.subjects:
-            raise InputError(f"Expected --subject to be of {list(self.subjects)}, got '{subject}'.")
+            raise InputError(f"Expected --subject to be among {list(self.subjects)}, got '{subject}'.")
 
     @property
     @abstractmethod
@@ -179,6 +179,10 @@ class Dataset(ABC):
     @abstractmethod
     def response_files(self, subject: str, segment: str) -> list[Path]:
         """Files with the responses to a segment (inputs of the DAG); empty if the subject has no run of it."""
+
+    def run_files(self, subject: str, segment: str) -> list[Path]:
+        """Those of `response_files` that contain responses; override it if there are also masks or tables."""
+        return self.response_files(subject, segment)
 
     @abstractmethod
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":

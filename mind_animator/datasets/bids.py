@@ -278,6 +278,10 @@ class Bids(Dataset):
                 files.append(self._confounds_file(run))
         return list(dict.fromkeys(files))
 
+    def run_files(self, subject: str, segment: str) -> list[Path]:
+        shown = (one for section in self._sections(segment) for one in section.shown.get(subject, ()))
+        return [path for run in dict.fromkeys(one.run for one in shown) for path in self._bold(run)]
+
     def responses(self, subject: str, segment: str, settings: "FmriConfig") -> "Iterator[np.ndarray]":
         return (run.values for run in self.runs(subject, segment, settings))
 
@@ -741,13 +745,13 @@ class Bids(Dataset):
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
         for run in self._run_of_file.get(path, ()):
             try:
-                first = self._times(run)
-                if self.options.confounds and facts.get("volumes"):
-                    self._check_confounds(run, int(facts["volumes"]))
+                first, volumes = self._times(run), int(facts.get("volumes", 0))
+                if self.options.confounds and volumes:
+                    self._check_confounds(run, volumes)
+                if volumes:
+                    facts["missing_clips"] = self._uncovered(run, first, volumes)
             except InputError as error:
                 return str(error)
-            if facts.get("volumes"):
-                facts["missing_clips"] = self._uncovered(run, first, int(facts["volumes"]))
         return None
 
     def _check_confounds(self, run: frozenset[tuple[str, str]], volumes: int) -> None:
@@ -756,18 +760,26 @@ class Bids(Dataset):
             raise InputError(f"Expected {volumes} rows (volumes of the run) in {file}, got {rows}.")
 
     def _uncovered(self, run: frozenset[tuple[str, str]], first: float, volumes: int) -> int:
-        """Clips of a run that no volume covers at a lag of 4 s, because the run is too short."""
-        seconds = self.options.clip_seconds
-        low, high = first - self.tr / 2, first + self.tr * (volumes - 0.5)
-        begins = [
-            4.0 + one.onset + onset - one.offset
+        """Clips of a run without volumes at a lag of 4 s, because the run is too short or volumes are censored."""
+        import numpy as np
+
+        from mind_animator.fmri.align import clip_weights
+
+        kept = self._load_confounds(run)[1] if "scrub" in self.options.confounds else None
+        present = np.isin(np.arange(volumes), kept) if kept is not None else np.ones(volumes, bool)
+        begins = [4.0 + one.onset + o - one.offset for one, onsets in self._shown_in(run) for o in onsets]
+        settings = {"first": first, "repetition_time": self.tr, "present": present}
+        return int((~clip_weights(np.array(begins), self.options.clip_seconds, **settings)[1]).sum())
+
+    def _shown_in(self, run: frozenset[tuple[str, str]]) -> list[tuple[Presentation, tuple[float, ...]]]:
+        """Presentations in a run, and the onsets of their clips in the movie."""
+        return [
+            (one, section.onsets)
             for sections in self._sections_of.values()
             for section in sections
             for one in section.shown.get(dict(run)["sub"], ())
             if one.run == run
-            for onset in section.onsets
         ]
-        return sum(not low <= begin + seconds / 2 <= high for begin in begins)
 
     @cached_property
     def _run_of_file(self) -> dict[Path, list[frozenset[tuple[str, str]]]]:
@@ -798,13 +810,7 @@ class Bids(Dataset):
         cleaned = self._cleaned(subject, run, settings)
         seconds, file = self.options.clip_seconds, self._bold(run)[0]
         weights = []
-        shown = [
-            (one, section.onsets)
-            for sections in self._sections_of.values()
-            for section in sections
-            for one in section.shown.get(subject, ())
-            if one.run == run
-        ]
+        shown = self._shown_in(run)
         for one, onsets in shown:
             begins = one.onset + settings.lag + np.array(onsets) - one.offset
             given, covered = clip_weights(

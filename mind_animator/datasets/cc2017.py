@@ -3,7 +3,9 @@
 Properties of the published files that this module implements:
 
 - Runs of ``seg1`` to ``seg18`` and ``test1`` start 2 s after the movie and have 245 volumes; those of
-  ``test2`` to ``test5`` start with it and have 246. Any other number is an error.
+  ``test2`` to ``test5`` start with it and have 246. Any other number for that movie is an error, and so is a header
+  that states another start than 0 s, or another step than 2 s or one of the values that programs write when they do not
+  know it (0, 0.72 and 1 s).
 - The haemodynamic lag is applied by the choice of volumes: at 4 s, volumes 1..240 of 245 and 2..241 of 246 belong to
   the 240 clips. Later stages must not shift the responses again.
 - Run 9 of ``test2`` of subject 3 exists, but lags about 10 s behind the movie; it is excluded by default.
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
 N_CLIPS = 240
 CLIP_SECONDS = 2.0
-# seconds between the start of the movie and the first volume, by the number of volumes in excess of the clips
-RECORDING_START = {5: 2.0, 6: 0.0}
+# steps in seconds that programs write into a header when they do not know the repetition time
+UNKNOWN_STEPS = (0.0, 0.72, 1.0)
 FROM_MOVIE_START = ("test2", "test3", "test4", "test5")
 DELAYED_RUN = ("3", "test2", 9)
 
@@ -75,7 +77,7 @@ class CC2017(Dataset):
         for subject in self.config.subjects:
             if subject not in self.known_subjects:
                 raise InputError(
-                    f"Expected dataset.subjects to be of {list(self.known_subjects)}, got '{subject}' "
+                    f"Expected dataset.subjects to be among {list(self.known_subjects)}, got '{subject}' "
                     f"(dataset {self.name})."
                 )
         return self.config.subjects or self.known_subjects
@@ -167,31 +169,45 @@ class CC2017(Dataset):
         from mind_animator.fmri.clean import CleanedRun
 
         for file in self.response_files(subject, segment):
+            self._check_header(file, segment)
             series = read_cortex(file, finite=False)
-            kept = self._kept_volumes(file, len(series), settings.lag)
+            kept = self._kept_volumes(file, segment, settings.lag)
             yield Run(
                 file.name,
                 CleanedRun(series[kept], settings.detrend_order, settings.ddof, where=file, first=kept.start),
             )
 
-    def _kept_volumes(self, file: Path, n_volumes: int, lag: float) -> slice:
+    def _check_header(self, file: Path, segment: str) -> None:
+        """Raise `InputError` if a run does not have the published times, because its volumes would be shifted."""
+        from mind_animator.artefacts.series import read_header
+
+        header, published = read_header(file), n_volumes(segment, self.n_clips)
+        if header.volumes != published:
+            raise InputError(
+                f"Expected {published} volumes of {segment} in {file}, as published, got {header.volumes}: were "
+                "volumes removed, or was the run resampled?"
+            )
+        if (header.step or 0.0) not in (self.tr, *UNKNOWN_STEPS) or header.start:
+            raise InputError(
+                f"Expected volumes of {self.tr:g} s from 0 s on in {file}, as published, got volumes of "
+                f"{header.step or 0:g} s from {header.start or 0:g} s on: was the run cut or resampled?"
+            )
+
+    def _kept_volumes(self, file: Path, segment: str, lag: float) -> slice:
         """Volumes of the clips: one per clip, without gaps."""
         import numpy as np
 
         from mind_animator.fmri.align import volumes_of_clips
 
-        beyond = n_volumes - self.n_clips
-        if beyond not in RECORDING_START:
-            raise InputError(f"Expected {self._known_volumes} volumes in {file}, got {n_volumes}.")
         if lag % self.tr:
             raise InputError(f"Expected fmri.lag to be a multiple of {self.tr:g} s (the TR), got {lag:g} s.")
         onsets = CLIP_SECONDS * np.arange(self.n_clips)
         try:
             volumes = volumes_of_clips(
                 onsets,
-                n_volumes=n_volumes,
+                n_volumes=n_volumes(segment, self.n_clips),
                 repetition_time=self.tr,
-                recording_start=RECORDING_START[beyond],
+                recording_start=0.0 if segment in FROM_MOVIE_START else 2.0,
                 lag=lag,
             )
         except ValueError as error:
@@ -229,13 +245,12 @@ class CC2017(Dataset):
         return {member: tails[tail] for member in members if (tail := choose(member)) is not None}
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        if "volumes" in facts and facts["volumes"] - self.n_clips not in RECORDING_START:
-            return f"expected {self._known_volumes} volumes, got {facts['volumes']:g}"
+        if "volumes" in facts:
+            try:
+                self._check_header(path, path.name.split("_")[0])
+            except InputError as error:
+                return str(error)
         return None
-
-    @property
-    def _known_volumes(self) -> str:
-        return " or ".join(str(self.n_clips + beyond) for beyond in RECORDING_START)
 
     def _check_segment(self, segment: str) -> None:
         if segment not in (known.id for known in self.segments):

@@ -1,14 +1,15 @@
 """Checks before any work: existing, missing and invalid files, and overlap of training and test movies."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mind_animator.artefacts.files import absent_content
 from mind_animator.datasets.archives import Archive
 from mind_animator.datasets.base import Dataset
 from mind_animator.datasets.download.manifest import UNVERIFIED, read_manifest
+from mind_animator.datasets.leaks import check_leak, check_same_clips, clips_of_ends, same_clips, thumbnails
 from mind_animator.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from mind_animator.config import Config
 
-NEIGHBOURS = 10.0  # seconds by which a response outlasts its movie, approximately
-SAME, TEXTURE, IN_A_ROW, TILES = 3.0, 8.0, 3, 64
+SLACK = 0.1  # seconds by which published tables and movies may differ
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,14 @@ def check_before_downloads(dataset: Dataset, by_hand: tuple[Path, ...]) -> None:
         )
 
 
-def check_files(dataset: Dataset) -> "pd.DataFrame":
-    """State of every file that the pipeline reads, determined from sizes, headers and the packets of movies.
+def check_files(dataset: Dataset, *, contents: bool = True) -> "pd.DataFrame":
+    """State of every file that the pipeline reads, determined from sizes, headers, tables and the packets of movies.
+
+    Parameters
+    ----------
+    contents : bool
+        Also compare files with each other: runs that are copies, movies that have images of the other split at their
+        ends. Only a few blocks of each file, and one minute of each movie, are read.
 
     Returns
     -------
@@ -141,30 +147,140 @@ def check_files(dataset: Dataset) -> "pd.DataFrame":
 
     manifest = read_manifest(dataset.root)
     pages = {file: archive for archive in dataset.archives() for file in archive.gives}
-    rows = []
+    rows: dict[Path | None, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}
+    clips = _clips(dataset)
     for path in dataset.sources():
         file = _relative(path, dataset.root)
-        row = {"file": file, "state": "here", "bytes": 0, "checked_by": "", "note": ""}
+        row = rows[path] = {"file": file, "state": "here", "bytes": 0, "checked_by": "", "note": ""}
         if hint := absent_content(path):
-            rows.append(row | {"state": "missing", "note": hint})
+            row |= {"state": "missing", "note": hint}
             continue
         if not path.exists():
             archive = pages.get(file)
             note = f"comes with {archive.name}" if archive and archive.fetched else "fetch it by hand"
             note += f" ({archive.page})" if archive else ""
-            rows.append(row | {"state": "missing", "note": note})
+            row |= {"state": "missing", "note": note}
             continue
-        row["bytes"] = path.stat().st_size
+        size = row["bytes"] = path.stat().st_size
         known = manifest.get(file)
         facts, fault = look_at(path)
         if known is not None:
             row["checked_by"] = known.checked_by
-            if known.size != row["bytes"]:
-                fault = f"expected {known.size} bytes (manifest), got {row['bytes']}"
+            if known.size != size:
+                fault = f"expected {known.size} bytes (manifest), got {size}"
+        if not fault and "seconds" in facts:
+            seconds[str(path)] = facts["seconds"]
+            fault = _too_short(clips[clips["file"] == str(path)], facts["seconds"])
         fault = fault or dataset.fault(path, facts)
-        note = fault or ", ".join(f"{name} {value:g}" for name, value in facts.items())
-        rows.append(row | {"state": "wrong" if fault else "here", "note": note})
-    return pd.DataFrame(rows, columns=["file", "state", "bytes", "checked_by", "note"])
+        row["note"] = fault or ", ".join(f"{name} {value:g}" for name, value in facts.items())
+        row["state"] = "wrong" if fault else "here"
+    if contents:
+        here = [path for path, row in rows.items() if row["state"] == "here"]
+        for path, fault in _compared(dataset, here, clips, seconds):
+            both = {"file": "(training and test movies)", "bytes": 0, "checked_by": ""}
+            rows[path] = rows.get(path, both) | {"state": "wrong", "note": fault}
+    return pd.DataFrame(list(rows.values()), columns=["file", "state", "bytes", "checked_by", "note"])
+
+
+def _clips(dataset: Dataset) -> "pd.DataFrame":
+    """The clips of all segments whose tables are known; none for a data set that is simulated."""
+    import pandas as pd
+
+    tables = []
+    for segment in () if dataset.simulated else dataset.segments:
+        try:
+            tables.append(dataset.clip_table(segment.id))
+        except InputError:  # the table needs files that are missing
+            continue
+    names = ["clip", "segment", "movie", "file", "onset", "duration", "split"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)
+
+
+def _too_short(clips: "pd.DataFrame", seconds: float) -> str | None:
+    """The fault of a movie that ends before one of its clips: rows overlap, or positions in the movie are wrong."""
+    ends = clips["onset"] + clips["duration"]
+    if ends.empty or ends.max() <= seconds + SLACK:
+        return None
+    last = clips.loc[ends.idxmax()]
+    return (
+        f"expected a movie of at least {ends.max():g} s (clip '{last['clip']}'), got {seconds:g} s: do rows of the tables "
+        "overlap?"
+    )
+
+
+def _compared(
+    dataset: Dataset, here: list[Path], clips: "pd.DataFrame", seconds: dict[str, float]
+) -> Iterator[tuple[Path | None, str]]:
+    """Faults that are visible only from several files: copies of runs, and (without a file) movies that share images."""
+    import numpy as np
+
+    segments = [segment.id for segment in dataset.segments]
+    runs = {path for s in dataset.subjects for segment in segments for path in dataset.run_files(s, segment)}
+    for path, other in copies(path for path in here if path in runs).items():
+        note = f"same content as {_relative(other, dataset.root)}: a run that is counted twice appears perfectly reliable"
+        yield path, note
+    movies = {str(path): path for path in here if str(path) in seconds}
+    same = copies(movies.values())
+    try:
+        check_leak(clips, {str(path): str(other) for path, other in same.items()})
+        ends = clips_of_ends(clips, {file: seconds[file] for file in movies if movies[file] not in same})
+        train, test = (ends[ends["split"] == split].reset_index(drop=True) for split in ("train", "test"))
+        if len(train) and len(test):
+            images = [np.stack([thumbnails(c) for c in _frames(table, movies)]) for table in (train, test)]
+            check_same_clips(same_clips(*images), train, test)
+    except InputError as error:
+        yield None, str(error)
+
+
+def copies(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Files with the same content as an earlier one of them, and that one.
+
+    Files of equal size are compared by 16 blocks of 64 KiB, and the blocks at the end, which hold the checksum of a
+    ``.gz`` file; if they agree, other files are compared as a whole.
+    """
+    import filecmp
+
+    first: dict[tuple[int, bytes], list[Path]] = {}
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        if path.is_file():
+            by_size.setdefault(path.stat().st_size, []).append(path)
+    found = {}
+    for size, own in by_size.items():
+        for path in own if len(own) > 1 else ():
+            known = first.setdefault((size, _blocks(path, size)), [])
+            same = [
+                other for other in known if path.suffix == ".gz" or filecmp.cmp(path, other, shallow=False)
+            ]
+            if same:
+                found[path] = same[0]
+            else:
+                known.append(path)
+    return found
+
+
+def _blocks(path: Path, size: int) -> bytes:
+    """Digest of blocks of a file at irregular places, so that they do not all fall on the same part of a volume."""
+    import hashlib
+
+    length, sha = 1 << 16, hashlib.sha256()
+    with open(path, "rb") as stream:
+        for number in range(17):
+            stream.seek(int(max(size - length, 0) * (1 - number * 0.6180339887 % 1)))
+            sha.update(stream.read(length))
+    return sha.digest()
+
+
+def _frames(table: "pd.DataFrame", movies: dict[str, Path]) -> "Iterator[np.ndarray]":
+    """Small frames (frame, height, width, 3) of every clip of `clips_of_ends`."""
+    from mind_animator.config.stimuli import StimuliConfig
+    from mind_animator.video.segment import plan_segment, segment_clips
+
+    settings = StimuliConfig(size=64)
+    for file, own in table.groupby("file", sort=False):
+        found = dict(segment_clips(plan_segment(own, {movies[file].name: movies[file]}, settings), settings))
+        yield from (found[row] for row in range(len(own)))
 
 
 def summarise(table: "pd.DataFrame") -> str:
@@ -269,150 +385,6 @@ def check_enough(dataset: Dataset, block: int, trains: bool) -> None:
             f"Expected at least 2 training movies, one of them to stop by, got {len(movies)} "
             f"(dataset {dataset.name})."
         )
-
-
-def check_leak(table: "pd.DataFrame", sums: Mapping[str, str] | None = None) -> None:
-    """Check that neither test movies nor adjacent parts of the same movies are used for training.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Clips of all segments: ``clip, movie, file, onset, duration, split``.
-    sums : mapping of file (as in the table) to SHA-256, optional
-        Two files with the same content count as one.
-
-    Raises
-    ------
-    InputError
-        If a movie has clips of both splits, or clips of both splits are less than 10 s apart in one file.
-    """
-    import numpy as np
-
-    sides = table.groupby("movie")["split"].nunique()
-    for movie in sides[sides > 1].index:
-        raise InputError(f"Expected movie '{movie}' in one split, got it in training and test.")
-    content = table["file"].map(lambda file: (sums or {}).get(file, file))
-    for _, rows in table.assign(content=content).groupby("content"):
-        rows = rows[rows["file"] != ""]
-        train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
-        if train.empty or test.empty:
-            continue
-        gaps = np.maximum(
-            test["onset"].to_numpy()[:, None] - (train["onset"] + train["duration"]).to_numpy(),
-            train["onset"].to_numpy() - (test["onset"] + test["duration"]).to_numpy()[:, None],
-        )
-        if gaps.min() < NEIGHBOURS:
-            here, there = np.unravel_index(np.argmin(gaps), gaps.shape)
-            raise InputError(
-                f"Expected test clips at least {NEIGHBOURS:g} s from training clips of the same movie, got "
-                f"'{test['clip'].iloc[here]}' and '{train['clip'].iloc[there]}' "
-                f"{max(gaps.min(), 0):g} s apart "
-                f"({test['file'].iloc[here]} and {train['file'].iloc[there]})."
-            )
-
-
-@dataclass(frozen=True)
-class Twin:
-    """A test clip whose frames occur among the training frames.
-
-    Attributes
-    ----------
-    test, train : int
-        The clip, and the training clip that contains its first frame.
-    in_a_row : int
-        Number of consecutive test clips up to this one that occur in the same order and at the same distance.
-    """
-
-    test: int
-    train: int
-    in_a_row: int
-
-
-def same_clips(train: "np.ndarray", test: "np.ndarray") -> list[Twin]:
-    """Test clips whose frames occur among the training frames, at any position within a training clip.
-
-    A frame matches two neighbouring training frames if it differs by less than 3 grey levels (root mean square over
-    tiles) from a mixture of them, so that movies cut at different times can also be compared::
-
-        min over a in [0, 1] of |x - (1 - a) p_i - a p_(i+1)| < 3 sqrt(tiles)
-
-    A clip matches if at least half of its frames match consecutive training frames in the same order.
-
-    Parameters
-    ----------
-    train, test : ndarray (clip, frame * 64) float32
-        `thumbnails`, grey levels, in the order of the movies. Clips with less texture than 8 grey levels (black
-        frames, titles) are not compared.
-    """
-    import numpy as np
-
-    n_frames, tiles = test.shape[1] // TILES, TILES
-    mean = train.mean(dtype=np.float64)
-    known = (train - mean).reshape(-1, tiles).astype(np.float64)
-    step = np.diff(known, axis=0, append=known[-1:])
-    square, along = (known**2).sum(axis=1), (known * step).sum(axis=1)
-    length = (step**2).sum(axis=1)
-    safe = np.where(length > 0, length, 1)
-    twins, last, run = [], None, np.zeros(0, np.int32)
-    n_starts = len(known) - n_frames + 1
-    for clip in np.flatnonzero(test.std(axis=1) > TEXTURE):
-        frames = (test[clip] - mean).reshape(n_frames, tiles).astype(np.float64)
-        products, moved = frames @ known.T, frames @ step.T - along
-        fraction = np.clip(moved / safe, 0, 1)
-        distance = (frames**2).sum(axis=1)[:, None] + square - 2 * products
-        distance += fraction * (fraction * length - 2 * moved)
-        near = distance < tiles * SAME**2
-        found = sum(near[f, f : f + n_starts].astype(np.int32) for f in range(n_frames)) * 2 >= n_frames
-        apart = sum(distance[f, f : f + n_starts] for f in range(n_frames))
-        before = np.zeros(n_starts, np.int32)
-        if last == clip - 1 and n_starts > n_frames:
-            before[n_frames:] = run[:-n_frames]
-        run, last = np.where(found, before + 1, 0), clip
-        if found.any():
-            best = np.flatnonzero(run == run.max())
-            # a frame is the end of one pair and the start of the next one; the later pair is used
-            start = int(best[apart[best] <= apart[best].min() + n_frames * tiles][-1])
-            twins.append(Twin(int(clip), start // n_frames, int(run[start])))
-    return twins
-
-
-def thumbnails(frames: "np.ndarray") -> "np.ndarray":
-    """Frames (frame, height, width, 3) uint8 of one clip as 8 x 8 grey tiles per frame, (frame * 64,) float32."""
-    import cv2
-    import numpy as np
-
-    small = [cv2.resize(frame, (8, 8), interpolation=cv2.INTER_AREA) for frame in frames]
-    return np.stack(small).astype(np.float32).mean(axis=3).ravel()
-
-
-def check_same_clips(twins: list[Twin], train: "pd.DataFrame", test: "pd.DataFrame") -> None:
-    """Raise `InputError` if the same content occurs in training and test clips.
-
-    An error is raised for three consecutive matching test clips, for a matching movie of one clip, and for a movie that
-    begins with the end of a training movie or ends with the beginning of one (overlapping runs).
-    """
-    singles = {movie for movie, count in test["movie"].value_counts().items() if count == 1}
-    movies = [list(table["movie"]) for table in (test, train)]
-    for twin in twins:
-        edges = [_edges(movies[side], row) for side, row in enumerate((twin.test, twin.train))]
-        overlap = (edges[0][0] and edges[1][1]) or (edges[0][1] and edges[1][0])
-        if twin.in_a_row >= IN_A_ROW or overlap or movies[0][twin.test] in singles:
-            row, other = (max(0, index - twin.in_a_row + 1) for index in (twin.test, twin.train))
-            raise InputError(
-                "Expected movies to be in training or test, got the same images in "
-                f"'{test['clip'].iloc[row]}' (test, {movies[0][row]}) and '{train['clip'].iloc[other]}' "
-                f"(training, {movies[1][other]}): put both movies into one split, or leave one out."
-            )
-
-
-def _edges(movies: list[str], row: int) -> tuple[bool, bool]:
-    """Whether a clip is among the first two and among the last two clips of its movie; both False for short movies."""
-    start = stop = row
-    while start > 0 and row - start < 2 and movies[start - 1] == movies[row]:
-        start -= 1
-    while stop < len(movies) - 1 and stop - row < 2 and movies[stop + 1] == movies[row]:
-        stop += 1
-    return row - start < 2 <= stop - row, stop - row < 2 <= row - start
 
 
 def _relative(path: Path, root: Path) -> str:

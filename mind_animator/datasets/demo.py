@@ -80,7 +80,7 @@ class Demo(CC2017):
         """Number and signal of a subject; raises `InputError` if there is no such subject."""
         if not (match := _SUBJECT.fullmatch(subject)):
             raise InputError(
-                f"Expected dataset.subjects to be of {list(self.known_subjects)}, alone or followed by one of "
+                f"Expected dataset.subjects to be among {list(self.known_subjects)}, alone or followed by one of "
                 f"{list(BRAINS)}, got '{subject}' (dataset demo)."
             )
         return match[1], BRAINS[match[2]] if match[2] else self.options.signal

@@ -34,7 +34,7 @@ def write_confounds(path: Path, n_volumes: int, **columns):
     )
     for name in ("csf", "white_matter"):
         table[name] = rng.standard_normal(n_volumes) * 0.01 + 500
-    table = table.assign(framewise_displacement=0.05, std_dvars=1.0, **columns)
+    table = table.assign(**({"framewise_displacement": 0.05, "std_dvars": 1.0} | columns))
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, sep="\t", index=False, na_rep="n/a")
     path.with_suffix(".json").write_text("{}")

@@ -12,18 +12,9 @@ from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.datasets import available, open_dataset
-from mind_animator.datasets.check import (
-    Twin,
-    check_config,
-    check_files,
-    check_leak,
-    check_same_clips,
-    plan_downloads,
-    same_clips,
-    summarise,
-    thumbnails,
-)
+from mind_animator.datasets.check import check_config, check_files, plan_downloads, summarise
 from mind_animator.datasets.download import manifest
+from mind_animator.datasets.leaks import Twin, check_leak, check_same_clips, same_clips, thumbnails
 from mind_animator.errors import InputError
 from mind_animator.provenance import ROOT
 from workflow_scripts import check_data, check_splits

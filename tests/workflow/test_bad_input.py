@@ -135,7 +135,7 @@ def no_weights(folder: Path) -> dict:
         (lambda _: {"seed": "x"}, "config.seed = 'x': must be an integer ({config})."),
         (lambda _: {"dataset": {"name": "nowhere"}}, "Expected dataset.name to be one of "),
         (lambda _: {"methods": {"other": {"kind": "magic"}}}, "Expected methods.other.kind to be one of "),
-        (lambda _: {"dataset": {"subjects": ["9"]}}, "Expected dataset.subjects to be of "),
+        (lambda _: {"dataset": {"subjects": ["9"]}}, "Expected dataset.subjects to be among "),
         (lambda _: {"dataset": {"options": {"clips": 9}}}, "config.dataset.options.clips = 9: must be at least"),
         (lambda _: {"methods": {"mind_animator": {"options": {"preset": "bets"}}}}, "preset"),
         (no_weights, "Expected weights (.safetensors, .bin or .pth) in the model folder "),
