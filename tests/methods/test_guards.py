@@ -2,8 +2,9 @@
 
 1. The prediction and the reconstruction of a clip do not depend on the other test clips: those of a random half
    and of all clips in reverse order equal those of the whole set.
-2. No training reaches test responses or test stimuli: after both are replaced by noise, the weights are
-   bit-identical.
+2. No training reaches test responses or test stimuli: after the recorded runs of the test movie and its frames and
+   features are replaced by noise, preprocessing (voxel selection, scaling, single repeats) gives the same training
+   data byte for byte, and the weights are bit-identical.
 3. Where a generator has a ``strength``: tests/diffusion/test_generator.py.
 
 A new method type adds its smallest options to `OPTIONS`, nothing else.
@@ -19,14 +20,15 @@ from moving_blobs import make_blobs
 from safetensors.numpy import load_file
 from tiny_demo import ROOT
 
-from mind_animator.artefacts.arrays import write_arrays
+from mind_animator.artefacts.arrays import read_arrays, read_whole, write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.artefacts.video import write_mp4
+from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
 from mind_animator.methods.base import ReconstructionInputs, available, open_methods
-from workflow_scripts import train_decoder
+from workflow_scripts import extract_repeats, preprocess_subject, train_decoder
 
 _SMALL = {
     "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 2}},
@@ -55,6 +57,8 @@ CASES = [(kind, variant) for kind in available() for variant in OPTIONS.get(kind
 TEST_MOVIE = "movie4"
 # The frozen models of the demo, for methods that need any.
 MODELS = ModelsConfig.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text())["models"])
+# Voxels of each subject with a signal, and voxels without one.
+VOXELS, NOISE_VOXELS = {"1": 120, "2": 90}, 20
 
 
 def open_case(kind, variant, **options):
@@ -65,6 +69,26 @@ def open_case(kind, variant, **options):
         "case": MethodConfig(kind=kind, options=OPTIONS[kind][variant] | options),
     }
     return open_methods(configs)["case"]
+
+
+def preprocess(folder, subject, out, voxels='{"count": 60}', **options):
+    """The files of the workflow's scripts from the recorded runs of a subject: responses, maps, single repeats."""
+    layout = {"clips": "clips.tsv", "responses": "sub-{subject}_{run}.npy", "axes": "volume repeat voxel"}
+    dataset = DatasetConfig(
+        name="arrays", data_root=str(folder / "runs"), subjects=tuple(VOXELS), options=layout | options
+    )
+    shared = ["--dataset", dataset.model_dump_json(), "--subject", subject]
+    shared += ["--settings", f'{{"lag": 4, "voxels": {voxels}}}']
+    files = [text for name, ending in (("responses", "h5"), ("maps", "h5"), ("voxels", "tsv"), ("quality", "tsv"))
+             for text in (f"--{name}", str(out / f"{name}-{subject}.{ending}"))]  # fmt: skip
+    preprocess_subject.main([*shared, *files])
+    repeats = [
+        "--responses",
+        str(out / f"responses-{subject}.h5"),
+        "--repeats",
+        str(out / f"repeats-{subject}.h5"),
+    ]
+    extract_repeats.main([*shared, *repeats])
 
 
 def write_world(folder, poison):
@@ -82,19 +106,24 @@ def write_world(folder, poison):
         array[test] = drawn.astype(array.dtype) if array.dtype.kind == "f" else np.abs(drawn) % 256
         return array
 
-    for subject, voxels in (("1", 120), ("2", 90)):
+    runs = folder / "runs"
+    runs.mkdir()
+    for subject, voxels in VOXELS.items():
         mixed = blobs.responses @ rng.normal(size=(120, voxels)).astype(np.float32) / 11
-        repeats = np.stack([mixed + rng.normal(size=mixed.shape) * 0.1 for _ in range(2)], axis=1)
-        others = {"voxel_index": np.arange(voxels), "roi": [f"L_{n % 7}" for n in range(voxels)]}
-        write_arrays(
-            folder / f"responses-{subject}.h5", {"responses": poisoned(mixed)}, blobs.clips, None, others
-        )
-        train = {"repeats": repeats[~test].astype(np.float32)}
-        write_arrays(
-            folder / f"repeats-{subject}.h5",
-            train,
-            [c for c, t in zip(blobs.clips, test, strict=True) if not t],
-        )
+        mixed = np.hstack([mixed, np.zeros((len(mixed), NOISE_VOXELS), np.float32)])
+        for movie in np.unique(blobs.movie):
+            # volume n of a run is the response to clip n - 2, because the lag is two volumes
+            series = np.pad(mixed[blobs.movie == movie], ((2, 1), (0, 0)))[:, None]
+            series = 100 + series + rng.normal(size=(len(series), 2, series.shape[2])) * 0.3
+            if poison and movie == TEST_MOVIE:
+                series = noise.normal(size=series.shape) * 100
+            np.save(runs / f"sub-{subject}_{movie}.npy", series.astype(np.float32))
+    pd.DataFrame({
+        "split": blobs.split, "movie": blobs.movie, "segment": blobs.movie, "caption": "a clip", "run": blobs.movie,
+        "onset": [2.0 * int(clip.rsplit("-", 1)[1]) for clip in blobs.clips], "duration": 2.0,
+    }).to_csv(runs / "clips.tsv", sep="\t", index=False)  # fmt: skip
+    for subject in VOXELS:
+        preprocess(folder, subject, folder)
     copies = {}
     for name, ending in (
         ("clip_embedding_text", "copies"),
@@ -257,6 +286,31 @@ def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, worlds):
     responses, _ = read_subject(worlds["clean"] / "responses-1.h5", table, control.needs, 2.0)
     with pytest.raises(AssertionError, match="structure"):
         check_predictions(control, inputs_of(control, weights), responses)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "options"),
+    [('{"count": 60}', {}), ('{"threshold": 0.05}', {}), ('{"all": true}', {"srm_components": 5})],
+)
+def test_no_preprocessing_of_training_data_reaches_test_runs(worlds, tmp_path, voxels, options):
+    """Voxel selection, its statistics, scaling and single repeats: the same bytes whatever the test runs contain."""
+    found = {}
+    for name, place in worlds.items():
+        (out := tmp_path / name).mkdir()
+        preprocess(place, "1", out, voxels, **options)
+        clips, arrays = read_arrays(out / "responses-1.h5", ["responses"])
+        chosen = read_whole(out / "responses-1.h5", ["voxel_index", "t", "reliability"])
+        maps = read_whole(out / "maps-1.h5", ["t", "reliability", "selected"])
+        repeats = read_arrays(out / "repeats-1.h5", ["repeats"])[1]["repeats"]
+        train = np.array([not clip.startswith(TEST_MOVIE) for clip in clips])
+        training = {"responses": arrays["responses"][train], "repeats": repeats, **chosen}
+        training |= {f"map {name}": values for name, values in maps.items()}
+        found[name] = training, arrays["responses"][~train]
+    (clean, clean_test), (poisoned, poisoned_test) = found["clean"], found["poisoned"]
+    assert clean["responses"].shape[0] == 80 and clean["repeats"].shape[:2] == (80, 2)
+    for name, array in clean.items():
+        assert array.tobytes() == poisoned[name].tobytes(), name
+    assert np.abs(clean_test - poisoned_test).max() > 1
 
 
 @pytest.mark.parametrize(("kind", "variant"), [case for case in CASES if open_case(*case).parts])
