@@ -37,7 +37,7 @@ from mind_animator.models.latents import decode_latents, encode_latents
 from mind_animator.models.load import load_vae
 from workflow_scripts.stages import Device, Input, Inputs, Output, Param, command
 
-PUBLISHED = {"strength": 1.0, "guidance_scale": 12.5, "noise_timestep": 200, "noise_into": "inverted"}
+PUBLISHED = {"strength": None, "guidance_scale": 12.5, "noise_timestep": 200, "noise_into": "inverted"}
 PUBLISHED |= {"noise_frames": "independent", "scheduler": "ddim"}
 # Single changes of the configured settings; the names of combined changes list all of them.
 CHANGES = {

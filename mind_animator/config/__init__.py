@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mind_animator.config.base import Strict, explain
+from mind_animator.config.base import Fault, Strict, explain
 from mind_animator.config.captions import CaptionsConfig
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.features import FeaturesConfig
@@ -97,7 +97,7 @@ class Config(Strict):
     def _roles(self) -> "Config":
         for role, name in self.report:
             if name is not None and name not in self.methods:
-                raise ValueError(f"report.{role} = {name}: must be one of the methods {sorted(self.methods)}")
+                raise Fault(f"report.{role}", f"must be one of the methods {sorted(self.methods)}", name)
         return self
 
     @field_validator("methods")
@@ -105,7 +105,7 @@ class Config(Strict):
     def _file_safe(cls, methods: dict[str, MethodConfig]) -> dict[str, MethodConfig]:
         for name in methods:
             if not name.replace("_", "").isalnum():
-                raise ValueError(f"expected method names of letters, digits and '_', got '{name}'")
+                raise Fault(name, "names must consist of letters, digits and '_'")
         return methods
 
 

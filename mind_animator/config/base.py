@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +18,25 @@ class Strict(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=Strict)
+
+
+class Fault(ValueError):
+    """A fault of one key that a validator of a settings model found; `explain` reports key, value and constraint.
+
+    Parameters
+    ----------
+    key : str
+        The key relative to the model, e.g. ``first_pass.strength``.
+    constraint : str
+        For example ``must be below 1``.
+    value : optional
+        The value; omitted for mappings.
+    """
+
+    def __init__(self, key: str, constraint: str, value: Any = ...) -> None:
+        self.key, self.constraint, self.value = key, constraint, value
+        super().__init__(f"{key}{'' if value is ... else f' = {_literal(value)}'}: {constraint}")
+
 
 # Constraint texts by pydantic error type; for other types they are derived from the message of pydantic.
 CONSTRAINTS = {
@@ -51,8 +71,6 @@ CONSTRAINTS = {
     "model_type": "must be a mapping of keys to values",
     "path_type": "must be a path",
     "none_required": "must be null",
-    "value_error": "{error}",
-    "assertion_error": "{error}",
 }
 
 
@@ -60,23 +78,21 @@ def explain(error: ValidationError, where: str = "config") -> str:
     """One-line message for the first fault of a settings model, e.g. ``config.seed = -1: must be at least 0.``"""
     faults = error.errors()
     first = faults[0]
-    kind, context = (
-        first["type"],
-        {
-            name: value if isinstance(value, str) else _literal(value)
-            for name, value in first.get("ctx", {}).items()
-        },
-    )
-    constraint = (
-        CONSTRAINTS[kind].format(**context)
-        if kind in CONSTRAINTS
-        else re.sub(r"^[\w ]*?should ", "must ", first["msg"])
-    )
+    kind, value, found = first["type"], first["input"], first.get("ctx", {})
+    key = ".".join([where, *(str(part) for part in first["loc"] if part != "[key]")])
+    if isinstance(fault := found.get("error"), Fault):
+        key, value, constraint = f"{key}.{fault.key}", fault.value, fault.constraint
+    elif isinstance(fault, Exception):
+        constraint = str(fault)
+    elif kind in CONSTRAINTS:
+        texts = {name: text if isinstance(text, str) else _literal(text) for name, text in found.items()}
+        constraint = CONSTRAINTS[kind].format(**texts)
+    else:
+        constraint = re.sub(r"^[\w ]*?should ", "must ", first["msg"])
     if kind == "extra_forbidden" and first["loc"][-1] in RENAMED:
         constraint += f": it is now called '{RENAMED[first['loc'][-1]]}'"
-    key = ".".join([where, *(str(part) for part in first["loc"] if part != "[key]")])
-    if kind not in ("missing", "extra_forbidden") and not isinstance(first["input"], (dict, BaseModel)):
-        key += f" = {_literal(first['input'])}"
+    if kind not in ("missing", "extra_forbidden") and not isinstance(value, (dict, BaseModel, EllipsisType)):
+        key += f" = {_literal(value)}"
     more = f"; {len(faults) - 1} more" if len(faults) > 1 else ""
     return f"{key}: {constraint.rstrip('.')}{more}."
 
@@ -84,7 +100,10 @@ def explain(error: ValidationError, where: str = "config") -> str:
 def in_file(error: InputError, files: Sequence[object]) -> str:
     """The message of an error; if it names a key of the config, the file of the config is appended."""
     text = str(error)
-    if not text.startswith("config.") or not files:
+    if (
+        not re.search(r"\b(config|dataset|features|fmri|methods|reconstruction|scoring)\.[a-z]", text)
+        or not files
+    ):
         return text
     return f"{text.rstrip('.')} ({', '.join(map(str, files))})."
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mind_animator.config.base import Strict
+from mind_animator.config.base import Fault, Strict
 
 
 class GridConfig(Strict):
@@ -27,7 +27,7 @@ class GridConfig(Strict):
     @model_validator(mode="after")
     def _column_inside(self) -> "GridConfig":
         if self.column >= self.columns:
-            raise ValueError(f"expected column < columns, got {self.column} of {self.columns}")
+            raise Fault("column", f"must be less than columns ({self.columns})", self.column)
         return self
 
 
@@ -63,7 +63,7 @@ class LayoutConfig(Strict):
     @classmethod
     def _one_placeholder(cls, name: str) -> str:
         if name.count("{number}") + name.count("{clip}") != 1 or "/" in name:
-            raise ValueError("expected exactly one of {number}, {clip} and no '/'")
+            raise ValueError("must contain exactly one of {number} and {clip}, and no '/'")
         return name
 
 

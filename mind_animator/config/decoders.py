@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
-from mind_animator.config.base import Strict, explain, merged
+from mind_animator.config.base import Fault, Strict, explain, merged
 from mind_animator.errors import InputError
 
 Decoder = Literal["semantic", "structure", "motion"]
@@ -149,8 +149,10 @@ class DecoderConfig(Strict):
     @model_validator(mode="after")
     def _no_voxels_to_sparsify(self) -> "DecoderConfig":
         if self.linear is not None and self.sparsification.fraction:
-            raise ValueError(
-                "sparsification requires linear: null, since the network receives no voxels with a linear baseline"
+            raise Fault(
+                "sparsification.fraction",
+                "must be 0 unless linear is null: with a linear baseline the network receives no voxels",
+                self.sparsification.fraction,
             )
         return self
 
@@ -280,13 +282,15 @@ class MotionConfig(DecoderConfig):
     @model_validator(mode="after")
     def _consistent(self) -> "MotionConfig":
         if self.network != "patch_tokens" and self.linear is not None:
-            raise ValueError("linear requires network: patch_tokens")
+            raise Fault("linear", f"must be null with network: {self.network}")
         if self.network == "frame_tokens" and self.guidance != "single_token":
-            raise ValueError("network: frame_tokens requires guidance: single_token")
+            raise Fault("guidance", "must be 'single_token' with network: frame_tokens", self.guidance)
         if self.scheduled_sampling_prob and self.linear is None:
-            raise ValueError("scheduled_sampling_prob requires linear")
+            raise Fault(
+                "scheduled_sampling_prob", "must be 0 if linear is null", self.scheduled_sampling_prob
+            )
         if self.output == "frame" and self.linear is not None:
-            raise ValueError("linear requires output: change")
+            raise Fault("linear", "must be null with output: frame")
         return self
 
 
@@ -417,15 +421,17 @@ def needed_targets(decoder: str, settings: DecoderConfig) -> dict[str, str]:
     return needed
 
 
-def decoder_settings(decoder: str, preset: str, overrides: dict[str, Any]) -> DecoderConfig:
+def decoder_settings(
+    decoder: str, preset: str, overrides: dict[str, Any], where: str = "options"
+) -> DecoderConfig:
     """Settings of one decoder: those of the preset, with single (also nested) keys overridden.
 
     Raises
     ------
     InputError
-        If the merged settings are invalid; names the key.
+        If the merged settings are invalid; the key is named, relative to ``where``.
     """
     try:
         return CONFIGS[decoder].model_validate(merged(PRESETS[preset][decoder], overrides))
     except ValidationError as error:
-        raise InputError(explain(error, decoder)) from None
+        raise InputError(explain(error, f"{where}.{decoder}")) from None

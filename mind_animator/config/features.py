@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mind_animator.config.base import Strict
+from mind_animator.config.base import Fault, Strict
 
 
 class ReadyConfig(Strict):
@@ -84,7 +84,5 @@ class FeaturesConfig(Strict):
             ("crops", "image"),
         ):
             if getattr(self, key) and getattr(self.ready, name):
-                raise ValueError(
-                    f"expected {key} = 0: ready.{name} has no augmented copies (use ridge, or preset ridge_residual)"
-                )
+                raise Fault(key, f"must be 0: ready.{name} has no augmented copies", getattr(self, key))
         return self

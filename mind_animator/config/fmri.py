@@ -36,7 +36,7 @@ class VoxelsConfig(Strict):
         ways = ("count", "threshold", "rois", "mask", "all")
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(ways)}, got {given or 'none'}")
+            raise ValueError(f"must contain exactly one of {', '.join(ways)}, found {given or 'none'}")
         return self
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mind_animator.config.base import Strict
+from mind_animator.config.base import Fault, Strict
 
 # Default negative prompt of the released inference pipeline.
 RELEASED_NEGATIVE_PROMPT = (
@@ -54,11 +54,12 @@ class ReconstructionConfig(Strict):
         Steps of sampling and of inversion (empty prompt). No inversion: sampling starts from noised latents.
     inversion_tokens : int, optional
         Length of the empty prompt of the inversion, in tokens; None: that of the text condition.
-    strength : float
+    strength : float, optional
         Fraction of the diffusion time steps that inversion and sampling use, counted from the clean end, as in the
-        image-to-image pipelines of diffusers. Values below 1 keep more of the layout and motion of the latents
-        and leave less to the text: 0 returns the given latents; 1 without inversion ignores them (with inversion,
-        the noise that sampling starts from is computed from them).
+        image-to-image pipelines of diffusers: 0 returns the given latents, and 1 ignores them, because sampling starts
+        from pure noise. Lower values keep more of the layout and motion of the latents and leave less to the text.
+        None: all time steps. With inversion, as published, sampling then starts from noise that is computed from the
+        latents; an explicit 1 is therefore an error with inversion. Without inversion, None equals 1.
     guidance_scale : float
         Classifier-free guidance; 1 turns it off.
     negative_prompt : str
@@ -112,7 +113,7 @@ class ReconstructionConfig(Strict):
     num_inference_steps: int = Field(50, ge=1, le=1000)
     num_inversion_steps: int = Field(50, ge=0, le=1000)
     inversion_tokens: int | None = Field(None, ge=1, le=77)
-    strength: float = Field(1.0, ge=0, le=1)
+    strength: float | None = Field(None, ge=0, le=1)
     guidance_scale: float = Field(12.5, ge=0)
     negative_prompt: str = ""
     noise_timestep: int = Field(200, ge=0, le=999)
@@ -138,19 +139,34 @@ class ReconstructionConfig(Strict):
 
     @model_validator(mode="after")
     def _check_steps(self) -> "ReconstructionConfig":
-        for name, part in (("", self), ("first_pass: ", self.image_pass())):
+        for name, part in (("", self), ("first_pass.", self.image_pass())):
+            if part.strength == 1 and part.num_inversion_steps:
+                raise Fault(
+                    f"{name}strength",
+                    "must be below 1 with num_inversion_steps > 0, since sampling starts from noise that is computed from "
+                    "the latents; set num_inversion_steps: 0 to ignore the latents, or strength: null to invert over all "
+                    "time steps",
+                    part.strength,
+                )
             if not part.steps_fit:
-                raise ValueError(
-                    f"{name}expected num_inference_steps and num_inversion_steps <= 1000 x strength "
-                    f"({1000 * part.strength:g}), got {part.num_inference_steps} and {part.num_inversion_steps}"
+                raise Fault(
+                    f"{name}strength",
+                    "must be 0, or large enough for num_inference_steps and num_inversion_steps "
+                    f"({part.num_inference_steps} and {part.num_inversion_steps} of {1000 * part.fraction:g} time steps)",
+                    part.strength,
                 )
         return self
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of the diffusion time steps that inversion and sampling use."""
+        return 1.0 if self.strength is None else self.strength
 
     @property
     def steps_fit(self) -> bool:
         """Whether the schedule has as many time steps below ``strength`` as the settings need."""
         steps = max(self.num_inference_steps, self.num_inversion_steps)
-        return self.strength == 0 or steps <= round(1000 * self.strength)
+        return self.strength == 0 or steps <= round(1000 * self.fraction)
 
     def drawn_frames(self, frames: int) -> int:
         """Number of frames per clip that the generator draws."""
@@ -179,10 +195,11 @@ class InversionConfig(Strict):
     """Settings on which the inverted latents depend; see `ReconstructionConfig`."""
 
     drawn_frames = ReconstructionConfig.drawn_frames
+    fraction = ReconstructionConfig.fraction
 
     num_inversion_steps: int = Field(50, ge=1, le=1000)
     inversion_tokens: int | None = Field(None, ge=1, le=77)
-    strength: float = Field(1.0, ge=0, le=1)
+    strength: float | None = Field(None, ge=0, le=1)
     motion: Literal["sampled", "warped"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False

@@ -67,5 +67,5 @@ class ScoringConfig(Strict):
     @classmethod
     def _two_or_more(cls, n_ways: tuple[int, ...]) -> tuple[int, ...]:
         if not n_ways or min(n_ways) < 2 or len(set(n_ways)) < len(n_ways):
-            raise ValueError("expected different numbers of candidates, each at least 2")
+            raise ValueError("must be different numbers of candidates, each at least 2")
         return n_ways

@@ -74,8 +74,7 @@ class Algonauts2021(Dataset):
         for subject in self.config.subjects:
             if subject not in self.known_subjects:
                 raise InputError(
-                    f"Expected dataset.subjects to be among {list(self.known_subjects)}, got '{subject}' "
-                    f"(dataset {self.name})."
+                    f"config.dataset.subjects = '{subject}': must be one of {list(self.known_subjects)}."
                 )
         return self.config.subjects or self.known_subjects
 

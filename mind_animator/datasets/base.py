@@ -135,7 +135,7 @@ class Dataset(ABC):
     def check_subject(self, subject: str) -> None:
         """Raise `InputError` if there is no such subject."""
         if subject not in self.subjects:
-            raise InputError(f"Expected --subject to be among {list(self.subjects)}, got '{subject}'.")
+            raise InputError(f"--subject = '{subject}': must be one of {list(self.subjects)}.")
 
     @property
     @abstractmethod

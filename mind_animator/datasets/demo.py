@@ -80,8 +80,8 @@ class Demo(CC2017):
         """Number and signal of a subject; raises `InputError` if there is no such subject."""
         if not (match := _SUBJECT.fullmatch(subject)):
             raise InputError(
-                f"Expected dataset.subjects to be among {list(self.known_subjects)}, alone or followed by one of "
-                f"{list(BRAINS)}, got '{subject}' (dataset demo)."
+                f"config.dataset.subjects = '{subject}': must be one of {list(self.known_subjects)}, alone or followed "
+                f"by one of {list(BRAINS)}."
             )
         return match[1], BRAINS[match[2]] if match[2] else self.options.signal
 

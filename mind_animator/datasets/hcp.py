@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from mind_animator.config.base import Strict
+from mind_animator.config.base import Fault, Strict
 from mind_animator.datasets.archives import Archive, archive, describe
 from mind_animator.datasets.base import Dataset, Run, Segment
 from mind_animator.errors import InputError
@@ -80,7 +80,11 @@ class HCPOptions(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "HCPOptions":
         if self.parcellation is not None and self.variant != "59k":
-            raise ValueError("expected parcellation with variant 59k alone: the 32k areas are known")
+            raise Fault(
+                "parcellation",
+                "must be null unless variant is 59k: the 32k areas are known",
+                self.parcellation,
+            )
         return self
 
 

@@ -128,7 +128,7 @@ def invert_batch(
         empty,
         generator.schedule,
         steps=settings.num_inversion_steps,
-        max_timestep=generator.schedule.max_timestep(settings.strength),
+        max_timestep=generator.schedule.max_timestep(settings.fraction),
     )
     return inverted.cpu()
 
@@ -182,7 +182,7 @@ def reconstruct_batch(
             generator.scheduler_config,
             steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            max_timestep=generator.schedule.max_timestep(settings.strength),
+            max_timestep=generator.schedule.max_timestep(settings.fraction),
         )
     else:
         result = sample(
@@ -193,7 +193,7 @@ def reconstruct_batch(
             schedule,
             steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            max_timestep=generator.schedule.max_timestep(settings.strength),
+            max_timestep=generator.schedule.max_timestep(settings.fraction),
         )
     return result.cpu()
 
@@ -311,10 +311,10 @@ def start_latents(
     generators = [clip_generator(seed, clip) if settings.noise == "seeded" else unseeded() for clip in clips]
     noise = draw_noise(generators, tuple(latents.shape[1:]), across_frames=settings.noise_frames)
     if inverted is None:
-        if settings.strength == 1:  # pure noise, as in the image-to-image pipelines of diffusers
+        if settings.fraction == 1:  # pure noise, as in the image-to-image pipelines of diffusers
             return noise
         level = schedule.alpha(
-            schedule.timesteps(settings.num_inference_steps, schedule.max_timestep(settings.strength))[-1]
+            schedule.timesteps(settings.num_inference_steps, schedule.max_timestep(settings.fraction))[-1]
         )
         return level**0.5 * latents.float() + (1 - level) ** 0.5 * noise
     if settings.noise_timestep == 0:
@@ -323,7 +323,7 @@ def start_latents(
     if settings.noise_into == "inverted":
         return mix_noise(inverted.float(), noise, amount)
     level = schedule.alpha(
-        schedule.timesteps(settings.num_inversion_steps, schedule.max_timestep(settings.strength))[-1]
+        schedule.timesteps(settings.num_inversion_steps, schedule.max_timestep(settings.fraction))[-1]
     )
     return mix_noise(inverted.float(), noise, amount, clean=latents.float(), level=level)
 

@@ -59,9 +59,9 @@ class Schedule:
         stride = max_timestep // steps
         return [min(index * stride + self.offset, len(self.alphas) - 1) for index in range(steps)]
 
-    def max_timestep(self, strength: float) -> int:
-        """Number of time steps that a fraction ``strength`` of the schedule covers."""
-        return round(strength * len(self.alphas))
+    def max_timestep(self, fraction: float) -> int:
+        """Number of time steps that a fraction of the schedule covers."""
+        return round(fraction * len(self.alphas))
 
     def alpha(self, timestep: int | None) -> float:
         """alpha-bar of a time step; of a finished latent for None."""

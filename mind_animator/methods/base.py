@@ -395,7 +395,7 @@ class Method(ABC):
             if part.name == name:
                 return part
         own = [part.name for part in self.parts]
-        raise InputError(f"Expected a part that methods.{self.name} trains, one of {own}, got '{name}'.")
+        raise InputError(f"config.methods.{self.name}: must train part '{name}', trains {own}.")
 
     def training_settings(self, part: str) -> str:
         """JSON of exactly what the weights of a part depend on."""
@@ -475,11 +475,11 @@ def check_features(methods: Mapping[str, Method], providers: "Mapping[str, Provi
                     continue
                 if key := _AUGMENTED.get(array):
                     raise InputError(
-                        f"config.features.{key} = 0: must be at least 1, since methods.{name} trains its part "
+                        f"config.features.{key} = 0: must be at least 1, since config.methods.{name} trains its part "
                         f"'{part.name}' on {array}."
                     )
                 raise InputError(
-                    f"methods.{name}: part '{part.name}' needs the array '{array}' of the feature provider "
+                    f"config.methods.{name}: part '{part.name}' needs the array '{array}' of the feature provider "
                     f"'{kind}', which computes {list(offered)}."
                 )
 
@@ -523,7 +523,7 @@ def check_needs(methods: Mapping[str, Method], dataset: "Dataset", models: Mappi
     for name, method in methods.items():
         for part in (*method.parts, None):
             needs = part.needs if part else method.needs
-            where = f"methods.{name}" + (f": part '{part.name}'" if part else "")
+            where = f"config.methods.{name}" + (f": part '{part.name}'" if part else "")
             if part and part.trained_on == "all_but_one" and len(dataset.subjects) < 2:
                 raise InputError(f"{where} is trained on all subjects but one, and there is only one.")
             if part and part.optional and not dataset.has_stimuli:
@@ -574,15 +574,15 @@ def available() -> list[str]:
 def open_kind(kind: str, where: str = "kind") -> type[Method]:
     """The class of a method type."""
     if kind not in available():
-        raise InputError(f"Expected {where} to be one of {available()}, got '{kind}'.")
+        raise InputError(f"{where} = '{kind}': must be one of {available()}.")
     return importlib.import_module(f"mind_animator.methods.{kind}").ENTRY
 
 
 def open_methods(configs: Mapping[str, MethodConfig]) -> dict[str, Method]:
     """Every method of the config, with its options, parts, and references to other methods validated."""
     if not configs:
-        raise InputError("Expected at least one method in 'methods', got none.")
-    methods = {n: open_kind(c.kind, f"methods.{n}.kind")(n, c) for n, c in configs.items()}
+        raise InputError("config.methods: must contain at least one method, found none.")
+    methods = {n: open_kind(c.kind, f"config.methods.{n}.kind")(n, c) for n, c in configs.items()}
     for method in methods.values():
         _check_parts(method)
         _check_references(method, methods)
@@ -591,7 +591,7 @@ def open_methods(configs: Mapping[str, MethodConfig]) -> dict[str, Method]:
 
 def _check_parts(method: Method) -> None:
     """`InputError` where a method's declaration contradicts itself."""
-    where = f"methods.{method.name} (kind {method.kind})"
+    where = f"config.methods.{method.name} (kind {method.kind})"
     known = get_args(Reconstruction)
     offered = {"voxels", "window", "models"}
     if excess := sorted(
@@ -646,17 +646,17 @@ def _check_references(method: Method, methods: Mapping[str, Method]) -> None:
     for other in method.uses:
         if other not in methods:
             raise InputError(
-                f"Expected methods.{method.name} to use one of the methods {sorted(methods)}, got '{other}'."
+                f"config.methods.{method.name} uses the method '{other}': must be one of {sorted(methods)}."
             )
     for name, owner in method.weights.items():
         trained = [part.name for part in methods[owner].parts]
         if name not in trained:
             raise InputError(
-                f"Expected methods.{owner} to train the part '{name}' that methods.{method.name} uses, "
-                f"got {trained}."
+                f"config.methods.{owner}: must train the part '{name}', which config.methods.{method.name} uses; trains "
+                f"{trained}."
             )
     if method.source and methods[method.source].source:
         raise InputError(
-            f"Expected methods.{method.name} to be derived from a method that reconstructs by itself, "
-            f"got '{method.source}'."
+            f"config.methods.{method.name} is derived from '{method.source}': must be derived from a method that "
+            "reconstructs by itself."
         )

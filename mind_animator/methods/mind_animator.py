@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from mind_animator.config.base import Strict
+from mind_animator.config.base import Fault, Strict
 from mind_animator.config.decoders import (
     CONFIGS,
     Decoder,
@@ -107,13 +107,15 @@ class Options(Prediction):
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
         if set(self.without) == set(DECODERS):
-            raise ValueError("without must leave at least one decoder")
+            raise Fault("without", "must leave at least one decoder", list(self.without))
         both = set(self.without) & set(self.swap)
         if both:
-            raise ValueError(f"a decoder must not be both in without and in swap: {sorted(both)}")
+            raise Fault("swap", f"must not contain decoders of without {sorted(both)}", list(self.swap))
         if self.decoders_from is not None and self.training_clips is not None:
-            raise ValueError(
-                "training_clips excludes decoders_from, since it requires training every decoder"
+            raise Fault(
+                "training_clips",
+                "must be null with decoders_from, since it requires training every decoder",
+                self.training_clips,
             )
         return self
 
@@ -135,10 +137,8 @@ class MindAnimator(Method):
             if decoder == "motion" and "motion" in self.options.without:
                 own = {"network": "per_frame", "linear": None, "scheduled_sampling_prob": 0.0}
                 overrides = own | overrides
-            try:
-                self._settings[decoder] = decoder_settings(decoder, self.options.preset, overrides)
-            except InputError as error:
-                raise InputError(f"{error} (methods.{name}.options)") from None
+            where = f"config.methods.{name}.options"
+            self._settings[decoder] = decoder_settings(decoder, self.options.preset, overrides, where)
 
     @property
     def parts(self) -> tuple[Part, ...]:

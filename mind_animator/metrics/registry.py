@@ -74,7 +74,7 @@ def check_models(models: ModelsConfig, others: Iterable[str] = ()) -> None:
     unknown = sorted(set(models.model_extra or {}) - known)
     if unknown:
         expected = sorted({*type(models).model_fields, *known})
-        raise InputError(f"config.models.{unknown[0]}: unknown key, expected one of {expected}.")
+        raise InputError(f"config.models.{unknown[0]}: is not a known key, one of {expected}.")
 
 
 def metric_file(metric: Metric) -> Path:
@@ -95,7 +95,7 @@ def _select(name: str, n_ways: Sequence[int]) -> list[Metric]:
     if not found:
         known = sorted({_module(kind) for kind in _own_kinds() if kind.variants(n_ways)})
         raise InputError(
-            f"scoring.metrics: expected 'standard', 'all', a Python file (*.py) or one of {known}, got '{name}'."
+            f"config.scoring.metrics = '{name}': must be 'standard', 'all', a Python file (*.py) or one of {known}."
         )
     return found
 

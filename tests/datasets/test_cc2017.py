@@ -212,7 +212,7 @@ def test_a_swept_lag_moves_whole_volumes(lag):
 
 def test_unknown_names():
     with pytest.raises(
-        InputError, match=r"^Expected dataset\.subjects to be among \['1', '2', '3'\], got '4'"
+        InputError, match=r"^config\.dataset\.subjects = '4': must be one of \['1', '2', '3'\]"
     ):
         opened(subjects=["4"])
     with pytest.raises(InputError, match="got 'seg19'"):

@@ -162,7 +162,7 @@ def test_norm_and_output_by_their_definition():
             own.out.weight.zero_(), own.out.bias.zero_()
             out = own(own.inputs(responses), latents[:, :4], causal_mask(3, 4, 1.0, None, "cpu"))
             torch.testing.assert_close(out, expected[:, :4])
-    with pytest.raises(InputError, match="linear requires output: change"):
+    with pytest.raises(InputError, match=r"motion\.linear: must be null with output: frame"):
         decoder_settings("motion", "ridge_residual", {"output": "frame"})
 
 

@@ -117,8 +117,16 @@ def _differences(one, other):
             {"optimisation": {"epochs": -1}},
             "structure.optimisation.epochs = -1: must be at least 0.",
         ),
-        ("motion", {"network": "frame_tokens"}, "linear requires network: patch_tokens"),
-        ("semantic", {"sparsification": {"fraction": 0.1}}, "sparsification requires linear: null"),
+        (
+            "motion",
+            {"network": "frame_tokens"},
+            "options.motion.linear: must be null with network: frame_tokens",
+        ),
+        (
+            "semantic",
+            {"sparsification": {"fraction": 0.1}},
+            "options.semantic.sparsification.fraction = 0.1: must be 0 unless linear is null",
+        ),
     ],
 )
 def test_wrong_settings_are_named(decoder, overrides, text):

@@ -1,6 +1,7 @@
 """The loaded generator: a clip's result depends on its own inputs, never on its batch or shard."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -204,13 +205,15 @@ def test_presets():
         200,
     )
     assert (paper.group_norm, paper.temporal_bias, paper.noise) == ("per_frame", False, "seeded")
-    with pytest.raises(
-        ValueError,
-        match=r"expected num_inference_steps and num_inversion_steps <= 1000 x strength \(20\), got 50 and 50",
-    ):
-        ReconstructionConfig(strength=0.02)
-    with pytest.raises(ValueError, match=r"first_pass: expected num_inference_steps .* strength \(20\)"):
-        ReconstructionConfig(first_pass={"strength": 0.02})
+    for values, text in (
+        ({"strength": 0.02}, "strength = 0.02: must be 0, or large enough for num_inference_steps and num_inversion_steps "
+         "(50 and 50 of 20 time steps)"),
+        ({"first_pass": {"strength": 0.02}}, "first_pass.strength = 0.02: must be 0, or large enough"),
+        ({"strength": 1}, "strength = 1: must be below 1 with num_inversion_steps > 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(text)):
+            ReconstructionConfig.model_validate(values)
+    assert ReconstructionConfig(strength=1, num_inversion_steps=0).fraction == paper.fraction == 1
     assert "Distorted and blurred body" in released.negative_prompt
     assert (released.inversion_tokens, paper.inversion_tokens, paper.negative_prompt) == (77, None, "")
     # Text settings are no part of what an inversion depends on.
@@ -244,10 +247,10 @@ def test_strength_zero_returns_the_given_latents(generator, inputs, scheduler, i
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm_solver"])
 def test_strength_one_ignores_the_given_latents(generator, inputs, scheduler):
-    """The third guard of methods: without inversion, sampling at strength 1 starts from pure noise."""
+    """The third guard of methods: sampling at strength 1 starts from pure noise; with inversion 1 is not accepted."""
     latents, condition = (x[:4] for x in inputs)
     changed = {"num_inversion_steps": 0, "scheduler": scheduler}
-    for strength, alike in ((1.0, True), (0.5, False)):
+    for strength, alike in ((1.0, True), (None, True), (0.5, False)):
         settings = SETTINGS.model_copy(update=changed | {"strength": strength})
         results = [
             reconstruct_batch(generator, own, None, condition, CLIPS[:4], settings, seed=5)

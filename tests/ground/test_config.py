@@ -39,7 +39,7 @@ def test_the_shipped_config_is_valid(values: dict):
         (
             "fmri",
             {"voxels": {"count": 3, "rois": ["V1"]}},
-            "expected exactly one of count, threshold, rois, mask",
+            "must contain exactly one of count, threshold, rois, mask",
         ),
     ],
 )
@@ -112,6 +112,21 @@ def test_every_kind_of_fault_is_in_plain_words(values: dict, text: str):
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(values)
     assert explain(caught.value) == text
+
+
+def test_a_fault_between_two_keys_names_one_of_them(values: dict):
+    for reconstruction, text in (
+        ({"strength": 0.02}, "strength = 0.02: must be 0, or large enough for num_inference_steps and "),
+        (
+            {"first_pass": {"strength": 1}},
+            "first_pass.strength = 1: must be below 1 with num_inversion_steps > 0",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            load_config(values | {"reconstruction": reconstruction})
+        assert str(caught.value).startswith(f"config.reconstruction.{text}") and len(str(caught.value)) > 130
+    with pytest.raises(InputError, match=r"^config\.report\.headline = 'x': must be one of the methods "):
+        load_config(values | {"report": {"headline": "x"}})
 
 
 def test_the_file_is_named_where_it_is_known():

@@ -31,7 +31,7 @@ def test_ablations_share_weights_and_inversions(tmp_path):
         for subject in subjects
         for decoder in decoders
     }
-    inverted = Counter(re.findall(r"--output \S+/inversions/(\w+)/sub-\w+/clips-", run.stdout + run.stderr))
+    inverted = Counter(re.findall(r"--noise \S+/inversions/(\w+)/sub-\w+/clips-", run.stdout + run.stderr))
     own = {
         "without_semantic",
         "without_structure",

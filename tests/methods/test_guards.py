@@ -5,7 +5,7 @@
 2. No training reaches test responses or test stimuli: after the recorded runs of the test movie and its frames and
    features are replaced by noise, preprocessing (voxel selection, scaling, single repeats) gives the same training
    data byte for byte, and the weights are bit-identical.
-3. Where a generator has a ``strength``: tests/diffusion/test_generator.py.
+3. Where a generator has a ``strength``, 0 returns the given latents and 1 ignores them: tests/diffusion/test_generator.py.
 
 A new method type adds its smallest options to `OPTIONS`, nothing else.
 """

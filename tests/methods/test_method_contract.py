@@ -82,7 +82,7 @@ def test_parts_of_any_number_and_name(monkeypatch):
     assert method.part("x").subjects("without3", ("1", "2", "3")) == ["1", "2"]
     assert Part("p", trained_on="all").subjects("pooled", ("1", "2")) == ["1", "2"]
     with pytest.raises(
-        InputError, match=r"Expected a part that methods.probe trains, one of \['Backbone_2', 'x', 'z'\]"
+        InputError, match=r"config.methods.probe: must train part 'motion', trains \['Backbone_2', 'x', 'z'\]"
     ):
         method.part("motion")
 

@@ -113,7 +113,7 @@ def test_baselines_are_entries_of_the_config():
     assert methods["still"].source == "ridge"
     assert methods["still"].predicts is False
     assert methods["theirs"].files("3") == ["videos/sub-3"]
-    with pytest.raises(InputError, match=r"Expected methods\.still to use one of the methods"):
+    with pytest.raises(InputError, match=r"config\.methods\.still uses the method '\w+': must be one of"):
         open_methods({"still": configs["still"]})
 
 
