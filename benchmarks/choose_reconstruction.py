@@ -40,7 +40,7 @@ from mind_animator.metrics.flow import flows, mean_flow, motion_fidelity
 from mind_animator.models.latents import decode_latents, encode_latents
 from mind_animator.models.load import load_vae
 from mind_animator.video.warp import move_image
-from workflow_scripts import predict, train_decoder
+from workflow_scripts import predict, train_part
 from workflow_scripts.reconstruct_response import read_config
 
 # Quantiles between which the decoded motion mask rises from 0 to 1, and factors of the decoded flow.
@@ -189,7 +189,7 @@ def decode_fold(config: Config, name: str, subject: str, fold: str, count: int, 
     weights: list[str] = []
     for part in method.parts:
         path = folder / f"{part.name}.safetensors"
-        train_decoder.main([
+        train_part.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--subjects", subject, "--responses", responses, "--clips", str(folder / "clips.tsv"),
             "--targets", json.dumps(dict(part.needs.features)), "--features", *features,

@@ -149,7 +149,7 @@ def cost_table(
     work = {
         "caption_clips": 2 * scale.clips * constants["caption"].value,
         "encode_features": frames * area * constants["vae_encode"].value,
-        "train_decoder": training,
+        "train_part": training,
         "predict": 0.0,
         "explain_decoder": 0.0,
         "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
@@ -181,7 +181,7 @@ def cost_table(
         # responses, the two halves of test clips; five maps
         "preprocess_subject": 4 * scale.voxels * (scale.clips + 2 * scale.test_clips)
         + 17 * scale.vertices * scale.subjects,
-        "train_decoder": scale.weights,
+        "train_part": scale.weights,
         "predict": scale.predicting * (test * latents + scale.test_clips * scale.subjects * (latents + text)),
         "draw_first_pass": test * latents * scale.generators,
         "invert_latents": test * latents * scale.generators,

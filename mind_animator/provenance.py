@@ -31,7 +31,7 @@ def code_digest(*modules: str) -> str:
     Parameters
     ----------
     *modules : str
-        Paths relative to the repository, e.g. ``"workflow_scripts/train_decoder.py"``. Modules that are imported by
+        Paths relative to the repository, e.g. ``"workflow_scripts/train_part.py"``. Modules that are imported by
         name at run time (a data set, a method) must be listed in addition to the script.
 
     Returns

@@ -273,8 +273,8 @@ def check_before_jobs():
             check_before_downloads(DATASET, ())
         if "request_files" in names:
             check_before_downloads(DATASET, DOWNLOADS.by_hand)
-        if names.intersection(["train_decoder", "score_method"]):
-            check_enough(DATASET, CONFIG.scoring.block, "train_decoder" in names)
+        if names.intersection(["train_part", "score_method"]):
+            check_enough(DATASET, CONFIG.scoring.block, "train_part" in names)
     except InputError as error:
         raise WorkflowError(str(error))
     inputs = {name for job in jobs for name in job.rule.input.keys()}

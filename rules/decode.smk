@@ -32,7 +32,7 @@ rule extract_repeats:
         stage("extract_repeats")
 
 
-rule train_decoder:
+rule train_part:
     input:
         responses=responses_of_training,
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=TRAIN_SEGMENTS),
@@ -49,9 +49,9 @@ rule train_decoder:
         weights=f"{R}/decoders/{{method}}/sub-{{subject}}/{{part}}.safetensors",
         record=f"{R}/decoders/{{method}}/sub-{{subject}}/{{part}}.json",
     log:
-        f"{R}/logs/train_decoder/{{method}}/sub-{{subject}}-{{part}}.log",
+        f"{R}/logs/train_part/{{method}}/sub-{{subject}}-{{part}}.log",
     benchmark:
-        f"{R}/benchmarks/train_decoder/{{method}}/sub-{{subject}}-{{part}}.tsv"
+        f"{R}/benchmarks/train_part/{{method}}/sub-{{subject}}-{{part}}.tsv"
     conda:
         "../envs/gpu.yaml"
     threads: 1
@@ -61,7 +61,7 @@ rule train_decoder:
         runtime=per_attempt(240),
     params:
         code=lambda wildcards: code_digest(
-            "workflow_scripts/train_decoder.py", METHODS[wildcards.method].module
+            "workflow_scripts/train_part.py", METHODS[wildcards.method].module
         ),
         kind=lambda wildcards: METHODS[wildcards.method].kind,
         settings=lambda wildcards: METHODS[wildcards.method].training_settings(
@@ -91,7 +91,7 @@ rule train_decoder:
     message:
         "Training {wildcards.part} of {wildcards.method}, subject {wildcards.subject}"
     shell:
-        stage("train_decoder")
+        stage("train_part")
 
 
 rule predict:

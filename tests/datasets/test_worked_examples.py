@@ -155,5 +155,5 @@ def test_the_whole_plan_of_an_example_needs_neither_data_nor_models(name, tmp_pa
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     plan = ran.stdout + ran.stderr
-    for rule in ("request_files", "segment_movie", "preprocess_subject", "train_decoder", "make_report"):
+    for rule in ("request_files", "segment_movie", "preprocess_subject", "train_part", "make_report"):
         assert rule in plan, rule

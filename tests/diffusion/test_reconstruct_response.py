@@ -15,7 +15,7 @@ from mind_animator.artefacts.video import read_video
 from mind_animator.config import load_config
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
-from workflow_scripts import reconstruct_response, train_decoder
+from workflow_scripts import reconstruct_response, train_part
 
 VOXELS = 30
 SMALL = {
@@ -66,7 +66,7 @@ def run(tmp_path_factory, random_models) -> Path:
     method = open_methods(config.methods)["mind_animator"]
     for part in method.parts:
         out = folder / "results" / "decoders" / "mind_animator" / "sub-1" / part.name
-        train_decoder.main([
+        train_part.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", part.needs.model_dump_json(),
             "--subjects", "1", "--responses", str(responses), "--clips", str(folder / "clips.tsv"),

@@ -10,7 +10,7 @@ from mind_animator.artefacts.tables import write_table
 from mind_animator.config.methods import MethodConfig
 from mind_animator.explain.patterns import roi_auc
 from mind_animator.methods import open_methods
-from workflow_scripts import draw_maps, explain_decoder, train_decoder
+from workflow_scripts import draw_maps, explain_decoder, train_part
 
 SMALL = {
     "semantic": {"width": 32, "optimisation": {"epochs": 1}},
@@ -58,7 +58,7 @@ def maps(tmp_path_factory):
     for part in method.parts:
         path = folder / f"{part.name}.safetensors"
         weights.append(f"{part.name}={path}")
-        train_decoder.main([
+        train_part.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", part.needs.model_dump_json(),
             "--subjects", "1", "--responses", str(folder / "responses.h5"), "--clips", str(folder / "train.tsv"),

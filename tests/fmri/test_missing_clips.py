@@ -15,7 +15,7 @@ from mind_animator.config.methods import MethodConfig
 from mind_animator.errors import InputError
 from mind_animator.methods import open_methods
 from mind_animator.scoring.sources import ArraySource
-from workflow_scripts import predict, preprocess_subject, score_retrieval, train_decoder
+from workflow_scripts import predict, preprocess_subject, score_retrieval, train_part
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def write_study(folder, blobs, kept):
 
 def train(folder, name):
     method = open_methods({"m": MethodConfig(kind="ridge")})["m"]
-    train_decoder.main([
+    train_part.main([
         "--kind", "ridge", "--part", "semantic", "--settings", method.training_settings("semantic"),
         "--needs", method.part("semantic").needs.model_dump_json(), "--subjects", "1",
         "--responses", str(folder / f"{name}.h5"), "--clips", str(folder / f"{name}.tsv"),

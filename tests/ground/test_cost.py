@@ -35,10 +35,10 @@ def test_reconstruction_is_the_published_count_of_operations():
 
 
 def test_the_total_is_the_sum_and_start_up_counts_once_a_job():
-    few = cost_table({"train_decoder": 9, "report": 1}, SCALE)
-    many = cost_table({"train_decoder": 18, "report": 1}, SCALE)
+    few = cost_table({"train_part": 9, "report": 1}, SCALE)
+    many = cost_table({"train_part": 18, "report": 1}, SCALE)
     assert few["jobs"].iloc[-1] == 10 and hours(few, "total") == pytest.approx(few["gpu_hours"][:-1].sum())
-    assert hours(many, "train_decoder") - hours(few, "train_decoder") == pytest.approx(9 * 60 / 3600)
+    assert hours(many, "train_part") - hours(few, "train_part") == pytest.approx(9 * 60 / 3600)
     assert hours(few, "report") == 0
 
 
@@ -60,7 +60,7 @@ def test_the_largest_files_are_counted():
     """Bytes of CC2017 at full size, counted by hand from the shapes of the arrays."""
     rules = (
         "encode_features",
-        "train_decoder",
+        "train_part",
         "predict",
         "encode_ground_truth",
         "preprocess_subject",
@@ -68,7 +68,7 @@ def test_the_largest_files_are_counted():
     table = cost_table(dict.fromkeys(rules, 1), SCALE).set_index("rule")["kept_bytes"]
     text, latent = 4 * (512 + 19 * 768), 4 * 4 * 64 * 64
     assert table["encode_features"] == 5520 * 5 * text + 5520 * (8 * latent + 5 * 4 * 512)
-    assert table["train_decoder"] == 3 * 4500 * (text + 8 * latent)
+    assert table["train_part"] == 3 * 4500 * (text + 8 * latent)
     assert table["predict"] == 2 * 3 * 1200 * (text + 9 * latent)
     assert table["preprocess_subject"] == 3 * (4 * 4500 * (5520 + 2400) + 17 * 59412)
     assert table.drop("total").sum() == table["total"] and 25e9 < table["total"] < 50e9

@@ -107,7 +107,7 @@ def test_nothing_but_what_is_declared_is_an_input(repository, run):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     commands = [
-        line for line in (done.stdout + done.stderr).splitlines() if "workflow_scripts.train_decoder" in line
+        line for line in (done.stdout + done.stderr).splitlines() if "workflow_scripts.train_part" in line
     ]
     own = [command for command in commands if "--kind newcomer" in command]
     assert len(own) == 2

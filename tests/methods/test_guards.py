@@ -28,7 +28,7 @@ from mind_animator.config.methods import MethodConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
 from mind_animator.methods.base import ReconstructionInputs, available, open_methods
-from workflow_scripts import extract_repeats, preprocess_subject, train_decoder
+from workflow_scripts import extract_repeats, preprocess_subject, train_part
 
 _SMALL = {
     "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 2}},
@@ -182,7 +182,7 @@ def train(method, folder, out):
             "--videos": [p for name in needs.videos for p in sorted((folder / name).iterdir())],
             "--earlier": [f"{name}={weights[name]}" for name in part.after],
         }
-        train_decoder.main([
+        train_part.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--needs", needs.model_dump_json(), "--subjects", *subjects,
             "--held-out", "1" if part.trained_on == "all_but_one" else "",

@@ -7,7 +7,7 @@ from mind_animator.methods import open_methods
 from mind_animator.methods.base import Size
 
 
-# clips, side of the latents, voxels, peak in MB of `train_decoder` of ridge's motion part (8 frames, one CPU thread)
+# clips, side of the latents, voxels, peak in MB of `train_part` of ridge's motion part (8 frames, one CPU thread)
 @pytest.mark.parametrize(
     ("clips", "side", "voxels", "peak"),
     [(400, 16, 500, 546), (1200, 32, 500, 1124), (2400, 32, 500, 1849), (1200, 48, 500, 1748), (1200, 32, 3000, 1128)],

@@ -1,4 +1,4 @@
-"""train_decoder and predict on files: real data flow, poisoned test rows, ablations, resume after a kill."""
+"""train_part and predict on files: real data flow, poisoned test rows, ablations, resume after a kill."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from mind_animator.features.base import open_provider
 from mind_animator.methods import open_methods
 from mind_animator.methods.base import check_features
 from mind_animator.provenance import ROOT
-from workflow_scripts import predict, train_decoder
+from workflow_scripts import predict, train_part
 
 SMALL = {
     "semantic": {"width": 32, "head": [32], "optimisation": {"epochs": 3}},
@@ -86,7 +86,7 @@ def _needs(method, part, stimuli=True):
 
 def _train(files, method, decoder, out, responses="responses", tables=None, extra=(), stimuli=True):
     tables = tables or sorted(files.glob("*.tsv"))
-    train_decoder.main([
+    train_part.main([
         "--kind", method.kind, "--part", decoder, "--needs", _needs(method, decoder, stimuli),
         "--settings", method.training_settings(decoder),
         "--subjects", "1", "--responses", str(files / f"{responses}.h5"),
@@ -182,7 +182,7 @@ def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
     out.mkdir()
     state = out / "motion.checkpoint"
     command = [
-        sys.executable, "-m", "workflow_scripts.train_decoder", "--kind", method.kind, "--part", "motion",
+        sys.executable, "-m", "workflow_scripts.train_part", "--kind", method.kind, "--part", "motion",
         "--needs", _needs(method, "motion"),
         "--settings", method.training_settings("motion"), "--subjects", "1",
         "--responses", str(files / "responses.h5"), "--clips", *map(str, sorted(files.glob("*.tsv"))),
@@ -293,7 +293,7 @@ def test_pooled_subjects_share_a_network(blobs, files, tmp_path, preset):
     method = _method("mind_animator", {"preset": preset, "subjects": "pooled", **small})
     assert {part.trained_on for part in method.parts} == {"all"}
     for decoder in ("semantic", "structure", "motion"):
-        train_decoder.main([
+        train_part.main([
             "--kind", method.kind, "--part", decoder, "--needs", _needs(method, decoder),
             "--settings", method.training_settings(decoder),
             "--subjects", *responses, "--responses", *map(str, responses.values()),

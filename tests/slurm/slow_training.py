@@ -23,7 +23,7 @@ CONFIG = "faults.yaml"
 DECODERS = "results/small/decoders"
 SLOW = f"{DECODERS}/slow/sub-1/semantic"
 STATE = f"{SLOW}.safetensors.checkpoint"
-LOG = "results/small/logs/train_decoder/slow/sub-1-semantic.log"
+LOG = "results/small/logs/train_part/slow/sub-1-semantic.log"
 SAVE_SECONDS = 1.0
 EPOCHS = 240
 
@@ -100,7 +100,7 @@ class SlowTraining:
         """SLURM's row of a training once some epochs are in its state, and its process, watched."""
         job = wait_until(
             lambda: (
-                (len(run.jobs("train_decoder")) == attempt and run.running("train_decoder"))
+                (len(run.jobs("train_part")) == attempt and run.running("train_part"))
                 or run.process.poll() is not None
             ),
             "a running training",
@@ -176,7 +176,7 @@ def cpu_seconds(process: int) -> float | None:
     return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def python_of(job: str, script: str = "train_decoder") -> int | None:
+def python_of(job: str, script: str = "train_part") -> int | None:
     """Process of a script that runs as part of a SLURM job."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -189,7 +189,7 @@ def python_of(job: str, script: str = "train_decoder") -> int | None:
     return None
 
 
-def states(run: Run, rule: str = "train_decoder") -> list[str]:
+def states(run: Run, rule: str = "train_part") -> list[str]:
     """End states of a run's jobs of a rule, first attempt first."""
     return [job["State"].split()[0] for job in run.jobs(rule)]
 

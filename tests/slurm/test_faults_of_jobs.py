@@ -37,7 +37,7 @@ def test_a_training_on_a_drained_node_goes_on(slow, undisturbed, figures):
         call("scancel", job["JobID"])
         watched.ended()
         second = wait_until(
-            lambda: len(run.jobs()) == 2 and run.running("train_decoder"), "a second attempt", 240
+            lambda: len(run.jobs()) == 2 and run.running("train_part"), "a second attempt", 240
         )
     finally:
         call("scontrol", "update", f"nodename={node}", "state=resume")
@@ -50,7 +50,7 @@ def test_a_training_on_a_drained_node_goes_on(slow, undisturbed, figures):
 
 def test_a_training_at_its_time_limit_gets_more(slow, undisturbed, figures):
     """The training is held still until SLURM's own clock ends it, as a slow disk might hold it."""
-    run = slow.start("--set-resources", "train_decoder:runtime=attempt")
+    run = slow.start("--set-resources", "train_part:runtime=attempt")
     _, watched = slow.under_way(run)
     watched.late_in_an_interval()
     os.kill(watched.process, signal.SIGSTOP)
@@ -63,7 +63,7 @@ def test_a_training_at_its_time_limit_gets_more(slow, undisturbed, figures):
 
 def test_out_of_memory_is_tried_again_with_more(slow, undisturbed, figures):
     """SLURM's own limit ends the first attempt; the kernel (SIGKILL) the second, in the middle of its work."""
-    run = slow.start("--set-resources", "train_decoder:mem_mb=400 + 2000 * (attempt - 1)")
+    run = slow.start("--set-resources", "train_part:mem_mb=400 + 2000 * (attempt - 1)")
     _, watched = slow.under_way(run, attempt=2)
     watched.late_in_an_interval()
     os.kill(watched.process, signal.SIGKILL)

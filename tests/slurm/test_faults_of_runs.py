@@ -71,6 +71,6 @@ def test_a_job_that_fails_for_good_stops_no_other(login, undisturbed, figures):
     failed = [job["wildcards"] for job in run.jobs() if job["State"] == "FAILED"]
     assert len(done) == len(set(done)) == 2 and len(failed) == 2 and len(set(failed)) == 1
     assert len(run.jobs()) == 4
-    assert "results/small/logs/train_decoder/ridge/sub-2-semantic.log" in run.text
+    assert "results/small/logs/train_part/ridge/sub-2-semantic.log" in run.text
     assert "Expected finite responses, got nan at training clip 3, voxel 5" in run.text
     figures("fails for good", attempts=len(failed))

@@ -73,13 +73,13 @@ def test_a_cluster_without_accounting(login, alone, tmp_path):
         there = LoginNode(login.path, bare, edit=False)
         failing = [
             "--set-resources",
-            "train_decoder:mem_mb=400 if wildcards.part == 'structure' else 4000",
+            "train_part:mem_mb=400 if wildcards.part == 'structure' else 4000",
         ]
         run = there.start(*(f"{target}.safetensors" for target in targets), "--retries", "0", *failing)
         run.wait(status=1)
         assert "accounting_storage/none" in bare.call("scontrol", "show", "config")
         assert [(login.path / f"{target}.safetensors").exists() for target in targets] == [True, False]
-        assert "SLURM status is: " in run.text and "results/small/logs/train_decoder/ridge" in run.text
+        assert "SLURM status is: " in run.text and "results/small/logs/train_part/ridge" in run.text
         there.stop()
     finally:
         bare.down()

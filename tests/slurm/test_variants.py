@@ -29,7 +29,7 @@ def test_clusters_that_want_gres_and_a_kind_of_gpu(without_ridge, undisturbed):
     profile.write_text(head.replace("  gpu: 4\n", "  GPUs: 4\n") + "set-resources:\n" + block)
     assert separator and set(yaml.safe_load(profile.read_text())["set-resources"]) == gpu_rules()
     run = without_ridge.start(*TARGETS).wait()
-    for job in run.jobs("train_decoder"):
+    for job in run.jobs("train_part"):
         assert "gres/gpu=1" in job["AllocTRES"].split(",") and job["Partition"] == "gpu", job
         assert job["NodeList"] == "n2", job  # whose feature large_gpu is (tests/slurm/local_cluster.py)
     assert len(run.jobs()) == 2

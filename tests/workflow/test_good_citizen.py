@@ -107,7 +107,7 @@ def test_a_changed_hyperparameter_retrains_its_decoder_and_what_follows_and_says
     plan: Callable[..., str], decoder: str
 ):
     text = plan(**{decoder: {"optimisation": {"epochs": 3}}})
-    assert jobs(text) == {"train_decoder": 1, "draw_dag": 1, **AFTER_TRAINING}
+    assert jobs(text) == {"train_part": 1, "draw_dag": 1, **AFTER_TRAINING}
     assert f"results/decoders/mind_animator/sub-1/{decoder}.safetensors" in text
     assert "Params have changed since last execution" in text
 
@@ -119,7 +119,7 @@ def test_changed_weights_of_a_model_rerun_its_users(house: Path, plan: Callable[
     text = plan()
     path.write_bytes(before)
     assert jobs(text)["encode_ground_truth"] == jobs(text)["score_method"] == 1
-    assert not {"train_decoder", "caption_clips", "encode_features"} & set(jobs(text))
+    assert not {"train_part", "caption_clips", "encode_features"} & set(jobs(text))
 
 
 def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
@@ -130,7 +130,7 @@ def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
     expected = jobs(text)
     assert (
         expected["simulate_training_runs"] == 2
-        and expected["train_decoder"] == 3
+        and expected["train_part"] == 3
         and expected["predict"] == 1
     )
     assert not {"caption_clips", "encode_features", "segment_movie", "score_method"} & set(expected)
@@ -167,7 +167,7 @@ def wait_for_stores(state: Path, count: int, process: subprocess.Popen) -> None:
 def kill_training(process: subprocess.Popen) -> None:
     """SIGKILL to the training alone, as the system does for want of memory."""
     children = psutil.Process(process.pid).children(recursive=True)
-    next(child for child in reversed(children) if "workflow_scripts.train_decoder" in child.cmdline()).kill()
+    next(child for child in reversed(children) if "workflow_scripts.train_part" in child.cmdline()).kill()
 
 
 def press_ctrl_c(process: subprocess.Popen) -> None:
@@ -192,7 +192,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert state.exists() and not (folder / f"{SEMANTIC}.safetensors").exists()
     done = snakemake(folder, f"{SEMANTIC}.safetensors", root=house)
     assert done.returncode == 0, done.stderr[-3000:]
-    log = folder / "results/logs/train_decoder/mind_animator/sub-1-semantic.log"
+    log = folder / "results/logs/train_part/mind_animator/sub-1-semantic.log"
     assert int(re.search(r"Resuming after epoch (\d+) ", log.read_text())[1]) >= 5
     assert (folder / f"{SEMANTIC}.safetensors").read_bytes() == straight
     assert not state.exists()

@@ -67,7 +67,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage_in_5_seconds():
     # of a processor: what an idle machine takes, whatever else this one does
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     for rule in ("make_movie", "simulate_training_runs", "segment_movie", "caption_clips", "preprocess_subject",
-                 "encode_features", "train_decoder", "predict", "invert_latents", "reconstruct_clips", "score_method",
+                 "encode_features", "train_part", "predict", "invert_latents", "reconstruct_clips", "score_method",
                  "explain_decoder", "make_report", "test_brain"):  # fmt: skip
         assert rule in done.stdout + done.stderr, rule
 
@@ -93,7 +93,7 @@ def test_the_workflow_runs_in_any_folder(tmp_path):
         [*elsewhere, "--cores", "1", "--", drawn], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "train_decoder" in (tmp_path / drawn).read_text()
+    assert "train_part" in (tmp_path / drawn).read_text()
 
 
 def test_the_drawn_house_is_the_one_that_stands():

@@ -95,7 +95,7 @@ def test_the_workflow_is_deployed_from_the_wheel(wheel: Path, tmp_path: Path):
         "all",
         cwd=tmp_path / "study",
     )
-    assert "train_decoder" in output and "make_report" in output
+    assert "train_part" in output and "make_report" in output
     run(
         python, "-m", "snakemake", "--cores", "1", "--", "results/demo/report/dag.svg", cwd=tmp_path / "study"
     )

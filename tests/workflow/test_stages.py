@@ -161,4 +161,4 @@ def test_rules_and_scripts_agree():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     written = set(re.findall(r"python -m workflow_scripts\.(\w+)", done.stdout + done.stderr))
-    assert {"make_movie", "caption_clips", "train_decoder", "test_methods", "make_report"} <= written
+    assert {"make_movie", "caption_clips", "train_part", "test_methods", "make_report"} <= written

@@ -30,7 +30,7 @@ STAND_INS = {
 }
 
 
-def train_decoder(
+def train_part(
     *,
     kind: Param[str],
     part: Wildcard[str],
@@ -112,7 +112,7 @@ def train_decoder(
         movies=movies, videos=videos, models=models, t_r=t_r, crop=crop,
     )  # fmt: skip
     stamp = fingerprint(
-        code=code_digest("workflow_scripts/train_decoder.py", f"mind_animator/methods/{kind}.py"),
+        code=code_digest("workflow_scripts/train_part.py", f"mind_animator/methods/{kind}.py"),
         part=part,
         settings=settings,
         needs=needs.model_dump(mode="json"),
@@ -231,7 +231,7 @@ def _write_weights(path: Path, weights: Mapping) -> None:
         save_file(tensors, temporary)
 
 
-main = command(train_decoder)
+main = command(train_part)
 
 if __name__ == "__main__":
     run_command(main)
