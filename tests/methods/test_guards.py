@@ -74,6 +74,8 @@ def open_case(kind, variant, **options):
 def preprocess(folder, subject, out, voxels='{"count": 60}', **options):
     """The files of the workflow's scripts from the recorded runs of a subject: responses, maps, single repeats."""
     layout = {"clips": "clips.tsv", "responses": "sub-{subject}_{run}.npy", "axes": "volume repeat voxel"}
+    if "srm_components" not in options:
+        layout["rois"] = "rois-{subject}.tsv"
     dataset = DatasetConfig(
         name="arrays", data_root=str(folder / "runs"), subjects=tuple(VOXELS), options=layout | options
     )
@@ -111,6 +113,8 @@ def write_world(folder, poison):
     for subject, voxels in VOXELS.items():
         mixed = blobs.responses @ rng.normal(size=(120, voxels)).astype(np.float32) / 11
         mixed = np.hstack([mixed, np.zeros((len(mixed), NOISE_VOXELS), np.float32)])
+        rois = [f"L_{n % 7}" for n in range(mixed.shape[1])]
+        write_table(runs / f"rois-{subject}.tsv", pd.DataFrame({"voxel": range(len(rois)), "roi": rois}))
         for movie in np.unique(blobs.movie):
             # volume n of a run is the response to clip n - 2, because the lag is two volumes
             series = np.pad(mixed[blobs.movie == movie], ((2, 1), (0, 0)))[:, None]
