@@ -129,9 +129,7 @@ def test_one_subject_s_target_builds_that_subject_alone(house: Path, run: Path):
     text = done.stdout + done.stderr
     expected = jobs(text)
     assert (
-        expected["simulate_training_runs"] == 2
-        and expected["train_part"] == 3
-        and expected["predict"] == 1
+        expected["simulate_training_runs"] == 2 and expected["train_part"] == 3 and expected["predict"] == 1
     )
     assert not {"caption_clips", "encode_features", "segment_movie", "score_method"} & set(expected)
     assert "sub-1" not in text and "subject1" not in text
