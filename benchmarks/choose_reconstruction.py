@@ -33,6 +33,7 @@ from mind_animator.diffusion.generator import (
     load_generator,
     reconstruct_batch,
 )
+from mind_animator.diffusion.memory import CPU_CLIPS
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import open_methods
 from mind_animator.methods.mind_animator import load_decoder
@@ -127,7 +128,8 @@ class Generator:
         return load_generator(self.model, self.lock, frames, settings, device=self.device, seed=self.seed)
 
     def batches(self) -> Iterator[tuple[Tensor, list[str]]]:
-        for rows in torch.arange(len(self.clips)).split(self.settings.clips_per_batch):
+        size = self.settings.clips_per_batch
+        for rows in torch.arange(len(self.clips)).split(CPU_CLIPS if size == "auto" else size):
             yield rows, [self.clips[row] for row in rows]
 
     def draw_images(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -60,7 +60,7 @@ CONSTANTS: dict[str, Constant] = {
         0.6, "fraction of raw bytes", "yours", "default for movies; the demo's drawn movies take .24"
     ),
     "gpu": Constant(788.0, "TFLOP/s", "measured", "bf16 matrix products on one NVIDIA H200"),
-    "efficiency": Constant(0.3, "fraction of the GPU", "yours", "default; measure yours with measure_gpu"),
+    "efficiency": Constant(0.3, "fraction of the GPU", "yours", "default; measure yours with benchmark_gpu"),
     "load": Constant(60.0, "s/job", "yours", "start of a job: imports and one model load"),
 }
 
@@ -120,6 +120,7 @@ def cost_table(
     scale: Scale,
     constants: Mapping[str, Constant] = CONSTANTS,
     fetched: Mapping[str, int] | None = None,
+    measured: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """One row a rule: ``rule, jobs, gpu_hours, fetched_bytes, kept_bytes``; the last row is the total.
 
@@ -132,6 +133,8 @@ def cost_table(
         `CONSTANTS`, or with the user's own GPU and efficiency in their place.
     fetched : mapping of rule name to bytes, optional
         What is fetched is kept beside what is made, archives as the files in them (taken as large as the archive).
+    measured : mapping of line to float, optional
+        Measured TFLOP/s of lines of ``benchmark-gpu`` (see `measured_speeds`), in place of GPU x efficiency.
 
     Notes
     -----
@@ -142,32 +145,46 @@ def cost_table(
     latents = 4 * (scale.size // 8) ** 2 * 4
     frames, test = scale.clips * scale.frames, scale.test_clips * scale.frames * scale.subjects
     unet = constants["unet_forward"].value + constants["cross_frame"].value
+    measured, general = measured or {}, constants["gpu"].value * constants["efficiency"].value
+
+    def seconds(line: str, tflop: float) -> float:
+        return tflop / measured.get(line, general)
+
     training = sum(
-        constants[f"{part}_step" if f"{part}_step" in constants else "motion_step"].value * steps
+        seconds(f"train_{part}", constants.get(f"{part}_step", constants["motion_step"]).value * steps)
         for part, steps in scale.training_steps.items()
     )
     work = {
-        "caption_clips": 2 * scale.clips * constants["caption"].value,
-        "encode_features": frames * area * constants["vae_encode"].value,
+        "caption_clips": seconds("caption", 2 * scale.clips * constants["caption"].value),
+        "encode_features": seconds("vae_encode", frames * area * constants["vae_encode"].value),
         "train_part": training,
         "predict": 0.0,
         "explain_decoder": 0.0,
-        "decode_latents": test * area * scale.vaes * constants["vae_decode"].value,
-        "encode_ground_truth": scale.test_clips * constants["score"].value,
-        "score_method": scale.test_clips * scale.subjects * scale.methods * constants["score"].value,
+        "decode_latents": seconds("vae_decode", test * area * scale.vaes * constants["vae_decode"].value),
+        "encode_ground_truth": seconds("scoring_networks", scale.test_clips * constants["score"].value),
+        "score_method": seconds(
+            "scoring_networks", scale.test_clips * scale.subjects * scale.methods * constants["score"].value
+        ),
         # one image per clip by about as many steps as the second pass, and all frames encoded
         "draw_first_pass": test
         * area
         * scale.generators
         * (
-            (scale.num_inversion_steps + 2 * scale.num_inference_steps) * unet / scale.frames
-            + constants["vae_encode"].value
+            seconds(
+                "sampling", (scale.num_inversion_steps + 2 * scale.num_inference_steps) * unet / scale.frames
+            )
+            + seconds("vae_encode", constants["vae_encode"].value)
         ),
-        "invert_latents": test * area * scale.num_inversion_steps * unet * scale.generators,
+        "invert_latents": seconds(
+            "inversion", test * area * scale.num_inversion_steps * unet * scale.generators
+        ),
         "reconstruct_clips": test
         * area
         * scale.generators
-        * (2 * scale.num_inference_steps * unet + constants["vae_decode"].value),
+        * (
+            seconds("sampling", 2 * scale.num_inference_steps * unet)
+            + seconds("vae_decode", constants["vae_decode"].value)
+        ),
     }
     packed = constants["packed"].value
     video = scale.frames * scale.size**2 * 3 * packed  # bytes per clip
@@ -190,18 +207,33 @@ def cost_table(
         "derive_baseline": scale.test_clips * scale.subjects * video * (scale.methods - made),
         "encode_ground_truth": scale.test_clips * _ground_truth_bytes(scale, packed),
     }
-    speed = constants["gpu"].value * constants["efficiency"].value
     fetched = fetched or {}
     rows = []
     for rule, count in sorted(jobs.items()):
-        seconds = work[rule] / speed + count * constants["load"].value if rule in work else 0.0
+        busy = work[rule] + count * constants["load"].value if rule in work else 0.0
         got = fetched.get(rule, 0)
-        rows.append((rule, count, seconds / 3600, got, round(kept.get(rule, 0)) + got))
+        rows.append((rule, count, busy / 3600, got, round(kept.get(rule, 0)) + got))
     table = pd.DataFrame(rows, columns=["rule", "jobs", "gpu_hours", "fetched_bytes", "kept_bytes"])
     total = table[["jobs", "gpu_hours", "fetched_bytes", "kept_bytes"]].sum()
     return pd.concat([table, pd.DataFrame([{"rule": "total", **total}])], ignore_index=True).astype(
         {"jobs": int, "fetched_bytes": int, "kept_bytes": int}
     )
+
+
+def measured_speeds(lines: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """TFLOP/s of lines of ``benchmark-gpu`` at full size, in terms of the work in `CONSTANTS`.
+
+    Parameters
+    ----------
+    lines : mapping of name to row
+        ``lines`` of ``gpu.json``.
+    """
+    speeds = {name: row["tflops"] for name, row in lines.items() if row.get("tflops")}
+    for name, row in lines.items():
+        part = name.removeprefix("train_")
+        if part != name and row.get("seconds"):
+            speeds[name] = CONSTANTS[f"{part}_step"].value * row["clips"] / 64 / row["seconds"]
+    return speeds
 
 
 def _ground_truth_bytes(scale: Scale, packed: float) -> float:

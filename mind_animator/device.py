@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +47,22 @@ def use_device(name: str) -> str:
         take_gpu(_visible_gpus())
     _watch_gpu()
     return name
+
+
+@contextlib.contextmanager
+def matrix_precision(precision: str) -> Iterator[None]:
+    """TF32 for products and convolutions of float32 on CUDA if ``precision`` is ``tf32``, full float32 otherwise."""
+    import torch
+
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 def take_gpu(gpus: list[str], folder: Path | None = None, patience: float = 90) -> None:

@@ -146,6 +146,7 @@ rule decode_latents:
         revision=pinned_model("stable_diffusion"),
         shard_size=CONFIG.shards.reconstruction,
         rate=CONFIG.stimuli.rate,
+        vae_precision=CONFIG.reconstruction.vae_precision,
         cpu_threads=CONFIG.reconstruction.cpu_threads,
         # not tracked: derived from resources
         device=lambda wildcards, resources: CONFIG.device,

@@ -190,29 +190,29 @@ rule make_text_report:
         stage("make_text_report")
 
 
-# Speed of your GPU, measured by `measure_gpu`; the plan uses the file if it exists.
-GPU = Path("gpu.json")
+# Speed of your GPU, measured by `benchmark_gpu`; the plan uses the file if it exists.
+GPU = Path("gpu/gpu.json")
 
 
-rule measure_gpu:
-    """Speed of your GPU, for the plan. Run this rule on the machine that runs the jobs (on a cluster: with the profile)."""
+rule benchmark_gpu:
+    """Speed of every GPU stage, for the plan. Run it on the machine that runs the jobs (on a cluster: with the profile)."""
     output:
         gpu=str(GPU),
     log:
-        f"{R}/logs/measure_gpu.log",
+        f"{R}/logs/benchmark_gpu.log",
     conda:
         "../envs/gpu.yaml"
     threads: 1
     resources:
         gpu=gpu_count,
-        mem_mb=per_attempt(4_000),
-        runtime=per_attempt(10),
+        mem_mb=per_attempt(40_000),
+        runtime=per_attempt(20),
     params:
         device=lambda wildcards, resources: CONFIG.device,
     message:
-        "Measuring the GPU"
+        "Measuring the GPU stages"
     shell:
-        stage("measure_gpu")
+        stage("benchmark_gpu")
 
 
 rule plan:

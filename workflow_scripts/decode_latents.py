@@ -12,10 +12,11 @@ from mind_animator.artefacts.reconstructions import (
     read_shard,
     write_reconstructions,
 )
+from mind_animator.config.reconstruction import Precision
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.models.latents import decode_latents as decode
-from mind_animator.models.load import load_vae
+from mind_animator.models.load import load_vae, network_dtype
 from workflow_scripts.stages import Device, Input, Output, Param, Wildcard, command
 
 
@@ -26,6 +27,7 @@ def decode_latents(
     lock: Param[str] | None = None,
     shard: Wildcard[int],
     shard_size: Param[int],
+    vae_precision: Param[Precision] = "auto",
     cpu_threads: Param[int] = 1,
     rate: Param[float],
     device: Param[Device] = "cpu",
@@ -45,6 +47,8 @@ def decode_latents(
         Index of the first clip of the shard.
     shard_size
         Number of clips per shard.
+    vae_precision
+        Precision of the VAE (config.reconstruction.vae_precision).
     cpu_threads
         Number of CPU threads; the last bits of the result depend on it.
     rate
@@ -60,7 +64,7 @@ def decode_latents(
     target = use_device(device)
     clips, arrays = read_shard(predictions, shard, shard_size, ["latents"])
     check_shapes(predictions, arrays, tokens=1)
-    vae = load_vae(model, lock, device=target)
+    vae = load_vae(model, lock, device=target, dtype=network_dtype(vae_precision, target))
     shown = []
     title = f"Decoding shard {shard:05d}"
     for latents in tqdm(arrays["latents"], desc=title, unit="clip", mininterval=5, file=sys.stderr):

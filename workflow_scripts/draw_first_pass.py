@@ -18,12 +18,13 @@ from mind_animator.diffusion.generator import (
     draw_moving_image,
     empty_prompt_embeds,
     load_generator,
+    with_clips_per_batch,
 )
 from mind_animator.diffusion.shards import array_digest, resumable_shard
 from mind_animator.errors import run_command
 from mind_animator.models.hub import content_digest, locate
 from mind_animator.models.latents import encode_latents
-from mind_animator.models.load import load_vae
+from mind_animator.models.load import load_vae, network_dtype
 from mind_animator.provenance import code_digest
 from workflow_scripts.stages import GeneratorShard, Output, Param, command
 
@@ -46,11 +47,14 @@ def draw_first_pass(given: GeneratorShard, *, settings: Param[ReconstructionConf
         write_arrays(latents, {"latents": arrays["latents"]}, clips)
         return
     generator = load_generator(given.model, given.lock, 1, settings, device=device, seed=given.seed)
-    vae = load_vae(given.model, given.lock, device=device)
+    vae = load_vae(
+        given.model, given.lock, device=device, dtype=network_dtype(settings.vae_precision, device)
+    )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if "prompt_embedding" not in tensors:
         tensors["prompt_embedding"] = empty_prompt_embeds(generator, len(clips), given.tokens)
     check_inputs(generator, tensors["latents"].shape, tensors["prompt_embedding"].shape[-1])
+    settings = with_clips_per_batch(generator, settings, tensors["latents"].shape, given.tokens)
 
     def work(rows: Sequence[int]) -> dict[str, np.ndarray]:
         inputs = [tensors[name][list(rows)] for name in ("latents", "prompt_embedding", "flow")]

@@ -6,7 +6,7 @@ from mind_animator.artefacts.arrays import write_arrays
 from mind_animator.artefacts.reconstructions import check_shapes, read_finite, read_shard
 from mind_animator.config.reconstruction import InversionConfig
 from mind_animator.device import use_device
-from mind_animator.diffusion.generator import check_inputs, invert_batch, load_generator
+from mind_animator.diffusion.generator import check_inputs, invert_batch, load_generator, with_clips_per_batch
 from mind_animator.diffusion.shards import array_digest, resumable_shard
 from mind_animator.errors import run_command
 from mind_animator.models.hub import content_digest, locate
@@ -38,6 +38,7 @@ def invert_latents(
     n_frames = settings.drawn_frames(latents.shape[1])
     generator = load_generator(given.model, given.lock, n_frames, settings, device=device, seed=given.seed)
     check_inputs(generator, latents.shape)
+    settings = with_clips_per_batch(generator, settings, latents.shape, given.tokens)
     with resumable_shard(
         given.state,
         clips,

@@ -30,11 +30,12 @@ from mind_animator.diffusion.generator import (
     invert_batch,
     load_generator,
     reconstruct_batch,
+    with_clips_per_batch,
 )
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.flow import flows, mean_flow, motion_fidelity
 from mind_animator.models.latents import decode_latents, encode_latents
-from mind_animator.models.load import load_vae
+from mind_animator.models.load import load_vae, network_dtype
 from workflow_scripts.stages import Device, Input, Inputs, Output, Param, command
 
 PUBLISHED = {"strength": None, "guidance_scale": 12.5, "noise_timestep": 200, "noise_into": "inverted"}
@@ -97,7 +98,8 @@ def measure_oracle(
     embeddings = read_arrays(text, ["prompt_embedding"], names)[1]["prompt_embedding"]
     prompt_embedding = torch.from_numpy(embeddings).float()
     ground_truth = [flows(clip) for clip in movies]
-    vae, n_frames = load_vae(model, lock, device=target), movies.shape[1]
+    vae = load_vae(model, lock, device=target, dtype=network_dtype(configured.vae_precision, target))
+    n_frames = movies.shape[1]
     latents = encode_latents(vae, movies, batch=n_frames)
     rows: list[dict] = []
 
@@ -126,6 +128,8 @@ def measure_oracle(
     final = configured.final_pass()
     generator = load_generator(model, lock, n_frames, final, device=target, seed=seed)
     check_inputs(generator, latents.shape, prompt_embedding.shape[-1])
+    final = with_clips_per_batch(generator, final, latents.shape, tokens)
+    configured = configured.model_copy(update={"clips_per_batch": final.clips_per_batch})
     for link, changed in variants(final).items():
         started = time.monotonic()
         add(link, show(changed, latents), started)

@@ -12,7 +12,7 @@ import numpy as np
 from mind_animator.artefacts.files import read_json
 from mind_animator.config import Config
 from mind_animator.config.fmri import VoxelsConfig
-from mind_animator.cost import CONSTANTS, Constant, Scale, cost_table
+from mind_animator.cost import CONSTANTS, Constant, Scale, cost_table, measured_speeds
 from mind_animator.datasets import open_dataset
 from mind_animator.datasets.base import Dataset
 from mind_animator.errors import InputError, run_command
@@ -43,15 +43,21 @@ def plan_run(
     fetched
         Per rule: bytes to fetch, and number of files of unknown size, as JSON.
     gpu
-        Speed of your GPU as measured by measure_gpu (JSON).
+        Speed of your GPU as measured by benchmark_gpu (JSON).
     efficiency
         Fraction of the GPU's speed that your jobs reach.
     target
         Target of the workflow.
     """
-    constants = dict(CONSTANTS)
+    constants, measured = dict(CONSTANTS), {}
     if gpu:
         speed = read_json(gpu)
+        if speed.get("shapes") != "full":
+            raise InputError(
+                f"Expected measurements of the full shapes in {gpu}, got '{speed.get('shapes')}': run "
+                "`snakemake -- benchmark_gpu` on the GPU."
+            )
+        measured = measured_speeds(speed["lines"])
         constants["gpu"] = Constant(speed["tflops"], "TFLOP/s", "measured", f"your {speed['device']}")
     if efficiency is not None:
         if not 0 < efficiency <= 1:
@@ -63,6 +69,7 @@ def plan_run(
         scale_of(config),
         constants,
         {rule: stated for rule, (stated, _) in to_fetch.items()},
+        measured if efficiency is None else None,
     )
     for name in ("fetched_bytes", "kept_bytes"):
         table[name.replace("bytes", "GiB")] = table.pop(name) / 1024**3
@@ -75,6 +82,11 @@ def plan_run(
     print(
         "\nThe models that pin_models fetches are not included (about 60 GB at full size, most of it BLIP-2)."
     )
+    if measured:
+        print(
+            f"\nSpeeds measured on your {speed['device']}, TFLOP/s (stages without one use gpu x efficiency):"
+        )
+        print("  " + ", ".join(f"{line} {value:.3g}" for line, value in measured.items()))
     print("\nConstants:")
     for name, constant in constants.items():
         print(f"  {name:16} {constant.value:10.4g} {constant.unit:20} {constant.source:9} {constant.note}")

@@ -20,11 +20,12 @@ from mind_animator.diffusion.generator import (
     empty_prompt_embeds,
     frames_of_predictions,
     load_generator,
+    with_clips_per_batch,
 )
 from mind_animator.diffusion.shards import array_digest, resumable_shard
 from mind_animator.errors import InputError, run_command
 from mind_animator.models.hub import content_digest, locate
-from mind_animator.models.load import load_vae
+from mind_animator.models.load import load_vae, network_dtype
 from mind_animator.provenance import code_digest
 from workflow_scripts.stages import GeneratorShard, Input, Output, Param, command
 
@@ -77,10 +78,13 @@ def reconstruct_clips(
     n_frames = settings.drawn_frames(arrays["latents"].shape[1])
     check_shapes(given.predictions, arrays, given.tokens, n_frames)
     generator = load_generator(given.model, given.lock, n_frames, settings, device=device, seed=given.seed)
-    vae = load_vae(given.model, given.lock, device=device)
+    vae = load_vae(
+        given.model, given.lock, device=device, dtype=network_dtype(settings.vae_precision, device)
+    )
     check_inputs(
         generator, arrays["latents"].shape, arrays["prompt_embedding"].shape[-1] if has_text else None
     )
+    settings = with_clips_per_batch(generator, settings, arrays["latents"].shape, given.tokens)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if not has_text:
         tensors["prompt_embedding"] = empty_prompt_embeds(generator, len(clips), given.tokens)

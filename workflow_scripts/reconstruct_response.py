@@ -76,7 +76,9 @@ def reconstruct_response(*, config: Path, method: str, subject: str, responses: 
     shown = {"rate": loaded.stimuli.rate, "frames": output / "frames.h5", "video": output / "video.mp4"}
     settings = loaded.reconstruction
     if chosen.reconstruction == "vae":
-        decode_latents.decode_latents(**shard, **shown, cpu_threads=settings.cpu_threads)
+        decode_latents.decode_latents(
+            **shard, **shown, vae_precision=settings.vae_precision, cpu_threads=settings.cpu_threads
+        )
         return
 
     def given(name: str) -> GeneratorShard:

@@ -1,11 +1,12 @@
-"""Score existing videos, merge submissions into a leaderboard, collect human ratings, deploy the workflow.
+"""Score existing videos, merge submissions into a leaderboard, collect human ratings, deploy the workflow,
+measure a GPU.
 
 Scoring, submissions and ratings require neither the workflow nor fMRI data.
 """
 
 import argparse
 
-from mind_animator.cli import ratings, score, submissions, workflow
+from mind_animator.cli import benchmark_gpu, ratings, score, submissions, workflow
 from mind_animator.cli.options import EXIT_CODES, Formatter
 from mind_animator.errors import run_command
 
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     submissions.add(commands)
     ratings.add(commands)
     workflow.add(commands)
+    benchmark_gpu.add(commands)
     return top
 
 

@@ -45,7 +45,9 @@ class OptimisationConfig(Strict):
     clip_gradient : float, optional
         Maximum norm of the gradient.
     precision : str
-        ``float32``, or ``bfloat16`` (autocast; master weights stay float32).
+        ``float32``; ``tf32`` (CUDA only: products of float32 matrices with 10 bits of mantissa); ``bfloat16`` (autocast;
+        master weights stay float32). ``auto`` is float32 on a CPU and tf32 on CUDA, where float32 products would not
+        use the tensor cores.
     checkpoint_interval : float
         Minimum time between two checkpoints, seconds; 0 stores one after every step.
     """
@@ -66,7 +68,7 @@ class OptimisationConfig(Strict):
     patience: int | None = Field(None, ge=1)
     keep: Literal["best", "last"] = "best"
     clip_gradient: float | None = Field(None, gt=0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     checkpoint_interval: float = Field(30.0, ge=0)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mind_animator.config.base import Fault, Strict
+from mind_animator.config.reconstruction import Precision
 
 
 class ReadyConfig(Strict):
@@ -55,6 +56,8 @@ class FeaturesConfig(Strict):
         normalised embeddings of all frames.
     batch : int
         Frames (or texts) per forward pass.
+    vae_precision : str
+        As in `ReconstructionConfig`.
     caption_copies, crops : int
         Numbers of augmented captions (synonyms, insertions, swaps, deletions) and random crops of the selected frame
         that are embedded in addition to the originals, for decoders that train on them (presets paper and released_code).
@@ -70,6 +73,7 @@ class FeaturesConfig(Strict):
     latents: Literal["mean", "sample"] = "mean"
     image: Literal["middle", "first", "mean"] = "middle"
     batch: int = Field(64, ge=1)
+    vae_precision: Precision = "auto"
     caption_copies: int = Field(0, ge=0)
     crops: int = Field(0, ge=0)
     synonyms: str | None = None

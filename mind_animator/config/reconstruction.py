@@ -1,10 +1,12 @@
 """From decoded features to videos by the frozen, inflated generator."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mind_animator.config.base import Fault, Strict
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Default negative prompt of the released inference pipeline.
 RELEASED_NEGATIVE_PROMPT = (
@@ -101,9 +103,15 @@ class ReconstructionConfig(Strict):
         Of the UNet: ``auto`` is float32 on a CPU and float16 on CUDA. Latents and the scheduler's arithmetic
         are float32 always.
     compile : bool
-        ``torch.compile`` the UNet for the one batch shape (minutes once, then faster; worth it at full size).
-    clips_per_batch : int
-        Clips of a padded batch: results are bit-identical for any sharding at one batch size.
+        ``torch.compile`` the UNet for the one batch shape. Off also on CUDA, because its gain has not been measured
+        there: compare ``sampling`` and ``sampling_compiled`` of ``mind-animator benchmark-gpu`` on your GPU.
+    vae_precision : str
+        Of the VAE that encodes and decodes frames here: ``auto`` is float32 on a CPU and float16 on CUDA, which halves
+        time and memory; on the demo's VAE it changes frames by less than one grey level (`tests/models`).
+    clips_per_batch : int or "auto"
+        Clips of a padded batch: results are bit-identical for any sharding at one batch size, and equal up to rounding
+        at another. ``auto``: 8 on a CPU; on CUDA the largest power of two whose memory, derived from the shapes, fits
+        into the GPU, because larger batches use a GPU better.
     cpu_threads : int
         Threads of a job on a CPU, independent of the machine: the last bits of a convolution depend on them.
     """
@@ -125,9 +133,10 @@ class ReconstructionConfig(Strict):
     motion_gain: float = Field(1.0, ge=0)
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = False
-    clips_per_batch: int = Field(8, ge=1)
+    vae_precision: Precision = "auto"
+    clips_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     cpu_threads: int = Field(1, ge=1)
 
     @model_validator(mode="before")
@@ -203,7 +212,7 @@ class InversionConfig(Strict):
     motion: Literal["sampled", "warped"] = "sampled"
     group_norm: Literal["per_frame", "pooled"] = "per_frame"
     temporal_bias: bool = False
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = False
-    clips_per_batch: int = Field(8, ge=1)
+    clips_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     cpu_threads: int = Field(1, ge=1)

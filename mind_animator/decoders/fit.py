@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mind_animator.config.decoders import OptimisationConfig, ValidationConfig
 from mind_animator.decoders.checkpoint import Checkpoint, Content
 from mind_animator.decoders.roofline import roofline_seconds
+from mind_animator.device import matrix_precision
 from mind_animator.errors import InputError
 
 # (network, batch, generator or None in validation, epoch) -> mean loss of the batch.
@@ -81,13 +82,17 @@ def fit(
         parameters, settings.learning_rate, settings.betas, settings.epsilon, weight_decay=decay, fused=True
     )
     autocast = {"device_type": torch.device(device).type, "dtype": torch.bfloat16}
-    autocast["enabled"] = settings.precision == "bfloat16"
+    precision = settings.precision
+    if precision == "auto":
+        precision = "float32" if autocast["device_type"] == "cpu" else "tf32"
+    autocast["enabled"] = precision == "bfloat16"
     steps = math.ceil(len(rows) / settings.batch)
     checkpoint = checkpoint or Checkpoint()
     history, best, inside = _resume(checkpoint, trained, optimiser)
     roofline, reported = None, -math.inf
     writer = _writer(logs, purge_step=len(history))
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ()):
+    forked = torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else ())
+    with forked, matrix_precision(precision):
         for epoch in range(len(history), settings.epochs + 1):
             if _is_over(history, settings):
                 break

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,16 +12,17 @@ from torch import Tensor
 from mind_animator.config.reconstruction import InversionConfig, ReconstructionConfig
 from mind_animator.diffusion.inflate import VideoUNet
 from mind_animator.diffusion.invert import invert
+from mind_animator.diffusion.memory import resolve_clips_per_batch
 from mind_animator.diffusion.noise import clip_generator, draw_noise, mix_noise
 from mind_animator.diffusion.sample import sample, sample_dpm
 from mind_animator.diffusion.schedule import Schedule, schedule_of
 from mind_animator.errors import InputError
 from mind_animator.models.embed import encode_prompts
 from mind_animator.models.latents import decode_latents
-from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler
+from mind_animator.models.load import load_text_encoder, load_unet_and_scheduler, network_dtype
 from mind_animator.video.warp import move_image
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+S = TypeVar("S", ReconstructionConfig, InversionConfig)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ def load_generator(
     InputError
         If a part is missing.
     """
-    auto = "float32" if device == "cpu" else "float16"
-    dtype = PRECISIONS[auto if settings.precision == "auto" else settings.precision]
+    dtype = network_dtype(settings.precision, device)
     unet, scheduler = load_unet_and_scheduler(model_id_or_path, lock, device=device, dtype=dtype)
     text = load_text_encoder(model_id_or_path, lock, device=device)
     bias = clip_generator(seed, "temporal attention") if settings.temporal_bias else None
@@ -98,6 +98,28 @@ def load_generator(
     return VideoGenerator(
         video.eval(), cache(encode_text), schedule_of(scheduler.config), dict(scheduler.config)
     )
+
+
+def with_clips_per_batch(generator: VideoGenerator, settings: S, latents: Sequence[int], tokens: int) -> S:
+    """Settings with the number of clips per batch, where it is ``auto`` (`resolve_clips_per_batch`).
+
+    Parameters
+    ----------
+    settings : ReconstructionConfig or InversionConfig
+    latents : sequence of int
+        Shape of the latents (.., h, w).
+    tokens : int
+        Tokens of the text condition, BOS included.
+    """
+    clips = resolve_clips_per_batch(
+        settings.clips_per_batch,
+        generator.unet,
+        height=latents[-2],
+        width=latents[-1],
+        tokens=max(tokens, settings.inversion_tokens or 0),
+        guided=isinstance(settings, ReconstructionConfig) and settings.guidance_scale != 1,
+    )
+    return settings.model_copy(update={"clips_per_batch": clips})
 
 
 def check_inputs(generator: VideoGenerator, latents: Sequence[int], width: int | None = None) -> None:

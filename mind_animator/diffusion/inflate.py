@@ -17,6 +17,8 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
+TRAINING_TIMESTEPS = 1000
+
 
 class VideoUNet(nn.Module):
     """Noise prediction for clips of frames by an image UNet, which is changed in place.
@@ -81,6 +83,10 @@ class VideoUNet(nn.Module):
             unet.conv_norm_out = PooledGroupNorm(unet.conv_norm_out, frames)
         if temporal_bias is not None:
             add_temporal_bias(unet, temporal_bias)
+        # On the device: a step of the chain takes its time step from here and copies nothing from the host.
+        self.register_buffer(
+            "timesteps", torch.arange(TRAINING_TIMESTEPS, device=unet.device), persistent=False
+        )
 
     def forward(self, latents: Tensor, timestep: int | Tensor, prompt_embeds: Tensor) -> Tensor:
         """Predicted noise (or velocity, as the net was trained).
@@ -107,9 +113,7 @@ class VideoUNet(nn.Module):
         dtype = self.unet.dtype
         noise = self.unet(
             latents.flatten(0, 1).to(dtype),
-            torch.as_tensor(
-                timestep, device=latents.device
-            ),  # a number would be compiled again at every step
+            self.timesteps[timestep] if isinstance(timestep, int) else timestep,
             encoder_hidden_states=prompt_embeds.to(dtype),
             return_dict=False,
         )[0]

@@ -21,8 +21,9 @@ class Schedule:
 
     Attributes
     ----------
-    alphas : Tensor of shape (time,), float64
-        alpha-bar of every training time step, decreasing in (0, 1).
+    alphas : tuple of float of length time
+        alpha-bar of every training time step, decreasing in (0, 1). Plain numbers, so that no step of the chain reads a
+        tensor on the host.
     final_alpha : float
         alpha-bar of a finished latent: 1, or ``alphas[0]`` where the net never saw clean ones (SD 1.x).
     offset : int
@@ -31,7 +32,7 @@ class Schedule:
         ``epsilon`` or ``v_prediction``: what the net puts out.
     """
 
-    alphas: Tensor
+    alphas: tuple[float, ...]
     final_alpha: float
     offset: int = 0
     prediction: str = "epsilon"
@@ -65,7 +66,7 @@ class Schedule:
 
     def alpha(self, timestep: int | None) -> float:
         """alpha-bar of a time step; of a finished latent for None."""
-        return self.final_alpha if timestep is None else float(self.alphas[timestep])
+        return self.final_alpha if timestep is None else self.alphas[timestep]
 
     def noise(self, output: Tensor, latents: Tensor, timestep: int) -> Tensor:
         """Noise e that the net's output means, in the latents' type."""
@@ -94,7 +95,7 @@ def schedule_of(config: dict) -> Schedule:
 
     ddim = DDIMScheduler.from_config(config, clip_sample=False)
     return Schedule(
-        alphas=ddim.alphas_cumprod.double().clone(),
+        alphas=tuple(ddim.alphas_cumprod.double().tolist()),
         final_alpha=float(ddim.final_alpha_cumprod),
         offset=int(ddim.config.steps_offset),
         prediction=str(ddim.config.prediction_type),

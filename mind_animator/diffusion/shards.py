@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from mind_animator.artefacts.arrays import open_arrays, read_arrays, write_arrays
@@ -122,6 +123,44 @@ def resumable_shard(
         finished.remove()
 
 
+def halve_when_out_of_memory(work: Work) -> Work:
+    """The same work in two halves of the batch, from the first time on that the GPU's memory does not suffice.
+
+    The places of the clips and their noise stay the same, and so do the results up to rounding.
+
+    Raises
+    ------
+    InputError
+        If half a batch does not fit either.
+    """
+    halved = False
+
+    def halves(rows: Sequence[int]) -> dict[str, np.ndarray]:
+        parts = [work(half) for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def done(rows: Sequence[int]) -> dict[str, np.ndarray]:
+        nonlocal halved
+        try:
+            return halves(rows) if halved else work(rows)
+        except torch.OutOfMemoryError as error:
+            if halved or len(rows) == 1:
+                raise InputError(
+                    f"Expected {len(rows) if len(rows) == 1 else len(rows) // 2} clips to fit into the memory of the "
+                    f"GPU, got: {str(error).splitlines()[0]} Lower reconstruction.clips_per_batch."
+                ) from None
+        # outside the handler, whose traceback would keep the tensors of the failed pass alive
+        halved = True
+        torch.cuda.empty_cache()
+        print(
+            f"Out of GPU memory with {len(rows)} clips per batch: continuing with {len(rows) // 2}.",
+            file=sys.stderr,
+        )
+        return done(rows)
+
+    return done
+
+
 def process_shard(
     clips: Sequence[str],
     first: int,
@@ -151,6 +190,7 @@ def process_shard(
     -------
     dict of name to array, first axis = clips
     """
+    work = halve_when_out_of_memory(work)
     batches = plan_batches(first, len(clips), size)
     done = [batch for batch in batches if batch.index in finished]
     rest = [batch for batch in batches if batch.index not in finished]

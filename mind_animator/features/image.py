@@ -28,7 +28,7 @@ class Image(Provider):
         return ("clip_embedding_image", "latents", *crops)
 
     def settings(self) -> str:
-        return self.config.model_dump_json(include={"latents", "image", "batch", "crops"})
+        return self.config.model_dump_json(include={"latents", "image", "batch", "vae_precision", "crops"})
 
     @property
     def seeded(self) -> bool:
@@ -45,11 +45,13 @@ class Image(Provider):
         device: str,
         notes: dict[str, str],
     ) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
-        from mind_animator.models.load import load_clip, load_vae
+        from mind_animator.models.load import load_clip, load_vae, network_dtype
 
+        chosen = FeaturesConfig.model_validate_json(settings)
         clip = load_clip(models.clip, models.lock, device=device)
-        vae = load_vae(models.stable_diffusion, models.lock, device=device)
-        yield from image_targets(clip, vae, clips, FeaturesConfig.model_validate_json(settings), seed)
+        dtype = network_dtype(chosen.vae_precision, device)
+        vae = load_vae(models.stable_diffusion, models.lock, device=device, dtype=dtype)
+        yield from image_targets(clip, vae, clips, chosen, seed)
 
 
 ENTRY = Image

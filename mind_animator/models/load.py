@@ -82,6 +82,13 @@ def torch_device(name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device(name), torch.bfloat16 if name == "cuda" else torch.float32
 
 
+def network_dtype(precision: str, device: str) -> torch.dtype:
+    """Data type of a frozen network: ``auto`` is float32 on a CPU and float16 on CUDA."""
+    if precision == "auto":
+        precision = "float32" if device == "cpu" else "float16"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+
+
 class Where(TypedDict, total=False):
     """Placement of a network: ``device`` (by default the CPU) and ``dtype`` of its weights (by default float32)."""
 

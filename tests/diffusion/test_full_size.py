@@ -1,19 +1,18 @@
 """Stable Diffusion 1.5's own shapes with random weights: the net is built, inflated, and takes a step."""
 
 import gc
-import json
-from pathlib import Path
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from mind_animator.benchmark.shapes import FULL
 from mind_animator.diffusion.inflate import VideoUNet
 from mind_animator.diffusion.invert import invert
 from mind_animator.diffusion.sample import sample
 from mind_animator.diffusion.schedule import schedule_of
 
-SHAPES = json.loads((Path(__file__).parents[2] / "benchmarks" / "sd15_unet.json").read_text())
+SHAPES = FULL.unet
 
 
 @pytest.fixture

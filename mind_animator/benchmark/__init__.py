@@ -1,0 +1,1 @@
+"""Speed, memory and numerical agreement of every GPU stage on one machine: ``mind-animator benchmark-gpu``."""
