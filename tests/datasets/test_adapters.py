@@ -36,7 +36,7 @@ def opened(root, **others):
 
 def test_the_documented_adapter_reads_its_data(lab):
     assert "lab" in available()
-    assert not {"lab_helpers", "bids_tree", "preprocess", "averages", "check", "base"} & set(available())
+    assert not {"lab_helpers", "tree", "preprocess", "averages", "check", "base"} & set(available())
     settings = FmriConfig(detrend_order=0, lag=4.0, voxels=VoxelsConfig(count=None, all=True))
     made = preprocess_subject(opened(lab), "01", settings)
     assert made.responses.shape == (50, 40)
