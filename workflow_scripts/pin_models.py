@@ -23,11 +23,11 @@ def pin_models(*, models: Param[ModelsConfig]) -> None:
         Ids or folders of all models, and the lock file (config.models).
     """
     entries = read_lock(models.lock)
-    folders_of: dict[str, list[str]] = {}
+    folders_of: dict[str, list[str] | None] = {}
     for role, folders in FOLDERS.items():
         folders_of.setdefault(getattr(models, role), []).extend(folders)
-    for model in (models.model_extra or {}).values():  # of further metrics
-        folders_of.setdefault(model, []).append("")
+    for model in (models.model_extra or {}).values():  # of methods, feature providers and further metrics
+        folders_of.setdefault(model, None)
     absent = []
     for model, folders in folders_of.items():
         path = Path(model)
@@ -40,7 +40,7 @@ def pin_models(*, models: Param[ModelsConfig]) -> None:
             entries[path.name] = pin_file(path, entries.get(path.name))
             print(f"{model}: sha256 {entries[path.name]['files'][path.name]}", file=sys.stderr)
         else:
-            entries[model] = pin_model(model, dict.fromkeys(folders), entries.get(model))
+            entries[model] = pin_model(model, folders and dict.fromkeys(folders), entries.get(model))
             print(f"{model}: revision {entries[model]['revision']}", file=sys.stderr)
         if entries:
             write_json(models.lock, dict(sorted(entries.items())))

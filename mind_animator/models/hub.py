@@ -156,13 +156,17 @@ def content_digest(located: Located) -> str:
     return "-".join(sums[name][:8] for name in sorted(sums))
 
 
-def required_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
+def required_files(names: Iterable[str], folders: Iterable[str] | None) -> list[str]:
     """Files of a repository that its model needs: settings, vocabularies, one form of each folder's weights.
 
     Variants (``.fp16.``, ``.non_ema.``), other frameworks and single-file checkpoints are left out;
-    safetensors are preferred.
+    safetensors are preferred. If ``folders`` is None, the needed folders are unknown: the top folder is used if it
+    contains weights, and otherwise every folder (a pipeline of several networks).
     """
     names, selected = sorted(names), []
+    if folders is None:
+        of_pipeline = not any(_WEIGHTS.fullmatch(name) for name in names)
+        folders = dict.fromkeys(["", *(name.rpartition("/")[0] for name in names)]) if of_pipeline else [""]
     for folder in folders:
         prefix = f"{folder}/" if folder else ""
         inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
@@ -174,15 +178,17 @@ def required_files(names: Iterable[str], folders: Iterable[str]) -> list[str]:
     return selected
 
 
-def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = None) -> dict[str, Any]:
+def pin_model(
+    name: str, folders: Iterable[str] | None, entry: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Fetch a model from the hub and return its lock entry; nothing else here opens a network connection.
 
     Parameters
     ----------
     name : str
         Id on the hub.
-    folders : iterable of str
-        Folders of the repository that are needed; "" is its top.
+    folders : iterable of str, optional
+        Folders of the repository that are needed; "" is its top. None: see `required_files`.
     entry : dict, optional
         Its entry in the lock file, if it has one: the same revision is fetched and every file verified.
 
@@ -201,7 +207,8 @@ def pin_model(name: str, folders: Iterable[str], entry: dict[str, Any] | None = 
         selected = sorted(entry["files"]) if entry else required_files(published, folders)
         if not any(_WEIGHTS.fullmatch(Path(file).name) for file in selected):
             raise InputError(
-                f"Expected weights in {list(folders)} of '{name}' on the hub, got {sorted(published)}."
+                f"Expected weights in '{name}' on the hub"
+                f"{'' if folders is None else f' (folders {list(folders)})'}, got {sorted(published)}."
             )
         folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=selected))
     except RepositoryNotFoundError:

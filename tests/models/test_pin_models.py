@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -154,6 +155,25 @@ def test_pins_what_arrives_once_and_verifies_ever_after(hub, tmp_path, monkeypat
     with pytest.raises(InputError, match="Expected sha256"):
         locate(NAME, tmp_path / "lock.json", "vae")
     assert json.loads((tmp_path / "lock.json").read_text()) == lock
+
+
+def test_models_that_methods_add_are_pinned(hub, tmp_path):
+    """Of a further key of ``models``: the weights at the top, or, in a pipeline, those of every folder."""
+    from mind_animator.models.hub import required_files
+
+    shutil.copytree(ROOT / "mind_animator/assets/models/vit", tmp_path / "vit")
+    here = dict.fromkeys(ROLES, str(tmp_path / "vit"))
+    (tmp_path / "published.pth").write_bytes(b"checkpoint")
+    (tmp_path / "depth.pth").write_bytes(b"of a method")
+    done = _pin(hub, tmp_path, **here, depth=str(tmp_path / "depth.pth"), video_prior=NAME)
+    assert done.returncode == 0, done.stderr
+    lock = json.loads((tmp_path / "lock.json").read_text())
+    assert sorted(lock) == ["depth.pth", "published.pth", NAME]
+    assert sorted(lock[NAME]["files"]) == ["config.json", "model.safetensors"]
+    parts = [name for name in hub.files if "/" in name]
+    assert sorted(required_files(["model_index.json", "README.md", *parts], None)) == sorted(
+        ["model_index.json", *parts]
+    )
 
 
 @pytest.mark.parametrize(
