@@ -110,6 +110,11 @@ rule make_report:
         title=f"Mind-Animator on {CONFIG.dataset.name}",
         rate=CONFIG.stimuli.rate,
         oracles=ORACLE,
+        baselines=[
+            f"{name}={method.shows}"
+            for name, method in METHODS.items()
+            if method.is_baseline
+        ],
         videos=shown_videos(),
         histories=[f"{key}={path}" for key, path in histories().items()],
         lag=labelled("{subject}", f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),

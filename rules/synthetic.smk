@@ -150,7 +150,7 @@ if CONFIG.dataset.name == "demo":
             block=CONFIG.scoring.block,
             seed=CONFIG.seed,
         message:
-            "Training ridge on shuffled pairings"
+            "Fitting ridge regression on shuffled pairings"
         shell:
             stage("calibrate_ridge")
 

@@ -50,6 +50,7 @@ def make_report(
     rate: Param[float],
     videos: Param[dict[str, list[Path]]],
     oracles: Param[list[str]] = (),
+    baselines: Param[dict[str, str]] = {},  # noqa: B006
     summary: Input,
     tests: Input,
     retrieval: Input,
@@ -77,6 +78,8 @@ def make_report(
         Shards of frames of each method/subject (HDF5).
     oracles
         Methods that are split-half oracles.
+    baselines
+        What the frames of each baseline show.
     summary
         Means and intervals of all scores (TSV).
     tests
@@ -119,7 +122,7 @@ def make_report(
                 _videos(subject, ground_truth, videos, texts, rate, assets)
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
             ),
-            _scores(scores, own, oracles),
+            _scores(scores, own, oracles, baselines),
             _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
             _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
@@ -194,7 +197,7 @@ def _parts(histories: dict[str, Path], config: dict) -> Section | None:
         keeps = settings.get("optimisation", {}).get("keep", "best")
         kept = last if keeps == "last" else losses.index(min(losses))
         epochs = f"epoch {kept} of {last} kept"
-        start = "ridge regression alone" if settings.get("linear") is not None else "initial weights"
+        start = "linear baseline alone" if settings.get("linear") is not None else "initial weights"
         state = Cell("at work", epochs) if kept else Cell("idle", f"{epochs}: {start}")
         found.setdefault((method, f"{part} decoder"), {})[subject] = state
     if not found:
@@ -253,7 +256,7 @@ def _videos(
     )
 
 
-def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Section:
+def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str], baselines: dict[str, str]) -> Section:
     """Mean and interval of each metric, with methods as columns, so that every score is shown next to its baselines."""
     every = summary[summary["clips"] == "all"]
     others = [name for name in dict.fromkeys(every["method"]) if name not in own]
@@ -280,11 +283,14 @@ def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str]) -> Sectio
         "scores",
         "Scores and baselines",
         f"Means over test clips, with the {every['level'].max():.0%} intervals of a block bootstrap within movies below. "
-        "Arrows show which direction is better; the best value of a row is bold. The grey columns are baselines: flat_mean "
-        "shows the mean colour of the training movies, frozen the first reconstructed frame, mismatched the reconstruction "
-        "of another clip, and shuffled_frames the reconstructed frames in random order. "
+        "Arrows show which direction is better; the best value of a row is bold."
         + (
-            "split_half_oracle: ground-truth video of the test clip whose second half of repeats is most similar to "
+            f" The grey columns are baselines: {'; '.join(f'{name} shows {text}' for name, text in baselines.items())}."
+            if baselines
+            else ""
+        )
+        + (
+            " split_half_oracle: ground-truth video of the test clip whose second half of repeats is most similar to "
             "this clip's first half."
             if oracles
             else ""

@@ -89,7 +89,7 @@ def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "fo
     group.add_argument(
         "--no-baselines",
         action="store_true",
-        help="do not score the baselines frozen, shuffled_frames, mismatched and flat_mean (default: score them)",
+        help="do not score uninformative baselines (default: score them)",
     )
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the models")
     group = parser.add_argument_group("statistics")
@@ -163,6 +163,7 @@ def score(
     from mind_animator.config.base import parse_settings
     from mind_animator.config.models import ModelsConfig
     from mind_animator.device import use_device
+    from mind_animator.methods._derived import derived_kinds
     from mind_animator.metrics.registry import open_metrics
     from mind_animator.report.leaderboard import build_leaderboard
     from mind_animator.scoring.compare import (
@@ -177,7 +178,7 @@ def score(
         with_pooled,
         with_units,
     )
-    from mind_animator.scoring.folders import baseline_names, score_folders, standard_of
+    from mind_animator.scoring.folders import FLAT, baseline_names, score_folders, standard_of
     from mind_animator.scoring.sources import FolderSource, open_prediction
 
     baselines_of = {} if arguments.no_baselines else baseline_names(list(paths))
@@ -282,8 +283,9 @@ def score(
         cards=cards,
         title=f"{arguments.dataset}: a leaderboard" if cards else f"Scores of {', '.join(methods)}",
         subtitle=f"{standard.frames} frames of {standard.size} x {standard.size} px, {standard.rate:.4g} Hz. "
-        "Baselines: flat_mean is the mean colour of these ground truths; frozen, shuffled and mismatched are made of "
-        "the predictions.",
+        f"Baselines: {FLAT} is the mean colour of these ground truths; "
+        + "; ".join(f"{kind.kind} shows {kind.shows}" for kind in derived_kinds())
+        + ".",
     )
     with atomic(arguments.out / "index.html") as temporary:
         temporary.write_text(page)
@@ -291,9 +293,7 @@ def score(
         _show(
             summary,
             key,
-            []
-            if arguments.no_baselines
-            else [*(f for f in results if baselines_of.get(f) == key), "flat_mean"],
+            [] if arguments.no_baselines else [*(f for f in results if baselines_of.get(f) == key), FLAT],
         )
     print(f"\nThe page: {arguments.out / 'index.html'}")
 
@@ -439,9 +439,10 @@ def _images(
         from mind_animator.metrics.registry import find_metric
         from mind_animator.report.score_figures import draw_distributions
         from mind_animator.scoring.compare import with_units
+        from mind_animator.scoring.folders import FLAT
 
         labels = rows["metric"].map({name: find_metric(name).label for name in rows["metric"].unique()})
-        baselines = {*(name.partition("/")[0] for name in baselines_of), "flat_mean"}
+        baselines = {*(name.partition("/")[0] for name in baselines_of), FLAT}
         draw_distributions(
             with_units(rows).assign(label=labels), arguments.out / "figures", baselines=baselines
         )
@@ -481,11 +482,13 @@ def _images(
 
 def _show(summary: "pd.DataFrame", key: str, baselines: Sequence[str]) -> None:
     """Print the scores of one method with intervals and baselines, followed by the missing metrics and clips."""
+    from mind_animator.scoring.folders import FLAT
+
     method, _, subject = key.partition("/")
     every = summary[(summary["clips"] == "all") & (summary["subject"] == (subject or "all"))]
     every = every.set_index(["method", "metric"])
     names = [name.partition("/")[0] for name in baselines]
-    beside = {name: name if name == "flat_mean" else name.removeprefix(f"{method}_") for name in names}
+    beside = {name: name if name == FLAT else name.removeprefix(f"{method}_") for name in names}
     own = every.loc[method]
     scored = own[own["n_clips"] > 0]
     print(f"\n{key}")

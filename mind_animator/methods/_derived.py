@@ -8,7 +8,7 @@ import numpy as np
 from mind_animator.artefacts.streams import ClipReader, read_problems
 from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
-from mind_animator.methods.base import Method, ReconstructionInputs
+from mind_animator.methods.base import Method, ReconstructionInputs, available, open_kind
 
 
 class Options(Strict):
@@ -48,6 +48,11 @@ class Derived(Method):
         return dict(zip(test_clips, test_clips, strict=True))
 
     @classmethod
+    def exchanges_clips(cls) -> bool:
+        """Whether the frames are those of other clips."""
+        return cls.donors is not Derived.donors
+
+    @classmethod
     def reconstruct(
         cls,
         settings: str,
@@ -69,3 +74,9 @@ class Derived(Method):
                 else:
                     generator = np.random.default_rng([inputs.seed, row_of[clip]])
                     yield clip, cls.change(reader.read(own, "frames"), generator)
+
+
+def derived_kinds() -> list[type[Derived]]:
+    """All method types that are derived from the frames of another method; those of other clips come last."""
+    kinds = [kind for kind in map(open_kind, available()) if issubclass(kind, Derived)]
+    return sorted(kinds, key=lambda kind: kind.exchanges_clips())

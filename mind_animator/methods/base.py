@@ -327,6 +327,8 @@ class Method(ABC):
         What this method trains itself, in order.
     needs : Needs
         Inputs of `predict` and `reconstruct` besides weights and responses: ``voxels``, ``window``, ``models``.
+    shows : str
+        For a baseline: what its frames show, as the object of a sentence in the report.
     """
 
     kind: ClassVar[str]
@@ -335,6 +337,7 @@ class Method(ABC):
     frames_from: ClassVar[Literal["none", "method", "training", "folder"]] = "none"
     parts: tuple[Part, ...] = ()
     needs: Needs = Needs()
+    shows: ClassVar[str] = ""
 
     def __init__(self, name: str, config: MethodConfig) -> None:
         self.name = name

@@ -17,6 +17,7 @@ class FlatMean(Method):
     """A still, flat image: what a score gives to no information at all."""
 
     kind = "flat_mean"
+    shows = "the mean colour of the training movies"
     Options = Options
     reconstruction = "frames"
     frames_from = "training"

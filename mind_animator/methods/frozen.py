@@ -9,6 +9,7 @@ class Frozen(Derived):
     """What a still image scores: it beats published methods on end-point error."""
 
     kind = "frozen"
+    shows = "the first reconstructed frame"
 
     @staticmethod
     def change(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:

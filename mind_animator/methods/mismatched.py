@@ -25,6 +25,7 @@ class Mismatched(_derived.Derived):
     """What a score gives to reconstructions that look right and answer the wrong clip."""
 
     kind = "mismatched"
+    shows = "the reconstruction of another clip"
     Options = Options
 
     @staticmethod

@@ -10,6 +10,7 @@ class ShuffledFrames(Derived):
     """Everything but the order of the frames: what a score owes to time."""
 
     kind = "shuffled_frames"
+    shows = "the reconstructed frames in random order"
 
     @staticmethod
     def change(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Score folders of videos against a folder of ground-truth videos, without the workflow and without fMRI."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from mind_animator.artefacts.streams import read_problems
 from mind_animator.config.clipfolder import LayoutConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
-from mind_animator.methods.frozen import Frozen
-from mind_animator.methods.shuffled_frames import ShuffledFrames
+from mind_animator.methods._derived import derived_kinds
+from mind_animator.methods.flat_mean import FlatMean
 from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.score import Networks, Scores, Source, note_of, score
 from mind_animator.scoring.sources import (
@@ -23,7 +24,9 @@ from mind_animator.scoring.sources import (
     FolderSource,
     shape_of_ground_truth,
 )
-from mind_animator.statistics.exchange import exchanged
+
+# Name of the baseline that is the mean colour of the ground truths.
+FLAT = FlatMean.kind
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,13 @@ def baseline_names(predictions: Sequence[str], *, mismatched: bool = True) -> di
     InputError
         If a prediction has the name of a baseline.
     """
-    kinds = (
-        *(baseline.kind for baseline in (Frozen, ShuffledFrames)),
-        *(("mismatched",) if mismatched else ()),
-    )
+    kinds = [baseline.kind for baseline in derived_kinds() if mismatched or not baseline.exchanges_clips()]
     found = {}
     for key in predictions:
         method, slash, subject = key.partition("/")
         found |= {f"{method}_{kind}{slash}{subject}": key for kind in kinds}
     methods = {key.partition("/")[0] for key in predictions}
-    taken = {"flat_mean", *(name.partition("/")[0] for name in found)} & methods
+    taken = {FLAT, *(name.partition("/")[0] for name in found)} & methods
     if taken:
         raise InputError(f"Expected names of predictions other than those of baselines, got '{min(taken)}'.")
     return found
@@ -185,23 +185,22 @@ def with_baselines(
     block: int,
     seed: int,
 ) -> dict[str, Source]:
-    """The sources, each followed by its baselines, and ``flat_mean`` (of every subject) at the end."""
+    """The sources, each followed by its baselines, and the mean colour (of every subject) at the end."""
     found: dict[str, Source] = {}
     of_baseline = baseline_names(list(sources), mismatched=len(clips) > 1)
-    changes = {baseline.kind: baseline.change for baseline in (Frozen, ShuffledFrames)}
+    kinds = {baseline.kind: baseline for baseline in derived_kinds()}
+    settings = json.dumps({"block": block})
     for key, source in sources.items():
         found[key] = source
         for name in (name for name, of in of_baseline.items() if of == key):
-            kind = name.partition("/")[0].removeprefix(f"{key.partition('/')[0]}_")
-            if kind in changes:
-                found[name] = ChangedSource(source, changes[kind], clips, seed)
+            kind = kinds[name.partition("/")[0].removeprefix(f"{key.partition('/')[0]}_")]
+            if kind.exchanges_clips():
+                found[name] = DonorSource(source, kind.donors(settings, clips, seed))
             else:
-                found[name] = DonorSource(
-                    source, dict(zip(clips, exchanged(clips, block, seed), strict=True))
-                )
+                found[name] = ChangedSource(source, kind.change, clips, seed)
     subjects = dict.fromkeys(key.partition("/")[2] for key in sources)
     flat = FlatSource(colour, **shape)
-    return found | {f"flat_mean/{subject}" if subject else "flat_mean": flat for subject in subjects}
+    return found | {f"{FLAT}/{subject}" if subject else FLAT: flat for subject in subjects}
 
 
 def mean_colour(ground_truth: Path) -> np.ndarray:

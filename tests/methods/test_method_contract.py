@@ -1,10 +1,13 @@
 """The contract of methods: wrong declarations, needs that a data set lacks, windows within runs, spans of movies."""
 
+import ast
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_demo import ROOT
 
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.base import Strict
@@ -205,3 +208,32 @@ def test_only_the_time_of_training_clips_can_be_read(tmp_path):
     for span, onset in ((first, 3.5), (first, -0.5), (movies.spans[1], 7.5), (first, 4.5)):
         with pytest.raises(InputError, match="Expected samples of 1 s between"):
             list(movies.read(span, [onset], frames=4, rate=4.0, size=8))
+
+
+def texts_of(path):
+    """Texts in the code of a file, without docstrings: what it could compare a method type with, or show."""
+    if path.suffix != ".py":  # Snakemake files and templates
+        return path.read_text().splitlines()
+    tree = ast.parse(path.read_text())
+    scopes = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    documentation = {id(n.body[0].value) for n in scopes if n.body and isinstance(n.body[0], ast.Expr)}
+    constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return [n.value for n in constants if id(n) not in documentation]
+
+
+def test_no_file_but_a_method_s_own_names_it():
+    """Rules, scripts and package ask a method what it offers. Only the default configuration may name methods."""
+    kinds = set(base.available()) - {"mind_animator", "folder"}  # the package, and a place of frames
+    word = re.compile(rf"(?<![\w./])({'|'.join(sorted(kinds))})(?![\w./-]| regression| models)")
+    paths = [
+        ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk"), *(ROOT / "workflow_scripts").glob("*.py"),
+        *(ROOT / "mind_animator").rglob("*.py"), *(ROOT / "mind_animator").rglob("*.j2"),
+    ]  # fmt: skip
+    named = {
+        str(path.relative_to(ROOT))
+        for path in paths
+        if path.parent != ROOT / "mind_animator/methods" and any(map(word.search, texts_of(path)))
+    }
+    assert named == {"mind_animator/config/__init__.py"}
+    own = re.compile(r"(==|!=|\bin\b)\s*[\"']mind_animator[\"']|[\"']mind_animator[\"']\s*(==|!=|\bin\b)")
+    assert [path for path in paths if own.search(path.read_text())] == []

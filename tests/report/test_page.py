@@ -137,7 +137,7 @@ def test_the_page_says_which_parts_were_idle(page: Path):
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in parts.split("<tr>")[2:]]
     cells_of = {row[0].split("<")[0]: row[1:] for row in rows if row}
     assert cells_of["semantic decoder"] == ["at work<small>epoch 1 of 1 kept</small>", ""]
-    assert cells_of["motion decoder"] == ["", "idle<small>epoch 0 of 1 kept: ridge regression alone</small>"]
+    assert cells_of["motion decoder"] == ["", "idle<small>epoch 0 of 1 kept: linear baseline alone</small>"]
     assert cells_of["inflated generator"] == ["idle<small>one frame per clip: an image network</small>"] * 2
     assert "3 of 4 trained or sampled parts were idle" in parts
 
