@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from mind_animator.datasets.cc2017 import RECORDING_START
+from mind_animator.datasets.cc2017 import n_volumes, recording_start
 from mind_animator.errors import InputError, run_command
 from mind_animator.scoring.compare import moving_clips
 from mind_animator.statistics.blocks import aligned_blocks
@@ -24,7 +24,6 @@ from mind_animator.synthetic.movies import movie_shots
 
 TRAIN, TEST = [f"seg{number}" for number in range(1, 9)], "test2"
 CLIPS, FRAMES, LAG = 240, 8, 4.0
-BEYOND = {TEST: 6}  # volumes beyond the clips; 5 elsewhere
 PENALTY = 1e4  # little moves the direction of the prediction: 1e3 and 1e5 give scores that agree with r > .7
 
 
@@ -73,10 +72,10 @@ def clips(movie: str, seed: int, signal: str) -> tuple[np.ndarray, np.ndarray]:
     """What the oracle sees of each clip (clip, feature), and the clip's exact mean velocity (clip, 2)."""
     shots = movie_shots(movie, seed, 2.0 * CLIPS)
     times, features = subjects.drive(shots, signal)
-    beyond = BEYOND.get(movie, 5)
-    volumes = subjects.volume_times(CLIPS + beyond, RECORDING_START[beyond])
+    start = recording_start(movie)
+    volumes = subjects.volume_times(n_volumes(movie, CLIPS), start)
     convolved = subjects.haemodynamics(times, features, volumes)
-    clip_volumes = slice(first := round((LAG - RECORDING_START[beyond]) / subjects.TR), first + CLIPS)
+    clip_volumes = slice(first := round((LAG - start) / subjects.TR), first + CLIPS)
     seen = [convolved["structure"], 3 * convolved["semantics"], 3 * convolved["motion"]]
     shown = ground_truth.layout(shots, (np.arange(CLIPS * FRAMES) + 0.5) * 2.0 / FRAMES)
     velocity = np.stack([shown["velocity_x"], shown["velocity_y"]], axis=1).reshape(CLIPS, FRAMES, 2)

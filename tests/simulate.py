@@ -130,7 +130,7 @@ def simulate_cc2017(
     -------
     dict of segment to features (clip, feature)
     """
-    from mind_animator.datasets.cc2017 import CLIP_SECONDS, N_CLIPS, RECORDING_START, n_volumes
+    from mind_animator.datasets.cc2017 import CLIP_SECONDS, N_CLIPS, n_volumes, recording_start
 
     axis, rows = grayordinate_axis(), voxels_of(("L_V1", "R_V1", "L_MT", "R_MT"), 50)
     weights = rng.standard_normal((N_FEATURES, len(rows)))
@@ -154,7 +154,7 @@ def simulate_cc2017(
                 weights=weights,
                 noise=noise,
                 rng=rng,
-                recording_start=RECORDING_START[volumes - N_CLIPS],
+                recording_start=recording_start(segment),
             )
             path = folder / f"video_fmri_dataset/subject{subject}/fmri/{segment}"
             write_series(path / f"cifti/{segment}_{repeat}_Atlas.dtseries.nii", run.T, axis, 2.0, rows)

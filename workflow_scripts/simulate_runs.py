@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
-from mind_animator.datasets.cc2017 import CLIP_SECONDS, DELAYED_RUN, N_CLIPS, RECORDING_START, n_volumes
+from mind_animator.datasets.cc2017 import CLIP_SECONDS, DELAYED_RUN, N_CLIPS, n_volumes, recording_start
 from mind_animator.errors import InputError, run_command
 from mind_animator.synthetic.movies import movie_shots
 from mind_animator.synthetic.subjects import (
@@ -69,7 +69,7 @@ def simulate_runs(
     axis = grayordinate_axis()
     for repeat, path in tqdm(list(zip(repeats, runs, strict=True)), unit="run", mininterval=5):
         late = DELAY if (number, segment, repeat) == DELAYED_RUN else 0.0
-        moments = volume_times(volumes, RECORDING_START[volumes - clips]) - late
+        moments = volume_times(volumes, recording_start(segment)) - late
         clean = responses(simulated, haemodynamics(times, features, moments))
         rng = np.random.default_rng((seed, subject, zlib.crc32(segment.encode()), repeat))
         write_series(path, simulate_run(simulated, clean, noise, rng), axis, TR)

@@ -47,6 +47,11 @@ def n_volumes(segment: str, n_clips: int = N_CLIPS) -> int:
     return n_clips + (6 if segment in FROM_MOVIE_START else 5)
 
 
+def recording_start(segment: str) -> float:
+    """Seconds from the start of a movie to the first volume of its runs."""
+    return 0.0 if segment in FROM_MOVIE_START else 2.0
+
+
 class CC2017Options(Strict):
     """Settings specific to CC2017.
 
@@ -206,7 +211,7 @@ class CC2017(Dataset):
                 onsets,
                 n_volumes=n_volumes(segment, self.n_clips),
                 repetition_time=self.tr,
-                recording_start=0.0 if segment in FROM_MOVIE_START else 2.0,
+                recording_start=recording_start(segment),
                 lag=lag,
             )
         except ValueError as error:
