@@ -164,6 +164,7 @@ def reconstruct_batch(
     settings: ReconstructionConfig,
     *,
     seed: int,
+    negative_prompt_embeds: Tensor | None = None,
 ) -> Tensor:
     """Latents of the reconstruction of one padded batch.
 
@@ -179,6 +180,8 @@ def reconstruct_batch(
         Names, which seed the noise.
     settings : ReconstructionConfig
     seed : int
+    negative_prompt_embeds : Tensor of shape (clip, token, width), optional
+        Unconditional branch without BOS; default: ``settings.negative_prompt``.
 
     Returns
     -------
@@ -193,6 +196,8 @@ def reconstruct_batch(
     bos = generator.encode_text("", tokens)[:, :1].expand(len(prompt_embeds), -1, -1)
     conditional = torch.cat([bos, prompt_embeds.float().to(device)], dim=1)
     unconditional = generator.encode_text(settings.negative_prompt, tokens).expand(len(prompt_embeds), -1, -1)
+    if negative_prompt_embeds is not None:
+        unconditional = torch.cat([bos, negative_prompt_embeds.float().to(device)], dim=1)
     start = start_latents(schedule, drawn, inverted, clips, settings, seed=seed).to(device)
     if settings.scheduler == "dpm_solver":
         result = sample_dpm(
