@@ -43,6 +43,7 @@ def make_blobs(
     voxels: int = 120,
     noise: float = 0.25,
     motion: bool = True,
+    prompt_width: int = 12,
 ) -> Blobs:
     """Draw a world; the last movie is the test movie."""
     rng = np.random.default_rng(seed)
@@ -63,7 +64,8 @@ def make_blobs(
     embedding = rng.normal(size=(6, 16))[category]
     clip_embedding_text = embedding
     clip_embedding_image = embedding + 0.3 * rng.normal(size=embedding.shape)
-    prompt_embedding = np.tanh(embedding @ rng.normal(size=(16, 5 * 12))).reshape(count, 5, 12)
+    prompt = embedding @ rng.normal(size=(16, 5 * prompt_width))
+    prompt_embedding = np.tanh(prompt).reshape(count, 5, prompt_width)
     patterns = shape.mean(1).reshape(count, -1)
     direction = velocity if motion else np.zeros_like(velocity)
     causes = [patterns * 6, colour * 2, np.eye(6)[category] * 2, direction * 3]

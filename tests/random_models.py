@@ -1,8 +1,10 @@
 """Folders of random-weight models in the very formats that the loaders read."""
 
+import shutil
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
@@ -37,6 +39,31 @@ def save_random_models(folder: Path, seed: int = 0) -> Path:
         (folder / "vificlip").mkdir(parents=True)
         weights = {PREFIX + name: value.contiguous() for name, value in encoder.state_dict().items()}
         save_file(weights, folder / "vificlip" / "model.safetensors")
+    return folder
+
+
+def save_small_generator(folder: Path, source: Path) -> Path:
+    """The Stable Diffusion folder ``source`` with a smaller UNet and VAE of random weights, for trainings in tests."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("unet", "vae"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        UNet2DConditionModel(
+            sample_size=8,
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            cross_attention_dim=synthetic_models.WIDTH,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        ).save_pretrained(folder / "unet")
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(4, 4, 8, 8),
+            layers_per_block=1,
+            norm_num_groups=4,
+        ).save_pretrained(folder / "vae")
     return folder
 
 

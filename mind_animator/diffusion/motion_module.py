@@ -126,7 +126,7 @@ def denoising_loss(
     rng = rng or torch.Generator(device).manual_seed(VALIDATION_SEED)
     times = torch.randint(len(schedule.alphas), (len(latents),), generator=rng, device=device)
     noise = torch.randn(latents.shape, generator=rng, device=device)
-    alpha = schedule.alphas.to(device)[times].float().view(-1, 1, 1, 1, 1)
+    alpha = torch.tensor(schedule.alphas, device=device)[times].view(-1, 1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     if schedule.prediction == "v_prediction":
         noise = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents

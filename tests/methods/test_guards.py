@@ -11,18 +11,21 @@ A new method type adds its smallest options to `OPTIONS`, nothing else.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from moving_blobs import make_blobs
+from random_models import save_small_generator
 from safetensors.numpy import load_file
 from tiny_demo import ROOT
 
 from mind_animator.artefacts.arrays import read_arrays, read_whole, write_arrays
 from mind_animator.artefacts.tables import write_table
 from mind_animator.artefacts.video import write_mp4
+from mind_animator.config.base import merged
 from mind_animator.config.dataset import DatasetConfig
 from mind_animator.config.methods import MethodConfig
 from mind_animator.config.models import ModelsConfig
@@ -38,6 +41,13 @@ _SMALL = {
         "optimisation": {"epochs": 2},
     },
 }  # fmt: skip
+_ONE_EPOCH = {"optimisation": {"epochs": 1, "batch": 16}}
+_MIND_VIDEO = {
+    "order": "roi",  # the simulated voxels have no coordinates
+    "encoder": {"width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_heads": 2, **_ONE_EPOCH},
+    "condition": _ONE_EPOCH, "generator": _ONE_EPOCH,
+    "reconstruction": {"num_inference_steps": 1, "guidance_scale": 2.0, "clips_per_batch": 20},
+}  # fmt: skip
 # Smallest options of every method type, by a name for the variant.
 OPTIONS = {
     "mind_animator": {
@@ -47,6 +57,7 @@ OPTIONS = {
         "pooled": {"preset": "paper", "subjects": "pooled", **_SMALL},
     },
     "ridge": {"": {}},
+    "mind_video": {"": _MIND_VIDEO, "encoder": merged(_MIND_VIDEO, {"generator": {"cotrain": "encoder"}})},
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
@@ -59,6 +70,14 @@ TEST_MOVIE = "movie4"
 MODELS = ModelsConfig.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text())["models"])
 # Voxels of each subject with a signal, and voxels without one.
 VOXELS, NOISE_VOXELS = {"1": 120, "2": 90}, 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_generator(tmp_path_factory):
+    """Replaces the generator of `MODELS` by a smaller one."""
+    global MODELS
+    folder = save_small_generator(tmp_path_factory.mktemp("models") / "sd", Path(MODELS.stable_diffusion))
+    MODELS = MODELS.model_copy(update={"stable_diffusion": str(folder)})
 
 
 def open_case(kind, variant, **options):
@@ -96,7 +115,8 @@ def preprocess(folder, subject, out, voxels='{"count": 60}', **options):
 def write_world(folder, poison):
     """The files that a training may read, of five movies; with ``poison`` everything about the test movie is noise."""
     folder.mkdir()
-    blobs, rng = make_blobs(clips=20), np.random.default_rng(8)
+    # prompt embeddings as wide as the demo's generator takes them
+    blobs, rng = make_blobs(clips=20, prompt_width=128), np.random.default_rng(8)
     test = blobs.split == "test"
     noise = np.random.default_rng(9)
 
