@@ -1,6 +1,8 @@
-"""Mind-Animator: from fMRI to video. The files in rules/ describe the method in the order in which they are included."""
+"""Mind-Animator: from fMRI to video. The files in rules/ describe the method in the order in which they are
+included."""
 
-# If no configuration file is given on the command line, config.yaml of the working folder is used, otherwise that of the demo.
+# If no configuration file is given on the command line, config.yaml of the working folder is used, otherwise
+# that of the demo.
 if not workflow.config_settings.configfiles:
     DEMO = f"{workflow.basedir}/config.yaml"
 

@@ -1,11 +1,11 @@
-"""Speed of the pixel and motion metrics compared with a plain scikit-image / OpenCV loop on the same files, and the time
-saved by storing quantities that depend only on the ground truth.
+"""Speed of the pixel and motion metrics compared with a plain scikit-image / OpenCV loop on the same files,
+and the time saved by storing quantities that depend only on the ground truth.
 
     python -m benchmarks.metrics --data FOLDER [--clips 5] [--repeats 3]
 
-``FOLDER`` contains gifs of ground truth and prediction side by side (the preset ``mind_animator``). Both implementations
-alternate, clip by clip, in one process and one thread; the minimum processor time of each is reported, to reduce the
-effect of other work on the machine.
+``FOLDER`` contains gifs of ground truth and prediction side by side (the preset ``mind_animator``). Both
+implementations alternate, clip by clip, in one process and one thread; the minimum processor time of each is
+reported, to reduce the effect of other work on the machine.
 """
 
 import argparse
@@ -99,7 +99,8 @@ def against(metric: Metric, kept: dict, ground_truth: np.ndarray, prediction: np
 
 
 def keeping(clips: list[np.ndarray], make: Callable, repeats: int) -> tuple[float, float, float]:
-    """Milliseconds per clip of describing it, and of reading that from a file such as the ground truth's; MB per clip."""
+    """Milliseconds per clip of describing it, and of reading that from a file such as the ground truth's; MB
+    per clip."""
     seconds = {"made": 0.0, "read": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         path, names = Path(folder) / "ground_truth.h5", [str(index) for index in range(len(clips))]

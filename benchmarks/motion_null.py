@@ -1,6 +1,6 @@
 """Null distribution of the `motion_pairing` test over many synthetic data sets: is direction independent of content?
 
-    python -m benchmarks.motion_null [--worlds 100] [--signal no_motion]
+    python -m benchmarks.motion_null [--data-sets 100] [--signal no_motion]
 
 In each synthetic data set, ridge regression predicts the exact mean velocity of clips from the noise-free drive of all
 areas, convolved with the haemodynamic response. It is fitted to the training clips and tested on the test movie by
@@ -31,13 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--worlds", type=int, default=100, help="how many, seeds from 0; 2 or more")
+    parser.add_argument("--data-sets", type=int, default=100, help="how many, seeds from 0; 2 or more")
     parser.add_argument("--signal", choices=("no_motion", "full"), default="no_motion")
     given = parser.parse_args()
-    if given.worlds < 2:
-        raise InputError(f"Expected 2 or more worlds, got {given.worlds} (--worlds).")
+    if given.data_sets < 2:
+        raise InputError(f"Expected 2 or more data sets, got {given.data_sets} (--data-sets).")
     scores, ps = [], []
-    for seed in tqdm(range(given.worlds), unit="world", mininterval=5):
+    for seed in tqdm(range(given.data_sets), unit="data set", mininterval=5):
         score, p = evaluate(seed, given.signal)
         scores.append(score)
         ps.append(p)
@@ -47,12 +47,15 @@ def main() -> None:
     for level in (0.05, 0.01):
         count = int((ps <= level).sum())
         low, high = binomtest(count, len(ps)).proportion_ci()
-        print(f"p <= {level}: {count} of {len(ps)} worlds ({low:.3f} to {high:.3f})")
-    print("world 0, 1:", ", ".join(f"{s:.3f} (p = {p:.3f})" for s, p in zip(scores[:2], ps[:2], strict=True)))
+        print(f"p <= {level}: {count} of {len(ps)} data sets ({low:.3f} to {high:.3f})")
+    print(
+        "data sets 0 and 1:",
+        ", ".join(f"{s:.3f} (p = {p:.3f})" for s, p in zip(scores[:2], ps[:2], strict=True)),
+    )
 
 
 def evaluate(seed: int, signal: str) -> tuple[float, float]:
-    """`motion_pairing` of the oracle in one world, and its p."""
+    """`motion_pairing` of the oracle in one data set, and its p value."""
     seen, velocity = (
         np.concatenate(part) for part in zip(*(clips(m, seed, signal) for m in TRAIN), strict=True)
     )

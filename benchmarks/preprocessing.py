@@ -2,15 +2,16 @@
 
     python -m benchmarks.preprocessing --folder FOLDER [--train 18] [--test 5] [--vertices 1500] [--keep]
 
-The script writes simulated runs of one CC2017 subject (86 if there is enough space: 18 movies with two runs of 245
-volumes, 5 with ten runs of 245 or 246; 89 MB each) to FOLDER and runs the command of the workflow rule in a separate
-process on one thread: read, align, clean, average, select, scale, write. The published procedure is timed on a given
-number of vertices of every 20th run and extrapolated to all: a loop over vertices of numpy.polyfit (order 4) and
-z-score; the same including reading by nibabel; and the same including its other steps, i.e. averaging of repeats and,
-vertex by vertex, the correlation of repeats (numpy.corrcoef) and the t-test (scipy) that select voxels. Its time does
-not include the start of Python, scaling and writing. It is timed before and after the workflow command, which runs three
-times; the minimum of each is reported. Processor time is reported in addition to wall time, because the machine may be
-busy. Files that were just written are read from the page cache if they fit into it.
+The script writes simulated runs of one CC2017 subject (86 if there is enough space: 18 movies with two runs
+of 245 volumes, 5 with ten runs of 245 or 246; 89 MB each) to FOLDER and runs the command of the workflow rule
+in a separate process on one thread: read, align, clean, average, select, scale, write. The published
+procedure is timed on a given number of vertices of every 20th run and extrapolated to all: a loop over
+vertices of numpy.polyfit (order 4) and z-score; the same including reading by nibabel; and the same including
+its other steps, i.e. averaging of repeats and, vertex by vertex, the correlation of repeats (numpy.corrcoef)
+and the t-test (scipy) that select voxels. Its time does not include the start of Python, scaling and writing.
+It is timed before and after the workflow command, which runs three times; the minimum of each is reported.
+Processor time is reported in addition to wall time, because the machine may be busy. Files that were just
+written are read from the page cache if they fit into it.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def measure(scratch: Path, n_train: int, n_test: int, n_vertices: int) -> None:
     loop = best["fit"] * n_runs
     read = best["read"] * n_runs
     rest = best["average"] * n_runs + best["correlate"] * n_train + best["test"]
-    print(f"{n_runs} runs of {N_CORTEX} vertices, {len(movies)} movies; one thread a process")
+    print(f"{n_runs} runs of {N_CORTEX} vertices, {len(movies)} movies; one thread per process")
     print("| what | processor s | published way / this |")
     print("|---|---|---|")
     print(f"| numpy.polyfit and z-score per vertex, one run | {best['fit']:.2f} | 1 |")
@@ -113,7 +114,7 @@ def measure(scratch: Path, n_train: int, n_test: int, n_vertices: int) -> None:
     )
     print(
         f"the published way was timed on {n_vertices} vertices of {len(runs[::20])} runs, twice, and scaled (fits: "
-        f"{before.fit:.2f} and {after.fit:.2f} s a run); largest difference of a value {apart:.1e}"
+        f"{before.fit:.2f} and {after.fit:.2f} s per run); largest difference of a value {apart:.1e}"
     )
 
 

@@ -310,7 +310,8 @@ def scores(name: str) -> Callable[[Path], str]:
         with tempfile.TemporaryDirectory() as out:
             with contextlib.redirect_stdout(sys.stderr):
                 score_command(
-                    ["score", "--ground-truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset", name,
+                    ["score", "--ground-truth", folder, "--pred", f"{name}={folder}", "--preset", name, "--dataset",
+                    name,
                      "--no-models", "--metrics", "standard", "efficientnet_nway", "--videos", "0", "--out", out]
                 )  # fmt: skip
             summary = read_table(

@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _score(count: int, size: int, folder: Path) -> dict[str, float]:
-    """Score ``count`` clips in this process; returns the number of scored clips, peak resident memory and processor time."""
+    """Score ``count`` clips in this process; returns the number of scored clips, peak resident memory and
+    processor time."""
     import cv2
 
     from mind_animator.scoring.score import Networks, score
@@ -105,7 +106,8 @@ class _Black:
 
 
 def _dark_ground_truth(path: Path, clips: list[str], settings: ScoringConfig) -> None:
-    """A ground-truth file of black clips: its arrays have their full shape, are read like any, and need no disk space."""
+    """A ground-truth file of black clips: its arrays have their full shape, are read like any, and need no
+    disk space."""
     import h5py
 
     from mind_animator.scoring.ground_truth import encode_ground_truth

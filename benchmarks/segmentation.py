@@ -2,10 +2,11 @@
 
     python -m benchmarks.segmentation --movie FILE [--clips 20] [--size 512] [--repeats 1]
 
-All implementations read the same frames (8 per clip of 2 s, 4 Hz, by presentation time) and resize them in the same way,
-and the frames are compared. The table contains the processor time of the process and of its decoding process (with one
-decoder thread), and the elapsed time; each is the minimum of the repeats. The time of the workflow includes starting the
-decoding process, validating the times of the movie and confirming the last frame.
+All implementations read the same frames (8 per clip of 2 s, 4 Hz, by presentation time) and resize them in
+the same way, and the frames are compared. The table contains the processor time of the process and of its
+decoding process (with one decoder thread), and the elapsed time; each is the minimum of the repeats. The time
+of the workflow includes starting the decoding process, validating the times of the movie and confirming the
+last frame.
 """
 
 import argparse
@@ -62,7 +63,8 @@ def main() -> None:
             spent[name] = min(spent[name], sum(os.times()[:4]) - start)
     seconds = 2 * options.clips
     print(
-        f"{options.movie}: {seconds} s, {indices.size} samples at {options.size} px, one decoder thread; {movie.describe()}"
+        f"{options.movie}: {seconds} s, {indices.size} samples at {options.size} px, one decoder thread; "
+        f"{movie.describe()}"
     )
     print("| way | processor s per movie of 480 s | ratio | elapsed s | largest difference |")
     print("|---|---|---|---|---|")

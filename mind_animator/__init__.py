@@ -1,3 +1,3 @@
-"""Mind-Animator: reconstruct what a person watched from fMRI, and judge every method that does."""
+"""Mind-Animator: reconstruct the video a person watched from fMRI responses, and evaluate any method that does so."""
 
 __version__ = "0.1.0"

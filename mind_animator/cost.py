@@ -1,4 +1,4 @@
-"""What a run will take: GPU-hours and bytes per rule, from constants that say where they are from."""
+"""Cost of a run: GPU-hours and bytes per rule, computed from constants with stated sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EMBEDDING, PROMPT_WIDTH = 512, 768
 
 @dataclass(frozen=True)
 class Constant:
-    """A number of the cost model and where it comes from.
+    """A constant of the cost model and its source.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ CONSTANTS: dict[str, Constant] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes that the costs depend on, all known without the data.
+    """Sizes on which the costs depend; all are known without the data.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ def cost_table(
     fetched: Mapping[str, int] | None = None,
     measured: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """One row a rule: ``rule, jobs, gpu_hours, fetched_bytes, kept_bytes``; the last row is the total.
+    """One row per rule: ``rule, jobs, gpu_hours, fetched_bytes, kept_bytes``; the last row is the total.
 
     Parameters
     ----------

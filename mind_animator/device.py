@@ -39,7 +39,8 @@ def use_device(name: str) -> str:
         raise InputError(f"Expected device 'cpu' or 'cuda', got '{name}'.")
     import torch
 
-    # GPUs are counted by NVML: CUDA reads CUDA_VISIBLE_DEVICES once at its start, so it must not start before a GPU is chosen
+    # GPUs are counted by NVML: CUDA reads CUDA_VISIBLE_DEVICES once at its start, so it must not start before
+    # a GPU is chosen
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if not torch.cuda.is_available():
         raise InputError(NO_CUDA)
@@ -121,7 +122,8 @@ _USE_PATTERN = re.compile(r"^GPU: (.+), (\d+) MB at most, (\d+|\?) % busy$", re.
 
 
 def read_use(log: str) -> tuple[str, float, float] | None:
-    """GPU, peak memory (MB) and mean utilisation (%, NaN if NVML was not available) from a log; None if it has no such line."""
+    """GPU, peak memory (MB) and mean utilisation (%, NaN if NVML was not available) from a log; None if it
+    has no such line."""
     found = _USE_PATTERN.findall(log)
     if not found:
         return None
@@ -160,7 +162,8 @@ def _watch_gpu() -> None:
 
 
 def _visible_gpus() -> list[str]:
-    """GPUs that this process may use. They are counted without starting CUDA, which must not start before one is chosen."""
+    """GPUs that this process may use. They are counted without starting CUDA, which must not start before one
+    is chosen."""
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return given.split(",")
     import torch

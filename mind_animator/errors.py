@@ -14,7 +14,8 @@ class InputError(ValueError):
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run ``main`` of a command-line program. An `InputError` or a full disk gives one line on stderr and exit status 2."""
+    """Run ``main`` of a command-line program. An `InputError` or a full disk gives one line on stderr and
+    exit status 2."""
     try:
         status = main()
     except InputError as error:

@@ -69,7 +69,8 @@ def file_sha256(path: Path | str) -> str:
 
 
 def ends_digest(paths: Iterable[Path | str]) -> str:
-    """Digest of the names, sizes and first and last MiB of files. It distinguishes weights without reading them fully."""
+    """Digest of the names, sizes and first and last MiB of files. It distinguishes weights without reading
+    them fully."""
     sha = hashlib.sha256()
     for path in sorted(map(Path, paths)):
         size = path.stat().st_size
@@ -103,7 +104,8 @@ def _logic(path: Path) -> str:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of this project that a module imports anywhere in its code, including the ``__init__`` of their packages."""
+    """Files of this project that a module imports anywhere in its code, including the ``__init__`` of their
+    packages."""
     package = path.relative_to(ROOT).parent.parts
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):

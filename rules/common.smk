@@ -119,8 +119,8 @@ wildcard_constraints:
 def prepare_executor(name):
     """Before the first job: use the files in the folder that is named after the executor (slurm).
 
-    `orphans.py` cancels jobs that an interrupted run left in the queue, so that no job is submitted twice. The commands in
-    `bin` are put first on PATH, so that the run queries the state of jobs through them.
+    `orphans.py` cancels jobs that an interrupted run left in the queue, so that no job is submitted twice.
+    The commands in `bin` are put first on PATH, so that the run queries the state of jobs through them.
     """
     folder = Path(workflow.basedir, name)
     if (folder / "orphans.py").exists():
@@ -154,9 +154,9 @@ def shard_segments(clips, size, shard):
 def stage(script, *, without=(), environment="", log="file"):
     """The command of a script: each option of its function is taken from the field of the rule with the same name.
 
-    ``without`` names options for which this rule uses the defaults. The output is written to the log (``file``), or also to the
-    terminal (``tee``); with ``last_line`` the last line of the log is printed on the terminal if the job fails.
-    """
+    ``without`` names options for which this rule uses the defaults. The output is written to the log
+    (``file``), or also to the terminal (``tee``); with ``last_line`` the last line of the log is printed on
+    the terminal if the job fails."""
     path = ROOT / "workflow_scripts" / f"{script}.py"
     options = options_of(path)
     if unknown := set(without) - set(options):
@@ -230,7 +230,8 @@ ADAPTER_FILES = [
 
 
 def clip_digest(wildcards):
-    """Digest of the clips of a segment, without subjects and responses: the part of a data set that segmentation depends on."""
+    """Digest of the clips of a segment, without subjects and responses: the part of a data set that
+    segmentation depends on."""
     try:
         return fingerprint(clips=DATASET.clip_table(wildcards.segment).to_csv())
     except InputError:
@@ -238,7 +239,8 @@ def clip_digest(wildcards):
 
 
 def pinned_model(name):
-    """Identity of a model that triggers reruns: its revision in the lock file, or a digest of the weights of a local folder."""
+    """Identity of a model that triggers reruns: its revision in the lock file, or a digest of the weights of
+    a local folder."""
     model_id_or_path = getattr(CONFIG.models, name)
     if Path(model_id_or_path).is_dir():
         return ends_digest(local_model(name))
@@ -260,13 +262,14 @@ NEED_FRAMES = {
 
 
 def check_before_jobs():
-    """Before the first job: check data-use terms, credentials, files that must be obtained by hand, the number of clips, the models, and the GPU."""
+    """Before the first job: check data-use terms, credentials, files that must be obtained by hand, the
+    number of clips, the models, and the GPU."""
     jobs = list(workflow.dag.needrun_jobs())
     names = {job.rule.name for job in jobs}
     if not DATASET.has_stimuli and (frames := names.intersection(NEED_FRAMES)):
         raise WorkflowError(
-            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none, so this target cannot be"
-            f" computed. Available targets: {', '.join(everything())}."
+            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none, so this target "
+            f"cannot be computed. Available targets: {', '.join(everything())}."
         )
     try:
         if names.intersection(["fetch_file", "fetch_archive", "fetch_listing"]):
@@ -761,6 +764,7 @@ def of_brain(pattern, methods=(HEADLINE, CONFIG.report.reference)):
 
 
 def stated_bytes(archives):
-    """Bytes of the archives still to be fetched, as far as their publishers state them, and the number of archives of unstated size."""
+    """Bytes of the archives still to be fetched, as far as their publishers state them, and the number of
+    archives of unstated size."""
     sizes = [archive.size for archive in archives]
     return sum(size or 0 for size in sizes), sizes.count(None)

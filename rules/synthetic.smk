@@ -71,7 +71,8 @@ if CONFIG.dataset.name == "demo":
             number=r"\d",
             signal="|".join(SIGNALS),
 
-    # Controls: subjects whose responses encode all signals, all except motion, or none, in one DAG with shared movies and features.
+    # Controls: subjects whose responses encode all signals, all except motion, or none, in one DAG with
+    # shared movies and features.
     rule test_brain:
         input:
             scores=of_brain(f"{R}/scores/{{method}}/sub-{{subject}}.parquet"),
@@ -211,7 +212,7 @@ DEMO_MODELS = "results/demo_models"
 
 
 rule train_demo_model:
-    """A small model of the synthetic data set, trained again (the shipped models are in mind_animator/assets/models)."""
+    """A small model of the synthetic data set, trained again."""
     input:
         begins_from=lambda wildcards: [
             f"{DEMO_MODELS}/{name}.done.json"

@@ -1,9 +1,9 @@
 """Cancel the jobs that a killed run left in the queue and wait until they have ended, before new jobs are submitted.
 
-A run that is killed (SIGKILL, a login node's reboot) cannot cancel its jobs. If they were submitted again while they
-still run, two jobs would write the same files. The executor names every job ``mind_animator_<id of the run>`` and starts
-it in the folder of the run; so jobs with this prefix and this folder that exist before this run has submitted
-any job are orphans. Snakemake's own lock prevents two active runs in one folder.
+A run that is killed (SIGKILL, a login node's reboot) cannot cancel its jobs. If they were submitted again
+while they still run, two jobs would write the same files. The executor names every job ``mind_animator_<id of
+the run>`` and starts it in the folder of the run; so jobs with this prefix and this folder that exist before
+this run has submitted any job are orphans. Snakemake's own lock prevents two active runs in one folder.
 """
 
 import subprocess

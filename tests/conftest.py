@@ -33,7 +33,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """A fresh, seeded generator a test."""
+    """A fresh, seeded generator per test."""
     return np.random.default_rng(20261122)
 
 

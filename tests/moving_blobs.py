@@ -1,4 +1,4 @@
-"""A small world for tests of decoders: coloured blobs that move, their latents, and responses to them.
+"""Simulated data for tests of decoders: coloured blobs that move, their latents, and responses to them.
 
 Position, colour, category and direction are drawn independently. The latents are the frames themselves: a
 blob with a colour of ``channels`` numbers on a grey ground.
@@ -45,7 +45,7 @@ def make_blobs(
     motion: bool = True,
     prompt_width: int = 12,
 ) -> Blobs:
-    """Draw a world; the last movie is the test movie."""
+    """Simulate clips and responses; the last movie is the test movie."""
     rng = np.random.default_rng(seed)
     count = movies * clips
     movie = np.repeat([f"movie{m}" for m in range(movies)], clips)

@@ -1,7 +1,7 @@
 """Small files in the layout of every data set, with its traps, known movies and a lag that was planted.
 
 What a subject sees is a handful of numbers (``features``) a clip: the movie shows them as grey tiles, and the
-responses are mixtures of them, ``lag`` seconds later, over a drift and noise. So an adapter can be judged
+responses are mixtures of them, ``lag`` seconds later, over a drift and noise. So an adapter can be tested
 without a byte of the real data: it must give the features back, at the planted lag and at no other.
 """
 
@@ -46,7 +46,7 @@ def write_movie(
     seconds : float
         Length of the movie.
     fps : float
-        Frames a second.
+        Frames per second.
     """
     starts = np.asarray(onsets, float)
     step = np.diff(starts).min() if len(starts) > 1 else seconds

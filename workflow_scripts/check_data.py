@@ -1,4 +1,4 @@
-"""Report for each file of a data set whether it is present, missing or invalid, judged by its size and header."""
+"""Report for each file of a data set whether it is present, missing or invalid, according to its size and header."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Derive frames from frames: baselines (from training frames or the videos of another method) and folders of existing videos."""
+"""Derive frames from frames: baselines (from training frames or the videos of another method) and folders of
+existing videos."""
 
 import numpy as np
 

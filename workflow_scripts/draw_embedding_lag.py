@@ -1,4 +1,5 @@
-"""Draw the correlation of one subject's responses with the embeddings of the stimuli by lag, for studies without movies."""
+"""Draw the correlation of one subject's responses with the embeddings of the stimuli by lag, for studies
+without movies."""
 
 import sys
 
@@ -112,8 +113,8 @@ def principal_components(embeddings: np.ndarray, is_train: np.ndarray) -> np.nda
 def volumes_and_embeddings(
     dataset: Dataset, subject: str, settings: FmriConfig, by_clip: dict[str, np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For every run: cleaned volumes, mean over repeats (0 if missing), and the components at the middle of each volume,
-    (volume, component); 0, the mean, if no clip was shown."""
+    """For every run: cleaned volumes, mean over repeats (0 if missing), and the components at the middle of
+    each volume, (volume, component); 0, the mean, if no clip was shown."""
     values, series = [], []
     for run, about in dataset.run_table().items():
         repeats = [volumes for _, volumes in dataset.volumes(subject, run, settings)]

@@ -1,4 +1,5 @@
-"""Draw the correlation of one subject's responses with the stimulus by lag; warn if the peak is not at the configured lag."""
+"""Draw the correlation of one subject's responses with the stimulus by lag; warn if the peak is not at the
+configured lag."""
 
 import sys
 from collections.abc import Sequence
@@ -109,7 +110,8 @@ def compare_with_configured(curve: LagCurve, configured: float, spacing: float) 
 def draw(
     curves: dict[str, LagCurve], configured: float, subject: str, path: Path, notes: Sequence[str] = ()
 ) -> None:
-    """One curve per feature, with chance dotted and the configured lag marked; warnings are also printed on the figure."""
+    """One curve per feature, with chance dotted and the configured lag marked; warnings are also printed on
+    the figure."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

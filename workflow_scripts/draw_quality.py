@@ -123,7 +123,8 @@ def missing_data(runs: pd.DataFrame) -> list[str]:
 
 
 def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
-    """Median tSNR of every run; for the selected voxels, its correlation with the other repeats and its noise ceiling."""
+    """Median tSNR of every run; for the selected voxels, its correlation with the other repeats and its noise
+    ceiling."""
     positions = np.arange(len(quality))
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))

@@ -1,4 +1,5 @@
-"""Compute the quantities that depend only on the ground truth (frames, flows, logits, embeddings), once for all methods."""
+"""Compute the quantities that depend only on the ground truth (frames, flows, logits, embeddings), once for
+all methods."""
 
 import cv2
 

@@ -1,4 +1,5 @@
-"""Compare activation patterns with the ROIs that carry each signal in the synthetic data set: AUC over ROIs, per decoder."""
+"""Compare activation patterns with the ROIs that carry each signal in the synthetic data set: AUC over ROIs,
+per decoder."""
 
 import numpy as np
 import pandas as pd

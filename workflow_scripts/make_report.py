@@ -125,25 +125,29 @@ def make_report(
             _scores(scores, own, oracles, baselines),
             _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
-            _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
-                     "2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, and "
-                     "the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
+            _figures("maps", "Activation patterns", "Maps",
+                     "Mean absolute activation pattern of each decoder (Haufe et al. 2014: covariance of the voxels "
+                     "with its output) on the flat cortex, left and right hemisphere, and the ROIs with the largest "
+                     "mean, with the values for permuted blocks of clips (grey).",
                      maps, "Decoders of {0}, subject {1}.", wide=True),
             _training(histories, assets),
             _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the selected voxels with the movie, by the lag "
                      "between a clip and its volume. If the lag is set correctly, the curves peak at the grey line.",
                      lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
             _figures("quality", "Data quality", "Data", "Reliability of each voxel, its noise ceiling, its signal-to-"
-                     "noise ratio, and the selected voxels. Voxels are selected on training runs only.", quality, "Subject {0}.", wide=True),
+                     "noise ratio, and the selected voxels. Voxels are selected on training runs only.", quality,
+                     "Subject {0}.", wide=True),
             Section("workflow", "The workflow", "All rules that this page depends on, from movies and responses at the "
-                    "top to the page at the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
+                    "top to the page at the bottom. A line connects a rule with a rule that uses its files.",
+                    nav="Workflow",
                     svg=dag.read_text()),
             _costs(benchmarks, assets),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         html = build_page(
             title,
-            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and every "
+            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and "
+            "every "
             "score is shown next to its baselines.",
             [section for section in sections if section is not None],
         )
@@ -154,7 +158,8 @@ def make_report(
 def _glance(
     summary: pd.DataFrame, tests: pd.DataFrame, retrieval: pd.DataFrame, own: list[str]
 ) -> Section | None:
-    """A few scores of the first method over all subjects, each with its score against the ground truths of other clips."""
+    """A few scores of the first method over all subjects, each with its score against the ground truths of
+    other clips."""
     every = summary[(summary["clips"] == "all") & np.isfinite(summary["mean"].astype(float))]
     subject = "pooled" if "pooled" in set(every["subject"]) else every["subject"].iloc[0]
     every = every[(every["subject"] == subject) & (every["method"] == own[0])].set_index("metric")
@@ -178,7 +183,8 @@ def _glance(
         "glance",
         "Overview",
         f"{own[0]}, {who}, {int(every['n_clips'].max())} test clips. Below each score are its "
-        f"{every['level'].max():.0%} interval and the score of the same videos against the ground truths of other clips; "
+        f"{every['level'].max():.0%} interval and the score of the same videos against the ground truths of other "
+        "clips; "
         "the difference between the two measures the information that was decoded from the responses.",
         tiles=tiles,
     )
@@ -337,8 +343,9 @@ def _retrieval(table: pd.DataFrame, assets: Path) -> Section:
     return Section(
         "retrieval",
         "Retrieval",
-        f"The decoded embedding of each test clip is compared with those of all {int(small['n_candidates'].max())} clips. "
-        "The curves show how often the correct clip is among the k nearest. This measures what was decoded from the "
+        "The decoded embedding of each test clip is compared with those of all "
+        f"{int(small['n_candidates'].max())} clips. The curves show how often the correct clip is among the k "
+        "nearest. This measures what was decoded from the "
         "responses, independently of the generator.",
         figures=[
             Figure(
@@ -349,7 +356,8 @@ def _retrieval(table: pd.DataFrame, assets: Path) -> Section:
 
 
 def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | None:
-    """Permutation tests against chance, of motion, and between decoders; the tests of the baselines serve as controls."""
+    """Permutation tests against chance, of motion, and between decoders; the tests of the baselines serve as
+    controls."""
     tests = tests.assign(subject=tests["subject"].astype(str))
     baselines = [name for name in dict.fromkeys(tests["method"]) if name not in own]
     tables = []
@@ -369,8 +377,10 @@ def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | 
             for name in known
         ]
         if rows:
-            groups.append(Group(rows, "Above chance", "Mean difference between the score with the ground truth of the same clip and "
-                                "with those of other clips, and p of a permutation of whole blocks of clips."))  # fmt: skip
+            groups.append(Group(rows, "Above chance", "Mean difference between the score with the ground truth of "
+                                                      "the same clip and "
+                                "with those of other clips, and p of a permutation of whole blocks of "
+                                "clips."))  # fmt: skip
         moves = {
             text: part[part["test"] == name] for name, text in TESTS.items() if (part["test"] == name).any()
         }
@@ -443,7 +453,8 @@ def _training(histories: dict[str, Path], assets: Path) -> Section | None:
     return Section(
         "training",
         "Training",
-        "Loss on held-out training movies (strong lines) and on the fitted movies (faint lines). Training stops early, and "
+        "Loss on held-out training movies (strong lines) and on the fitted movies (faint lines). Training stops "
+        "early, and "
         "the weights of the ringed epoch are kept. Epoch 0 is the start; its weights are kept if no epoch is better.",
         figures=[
             Figure(data_uri(path), "Loss by epoch of each decoder that is trained in steps.", wide=True)
@@ -462,7 +473,8 @@ def _figures(
 
 
 def _costs(folder: Path | None, assets: Path) -> Section | None:
-    """Time and memory of each rule, from Snakemake's benchmark files, and GPU use from the logs (`mind_animator.device`)."""
+    """Time and memory of each rule, from Snakemake's benchmark files, and GPU use from the logs
+    (`mind_animator.device`)."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder else []:
         table = pd.read_csv(path, sep="\t", na_values="-")

@@ -94,22 +94,26 @@ def make_text_report(
             tests_section(scores, tested),
             targets_section(scores),
             left_out_section(table, features, responses),
-            _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et "
-                     "al. 2014) on the flat cortex.", maps, "Decoders of {0}, subject {1}.", wide=True),
+            _figures("maps", "Activation patterns", "Maps",
+                     "Mean absolute activation pattern of each decoder (Haufe et al. 2014) on the flat cortex.", maps,
+                     "Decoders of {0}, subject {1}.", wide=True),
             _training(histories, assets),
-            _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the responses with the first principal components "
-                     "of the embeddings, by lag. The curves peak at the grey line if the lag is set correctly.", lag,
+            _figures("lag", "Haemodynamic lag", "Lag",
+                     "Correlation of the responses with the first principal components of the embeddings, by lag. If "
+                     "the lag is set correctly, the curves peak at the grey line.", lag,
                      "Subject {0}."),
-            _figures("quality", "Data quality", "Data", "Reproducibility of each voxel, its noise ceiling and signal-to-"
-                     "noise ratio, and the selected voxels.", quality, "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "All rules that this page depends on.", nav="Workflow", svg=dag.read_text()),
+            _figures("quality", "Data quality", "Data",
+                     "Reliability of each voxel, its noise ceiling and signal-to-noise ratio, and the selected voxels.",
+                     quality, "Subject {0}.", wide=True),
+            Section("workflow", "The workflow", "All rules that this page depends on.", nav="Workflow",
+                    svg=dag.read_text()),
             _costs(benchmarks, assets),
             _provenance(read_json(provenance)),
         ]  # fmt: skip
         text = build_page(
             title,
-            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding of each "
-            "test clip identifies the clip among the others.",
+            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding "
+            "of each test clip identifies the clip among the others.",
             [section for section in sections if section is not None],
         )
     with atomic(page) as temporary:
@@ -158,7 +162,8 @@ def glance(scores: pd.DataFrame, tests: pd.DataFrame, ranks: pd.DataFrame) -> Se
     verdict = ""
     if name in found.index:
         row = found.loc[name]
-        verdict = f" Above chance by block permutation: p = {_p(row['p'])} (the least possible is {_p(row['least_p'])})."
+        least = _p(row["least_p"])
+        verdict = f" Above chance by block permutation: p = {_p(row['p'])} (the least possible is {least})."
     return Section(
         "glance",
         "At a glance",
@@ -257,7 +262,8 @@ def targets_section(scores: pd.DataFrame) -> Section | None:
     return Section(
         "targets",
         "Decoders",
-        "Decoded features against their targets. R2 against the training mean is 0 for a decoder that always predicts the "
+        "Decoded features against their targets. R2 against the training mean is 0 for a decoder that always "
+        "predicts the "
         "mean of the training clips.",
         tables=[Table(["", *(f"{method}, {_who(subject)}" for method, subject in pairs)], [Group(rows)])],
     )
@@ -295,7 +301,8 @@ def left_out_section(table: pd.DataFrame, features: Sequence[Path], responses: d
     return Section(
         "left-out",
         "Omitted data",
-        "A clip without a response (no volumes, or not a number) is excluded from voxel selection, scaling, training and "
+        "A clip without a response (no volumes, or not a number) is excluded from voxel selection, scaling, "
+        "training and "
         "scores of that subject.",
         tables=[
             Table(["", ""], [Group(rows)], "Features", prose=True),

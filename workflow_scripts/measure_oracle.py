@@ -1,9 +1,9 @@
 """Upper bound of stage 2: ground-truth latents and prompt embeddings in each link of the generator.
 
 For moving clips, the table states how much of the ground-truth motion survives the VAE, the inflated generator with
-the configured settings, single changes of these settings, the published settings, and the first pass. It does not depend on
-any decoder and should be measured first with every new generator. ``snakemake oracle`` runs it in a workflow. By hand, for
-example with Stable Diffusion 1.5::
+the configured settings, single changes of these settings, the published settings, and the first pass. It does not
+depend on any decoder and should be measured first with every new generator. ``snakemake oracle`` runs it in a
+workflow. By hand, for example with Stable Diffusion 1.5::
 
     python -m workflow_scripts.measure_oracle --frames results/cc2017/stimuli/seg1.h5 \
         --table results/cc2017/stimuli/seg1.tsv --text results/cc2017/features/clips-00000.text.h5 \

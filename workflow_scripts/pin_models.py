@@ -1,4 +1,5 @@
-"""Fetch the frozen models once, on a machine with internet access, and write their revisions and checksums to the lock file.
+"""Fetch the frozen models once, on a machine with internet access, and write their revisions and checksums to
+the lock file.
 
 A model with an existing entry is fetched at its revision and verified, never pinned again: to change a
 revision, delete its entry by hand. Local folders need no entry. For a single checkpoint file, the sha256

@@ -167,7 +167,8 @@ def count_jobs(config: str, snakefile: Path, target: str) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(config)
-        dry_run = [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--configfile", str(path), "-n", "--nolock", "--forceall",
+        dry_run = [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--configfile", str(path), "-n",
+        "--nolock", "--forceall",
                    "--quiet", "rules", "--", target]  # fmt: skip
         done = subprocess.run(dry_run, capture_output=True, text=True)
     if done.returncode:

@@ -1,4 +1,5 @@
-"""Write features computed elsewhere as feature files, joined with the features computed here; report omitted features."""
+"""Write features computed elsewhere as feature files, joined with the features computed here; report omitted
+features."""
 
 import sys
 from pathlib import Path

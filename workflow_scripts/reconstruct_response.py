@@ -45,8 +45,8 @@ def reconstruct_response(*, config: Path, method: str, subject: str, responses: 
         )
     if chosen.reconstruction == "own":
         raise InputError(
-            f"--method = '{method}': must reconstruct by the generator or the VAE decoder, but it produces frames itself: "
-            "run the workflow on a data set with the new responses."
+            f"--method = '{method}': must reconstruct by the generator or the VAE decoder, but it produces "
+            "frames itself: run the workflow on a data set with the new responses."
         )
     check_voxels(responses, results / f"fmri/sub-{subject}/responses.h5")
     predictions, models = output / "predictions.h5", loaded.models

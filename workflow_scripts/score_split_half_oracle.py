@@ -1,4 +1,5 @@
-"""Score the split-half oracle of one subject: ground-truth videos of the clips whose half-averaged repeats are most similar."""
+"""Score the split-half oracle of one subject: ground-truth videos of the clips whose half-averaged repeats
+are most similar."""
 
 import cv2
 import pandas as pd

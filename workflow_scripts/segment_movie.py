@@ -14,7 +14,7 @@ from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.datasets import open_dataset
 from mind_animator.errors import InputError, run_command
 from mind_animator.provenance import file_sha256
-from mind_animator.video.cuts import cut_places
+from mind_animator.video.cuts import cut_positions
 from mind_animator.video.segment import plan_segment, ready_clips, segment_clips
 from workflow_scripts.stages import Output, Param, Threads, Wildcard, command
 
@@ -71,7 +71,7 @@ def segment_movie(
     with write_stream(frames, names, attrs) as stream:
         for row, images in tqdm(clips, total=len(names), desc=segment, unit="clip", mininterval=5):
             stream.write(row, {"frames": images})
-            cuts[row] = len(cut_places(images)) > 0
+            cuts[row] = len(cut_positions(images)) > 0
     write_table(table, clip_table.assign(scene_cut=cuts))
 
 

@@ -58,7 +58,8 @@ def test_methods(
     decoded_pairs
         Their pair scores, in the same order (HDF5).
     swaps
-        Pairs of a method and the method with the same decoders whose motion decoder receives the responses to another clip.
+        Pairs of a method and the method with the same decoders whose motion decoder receives the responses to
+        another clip.
     settings
         Settings of scoring (config.scoring).
     seed

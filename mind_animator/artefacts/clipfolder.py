@@ -154,7 +154,7 @@ def scan_clips(folder: Path | str, layout: LayoutConfig) -> Scan:
     return Scan(found, tuple(f"{folder}: {note}" for note in notes))
 
 
-def place_in_list(
+def match_clips(
     files: dict[str, Path], clips: Sequence[str], layout: LayoutConfig, folder: str
 ) -> dict[str, Path]:
     """Files by clip name. A number is an index into the list of clips; a text is the name of a clip.

@@ -578,7 +578,8 @@ def _decoded(
 
 
 def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray, bool]:
-    """The displayed image (RGB, rotated, on black, with square pixels if requested), and whether it had transparency."""
+    """The displayed image (RGB, rotated, on black, with square pixels if requested), and whether it had
+    transparency."""
     transparent = False
     if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
         image, transparent = on_black(frame.to_ndarray(format="rgba"))
@@ -597,7 +598,8 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray
 
 
 def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Composite an image (height, width, 4) uint8 on black; returns the RGB image and whether any pixel was transparent."""
+    """Composite an image (height, width, 4) uint8 on black; returns the RGB image and whether any pixel was
+    transparent."""
     alpha = rgba[..., 3:]
     if (alpha == 255).all():
         return rgba[..., :3].copy(), False

@@ -1,4 +1,5 @@
-"""Atomic writing: a file is written under a temporary name and then renamed, so that a named file is always complete."""
+"""Atomic writing: a file is written under a temporary name and then renamed, so that a named file is always
+complete."""
 
 import errno
 import fcntl
@@ -18,7 +19,8 @@ _ROOM = 2 << 20  # bytes of earlier writes that HDF5 may not have flushed yet
 
 
 def require_room(folder: Path | str, n_bytes: int) -> None:
-    """Raise `OSError` if a disk has less free space than the given number of bytes; HDF5 would crash when the disk is full."""
+    """Raise `OSError` if a disk has less free space than the given number of bytes; HDF5 would crash when the
+    disk is full."""
     if shutil.disk_usage(folder).free < n_bytes + _ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 

@@ -72,7 +72,8 @@ def read_finite(path: Path | str, names: Sequence[str], clips: Sequence[str]) ->
 def check_shapes(
     path: Path | str, arrays: Mapping[str, np.ndarray], tokens: int, drawn: int | None = None
 ) -> None:
-    """Check latents (clip, frame, channel, h, w), noise alike (of ``drawn`` frames), prompt_embedding of ``tokens - 1``."""
+    """Check latents (clip, frame, channel, h, w), noise alike (of ``drawn`` frames), prompt_embedding of
+    ``tokens - 1``."""
     latents = arrays["latents"].shape
     if len(latents) != 5:
         raise InputError(f"Expected latents (clip, frame, channel, h, w) in {path}, got {latents}.")

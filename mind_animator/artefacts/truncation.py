@@ -9,7 +9,8 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def bytes_lacking(path: Path) -> int:
-    """Bytes missing at the end of an MP4, MOV, Matroska, WebM, AVI or ASF file; 0 if none are missing or it is unknown."""
+    """Bytes missing at the end of an MP4, MOV, Matroska, WebM, AVI or ASF file; 0 if none are missing or it
+    is unknown."""
     with path.open("rb") as file:
         start = file.read(16)
         file.seek(0)

@@ -1,4 +1,5 @@
-"""Video files: writing by PyAV with exact frame counts and times, and reading in presentation order by one set of rules."""
+"""Video files: writing by PyAV with exact frame counts and times, and reading in presentation order by one
+set of rules."""
 
 import atexit
 import os

@@ -1,4 +1,5 @@
-"""Captions of whole clips: the first and last frames are captioned, and the captions are compared with the middle frame."""
+"""Captions of whole clips: the first and last frames are captioned, and the captions are compared with the
+middle frame."""
 
 import numpy as np
 

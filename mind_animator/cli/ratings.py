@@ -9,7 +9,7 @@ from mind_animator.cli.options import EXIT_CODES, Formatter, add_sides, at_least
 from mind_animator.errors import InputError
 
 EXAMPLES = """examples:
-  mind-animator ratings make --ground-truth stimuli/ --pred ours=reconstructions/ --seed 1 --page study.html --key key.json
+  mind-animator ratings make --ground-truth stimuli/ --pred ours=videos/ --seed 1 --page study.html --key key.json
   mind-animator ratings score --key key.json --answers returned/*.json --scores ratings.tsv --raters raters.tsv
 
 """

@@ -30,7 +30,7 @@ clip that is missing or cannot be read the row contains the reason."""
 EXAMPLES = """examples:
   mind-animator score --ground-truth stimuli/ --pred ours=reconstructions/ --out scores/
   mind-animator score --ground-truth gt/ --pred a=a/ --pred b=b.npy --size 256 --frames 8 --no-models --out scores/
-  mind-animator score --ground-truth neurons/ --pred neurons=neurons/ --preset neurons --figures --sheets ssim --out scores/
+  mind-animator score --ground-truth neurons/ --pred neurons=neurons/ --preset neurons --sheets ssim --out scores/
   mind-animator score --ground-truth gt/ --pred ours/1=sub-1/ --pred ours/2=sub-2/ --side-by-side 20 --out scores/
 
 """
@@ -51,7 +51,8 @@ def add(commands: Any) -> None:
 
 
 def add_comparison(parser: argparse.ArgumentParser, *, dataset: str | None = "folder") -> None:
-    """Add the options of comparison, models, statistics and output; ``dataset`` None: the data set named in the cards."""
+    """Add the options of comparison, models, statistics and output; ``dataset`` None: the data set named in
+    the cards."""
     group = parser.add_argument_group("comparison")
     own = "(default: the ground truth's own)"
     group.add_argument("--size", type=at_least(16), help=f"height and width in pixels {own}")
@@ -191,9 +192,9 @@ def score(
     check_metrics(arguments.sheets)
     scan = scan_clips(arguments.ground_truth, true_layout)
     names = list(scan.files)
-    cuts, said = scene_cuts(arguments.scene_cuts, names)
+    cuts, cut_notes = scene_cuts(arguments.scene_cuts, names)
     sources: dict[str, Source] = {}
-    notes = [*scan.notes, *said]
+    notes = [*scan.notes, *cut_notes]
     for key, (path, layout) in paths.items():
         sources[key], found = open_prediction(path, layout, names, size=1, count=1)
         notes += found
@@ -229,7 +230,8 @@ def score(
         scan.files, true_layout, size=standard.size, count=standard.frames, duration=duration
     )
     results = score_folders(
-        ground_truth, sources, standard, _networks(arguments, metrics, models, standard.frames), settings, arguments.out,
+        ground_truth, sources, standard, _networks(arguments, metrics, models, standard.frames), settings,
+        arguments.out,
         dataset=arguments.dataset, baselines=not arguments.no_baselines, scene_cuts=cuts, seed=arguments.seed,
         workers=arguments.workers,
     )  # fmt: skip

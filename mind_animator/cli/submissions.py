@@ -1,4 +1,5 @@
-"""``mind-animator validate-submission`` and ``mind-animator leaderboard``: predictions with a card that documents them."""
+"""``mind-animator validate-submission`` and ``mind-animator leaderboard``: predictions with a card that
+documents them."""
 
 import argparse
 import json

@@ -43,7 +43,8 @@ class LayoutConfig(Strict):
     first : int
         Number of the first clip, 0 or 1; keys are always counted from 0.
     suffix : str, optional
-        Only files with this suffix (``.mp4``), or only folders (``/``), are clips; required if a clip has several files.
+        Only files with this suffix (``.mp4``), or only folders (``/``), are clips; required if a clip has
+        several files.
     grid : GridConfig, optional
         Grid, if every frame is a row of several images.
     channels : str

@@ -162,7 +162,8 @@ class DecoderConfig(Strict):
 class SemanticConfig(DecoderConfig):
     """Responses to the CLIP embedding f and the prompt embedding.
 
-    Loss = MSE(f, text) + contrast / 2 (InfoNCE(f, text) + InfoNCE(f, image)) + prompt_embedding_weight MSE(prompt embedding).
+    Loss = MSE(f, text) + contrast / 2 (InfoNCE(f, text) + InfoNCE(f, image)) + prompt_embedding_weight
+    MSE(prompt embedding).
 
     Attributes
     ----------

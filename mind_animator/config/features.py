@@ -11,9 +11,9 @@ from mind_animator.config.reconstruction import Precision
 class ReadyConfig(Strict):
     """Externally computed embeddings and features: npy, npz, h5, mat, safetensors or pt files with one row per clip.
 
-    Rows are in the order of the table of clips (or of the segments of the data set if there is no table), or in any
-    order if the same HDF5 file contains the names of the clips as ``clip``. ``file::name`` selects an array; ``{split}``
-    stands for ``train`` and ``test`` if each split has a separate file.
+    Rows are in the order of the table of clips (or of the segments of the data set if there is no table), or
+    in any order if the same HDF5 file contains the names of the clips as ``clip``. ``file::name`` selects an
+    array; ``{split}`` stands for ``train`` and ``test`` if each split has a separate file.
 
     Attributes
     ----------
@@ -59,8 +59,9 @@ class FeaturesConfig(Strict):
     vae_precision : str
         As in `ReconstructionConfig`.
     caption_copies, crops : int
-        Numbers of augmented captions (synonyms, insertions, swaps, deletions) and random crops of the selected frame
-        that are embedded in addition to the originals, for decoders that train on them (presets paper and released_code).
+        Numbers of augmented captions (synonyms, insertions, swaps, deletions) and random crops of the
+        selected frame that are embedded in addition to the originals, for decoders that train on them
+        (presets paper and released_code).
     synonyms : str, optional
         Table of synonyms for the captions; by default the shipped table.
     ready : ReadyConfig

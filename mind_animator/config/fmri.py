@@ -52,8 +52,8 @@ class FmriConfig(Strict):
     ddof : int
         Delta degrees of freedom in the z-score of a run: 0 (divide by N) or 1.
     scaling : str
-        ``train``: all clips are scaled by the mean and standard deviation of the training clips; ``released_code``: each
-        split is scaled by its own.
+        ``train``: all clips are scaled by the mean and standard deviation of the training clips;
+        ``released_code``: each split is scaled by its own.
     """
 
     detrend_order: int = Field(4, ge=0, le=10)

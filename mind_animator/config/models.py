@@ -9,7 +9,8 @@ from mind_animator.provenance import in_package
 class ModelsConfig(Strict):
     """Hub ids (with revisions from the lock file) or paths of local ``save_pretrained`` folders.
 
-    Further keys name models required by methods and networks of metrics (`mind_animator.metrics.registry.check_models`).
+    Further keys name models required by methods and networks of metrics
+    (`mind_animator.metrics.registry.check_models`).
     """
 
     model_config = ConfigDict(extra="allow")

@@ -41,7 +41,7 @@ class FirstPassConfig(Strict):
 
 
 class ReconstructionConfig(Strict):
-    """Settings of the generator. Every published quirk is an option of its own.
+    """Settings of the generator. Each peculiarity of the released code is a separate option.
 
     Attributes
     ----------

@@ -34,8 +34,8 @@ class ScoringConfig(Strict):
         Fraction of the clips on which `motion_pairing` is tested: those with the largest mean flow in the
         ground truth.
     candidates_from : tuple of str
-        Feature folders of other data sets (``results/hcp/features``), whose clips are additional candidates in the large
-        retrieval set.
+        Feature folders of other data sets (``results/hcp/features``), whose clips are additional candidates
+        in the large retrieval set.
     compare_with : tuple of str
         ``summary.tsv`` files of other results (other data sets), shown on the same leaderboard.
     permutations, bootstraps : int

@@ -164,8 +164,8 @@ class Arrays(Dataset):
         self._maps: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         if self.options.srm_components is not None and (self.has_rois or len(self.subjects) < 2):
             raise InputError(
-                "config.dataset.options.srm_components: requires at least 2 subjects and no 'space' or 'rois', since the "
-                "shared dimensions have no position in the brain."
+                "config.dataset.options.srm_components: requires at least 2 subjects and no 'space' or "
+                "'rois', since the shared dimensions have no position in the brain."
             )
         self._cleaned: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
         self._segments, self._clips_of = _pack(self._rows)
@@ -405,7 +405,8 @@ class Arrays(Dataset):
         return tuple(archive(preset["source"], "file", path=file) for file in files)
 
     def fault(self, path: Path, facts: dict[str, float]) -> str | None:
-        """Fault of a file of responses whose shape (from its header) does not match the table; detects transposed arrays."""
+        """Fault of a file of responses whose shape (from its header) does not match the table; detects
+        transposed arrays."""
         from mind_animator.artefacts.foreign import foreign_shape
 
         for subject in self.subjects:
@@ -525,7 +526,8 @@ class Arrays(Dataset):
                         )
 
     def _read_runs(self) -> dict[str, dict[str, float]]:
-        """First row, number of volumes and start of each run; a run in a separate file has as many volumes as the file."""
+        """First row, number of volumes and start of each run; a run in a separate file has as many volumes as
+        the file."""
         names = list(dict.fromkeys(row["run"] for row in self._rows))
         if all("{run}" in pattern for pattern in self._responses):
             if self.options.runs is None:

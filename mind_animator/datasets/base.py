@@ -223,7 +223,8 @@ class Dataset(ABC):
         return ()
 
     def member_paths(self, archive: Archive, members: list[str]) -> dict[str, str]:
-        """Destinations (relative to the root) of the members of a zip archive; by default matched by the end of the path."""
+        """Destinations (relative to the root) of the members of a zip archive; by default matched by the end
+        of the path."""
         from mind_animator.datasets.download.zips import suffix_chooser
 
         choose = suffix_chooser(archive.gives)

@@ -20,8 +20,8 @@ from mind_animator.datasets.cc2017 import CC2017, FROM_MOVIE_START
 from mind_animator.errors import InputError
 
 # Suffix of a subject's name -> signal of the simulated subject.
-BRAINS = {"full": "full", "nomotion": "no_motion", "none": "none"}
-_SUBJECT = re.compile(rf"([1-3])({'|'.join(BRAINS)})?")
+SIGNALS = {"full": "full", "nomotion": "no_motion", "none": "none"}
+_SUBJECT = re.compile(rf"([1-3])({'|'.join(SIGNALS)})?")
 
 
 class DemoOptions(Strict):
@@ -83,11 +83,11 @@ class Demo(CC2017):
                 f"config.dataset.subjects = '{subject}': must be one of {list(self.known_subjects)}, alone or followed "
                 f"by one of {list(BRAINS)}."
             )
-        return match[1], BRAINS[match[2]] if match[2] else self.options.signal
+        return match[1], SIGNALS[match[2]] if match[2] else self.options.signal
 
     def subject_with(self, number: str, signal: str) -> str:
         """Name of the subject with this number and signal; only the number if the signal is that of the config."""
-        names = {value: name for name, value in BRAINS.items()}
+        names = {value: name for name, value in SIGNALS.items()}
         return number if signal == self.options.signal else f"{number}{names[signal]}"
 
     def archives(self) -> tuple[Archive, ...]:

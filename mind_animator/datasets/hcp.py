@@ -198,7 +198,8 @@ class HCP(Dataset):
         return read_rois(self.options.parcellation, self._run_file(subject, 1))
 
     def caption_order(self) -> dict[str, list[str]]:
-        """Clips of the 3,040 published captions: all movies of run 1, run 2, ..., including the retest movie in each."""
+        """Clips of the 3,040 published captions: all movies of run 1, run 2, ..., including the retest movie
+        in each."""
         clips_of = {segment.id: segment.clips for segment in self.segments}
         return {
             "train": [clip for run in EXCERPTS for clip in (*clips_of[f"run{run}"], *clips_of[RETEST])],

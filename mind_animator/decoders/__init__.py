@@ -1,1 +1,1 @@
-"""Responses to what the generator needs: the semantic, structure and motion decoders, and the one `fit`."""
+"""The semantic, structure and motion decoders (from responses to inputs of the generator), and their training loop."""

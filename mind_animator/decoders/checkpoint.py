@@ -66,7 +66,7 @@ class Checkpoint:
             signal.signal(number, handler)
 
     def read(self, step: str) -> Content | None:
-        """A stored step; None where there is none with this fingerprint."""
+        """A stored step; None if there is none with this fingerprint."""
         if self.folder is None or not self._path(step).is_file():
             return None
         with safe_open(self._path(step), framework="pt", device=str(self.device)) as file:

@@ -229,7 +229,9 @@ def split_clips(
         chosen = np.random.default_rng([seed, 0]).choice(names, count, replace=False)
         held_out = np.isin(movies, chosen)
     if held_out.all():
-        raise InputError(f"Expected clips to fit besides those for early stopping, got {len(movies)} in all.")
+        raise InputError(
+            f"Expected clips to fit in addition to those for early stopping, got {len(movies)} in all."
+        )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 

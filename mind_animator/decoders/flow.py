@@ -15,7 +15,7 @@ DIRECTIONS = 12
 
 
 def moving_flow(latents: Tensor, grid: int, batch: int = 256) -> Tensor:
-    """Velocity of the moving content of a clip on a coarse grid, found by search.
+    """Velocity of the moving content of a clip on a coarse grid, estimated by search.
 
     In each cell the velocity v minimises::
 

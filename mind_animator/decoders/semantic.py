@@ -112,9 +112,10 @@ class SemanticDecoder(Decoder):
         Parameters
         ----------
         batch : mapping
-            Inputs; ``clip_embedding_text, clip_embedding_image`` (clip, embedding) and ``prompt_embedding`` (clip, width); with augmented
-            captions also ``clip_embedding_text_copies`` and ``prompt_embedding_copies`` (clip, copy, ...), with cropped images
-            ``clip_embedding_image_crops`` (clip, crop, embedding), used in training only.
+            Inputs; ``clip_embedding_text, clip_embedding_image`` (clip, embedding) and ``prompt_embedding``
+            (clip, width); with augmented captions also ``clip_embedding_text_copies`` and
+            ``prompt_embedding_copies`` (clip, copy, ...), with cropped images ``clip_embedding_image_crops``
+            (clip, crop, embedding), used in training only.
         """
         settings = self.settings
         inputs = self.batch_inputs(batch, rng, epoch)
@@ -138,7 +139,7 @@ class SemanticDecoder(Decoder):
         )
 
     def targets(self, batch: Mapping[str, Tensor], rng: torch.Generator | None) -> dict[str, Tensor]:
-        """Targets of a batch: in training, where the settings say so, the clips' own or augmented copies."""
+        """Targets of a batch: in training, if the settings enable augmentation, the clips' own or augmented copies."""
         targets = {
             name: batch[name] for name in ("clip_embedding_text", "clip_embedding_image", "prompt_embedding")
         }

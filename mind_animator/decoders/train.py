@@ -69,8 +69,9 @@ def train_decoder(
     responses : sequence of ndarray of shape (clip, voxel), float32
         One per subject, for the same clips.
     targets : mapping of name to ndarray, first axis = clip
-        Those of `needed_targets`: ``clip_embedding_text, clip_embedding_image`` (clip, embedding) and ``prompt_embedding`` (clip, token,
-        width), with augmentation also their copies (clip, copy, ...); or ``latents`` (clip, frame, channel, h, w).
+        Those of `needed_targets`: ``clip_embedding_text, clip_embedding_image`` (clip, embedding) and
+        ``prompt_embedding`` (clip, token, width), with augmentation also their copies (clip, copy, ...); or
+        ``latents`` (clip, frame, channel, h, w).
     movies : sequence of str of length clip
     seed, device, logs
         See `mind_animator.decoders.fit.fit`.
@@ -184,7 +185,8 @@ def check_finite(
     targets: Mapping[str, np.ndarray],
     movies: Sequence[str],
 ) -> None:
-    """`InputError` if the responses, or the targets of these names, do not match the clips or are not finite."""
+    """Raise an `InputError` if the responses, or the targets of these names, do not match the clips or are
+    not finite."""
     for subject, own in enumerate(responses):
         if own.ndim != 2 or len(own) != len(movies):
             raise InputError(

@@ -1,4 +1,4 @@
-"""The frozen generator, loaded and inflated once a job, and its two uses: invert and reconstruct."""
+"""The frozen generator, loaded and inflated once per job, and its two uses: inversion and reconstruction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ S = TypeVar("S", ReconstructionConfig, InversionConfig)
 
 @dataclass(frozen=True)
 class VideoGenerator:
-    """An inflated UNet with what belongs to it.
+    """An inflated UNet with its text encoder and noise schedule.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class VideoGenerator:
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
+        """Device of the UNet."""
         return next(self.unet.parameters()).device
 
 
@@ -71,11 +71,11 @@ def load_generator(
     frames : int
         Frames per clip.
     settings : ReconstructionConfig or InversionConfig
-        Precision, compilation and the quirks of the net.
+        Precision, compilation and the peculiarities of the released network.
     device : str
-        ``cpu`` or ``cuda``, which must be there.
+        ``cpu`` or ``cuda``; a CUDA device must be present.
     seed : int
-        Of the temporal bias, where ``settings`` ask for it.
+        Seed of the temporal bias, if ``settings`` enable it.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def with_clips_per_batch(generator: VideoGenerator, settings: S, latents: Sequen
 
 
 def check_inputs(generator: VideoGenerator, latents: Sequence[int], width: int | None = None) -> None:
-    """`InputError` where latents (.., channel, h, w) or a text condition's width do not fit the UNet."""
+    """Raise an `InputError` if latents (.., channel, h, w) or the width of prompt embeddings do not fit the UNet."""
     config = generator.unet.unet.config
     factor = 2 ** (len(config.block_out_channels) - 1)
     if latents[-3] != config.in_channels or latents[-1] % factor or latents[-2] % factor:
@@ -321,7 +321,7 @@ def empty_prompt_embeds(generator: VideoGenerator, clips: int, tokens: int) -> T
 
 
 def drawn_latents(latents: Tensor, settings: ReconstructionConfig | InversionConfig) -> Tensor:
-    """What the generator draws of latents (clip, frame, ...): every frame, or the mean as a clip of one frame."""
+    """Latents (clip, frame, ...) that the generator receives: every frame, or the mean as a clip of one frame."""
     return latents if settings.motion == "sampled" else latents.float().mean(dim=1, keepdim=True)
 
 
@@ -334,7 +334,7 @@ def start_latents(
     *,
     seed: int,
 ) -> Tensor:
-    """Where sampling starts: inverted latents with fresh noise, or, without inversion, noised latents."""
+    """Latents from which sampling starts: inverted latents with fresh noise, or, without inversion, noised latents."""
     generators = [clip_generator(seed, clip) if settings.noise == "seeded" else unseeded() for clip in clips]
     noise = draw_noise(generators, tuple(latents.shape[1:]), across_frames=settings.noise_frames)
     if inverted is None:

@@ -120,7 +120,8 @@ class VideoUNet(nn.Module):
         return noise.float().unflatten(0, latents.shape[:2])
 
     def check(self) -> None:
-        """Refuse to run as an image net: `fuse_qkv_projections` and its kin silently drop the processors."""
+        """Raise an error if the network lost its processors: `fuse_qkv_projections` and similar methods drop
+        them silently."""
         for name, processor in self.unet.attn_processors.items():
             expected = SparseCausalAttention if name.endswith("attn1.processor") else TextAttention
             if not isinstance(processor, expected):
@@ -182,7 +183,7 @@ class SparseCausalAttention:
 
 
 class TextAttention:
-    """Attention processor: all frames of a clip ask one copy of the clip's text.
+    """Attention processor: all frames of a clip attend to one copy of the clip's text.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""DDIM inversion: from decoded latents up to the noise that a deterministic sampler would turn into them."""
+"""DDIM inversion: from decoded latents to the noise from which a deterministic sampler would generate them."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def invert(
     steps: int,
     max_timestep: int | None = None,
 ) -> Tensor:
-    """Noise that belongs to latents, without guidance.
+    """Invert latents to noise, without guidance.
 
     Step k goes from time step t_{k-1} (a clean latent for k = 1) to t_k with the noise that the net sees in
     the latent of t_{k-1} when asked at t_k, as published samplers do.
@@ -32,12 +32,12 @@ def invert(
     latents : Tensor of shape (clip, frame, channel, h, w)
         Multiplied by the VAE's scaling factor.
     prompt_embeds : Tensor of shape (clip, token, width)
-        Text condition; the empty prompt's by convention.
+        Prompt embeddings; by convention those of the empty prompt.
     schedule : Schedule
     steps : int
-        DDIM steps; 0 leaves the latents as they are.
+        DDIM steps; 0 leaves the latents unchanged.
     max_timestep : int, optional
-        Stay in the lowest ``max_timestep`` time steps; all by default.
+        Use only the lowest ``max_timestep`` time steps; all by default.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Noise of a clip, from the clip's own generator: it never depends on the batch, the shard or the device."""
+"""Noise of a clip, from one generator per clip, so that it depends on neither batch, shard nor device."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def clip_generator(seed: int, clip: str) -> torch.Generator:
-    """Generator of one clip, seeded by (seed, clip name); on the CPU, so that every device gets one noise."""
+    """Generator of one clip, seeded by (seed, clip name); on the CPU, so that the noise is the same on every device."""
     digest = hashlib.sha256(f"{seed}/{clip}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -21,10 +21,10 @@ def draw_noise(
     Parameters
     ----------
     generators : sequence of Generator
-        One per clip; each gives its next draw.
+        One generator per clip; each is advanced.
     shape : tuple (frame, channel, h, w)
     across_frames : str
-        ``independent`` for every frame, or ``shared``: one draw for all frames of a clip.
+        ``independent`` for every frame, or ``shared``: the same noise for all frames of a clip.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def mix_noise(
     clean: Tensor | None = None,
     level: float | None = None,
 ) -> Tensor:
-    """Put fresh noise into inverted latents, variance kept.
+    """Mix fresh noise into inverted latents, with the variance preserved.
 
     With ``amount`` a = alpha-bar of the time step at which noise is added, as published::
 

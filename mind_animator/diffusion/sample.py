@@ -16,7 +16,8 @@ def guided_noise(
     guidance_scale: float,
     schedule: Schedule,
 ) -> Tensor:
-    """``e_unconditional + g (e_conditional - e_unconditional)``, both in one forward; g = 1 needs one of them only."""
+    """``e_unconditional + g (e_conditional - e_unconditional)``, both in one forward pass; g = 1 needs only
+    the first."""
     if guidance_scale == 1:
         return schedule.noise(predict(latents, timestep, prompt_embeds), latents, timestep)
     output = predict(
@@ -38,7 +39,7 @@ def sample(
     guidance_scale: float,
     max_timestep: int | None = None,
 ) -> Tensor:
-    """Latents that a deterministic sampler makes of noise.
+    """Sample latents from noise with the deterministic DDIM sampler.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def sample(
     start : Tensor of shape (clip, frame, channel, h, w)
         Noise, at the level of the highest of ``schedule.timesteps(steps, max_timestep)``.
     prompt_embeds, negative_prompt_embeds : Tensor of shape (clip, token, width)
-        Text conditions of the conditional and the unconditional branch.
+        Prompt embeddings of the conditional and the unconditional branch.
     schedule : Schedule
     steps : int
         DDIM steps, >= 1.

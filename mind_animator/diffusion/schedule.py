@@ -1,4 +1,4 @@
-"""The deterministic (DDIM) chain between latents and noise: which time steps, and one step along them.
+"""The deterministic (DDIM) chain between latents and noise: its time steps, and one step of it.
 
 At noise level a = alpha-bar_t a latent is ``sqrt(a) z + sqrt(1 - a) e``. One step from a to b keeps z and e::
 
@@ -17,7 +17,7 @@ from mind_animator.errors import InputError
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the frozen net was trained with.
+    """Noise schedule with which the frozen network was trained.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Schedule:
         return self.final_alpha if timestep is None else self.alphas[timestep]
 
     def noise(self, output: Tensor, latents: Tensor, timestep: int) -> Tensor:
-        """Noise e that the net's output means, in the latents' type."""
+        """Noise e implied by the network's output, in the type of the latents."""
         if self.prediction == "epsilon":
             return output
         alpha = self.alpha(timestep)
@@ -103,6 +103,6 @@ def schedule_of(config: dict) -> Schedule:
 
 
 def check_finite(latents: Tensor, what: str) -> None:
-    """`InputError` where a value is not finite: the net's precision or weights are at fault."""
+    """Raise an `InputError` if a value is not finite, because of the precision or the weights of the network."""
     if not torch.isfinite(latents).all():
         raise InputError(f"Expected finite {what}, got NaN or infinity (key 'precision': try float32).")

@@ -1,4 +1,4 @@
-"""Padded batches of one shape over a shard's clips, and finished batches that survive a killed run."""
+"""Padded batches of one shape over a shard's clips, and storage of finished batches for a killed run."""
 
 import hashlib
 import shutil
@@ -29,9 +29,9 @@ class Batch:
     index : int
         Number of the batch in the whole list of clips, not in the shard.
     rows : tuple of int
-        Row of the shard at each place of the batch; places outside the shard repeat its nearest row.
+        Row of the shard at each position of the batch; positions outside the shard repeat its nearest row.
     kept : tuple of int
-        Places whose results are wanted.
+        Positions whose results are kept.
     """
 
     index: int
@@ -42,8 +42,8 @@ class Batch:
 def plan_batches(first: int, count: int, size: int) -> list[Batch]:
     """Batches over the clips first .. first + count - 1 of a list.
 
-    Clip i of the whole list has place i mod size in a batch of exactly ``size``, regardless of the shard: kernels
-    see one shape, and every clip the same place in it, so that results do not depend on the sharding.
+    Clip i of the whole list has position i mod size in a batch of exactly ``size``, regardless of the shard: kernels
+    see one shape, and every clip the same position in it, so that results do not depend on the sharding.
     """
     if first < 0 or count < 1 or size < 1:
         raise ValueError(f"Expected first >= 0, count >= 1 and size >= 1, got {first}, {count}, {size}.")
@@ -70,7 +70,7 @@ class FinishedBatches:
     Parameters
     ----------
     folder : Path
-        State folder; what another fingerprint left there is deleted.
+        Folder of finished batches; batches with another fingerprint are deleted.
     stamp : str
         Fingerprint of everything that the results depend on.
     """
@@ -93,7 +93,7 @@ class FinishedBatches:
         return self.folder / f"batch-{index:05d}.h5"
 
     def remove(self) -> None:
-        """Delete the folder: the output is in its place, or the state is another run's."""
+        """Delete the folder, because the output is complete or the batches belong to another run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -170,7 +170,7 @@ def process_shard(
     *,
     title: str,
 ) -> dict[str, np.ndarray]:
-    """Arrays of all clips of a shard, batch by batch; batches that are finished are not done again.
+    """Arrays of all clips of a shard, batch by batch; finished batches are not repeated.
 
     Parameters
     ----------
@@ -181,10 +181,10 @@ def process_shard(
     size : int
         Clips of a padded batch.
     work : callable
-        ``work(rows)``: named arrays (place, ...) for the rows of a padded batch.
+        ``work(rows)``: named arrays (position, ...) for the rows of a padded batch.
     finished : FinishedBatches
     title : str
-        What the progress bar on stderr says.
+        Text of the progress bar on stderr.
 
     Returns
     -------

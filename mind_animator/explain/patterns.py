@@ -102,8 +102,8 @@ def permuted_patterns(
 def resampled_patterns(
     responses: np.ndarray, outputs: np.ndarray, blocks: np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Activation patterns of blocks sampled with replacement, i.e. their variation over stimuli. The arguments are those
-    of `permuted_patterns`."""
+    """Activation patterns of blocks sampled with replacement, i.e. their variation over stimuli. The
+    arguments are those of `permuted_patterns`."""
     picks = (blocks[generator.integers(len(blocks), size=len(blocks))].ravel() for _ in range(draws))
     return np.stack([activation_pattern(responses[rows], outputs[rows]) for rows in picks])
 

@@ -1,4 +1,4 @@
-"""Augmented targets: captions with words exchanged, moved or left out, and random crops of a frame."""
+"""Augmented targets: captions with words replaced, moved or deleted, and random crops of a frame."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from mind_animator.errors import InputError
 def read_synonyms(path: Path | str | None = None) -> dict[str, list[str]]:
     """Synonyms of lower-case words, of the shipped table or of the user's own.
 
-    A line is a word, a tab, and its synonyms with commas between; ``#`` begins a comment. The shipped table,
+    Each line contains a word, a tab, and its synonyms separated by commas; ``#`` starts a comment. The shipped table,
     ``synonyms.tsv`` beside this module, holds some two hundred common words of captions and was written for
-    this project (the published code asks WordNet).
+    this project (the published code uses WordNet).
 
     Raises
     ------
@@ -101,7 +101,7 @@ def random_crop(frame: np.ndarray, generator: np.random.Generator, least: float 
     frame : ndarray of shape (height, width, 3), uint8
     generator : numpy Generator
     least : float in (0, 1]
-        The part covers a share of the frame's area drawn uniformly from [least, 1].
+        The part covers a fraction of the frame's area that is drawn uniformly from [least, 1].
 
     Returns
     -------

@@ -95,7 +95,7 @@ class Provider(ABC):
 
 
 def open_provider(kind: str, config: FeaturesConfig, where: str = "features") -> Provider:
-    """The provider of a kind, with validated options; `InputError` where there is none."""
+    """The provider of a kind, with validated options; raises an `InputError` if there is none."""
     known = sorted(
         path.stem
         for path in Path(__file__).parent.glob("*.py")

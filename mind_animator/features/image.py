@@ -77,8 +77,9 @@ def image_targets(
     ------
     name : str
     targets : dict
-        ``clip_embedding_image`` (dim,), ``latents`` (frame, channel, h, w); with ``crops`` also ``clip_embedding_image_crops``
-        (crop, dim) of random crops of the clip's frame (the middle one with ``image: mean``). float32.
+        ``clip_embedding_image`` (dim,), ``latents`` (frame, channel, h, w); with ``crops`` also
+        ``clip_embedding_image_crops`` (crop, dim) of random crops of the clip's frame (the middle one with
+        ``image: mean``). float32.
     """
     group: list[tuple[str, np.ndarray]] = []
     for name, frames in clips:

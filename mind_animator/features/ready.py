@@ -47,8 +47,8 @@ def read_ready(
     Returns
     -------
     dict of name to ndarray, float32
-        Those of ``clip_embedding_text`` and ``clip_embedding_image`` (clip, dim), ``prompt_embedding`` (clip, tokens - 1, width; BOS is
-        dropped) and ``latents`` (clip, frame, channel, h, w) that are given.
+        Those of ``clip_embedding_text`` and ``clip_embedding_image`` (clip, dim), ``prompt_embedding`` (clip,
+        tokens - 1, width; BOS is dropped) and ``latents`` (clip, frame, channel, h, w) that are given.
 
     Raises
     ------

@@ -6,8 +6,8 @@ import numpy as np
 
 from mind_animator.artefacts.cifti import MappedRows, is_mapped
 
-# Vertices per block: intermediate results stay in the second-level cache. The number is constant, because BLAS may round
-# differently for blocks of other shapes.
+# Vertices per block: intermediate results stay in the second-level cache. The number is constant, because
+# BLAS may round differently for blocks of other shapes.
 _BLOCK = 512
 _WIDTH = 8  # number of columns that BLAS multiplies as fast as a single one
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)

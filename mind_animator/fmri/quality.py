@@ -7,7 +7,8 @@ import numpy as np
 
 
 def noise_ceiling(reliability: np.ndarray, n_repeats: int) -> np.ndarray:
-    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats (1: a single repeat).
+    """Highest correlation that a perfect prediction can reach with the mean of ``n_repeats`` repeats (1: a
+    single repeat).
 
     With r the mean correlation between two repeats (Spearman-Brown)::
 

@@ -345,10 +345,11 @@ def segment_t(correlations: np.ndarray) -> np.ndarray:
 
 
 def most_reliable(t: np.ndarray, count: int) -> np.ndarray:
-    """Indices, ascending, of the ``count`` vertices with the highest t (lower indices first in case of ties; NaN is excluded).
+    """Indices, ascending, of the ``count`` vertices with the highest t (lower indices first in case of ties;
+    NaN is excluded).
 
-    Vertices are ranked by t and not by a two-sided p, because vertices with negative correlation between repeats must not
-    be selected, and because clipped p values have ties.
+    Vertices are ranked by t and not by a two-sided p, because vertices with negative correlation between
+    repeats must not be selected, and because clipped p values have ties.
     """
     usable = int(np.isfinite(t).sum())
     if not 1 <= count <= usable:

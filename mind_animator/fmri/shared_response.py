@@ -15,14 +15,14 @@ def shared_response(
         minimise sum_i |X_i - S W_i^T|^2   subject to   W_i^T W_i = I
         W_i = U V^T of the singular value decomposition X_i^T S = U D V^T,     S = mean_i X_i W_i
 
-    The iteration starts from the principal components of the concatenated voxels of all subjects. New responses Y_i of the
-    same subject are mapped into the shared space by ``Y_i @ W_i``.
+    The iteration starts from the principal components of the concatenated voxels of all subjects. New
+    responses Y_i of the same subject are mapped into the shared space by ``Y_i @ W_i``.
 
     Parameters
     ----------
     responses : sequence of ndarray of shape (clip, voxel_i)
-        At least two subjects with the same clips in the same order; each voxel should have mean 0 and standard deviation
-        1 over these clips. Only training clips must be used.
+        At least two subjects with the same clips in the same order; each voxel should have mean 0 and
+        standard deviation 1 over these clips. Only training clips must be used.
     n_components : int
         Dimension of the shared space; at most the number of clips and the number of voxels of each subject.
     n_iterations : int

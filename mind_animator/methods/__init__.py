@@ -1,4 +1,4 @@
-"""One room a method: train, predict, reconstruct. `open_methods` binds the config's methods to their
+"""Methods, one module each: train, predict, reconstruct. `open_methods` binds the config's methods to their
 kinds."""
 
 from mind_animator.methods.base import Method, available, open_kind, open_methods

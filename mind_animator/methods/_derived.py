@@ -1,4 +1,4 @@
-"""Methods made of another method's reconstructions, clip by clip: what baselines have in common."""
+"""Base of the baselines that are derived from another method's reconstructions, clip by clip."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,14 +15,14 @@ class Options(Strict):
     """Attributes
     ----------
     of : str
-        The method whose reconstructions this one is made of.
+        The method from whose reconstructions this one is derived.
     """
 
     of: str
 
 
 class Derived(Method):
-    """Another method's frames, changed (`change`), or of another clip (`donors`)."""
+    """The frames of another method, modified (`change`) or taken from another clip (`donors`)."""
 
     Options = Options
     reconstruction = "frames"
@@ -30,11 +30,11 @@ class Derived(Method):
 
     @property
     def source(self) -> str:
-        """The method that it is made of."""
+        """The method from which it is derived."""
         return self.options.of
 
     def reconstruction_settings(self) -> str:
-        """All but the source, which comes in as files."""
+        """All settings except the source, whose files are inputs."""
         return self.options.model_dump_json(exclude={"of"})
 
     @staticmethod
@@ -44,7 +44,7 @@ class Derived(Method):
 
     @staticmethod
     def donors(settings: str, test_clips: Sequence[str], seed: int) -> Mapping[str, str]:
-        """Whose frames each clip shows."""
+        """For each clip, the clip whose frames it shows."""
         return dict(zip(test_clips, test_clips, strict=True))
 
     @classmethod
@@ -59,9 +59,9 @@ class Derived(Method):
         clips: Sequence[str],
         inputs: ReconstructionInputs,
     ) -> Iterator[tuple[str, np.ndarray | InputError]]:
-        """Yield every clip's frames, or why its maker has none; ``files`` are the source's shards.
+        """Yield the frames of every clip, or the reason why the source has none; ``files`` are the source's shards.
 
-        One generator a clip, so that nothing depends on the sharding.
+        There is one generator per clip, so that nothing depends on the sharding.
         """
         donor = cls.donors(settings, inputs.test_clips, inputs.seed)
         row_of = {clip: row for row, clip in enumerate(inputs.test_clips)}

@@ -1,4 +1,4 @@
-"""Reading of what methods need from the files of the workflow."""
+"""Reading of the inputs of methods from the files of the workflow."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _TOLERANCE = 1e-3
 
 
 def read_clips(tables: Sequence[Path], split: str) -> pd.DataFrame:
-    """The rows of clip tables that belong to a split, in order; `InputError` where there are none."""
+    """The rows of clip tables that belong to a split, in order; raises an `InputError` if there are none."""
     frames = [read_table(path, ("clip", "movie", "split")) for path in tables]
     table = pd.concat(frames, ignore_index=True)
     table = table[table["split"] == split].reset_index(drop=True)
@@ -34,7 +34,8 @@ def read_clips(tables: Sequence[Path], split: str) -> pd.DataFrame:
 def read_subject(
     path: Path, table: pd.DataFrame, needs: Needs, t_r: float = 0.0, repeats: Path | None = None
 ) -> tuple[Responses, np.ndarray]:
-    """Responses of one subject to the clips of a table, with what is needed of their surroundings.
+    """Responses of one subject to the clips of a table, with the needed neighbouring volumes, repeats, areas
+    and coordinates.
 
     Parameters
     ----------

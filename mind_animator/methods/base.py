@@ -35,7 +35,7 @@ POOLED, WITHOUT = "pooled", "without"
 
 
 class Needs(Strict):
-    """Inputs besides the responses to the clips. Each becomes an input of the DAG, and nothing else does.
+    """Inputs in addition to the responses to the clips. Each becomes an input of the DAG, and nothing else does.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Needs(Strict):
 
 @dataclass(frozen=True)
 class Part:
-    """Something that a method trains: one file of weights.
+    """A component that a method trains: one file of weights.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Responses:
-    """Responses of one subject to some clips. What the needs do not request is None.
+    """Responses of one subject to some clips. Fields that the needs do not request are None.
 
     Attributes
     ----------
@@ -146,8 +146,8 @@ class Responses:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that the training of a part receives: training clips only. What the needs do not request is
-    empty or None.
+    """Everything that the training of a part receives: training clips only. Fields that the needs do not
+    request are empty or None.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """How a training is run.
+    """Settings of a training run.
 
     Attributes
     ----------
@@ -233,7 +233,7 @@ class PredictionInputs:
 
 @dataclass(frozen=True)
 class ReconstructionInputs:
-    """Inputs to `Method.reconstruct`. What a way of reconstruction does not have is empty or None.
+    """Inputs to `Method.reconstruct`. Fields that a type of reconstruction does not use are empty or None.
 
     Attributes
     ----------
@@ -269,7 +269,7 @@ class Trained:
     ----------
     weights : dict of name to ndarray or Tensor
     record : dict
-        Anything that prediction needs besides the weights; ``history``: one row per epoch (for the report).
+        Everything that prediction needs in addition to the weights; ``history``: one row per epoch (for the report).
     """
 
     weights: Mapping[str, Any]
@@ -393,7 +393,7 @@ class Method(ABC):
         return tuple(dict.fromkeys(other for other in others if other != self.name))
 
     def part(self, name: str) -> Part:
-        """One of its own parts by name; `InputError` where there is none."""
+        """One of the method's own parts, by name; raises an `InputError` if there is none."""
         for part in self.parts:
             if part.name == name:
                 return part
@@ -405,7 +405,7 @@ class Method(ABC):
         return self.options.model_dump_json()
 
     def prediction_settings(self) -> str:
-        """JSON of exactly what the predictions depend on besides the weights."""
+        """JSON of exactly what the predictions depend on, apart from the weights."""
         return self.options.model_dump_json()
 
     def reconstruction_settings(self) -> str:
@@ -451,7 +451,7 @@ class Method(ABC):
     def reconstruct(
         cls, settings: str, clips: Sequence[str], inputs: ReconstructionInputs
     ) -> "Iterator[tuple[str, np.ndarray | InputError]]":
-        """Yield (clip, frames (frame, height, width, 3) uint8), or (clip, why there are none), for ``clips``.
+        """Yield (clip, frames (frame, height, width, 3) uint8), or (clip, reason why there are none), for ``clips``.
 
         Methods with ``own`` reconstruction may give any number of frames (which span the clip at equal
         distances) of any size; the workflow conforms them. The frames of a clip must not depend on the other
@@ -469,7 +469,7 @@ _AUGMENTED = {
 
 
 def check_features(methods: Mapping[str, Method], providers: "Mapping[str, Provider]") -> None:
-    """`InputError` where a part needs an array that its feature provider does not compute."""
+    """Raise an `InputError` if a part needs an array that its feature provider does not compute."""
     for name, method in methods.items():
         for part in method.parts:
             for array, kind in part.needs.features.items():
@@ -494,7 +494,7 @@ def features_of_methods(methods: Mapping[str, Method]) -> list[str]:
 
 
 def headline_of(methods: Mapping[str, Method], name: str | None) -> str:
-    """The headline method; `InputError` if it is not named and there are several candidates."""
+    """The headline method; raises an `InputError` if it is not named and there are several candidates."""
     candidates = [own for own, method in methods.items() if not method.is_baseline] or list(methods)
     if name is None and len(candidates) > 1:
         raise InputError(f"config.report.headline: is required with several methods, one of {candidates}.")
@@ -502,7 +502,7 @@ def headline_of(methods: Mapping[str, Method], name: str | None) -> str:
 
 
 def check_needs(methods: Mapping[str, Method], dataset: "Dataset", models: Mapping[str, str]) -> None:
-    """`InputError` where a method needs what the data set or the config does not provide.
+    """Raise an `InputError` if a method needs what the data set or the config does not provide.
 
     Parameters
     ----------
@@ -557,7 +557,8 @@ def models_of_methods(methods: Mapping[str, Method]) -> set[str]:
 
 
 def _without_window(dataset: "Dataset", training: Sequence[str]) -> str | None:
-    """What is missing for windows: clips at a distance of one volume; None where that is unknown or nothing."""
+    """What is missing for windows: clips at a distance of one volume; None if that is unknown or if nothing
+    is missing."""
     try:
         table = dataset.clip_table(training[0])
     except (InputError, IndexError):  # not yet known
@@ -645,7 +646,7 @@ def _check_parts(method: Method) -> None:
 
 
 def _check_references(method: Method, methods: Mapping[str, Method]) -> None:
-    """`InputError` where a method refers to another one that is absent or does not provide what is used."""
+    """Raise an `InputError` if a method refers to another one that is absent or does not provide what is used."""
     for other in method.uses:
         if other not in methods:
             raise InputError(

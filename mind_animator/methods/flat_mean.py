@@ -1,4 +1,4 @@
-"""The baseline that knows nothing: every frame is the mean colour of the training frames."""
+"""The uninformative baseline: every frame is the mean colour of the training frames."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ class Options(Strict):
 
 
 class FlatMean(Method):
-    """A still, flat image: what a score gives to no information at all."""
+    """A still image of one colour: the score of a prediction without any information."""
 
     kind = "flat_mean"
     shows = "the mean colour of the training movies"

@@ -1,4 +1,4 @@
-"""A method that was run elsewhere: a folder of its videos, read as the layout says."""
+"""A method that was run elsewhere: a folder of its videos, read according to the layout."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from mind_animator.artefacts.clipfolder import place_in_list, read_clip, scan_clips
+from mind_animator.artefacts.clipfolder import match_clips, read_clip, scan_clips
 from mind_animator.config.clipfolder import ClipFolderConfig, LayoutConfig
 from mind_animator.errors import InputError
 from mind_animator.methods.base import Method, ReconstructionInputs
@@ -33,7 +33,7 @@ class Options(ClipFolderConfig):
 
 
 class Folder(Method):
-    """Videos made elsewhere, scored like those of any other method."""
+    """Videos that were made elsewhere, scored like those of any other method."""
 
     kind = "folder"
     Options = Options
@@ -41,7 +41,7 @@ class Folder(Method):
     frames_from = "folder"
 
     def files(self, subject: str) -> list[str]:
-        """The subject's folder: the input of the DAG."""
+        """The folder of the subject, which is the input of the DAG."""
         return [self.options.path.replace("{subject}", subject)]
 
     @classmethod
@@ -58,7 +58,7 @@ class Folder(Method):
         scan = scan_clips(folder, layout)
         for note in scan.notes:
             print(note, file=sys.stderr)
-        placed = place_in_list(scan.files, inputs.test_clips, layout, str(folder))
+        placed = match_clips(scan.files, inputs.test_clips, layout, str(folder))
         size = options.size or _own_size(placed, layout)
         duration = options.duration if options.timing == "clock" else None
         for clip in clips:

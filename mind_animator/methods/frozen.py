@@ -6,7 +6,7 @@ from mind_animator.methods._derived import Derived
 
 
 class Frozen(Derived):
-    """What a still image scores: it beats published methods on end-point error."""
+    """The score of a still image, which is better than that of published methods on end-point error."""
 
     kind = "frozen"
     shows = "the first reconstructed frame"

@@ -44,7 +44,7 @@ PROBES = 4
 
 
 class Training(Strict):
-    """What the weights of one decoder depend on, besides data and seed.
+    """What the weights of one decoder depend on, in addition to data and seed.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Training(Strict):
 
 
 class Prediction(Strict):
-    """What predictions depend on besides the weights.
+    """What predictions depend on, in addition to the weights.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The baseline of the wrong clip: another test clip's reconstruction, blocks of neighbours permuted."""
+"""The baseline of the wrong clip: the reconstruction of another test clip, with blocks of neighbours permuted."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ class Options(_derived.Options):
     of : str
         The method whose reconstructions are exchanged.
     block : int
-        Neighbouring clips that move together, so that a clip never meets its neighbour in time.
+        Number of neighbouring clips that stay together, so that a clip is never paired with its neighbour in time.
     """
 
     block: int = Field(10, ge=1)
 
 
 class Mismatched(_derived.Derived):
-    """What a score gives to reconstructions that look right and answer the wrong clip."""
+    """The score of plausible reconstructions of the wrong clip."""
 
     kind = "mismatched"
     shows = "the reconstruction of another clip"
@@ -30,7 +30,7 @@ class Mismatched(_derived.Derived):
 
     @staticmethod
     def donors(settings: str, test_clips: Sequence[str], seed: int) -> Mapping[str, str]:
-        """Each clip's donor is the clip at its place in another block."""
+        """The donor of each clip is the clip at the same position in another block."""
         return dict(zip(test_clips, exchanged(test_clips, json.loads(settings)["block"], seed), strict=True))
 
 

@@ -126,7 +126,8 @@ class Ridge(Method):
             ends = at_border(picked, options.alphas)
             if sum(ends.values()):
                 print(
-                    f"{name}: {ends['lowest']} of {len(picked)} targets end at the lowest penalty and {ends['highest']} at "
+                    f"{name}: {ends['lowest']} of {len(picked)} targets end at the lowest penalty and "
+                    f"{ends['highest']} at "
                     "the highest (options.alphas); at the highest, the prediction is close to the training mean",
                     file=sys.stderr,
                 )

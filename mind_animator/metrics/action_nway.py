@@ -13,7 +13,8 @@ N_FRAMES = 6
 
 
 def _load(model_id_or_path: str, lock: str, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """VideoMAE for clips of 6 frames: its position embeddings are a fixed function of the position, so the first ones."""
+    """VideoMAE for clips of 6 frames: its position embeddings are a fixed function of the position, so the
+    first ones."""
     from mind_animator.models.load import load_videomae
 
     found = load_videomae(model_id_or_path, lock, device=device)
@@ -31,8 +32,8 @@ def _load(model_id_or_path: str, lock: str, device: str) -> Callable[[np.ndarray
 class ActionNWay(NWay):
     """N-way accuracy of actions by VideoMAE on 6 frames, the score of clips that NeuroClips publishes.
 
-    As `video_2way`, which shows the network 16 frames (its own number, frames of the clip repeated); here it is built for
-    6 frames, as the published evaluation builds it::
+    As `video_2way`, except for the number of frames: the network of `video_2way` receives 16 frames (frames of
+    the clip are repeated), whereas here it is built for 6 frames, as in the published evaluation::
 
         P(hit) = C(M - r, d) / C(M, d),        1 - r / M for two candidates
 

@@ -121,9 +121,9 @@ class Metric(ABC):
     undefined : str
         Reason in tables where `compare` returns nan.
     by_clip : tuple of str
-        Arrays of the description that are stored per clip beside the pair scores, for tests of their own.
+        Arrays of the description that are stored per clip in addition to the pair scores, for separate tests.
     headline : str
-        What the metric says, for the summary at the top of the report; empty for most.
+        Interpretation of the metric, for the summary at the top of the report; empty for most.
     """
 
     name: str

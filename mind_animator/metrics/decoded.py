@@ -80,10 +80,11 @@ class TargetFit(_Decoded):
 
     ``trainr2``: the same R2, with the mean target of the training clips in place of that of the test clips.
 
-    The target of the motion decoder is the ``change``: the latents of a clip minus their mean over its frames. A frozen
-    clip scores 0. ``change_reversed`` is the prediction with its frames reversed and ``change_swapped`` the prediction of
-    a clip of the next block: negative controls. ``flow_cosine`` compares the mean decoded flow of a clip with the
-    velocity of what moves in the latents of the ground truth (``flow_swapped``: a clip of the next block).
+    The target of the motion decoder is the ``change``: the latents of a clip minus their mean over its
+    frames. A frozen clip scores 0. ``change_reversed`` is the prediction with its frames reversed and
+    ``change_swapped`` the prediction of a clip of the next block: negative controls. ``flow_cosine`` compares
+    the mean decoded flow of a clip with the velocity of what moves in the latents of the ground truth
+    (``flow_swapped``: a clip of the next block).
 
     Range: corr and cosine -1 to 1; R2 up to 1, 0 for the mean target.
 

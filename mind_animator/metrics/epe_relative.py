@@ -9,17 +9,17 @@ from mind_animator.metrics.flow import FLOW, end_point_errors, speeds
 class EpeRelative(Metric):
     """End-point error as a multiple of the ground truth's own motion.
 
-    With the mean length of the ground truth's flow vectors as its speed::
+    The end-point error divided by the speed of the ground truth, the mean length of its flow vectors::
 
         EPE / speed
 
-    It does not depend on the size and the rate of the frames. A frozen prediction scores 1; below 1 the predicted motion
-    helps, above 1 it does harm. The score of a set weights every clip by the speed of its ground truth, which makes it a
-    ratio of means::
+    It does not depend on the size and the rate of the frames. A frozen prediction scores 1; a score below 1
+    means that the predicted motion is better than no motion. The score of a set weights every clip by the speed
+    of its ground truth, which makes it a ratio of means::
 
         sum speed (EPE / speed) / sum speed = sum EPE / sum speed
 
-    since a plain mean over clips would be dominated by those that hardly move.
+    because a plain mean over clips would be dominated by clips that hardly move.
 
     Range: >= 0; undefined where the ground truth does not move.
 

@@ -45,9 +45,10 @@ class Fid(FrechetDistance):
 
         |m_t - m_p|^2 + tr(S_t + S_p - 2 (S_t S_p)^(1/2))
 
-    A score of the set: it depends on the number of frames, and the frames of a clip are not independent, so that it is
-    biased upwards for test sets of this field. The table states the distance between two random halves of the
-    ground truth beside it. It does not compare a clip with its own ground truth: `mismatched` scores as the method does.
+    A score of the set: it depends on the number of frames, and the frames of a clip are not independent, so
+    that it is biased upwards for test sets of this field. The table states the distance between two random
+    halves of the ground truth beside it. It does not compare a clip with its own ground truth: `mismatched`
+    scores as the method does.
 
     Range: >= 0, lower is better.
 

@@ -16,8 +16,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
         |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
 
-    With S_i = R_i^T R_i, tr (S_1 S_2)^(1/2) is the sum of the singular values of R_1 R_2^T: no root of a singular matrix
-    is taken, however few samples there are.
+    With S_i = R_i^T R_i, tr (S_1 S_2)^(1/2) is the sum of the singular values of R_1 R_2^T: no root of a
+    singular matrix is taken, however few samples there are.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ class FrechetDistance(SetMetric):
     def compare_sets(
         self, ground_truths: Sequence[Description], predictions: Sequence[Description]
     ) -> SetScore:
-        """Distance, and how far apart two random halves of the ground truth are (the shuffled-ground-truth baseline)."""
+        """Distance, and how far apart two random halves of the ground truth are (the shuffled-ground-truth
+        baseline)."""
         (key,) = ground_truths[0]
         sides = [[np.atleast_2d(clip[key]) for clip in side] for side in (ground_truths, predictions)]
         true, predicted = (np.concatenate(side) for side in sides)

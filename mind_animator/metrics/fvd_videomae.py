@@ -29,16 +29,18 @@ class FvdVideomae(FrechetDistance):
 
         |m_t - m_p|^2 + tr(S_t + S_p - 2 (S_t S_p)^(1/2))
 
-    A score of the set: it depends on the number of clips and is biased upwards for test sets of this field. The table
-    states the distance between two random halves of the ground truth beside it. Values are not comparable with FVD of I3D
-    features. It does not compare a clip with its own ground truth: `mismatched` scores as the method does.
+    A score of the set: it depends on the number of clips and is biased upwards for test sets of this field.
+    The note in the table states the distance between two random halves of the ground truth. Values are not
+    comparable with FVD of I3D features. It does not compare a clip with its own ground truth: `mismatched`
+    scores as the method does.
 
     Range: >= 0, lower is better.
 
     References
     ----------
-    Unterthiner et al. (2018), "Towards accurate generative models of video: a new metric & challenges", arXiv 1812.01717
-    (FVD); Ge et al. (2024), "On the content bias in Fréchet video distance", CVPR (features of VideoMAE).
+    Unterthiner et al. (2018), "Towards accurate generative models of video: a new metric &
+    challenges", arXiv 1812.01717 (FVD); Ge et al. (2024), "On the content bias in Fréchet video distance",
+    CVPR (features of VideoMAE).
     """
 
     name, label, order, enough, what, published = "fvd_videomae", "FVD (VideoMAE)", 61, 2_048, "clips", False

@@ -18,9 +18,10 @@ class HueCircularCorr(Metric):
 
         Re sum (z_t - mean z_t) conj(z_p - mean z_p) / sqrt(sum |z_t - mean z_t|^2  sum |z_p - mean z_p|^2)
 
-    A pixel thus counts by s_t s_p cos(h_t - h_p): grey pixels, whose hue is noise, hardly count, and the zero of the
-    hue is irrelevant. Rotating every hue of one side by an angle a multiplies the score by cos a for a prediction with
-    the layout of the ground truth; rotating both sides leaves it unchanged. The score of a clip is the mean over frames.
+    A pixel thus counts by s_t s_p cos(h_t - h_p): grey pixels, whose hue is noise, hardly count, and the zero
+    of the hue is irrelevant. Rotating every hue of one side by an angle a multiplies the score by cos a for a
+    prediction with the layout of the ground truth; rotating both sides leaves it unchanged. The score of a
+    clip is the mean over frames.
 
     Range: -1 to 1; chance is 0; 0 where either frame has one colour vector throughout (a flat or a grey image).
 

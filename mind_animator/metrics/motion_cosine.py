@@ -13,9 +13,9 @@ class MotionCosine(Metric):
 
         f_t . f_p / (|f_t| |f_p|)
 
-    The score of a clip is the mean over its steps. It depends on where motion is; `flow_cosine` depends on the direction
-    of the mean motion only. DecoFuse computes flow with another estimator, so its value of .212 is not comparable to the
-    digit.
+    The score of a clip is the mean over its steps. It depends on where motion is; `flow_cosine` depends on
+    the direction of the mean motion only. DecoFuse computes flow with another estimator, so its value of .212
+    is not comparable to the digit.
 
     Range: -1 to 1; chance is 0 where direction is independent of content; 0 for a step in which either clip is still.
 

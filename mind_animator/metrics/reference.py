@@ -52,12 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def documented(metrics: Sequence[Metric]) -> list[Metric]:
-    """Metrics with a row on the page: one per metric, n-way accuracies of two numbers, and those of decoded features."""
+    """Metrics with a row on the page: one per metric, n-way accuracies of two numbers, and those of decoded
+    features."""
     return [*metrics, *(find_metric(name) for name in DECODED)]
 
 
 def fill(page: str, metrics: Sequence[Metric]) -> str:
-    """The page with its generated parts replaced; `InputError` if a mark is missing."""
+    """The page with its generated parts replaced; raises an `InputError` if a mark is missing."""
     for mark, text in (("table", metric_table(metrics)), ("reference", metric_reference(metrics))):
         marked = re.compile(rf"(<!-- metric {mark} -->\n).*?(<!-- end -->)", re.DOTALL)
         page, count = marked.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)

@@ -68,7 +68,8 @@ def networks_of(metrics: Iterable[Metric]) -> dict[str, Network]:
 
 
 def check_models(models: ModelsConfig, others: Iterable[str] = ()) -> None:
-    """`InputError` if ``config.models`` has a key that neither a model, a network of a metric, nor ``others`` has."""
+    """Raise an `InputError` if ``config.models`` has a key that neither a model, a network of a metric, nor
+    ``others`` has."""
     known = {*others, *(network.model for network in networks_of(open_metrics(["all"])).values())}
     known |= {network.model for kinds in _added.values() for kind in kinds for network in kind().networks}
     unknown = sorted(set(models.model_extra or {}) - known)

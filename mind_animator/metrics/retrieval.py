@@ -1,4 +1,4 @@
-"""Retrieval: at what rank does a decoded embedding find its own clip among candidates?"""
+"""Retrieval: the rank of the own clip among candidates by the similarity of a decoded embedding."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each query's own candidate stands.
+    """Rank of each query's own candidate.
 
     Attributes
     ----------

@@ -94,7 +94,7 @@ def _strips(shape: tuple[int, ...]) -> list[tuple[int, slice, slice]]:
 
 
 def _window_sum(image: np.ndarray) -> np.ndarray:
-    """Exact sums over every 7 x 7 window that lies inside the image, int32."""
+    """Exact sums over every 7 x 7 window inside the image, int32."""
     margin = WINDOW // 2
     sums = cv2.boxFilter(image, cv2.CV_32S, (WINDOW, WINDOW), normalize=False)
     return sums[margin:-margin, margin:-margin]

@@ -18,7 +18,8 @@ from mind_animator.models.load import Clip, TextEncoder
 
 @torch.inference_mode()
 def in_batches(network: Callable[[Tensor], Tensor], items: Tensor | np.ndarray, batch: int) -> Tensor:
-    """Apply a network to items in batches of exactly ``batch`` items; the last one is padded, and the padding is dropped.
+    """Apply a network to items in batches of exactly ``batch`` items; the last one is padded, and the padding
+    is dropped.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Where a frozen model lies and whether it is the one that was pinned. Imports nothing heavy.
+"""Location and verification of frozen models. The module imports no large package.
 
-A *place* is one of three things: a local ``save_pretrained`` folder (used as it is; it is an input of the
-workflow), a single local checkpoint file (its sha256 must stand in the lock file under its name), or an id
-on the hub (its revision and the sha256 of each of its files must stand in the lock file, and the files in
-the local cache). Only `pin_model` ever opens a network connection.
+A model is given as one of three things: a local ``save_pretrained`` folder (used as it is; it is an input of the
+workflow), a single local checkpoint file (the lock file must contain its sha256 under its name), or an id
+on the hub (the lock file must contain its revision and the sha256 of each of its files, and the files must be in
+the local cache). Only `pin_model` opens a network connection.
 """
 
 import re
@@ -17,7 +17,7 @@ from mind_animator.artefacts.files import read_json
 from mind_animator.errors import InputError
 from mind_animator.provenance import file_sha256
 
-PIN = "run 'snakemake pin_models' once where there is a network"
+PIN = "run 'snakemake pin_models' once on a machine with internet access"
 # Folders of a repository that each model needs; "" is its top.
 FOLDERS = {
     "blip2": ("",),
@@ -53,7 +53,7 @@ class Located:
     revision: str
 
     def sub(self, name: str) -> "Located":
-        """The part of the model in one of its folders (a diffusers pipeline has one a network)."""
+        """The part of the model in one of its folders (a diffusers pipeline has one per network)."""
         inner = tuple(f.removeprefix(f"{name}/") for f in self.files if f.startswith(f"{name}/"))
         if not inner:
             raise InputError(f"Expected a folder '{name}' with files in {self.folder}, found none.")
@@ -61,7 +61,7 @@ class Located:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names of the weight files at the top of the folder; safetensors where there are any."""
+        """Names of the weight files at the top of the folder; safetensors if there are any."""
         found = [f for f in self.files if "/" not in f and f.endswith((".safetensors", ".bin", ".pth"))]
         safe = tuple(f for f in found if f.endswith(".safetensors"))
         return safe or tuple(found)
@@ -107,7 +107,7 @@ def locate(
 
 
 def read_lock(lock: str | Path | None) -> dict[str, Any]:
-    """Entries of the lock file by model; empty where there is no file yet.
+    """Entries of the lock file by model; empty if there is no file yet.
 
     An entry of a hub id is ``{"revision": commit, "files": {name: sha256}}``, of a single checkpoint file
     ``{"files": {name: sha256}}``.
@@ -138,7 +138,7 @@ def locked(name: str, lock: str | Path | None) -> dict[str, Any]:
 
 
 def identity(model_id_or_path: str | Path, lock: str | Path | None) -> str:
-    """What a rule tracks of a model: what the lock file says of it, ``"folder"`` or ``"unpinned"``."""
+    """Identity of a model that rules track: its entry in the lock file, ``"folder"`` or ``"unpinned"``."""
     path = Path(model_id_or_path)
     if path.is_dir():
         return "folder"
@@ -149,7 +149,7 @@ def identity(model_id_or_path: str | Path, lock: str | Path | None) -> str:
 
 
 def content_digest(located: Located) -> str:
-    """What stamps resumable state: the revision, or a digest of a local model's files."""
+    """Identity of a model in fingerprints of checkpoints: the revision, or a digest of the files of a local model."""
     if located.revision != "local":
         return located.revision
     sums = _sums(located.folder, located.files)

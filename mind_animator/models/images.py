@@ -1,9 +1,9 @@
 """Image preprocessing: uint8 frames are resized and normalised to the input of a network, on any device.
 
-The image processors of transformers use Pillow for one image at a time. Here a batch is resized by the antialiased
-interpolation of torch, which has the same kernels as Pillow (bicubic with a = -0.5), first along the rows and then along
-the columns, with rounding to bytes after each pass as in Pillow. The results differ by at most two grey levels, and by .1
-of a level on average.
+The image processors of transformers use Pillow for one image at a time. Here a batch is resized by the
+antialiased interpolation of torch, which has the same kernels as Pillow (bicubic with a = -0.5), first along
+the rows and then along the columns, with rounding to bytes after each pass as in Pillow. The results differ
+by at most two grey levels, and by .1 of a level on average.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The frozen networks, loaded strictly, in evaluation mode, without gradients, where the caller wants them.
+"""Strict loading of the frozen networks, in evaluation mode and without gradients, on the given device.
 
 Every ``load_*`` takes the same arguments: ``model_id_or_path`` (a local folder or an id on the hub), ``lock`` (the
 lock file; see `mind_animator.models.hub`), ``device`` and ``dtype``. Nothing here opens a network

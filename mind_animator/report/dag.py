@@ -23,7 +23,8 @@ def parse_dot(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
 
 
 def layers_of(nodes: dict[str, str], edges: list[tuple[str, str]]) -> list[list[str]]:
-    """Rules by layer: each is one layer below the lowest of its inputs; within a layer sorted by their mean position."""
+    """Rules by layer: each is one layer below the lowest of its inputs; within a layer sorted by their mean
+    position."""
     needs = defaultdict(set)
     for start, end in edges:
         needs[end].add(start)

@@ -41,7 +41,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. Columns from ``faint`` are de-emphasised, ``folded`` tables are opened by a click, ``prose`` is wrapped."""
+    """A table. Columns from ``faint`` are de-emphasised, ``folded`` tables are opened by a click, ``prose``
+    is wrapped."""
 
     head: Sequence[str]
     groups: Sequence[Group]

@@ -166,7 +166,8 @@ def score_ratings(
     level: float = 0.95,
     generator: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fraction of correct answers of each method and subject, with intervals, over raters who pass the attention checks.
+    """Fraction of correct answers of each method and subject, with intervals, over raters who pass the
+    attention checks.
 
     The interval is a percentile bootstrap over clips and raters together: both are sampled with replacement, and
     the weight of an answer is the product of the counts of its clip and its rater.

@@ -417,7 +417,8 @@ def swap_test(
 
 
 def moving_clips(ground_truth: np.ndarray, fraction: float) -> np.ndarray:
-    """The ``fraction`` of clips whose ground truth has the greatest mean flow (clip, 2), at least one, as a mask (clip,)."""
+    """The ``fraction`` of clips whose ground truth has the greatest mean flow (clip, 2), at least one, as a
+    mask (clip,)."""
     speed = np.where(np.isfinite(ground_truth).all(axis=1), np.linalg.norm(ground_truth, axis=1), -np.inf)
     count = max(1, round(fraction * int(np.isfinite(speed).sum())))
     mask = np.zeros(len(speed), bool)
@@ -445,7 +446,8 @@ def _left_out(whole: np.ndarray) -> str:
 
 
 def with_power(rows: list[dict]) -> list[dict]:
-    """Say in the note of every test that cannot succeed why: too few blocks for p below .05, or after Holm's correction."""
+    """Say in the note of every test that cannot succeed why: too few blocks for p below .05, or after Holm's
+    correction."""
     family = sum(row["p_holm"] is not None for row in rows)
     for row in rows:
         least = row["least_p"]

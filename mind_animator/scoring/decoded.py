@@ -88,8 +88,8 @@ def score_decoded(
     predictions : mapping
         ``semantic`` (clip, dim), and where there are any ``prompt_embedding, structure, latents``.
     features : mapping
-        ``clip_embedding_text`` (clip, dim) and ``prompt_embedding``, and with frames ``clip_embedding_image``, ``latents``, of the same
-        clips.
+        ``clip_embedding_text`` (clip, dim) and ``prompt_embedding``, and with frames
+        ``clip_embedding_image``, ``latents``, of the same clips.
     extra : mapping
         ``text``, ``image`` (candidate, dim): further candidates of the large set; empty for none.
     means : mapping, optional

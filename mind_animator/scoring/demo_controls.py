@@ -1,7 +1,7 @@
-"""What the synthetic data set must show, judged from results of a full, a motionless and an empty brain.
+"""Positive and negative controls: the expected results of simulated subjects and the comparison with the actual ones.
 
-Positive rows ask for p <= .001 in each subject. Null rows ask that nothing is significant, Holm over
-subjects and metrics, family-wise .01.
+Positive rows require p <= .001 in each subject. Null rows require that nothing is significant (Holm over
+subjects and metrics, family-wise .01).
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Row:
     p : float
         Uncorrected for positive rows, Holm-adjusted over the family for null rows; nan for intervals.
     rule : str
-        What must hold.
+        Condition for passing.
     passes : bool
     note : str
     """
@@ -59,7 +59,7 @@ def positive_rows(
     """Above chance in every subject: p <= .001, uncorrected. A test that was not made is a row that fails."""
     found = []
     for subject in _subjects(tests):
-        for name, row in _wanted(tests, method, subject, metrics, motion):
+        for name, row in _expected(tests, method, subject, metrics, motion):
             if row is None:
                 found.append(
                     Row(signal, name, subject, np.nan, np.nan, f"p <= {POSITIVE}", False, "not tested")
@@ -79,7 +79,7 @@ def null_rows(
     expected_rows = [
         (subject, name, row)
         for subject in _subjects(tests)
-        for name, row in _wanted(tests, method, subject, metrics, motion)
+        for name, row in _expected(tests, method, subject, metrics, motion)
     ]
     there = [entry for entry in expected_rows if entry[2] is not None]
     adjusted = iter(holm(np.array([row["p"] for _, _, row in there])))
@@ -151,16 +151,16 @@ def decoder_rows(tests: pd.DataFrame, signal: str, method: str, baseline: str) -
 
 
 def map_rows(maps: pd.DataFrame, signal: str) -> list[Row]:
-    """Activation patterns: the areas planted for a decoder against the others.
+    """Activation patterns: the areas that carry the signal of a decoder, compared with the others.
 
     Parameters
     ----------
     maps : DataFrame
         ``subject, decoder, auc, low, high, voxels_alone``: area under the curve, the interval of permuted maps,
-        and the number of chosen voxels in areas that are planted for this decoder alone.
+        and the number of chosen voxels in areas whose signal drives this decoder alone.
     signal : str
-        ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC lies inside the permutation
-        interval) and the others hold. ``none``: the permutation interval covers every AUC, and .5.
+        ``full``: AUC >= .9. ``no_motion``: the motion map is lost (its AUC is inside the permutation
+        interval) and the others are not. ``none``: the permutation interval covers every AUC, and .5.
     """
     found = []
     for row in maps.itertuples(index=False):
@@ -170,7 +170,7 @@ def map_rows(maps: pd.DataFrame, signal: str) -> list[Row]:
             rule, passes = "inside the permutation interval, which covers .5", inside
         else:
             rule, passes = "AUC >= .9", row.auc >= 0.9
-        note = f"permutations [{row.low:.3f}, {row.high:.3f}]; {row.voxels_alone} voxels in areas of its own"
+        note = f"permutations [{row.low:.3f}, {row.high:.3f}]; {row.voxels_alone} voxels in areas of this decoder only"
         found.append(
             Row(
                 signal,
@@ -187,15 +187,15 @@ def map_rows(maps: pd.DataFrame, signal: str) -> list[Row]:
 
 
 def calibration_rows(rates: pd.DataFrame, test: str) -> list[Row]:
-    """A valid test rejects nulls at its level: the number of rejections lies in the central 95 % of its
-    binomial law.
+    """A valid test rejects nulls at its level: the number of rejections is within the central
+    95 % of its binomial distribution.
 
     Parameters
     ----------
     rates : DataFrame
         ``test, rejections, nulls, alpha``.
     test : str
-        The test judged.
+        Name of the test.
     """
     found = []
     for row in rates[rates["test"] == test].itertuples(index=False):
@@ -217,10 +217,10 @@ def evaluate_subjects(
 
     Parameters
     ----------
-    tests, maps : mapping of brain (``full``, ``no_motion``, ``none``) to DataFrame
-        ``tests.tsv`` of each brain; maps as `map_rows` takes them (a brain without maps is left out).
+    tests, maps : mapping of signal (``full``, ``no_motion``, ``none``) to DataFrame
+        ``tests.tsv`` of the subjects with each signal; maps in the format of `map_rows`, for signals that have maps.
     method, baseline : str
-        The method that is judged, and the one whose decoders it must not fall behind.
+        The evaluated method, and the method than whose decoders it must not be worse.
     """
     rows: list[Row] = []
     notes: list[str] = []
@@ -243,7 +243,7 @@ def _subjects(tests: pd.DataFrame) -> list[str]:
     return [subject for subject in dict.fromkeys(tests["subject"].astype(str)) if subject != "pooled"]
 
 
-def _wanted(
+def _expected(
     tests: pd.DataFrame, method: str, subject: str, metrics: tuple[str, ...], motion: bool
 ) -> list[tuple[str, pd.Series | None]]:
     own = tests[(tests["method"] == method) & (tests["subject"].astype(str) == subject)]

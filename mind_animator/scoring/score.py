@@ -1,10 +1,10 @@
 """Scores of predicted videos: every clip by every metric, and every prediction with the ground truths of other clips.
 
-One pass over the clips: each prediction is read once for the metrics of frames (and once more for those that need
-networks) and described once per metric. The comparison with its own ground truth is its score; comparisons with the
-ground truths at the same offset of other blocks are the pairs that the block permutation tests look up. What depends on
-the ground truth alone is in its file (`mind_animator.scoring.ground_truth`). A clip that cannot be read gets rows with the
-reason, and the rest is scored.
+One pass over the clips: each prediction is read once for the metrics of frames (and once more for those that
+need networks) and described once per metric. The comparison with its own ground truth is its score;
+comparisons with the ground truths at the same offset of other blocks are the pairs that the block permutation
+tests look up. What depends on the ground truth alone is in its file (`mind_animator.scoring.ground_truth`). A
+clip that cannot be read gets rows with the reason, and the rest is scored.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -108,8 +108,8 @@ class Scores(NamedTuple):
     Attributes
     ----------
     rows : DataFrame
-        `COLUMNS`, one row per clip and metric. ``value`` is nan exactly where ``status`` is not ``ok``; ``weight`` is the
-        clip's in a mean over clips.
+        `COLUMNS`, one row per clip and metric. ``value`` is nan exactly where ``status`` is not ``ok``;
+        ``weight`` is the clip's in a mean over clips.
     pairs : PairScores
     notes : dict of clip to str
         What was done to predictions before they were compared; clips without a note are left out.
@@ -360,9 +360,9 @@ class _Scorer:
         lacking = [name for name, arrays in self.sides.items() if not arrays and name not in self.absent]
         if made != job.settings.pair_size or lacking:
             raise InputError(
-                f"Expected a ground-truth file for pairs of {job.settings.pair_size} pixels (scoring.pair_size) and the "
-                f"metrics {list(self.sides)}, got {job.ground_truth} for {made} pixels"
-                + (f" without '{lacking[0]}'." if lacking else ".")
+                f"Expected a ground-truth file for pairs of {job.settings.pair_size} pixels "
+                f"(scoring.pair_size) and the metrics {list(self.sides)}, got {job.ground_truth} for {made} "
+                "pixels" + (f" without '{lacking[0]}'." if lacking else ".")
             )
 
     def close(self) -> None:
@@ -455,7 +455,8 @@ class _Scorer:
         ground_truths: dict[str, dict[str, Description]],
         batch: int,
     ) -> None:
-        """Add the scores that need networks to ``scores``, and compact descriptions of ground truths to ``ground_truths``."""
+        """Add the scores that need networks to ``scores``, and compact descriptions of ground truths to
+        ``ground_truths``."""
         needed = networks_of(self.by_networks)
         known = getattr(source, "known", None)
         reasons = {

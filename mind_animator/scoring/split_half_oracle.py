@@ -80,7 +80,8 @@ def score_oracle(
         donor = dict(zip(names[repeated].tolist(), names[repeated][nearest].tolist(), strict=True))
     with closing(ClipReader([ground_truth])) as reader:
         found = score(
-            clips, ground_truth, {ORACLE: _TrueVideos(ground_truth, donor, reader, settings.size, count)}, Networks(), settings,
+            clips, ground_truth, {ORACLE: _TrueVideos(ground_truth, donor, reader, settings.size, count)}, Networks(),
+            settings,
             count=count, dataset=dataset, subject=subject, seed=seed, workers=workers,
         )[ORACLE]  # fmt: skip
     labels = clips[["clip", "segment", "movie", "scene_cut"]].reset_index(drop=True)

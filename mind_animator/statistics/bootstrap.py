@@ -40,10 +40,11 @@ def block_bootstrap(
 ) -> Interval:
     """Percentile bootstrap interval of the mean over clips, in which whole blocks are sampled within movies.
 
-    Each bootstrap sample contains, for every movie, as many blocks as the movie has, sampled with replacement; its
-    estimate is the sum of the values of the sampled clips divided by their number, so that a shorter last block is
-    weighted by its clips. Movies of one block, which do not vary under resampling, are pooled into one movie. With fewer
-    than two blocks in total there is no interval: ``low`` and ``high`` are nan.
+    Each bootstrap sample contains, for every movie, as many blocks as the movie has, sampled with
+    replacement; its estimate is the sum of the values of the sampled clips divided by their number, so that a
+    shorter last block is weighted by its clips. Movies of one block, which do not vary under resampling, are
+    pooled into one movie. With fewer than two blocks in total there is no interval: ``low`` and ``high`` are
+    nan.
 
     Parameters
     ----------

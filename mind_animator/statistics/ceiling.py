@@ -1,4 +1,5 @@
-"""Limits due to response noise, estimated from repeats: reliability, and identification of clips from half of the repeats."""
+"""Limits due to response noise, estimated from repeats: reliability, and identification of clips from half of
+the repeats."""
 
 import numpy as np
 

@@ -116,10 +116,10 @@ def pairing_test(
 ) -> TestResult:
     """Test whether predictions match their own ground truths better than those of other clips.
 
-    The statistic is the mean score of predictions with their own ground truths minus the mean with the ground truths at the
-    same offset of all other blocks. Under the null, blocks of ground truths are exchangeable, so whole blocks are
-    re-paired; ``pairs`` contains every score of every re-pairing. All ``n_blocks!`` re-pairings are
-    counted if there are at most ``n_permutations + 1``.
+    The statistic is the mean score of predictions with their own ground truths minus the mean with the
+    ground truths at the same offset of all other blocks. Under the null, blocks of ground truths are exchangeable,
+    so whole blocks are re-paired; ``pairs`` contains every score of every re-pairing. All ``n_blocks!``
+    re-pairings are counted if there are at most ``n_permutations + 1``.
 
     Parameters
     ----------
@@ -266,8 +266,8 @@ def motion_swap_test(
 ) -> TestResult:
     """Test whether the score is higher with the clip's own responses in the motion decoder (paired, one-sided).
 
-    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a second one whose
-    motion was decoded from the responses to another clip (`swapped_clips`).
+    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a
+    second one whose motion was decoded from the responses to another clip (`swapped_clips`).
     """
     full, swapped = np.asarray(full, np.float64), np.asarray(swapped, np.float64)
     if full.shape != swapped.shape:

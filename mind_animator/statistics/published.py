@@ -9,9 +9,10 @@ def wilcoxon_of_bootstrap_means(
 ) -> float:
     """Wilcoxon signed-rank test between bootstrap means of two methods, as published.
 
-    The clips of each method are sampled with replacement ``n_bootstraps`` times, unpaired; the test then compares the two
-    lists of means. It tests whether the means of the two *samples* differ, which is always the case: its p decreases with
-    ``n_bootstraps``, and it rejects most true nulls (`mind_animator.statistics.calibration`).
+    The clips of each method are sampled with replacement ``n_bootstraps`` times, unpaired; the test then
+    compares the two lists of means. It tests whether the means of the two *samples* differ, which is always
+    the case: its p decreases with ``n_bootstraps``, and it rejects most true nulls
+    (`mind_animator.statistics.calibration`).
 
     Parameters
     ----------

@@ -257,7 +257,8 @@ def build_blip2() -> Blip2ForConditionalGeneration:
 
 
 def build_blip2_processor() -> Blip2Processor:
-    """Resize to 64 x 64, scale to [-1, 1]; a T5 tokenizer with the words of the synthetic captions that splits others."""
+    """Resize to 64 x 64, scale to [-1, 1]; a T5 tokenizer with the words of the synthetic captions that
+    splits others."""
     words = sorted(set(" ".join(vocabulary_sentences()).split()))
     pieces = [f"\u2581{word}" for word in words] + ["\u2581", "?", ":", ",", "."]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [chr(code) for code in range(65, 91)]

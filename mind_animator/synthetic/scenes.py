@@ -7,9 +7,10 @@ in seconds, directions in radians (0 = to the right, pi / 2 = down). A trajector
 middle position at mid-shot, so that neither the mean position nor any other property of a shot is correlated with its
 direction.
 
-**Hold-out rule.** The direction is divided into eight octants. (noun, scene, octant) belongs to the test movies if noun +
-scene + octant is odd, and to the training movies if it is even. Both halves contain opposite and orthogonal directions
-equally often for each noun and each scene, so that neither noun nor scene is informative about the mean direction.
+**Hold-out rule.** The direction is divided into eight octants. (noun, scene, octant) belongs to the test
+movies if noun + scene + octant is odd, and to the training movies if it is even. Both halves contain opposite
+and orthogonal directions equally often for each noun and each scene, so that neither noun nor scene is
+informative about the mean direction.
 """
 
 import itertools
@@ -48,7 +49,7 @@ PHRASES = {
 OCTANTS = 8
 CLIP_SECONDS = 2.0
 VIDEO_FPS = 30
-STILL_SHARE = 0.15
+STILL_FRACTION = 0.15
 SHIFTED_CUTS = 0.2
 SIZE_RANGE = (0.42, 0.5)
 SPEED_RANGE = (1.5 / 16, 2.5 / 16)
@@ -161,7 +162,7 @@ def sample_shot(rng: np.random.Generator, onset: float, duration: float, combos:
     while combos != "all" and held_out(noun, scene, octant(direction)) != (combos == "test"):
         direction = float(rng.uniform(0, 2 * np.pi))
     speed = min(float(rng.uniform(*SPEED_RANGE)), MAX_DISPLACEMENT / duration)
-    speed = 0.0 if rng.random() < STILL_SHARE else speed
+    speed = 0.0 if rng.random() < STILL_FRACTION else speed
     size = float(rng.uniform(*SIZE_RANGE))
     reach = 0.5 - size / 2 - speed * duration / 2
     x, y = 0.5 + rng.uniform(-reach, reach, 2)

@@ -8,10 +8,10 @@ The parameters of the scenes drive named areas of the 32k fs_LR cortex:
 - *motion* (V1, MT, MST, V3A): speed times a tuning curve over directions;
 - *semantics* (LO1-3, PIT, FFC, VVC, PH, VMV1-3, TPOJ1-3): a random code of noun and scene.
 
-The neural drive has a rate of 4 Hz, is convolved with the canonical haemodynamic response and is sampled at the *end* of
-the acquisition of each volume. A volume whose acquisition starts 4 s after the onset of a clip then ends 5 s after the
-middle of that 2-s clip, where the response peaks. No network output is used in the simulation, so that the decoding
-targets never drive the responses.
+The neural drive has a rate of 4 Hz, is convolved with the canonical haemodynamic response and is sampled at
+the *end* of the acquisition of each volume. A volume whose acquisition starts 4 s after the onset of a clip
+then ends 5 s after the middle of that 2-s clip, where the response peaks. No network output is used in the
+simulation, so that the decoding targets never drive the responses.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """Training of the small models of the synthetic data set, on newly sampled stills and clips with separate seeds.
 
-The training stills may contain every combination of noun and scene (they correspond to web-scale pre-training), but their
-seeds are never those of a movie, and the generator is never trained on moving images.
+The training stills may contain every combination of noun and scene (they correspond to web-scale
+pre-training), but their seeds are never those of a movie, and the generator is never trained on moving
+images.
 """
 
 import copy

@@ -18,7 +18,8 @@ def check_movie(path: Path | str) -> tuple[dict[str, float], list[str]]:
         ``seconds`` (from the first frame to the end of the last), ``frames`` and ``fps``; empty if the file
         cannot be read.
     findings : list of str
-        Contradictions, one sentence each; empty if there are none. Frames hidden by an edit list are not a contradiction.
+        Contradictions, one sentence each; empty if there are none. Frames hidden by an edit list are not a
+        contradiction.
     """
     try:
         header = movie_header(path)

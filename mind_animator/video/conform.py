@@ -26,9 +26,9 @@ def conform(
     times : array of shape (frame + 1,), optional
         Start of every frame and the end of the last, in seconds; equally long frames by default.
     duration : float, optional
-        Duration in seconds that the clip should cover; by default its own duration (a file is assumed to span the whole
-        clip, regardless of its nominal frame rate). If the clip is shorter, its last frame is extended; if it is longer,
-        the rest is ignored.
+        Duration in seconds that the clip should cover; by default its own duration (a file is assumed to span
+        the whole clip, regardless of its nominal frame rate). If the clip is shorter, its last frame is
+        extended; if it is longer, the rest is ignored.
 
     Returns
     -------

@@ -23,7 +23,7 @@ _LAYOUT_SIDE = 16
 _SHIFT = 3
 
 
-def cut_places(frames: np.ndarray) -> np.ndarray:
+def cut_positions(frames: np.ndarray) -> np.ndarray:
     """Indices k such that a cut lies between frames k and k + 1 of a clip.
 
     Parameters

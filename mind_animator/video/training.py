@@ -1,4 +1,5 @@
-"""Training movies sampled at any rate and onset, for methods that train on more than the sampled frames of the clips."""
+"""Training movies sampled at any rate and onset, for methods that train on more than the sampled frames of
+the clips."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -45,7 +45,7 @@ def test_a_second_writer_follows_the_first(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_writer_holds_nothing(tmp_path):
+def test_a_killed_writer_keeps_no_lock(tmp_path):
     state = tmp_path / "weights.state"
     first = hold(state, 60)
     os.kill(first.pid, signal.SIGKILL)

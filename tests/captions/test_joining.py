@@ -22,8 +22,8 @@ def test_captions_that_differ_are_joined():
 def test_captions_that_agree_leave_one_chosen_by_seed_and_name():
     kept = [join_captions(f"clip-{i:05d}", "first", "last", 0.25, 0.2, **RULE) for i in range(400)]
     assert {joined for _, joined in kept} == {False}
-    share = np.mean([caption == "first" for caption, _ in kept])
-    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(400)
+    fraction = np.mean([caption == "first" for caption, _ in kept])
+    assert abs(fraction - 0.5) < 4 * 0.5 / np.sqrt(400)
     assert kept == [join_captions(f"clip-{i:05d}", "first", "last", 0.25, 0.2, **RULE) for i in range(400)]
     other = [
         join_captions(f"clip-{i:05d}", "first", "last", 0.25, 0.2, agreement=0.05, seed=4) for i in range(400)

@@ -101,7 +101,7 @@ def test_names_are_known_without_the_data_and_the_zip_gives_them(simulated, tmp_
     assert len(list((after.root / VIDEOS).iterdir())) == N_VIDEOS
 
 
-def test_a_folder_with_videos_missing_is_told(simulated, tmp_path):
+def test_a_folder_with_videos_missing_is_reported(simulated, tmp_path):
     (tmp_path / VIDEOS).mkdir()
     (tmp_path / VIDEOS / "0001_0-0.mp4").touch()
     with pytest.raises(InputError, match=rf"^Expected 1102 videos in {tmp_path}/{VIDEOS}, got 1\.$"):
@@ -127,7 +127,7 @@ def test_the_published_captions_load(published_data, tmp_path):
     assert captions["videos0001-00000"] == "a duck swimming in a lake"
 
 
-def test_a_pickle_of_another_shape_is_told(tmp_path):
+def test_a_pickle_of_another_shape_is_reported(tmp_path):
     path = tmp_path / "participants_data_v2021/full_track/sub01/WB.pkl"
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps({"train": np.zeros((900, 3, 4))}, 2))

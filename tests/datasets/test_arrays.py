@@ -109,7 +109,7 @@ def test_repeats_apart_are_repeats(lab, axes, rng):
 
 
 @pytest.mark.parametrize("chosen", [[0, 2, 3], None])
-def test_a_repeat_that_does_not_agree_is_told_from_the_others(lab, chosen, rng):
+def test_a_repeat_that_does_not_agree_is_distinguished_from_the_others(lab, chosen, rng):
     """Of three, in training and test clips; voxel 3 is constant in one of them."""
     root, table, signal = lab
     whole = (signal[:, None] + 0.5 * rng.standard_normal((len(table), 3, VOXELS))).astype(np.float32)
@@ -156,7 +156,7 @@ def test_a_file_a_split_counts_from_its_own_start(lab):
         assert np.array_equal(values, responses[rows])
 
 
-def test_missing_volumes_and_voxels_are_handled_and_told(lab, capsys):
+def test_missing_volumes_and_voxels_are_handled_and_reported(lab, capsys):
     root, _, responses = lab
     responses = responses.copy()
     responses[0] = np.nan  # a clip without a volume
@@ -168,7 +168,7 @@ def test_missing_volumes_and_voxels_are_handled_and_told(lab, capsys):
     assert "1 of 5 voxels lack values; they are left out" in capsys.readouterr().err
 
 
-def test_what_is_missing_is_left_out_and_said_so(lab):
+def test_what_is_missing_is_left_out_and_reported(lab):
     root, table, _ = lab
     dataset = opened(root)
     assert dataset.has_captions and not dataset.has_stimuli
@@ -261,7 +261,7 @@ def test_a_torch_file_with_code_is_refused(lab):
         next(opened(root).responses("01", "train000", FmriConfig()))
 
 
-def test_a_test_movie_in_training_is_told(lab):
+def test_a_test_movie_in_training_is_reported(lab):
     root, table, _ = lab
     table.assign(movie="same").to_csv(root / "clips.tsv", sep="\t", index=False)
     with pytest.raises(InputError, match="Expected movie 'same' in one split, got it in both"):
@@ -295,7 +295,7 @@ def test_a_test_movie_in_training_is_told(lab):
         ({"responses": "flat.npy"}, r"Expected axes 'clip voxel' in .*flat\.npy, got shape \(20,\)"),
     ],
 )
-def test_faults_are_told(lab, options, message):
+def test_faults_are_reported(lab, options, message):
     root, _, responses = lab
     np.savez(root / "two.npz", a=responses, b=responses)
     np.save(root / "short.npy", responses[:7])

@@ -1,4 +1,4 @@
-"""A lab's own study: every space, lags that were planted, confounds, and what is told of its faults."""
+"""A BIDS study: every space, recovery of known lags, confounds, and the messages for its faults."""
 
 import shutil
 from pathlib import Path
@@ -54,7 +54,8 @@ def study(request, tmp_path_factory):
 
 
 def explained(features, values):
-    """Share of the live voxels' variance that the features explain, less what as many random ones would."""
+    """Fraction of the variance of responsive voxels explained by the features, minus that explained by as
+    many random features."""
     live = values[:, values.any(axis=0)] - values[:, values.any(axis=0)].mean(axis=0)
     design = features - features.mean(axis=0)
     fit = np.linalg.lstsq(design, live, rcond=None)[0]
@@ -196,13 +197,13 @@ def test_censored_volumes_are_missing_not_invented(tmp_path):
         ({"mask": "absent.nii.gz"}, r"Expected a mask at .*absent\.nii\.gz, found none"),
     ],
 )
-def test_faults_of_the_config_are_told(tmp_path, options, message):
+def test_faults_of_the_config_are_reported(tmp_path, options, message):
     simulated(tmp_path, "MNI152NLin2009cAsym")
     with pytest.raises(InputError, match=message):
         next(opened(tmp_path, "MNI152NLin2009cAsym", **options).runs("01", "a_movie", FmriConfig()))
 
 
-def test_faults_of_the_study_are_told(tmp_path):
+def test_faults_of_the_study_are_reported(tmp_path):
     simulated(tmp_path, "fsaverage5")
     dataset = opened(tmp_path, "fsaverage5")
     with pytest.raises(

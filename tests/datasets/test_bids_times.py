@@ -1,4 +1,4 @@
-"""When a volume was measured, for every format, and where in its movie a row of the events begins."""
+"""The acquisition time of a volume, for every format, and the position of an event within its movie."""
 
 import json
 

@@ -26,7 +26,7 @@ def opened(root: Path | str = "data", **more) -> CC2017:
 
 
 def response(seconds: np.ndarray) -> np.ndarray:
-    """A timeline (time, vertex) that knows nothing of runs: white noise on a 2-s grid of the movie."""
+    """A timeline (time, vertex) that is independent of the runs: white noise on a 2-s grid of the movie."""
     values = np.random.default_rng(9).normal(1000, 50, (300, 8)).astype(np.float32)
     return values[np.rint(np.asarray(seconds) / 2).astype(int) + 20]
 
@@ -124,7 +124,7 @@ def test_the_volumes_of_a_published_run():
 
 @pytest.mark.parametrize(("segment", "count", "first"), [("seg1", 245, 2.0), ("test2", 246, 0.0)])
 def test_the_lag_is_the_choice_of_volumes_and_is_applied_once(tmp_path, segment, count, first):
-    """Whatever the run's start, clip k meets the timeline at 2 k + 4 s."""
+    """Clip k receives the timeline at 2 k + 4 s, regardless of the start of the run."""
     dataset = opened(tmp_path)
     for path in dataset.response_files("1", segment):
         write_run(path, count, first)
@@ -151,7 +151,7 @@ def test_the_repetition_time_of_a_header_is_not_believed(tmp_path, t_r):
 
 
 def test_captions_that_join_two_scenes_are_as_many_as_published(published_data):
-    """17 % of the training captions and over half of those of test2 to test5 tell two scenes."""
+    """17 % of the training captions and over half of those of test2 to test5 describe two scenes."""
     order = opened().caption_order()
     files = [published_data / f"captions/CC2017_{split}_captions.h5" for split in ("Train", "Test")]
     fractions: dict[str, list[bool]] = {}

@@ -60,7 +60,7 @@ def test_planted_leaks_are_caught(train, test, sums, message):
 
 
 def test_the_same_file_far_apart_is_no_leak():
-    """HCP's retest movie lies in the file of run 1, 27 s after the last training movie."""
+    """HCP's retest movie is in the file of run 1, 27 s after the last training movie."""
     table = pd.concat([clips("a", "train", "a.mp4", [0.0, 2.0]), clips("b", "test", "a.mp4", [14.0])])
     check_leak(table)
 
@@ -209,7 +209,7 @@ def test_check_data_tells_file_by_file(half_a_study, tmp_path, capsys):
         check_data.main(["--dataset", half_a_study.model_dump_json(), "--require"])
 
 
-def test_the_manifest_tells_what_changed_and_what_nothing_vouches_for(half_a_study, tmp_path):
+def test_the_manifest_states_what_changed_and_what_nothing_vouches_for(half_a_study, tmp_path):
     manifest.record(tmp_path, manifest.Entry("sub-01.npy", 99, "0" * 64, "unverified", "somewhere"))
     table = check_files(open_dataset(half_a_study))
     row = table.set_index("file").loc["sub-01.npy"]
@@ -225,12 +225,13 @@ def test_files_of_the_lab_are_never_planned_for_download(half_a_study, tmp_path)
 
 
 def test_nothing_of_a_data_set_is_known_outside_its_adapter_and_table():
-    """Names of data sets and of where they lie: in no code but the adapters', the table's and the synthetic data set's."""
+    """Names of data sets and of where they lie: in no code but the adapters', the table's and the synthetic
+    data set's."""
     known = re.compile(
         r"cc2017|\bhcp\b|algonauts|bold_?moments|purr\b|openneuro|utqde|connectome|tfmri|video_fmri"
     )
     package = ROOT / "mind_animator"
-    code = [path for path in package.rglob("*.py") if not {"datasets", "world"} & set(path.parts)]
+    code = [path for path in package.rglob("*.py") if not {"datasets", "synthetic"} & set(path.parts)]
     code += [path for path in (ROOT / "workflow_scripts").glob("*.py") if path.name != "simulate_runs.py"]
     code = [path for path in code if path.name != "submissions.py"]  # the example of a card names a data set
     for path in code:

@@ -1,4 +1,4 @@
-"""Each simulated layout, through its adapter and Mind-Animator's decoders: test clips are told apart."""
+"""Each simulated layout, through its adapter and Mind-Animator's decoders: test clips are identified."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def targets_of(features):
 
 
 def identified(predicted, true):
-    """Share of pairs in which a prediction correlates more with its own clip than with the other one."""
+    """Fraction of pairs in which a prediction correlates more with its own clip than with the other one."""
     rows = [(side - side.mean(axis=1, keepdims=True)) for side in (predicted, true)]
     rows = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in rows]
     together = rows[0] @ rows[1].T
@@ -84,7 +84,7 @@ def identified(predicted, true):
 
 
 @pytest.mark.parametrize("layout", [cc2017, hcp, algonauts2021, bids])
-def test_decoders_tell_test_clips_apart(layout, tmp_path):
+def test_decoders_identify_test_clips(layout, tmp_path):
     rng = np.random.default_rng(5)
     dataset, subject, lag, features, train, test = layout(tmp_path, rng)
     settings = FmriConfig(lag=lag)
@@ -115,5 +115,5 @@ def test_decoders_tell_test_clips_apart(layout, tmp_path):
             (ground_truth["latents"][:, 2] - ground_truth["latents"][:, 0]).reshape(n_test, -1),
         ),
     }
-    # by chance a clip's share is uniform: the mean's standard deviation is (12 n)^-1/2
+    # by chance a clip's fraction is uniform: the mean's standard deviation is (12 n)^-1/2
     assert min(scores.values()) > 0.5 + 5 / np.sqrt(12 * n_test), scores

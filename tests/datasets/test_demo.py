@@ -1,4 +1,4 @@
-"""The synthetic data set's data set is CC2017 with its own places and counts."""
+"""The synthetic data set has the layout of CC2017 with its own paths and counts."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_test_movies_are_in_order():
     ]  # fmt: skip
 
 
-def test_brains_share_movies_and_nothing_else():
+def test_simulated_subjects_share_movies_and_nothing_else():
     full, none = opened(), opened(signal="none")
     assert full.stimulus_files("seg1") == none.stimulus_files("seg1")
     assert full.ground_truth_file("seg1") == none.ground_truth_file("seg1")

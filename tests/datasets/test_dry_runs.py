@@ -46,7 +46,7 @@ def test_dry_run(name, tmp_path):
          "Expected a data set whose voxels have named areas (fmri.voxels.rois), got hcp"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told_before_any_work(change, message, tmp_path):
+def test_what_cannot_be_is_reported_before_any_work(change, message, tmp_path):
     shipped = yaml.safe_load((ROOT / "config/cc2017.yaml").read_text()) | {"results": str(tmp_path)}
     for text in change:
         key, _, value = text.partition("=")

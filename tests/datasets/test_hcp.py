@@ -68,7 +68,7 @@ def test_movies_have_their_published_names_and_lose_their_letterbox(tmp_path):
 
 
 def test_second_k_is_volume_k_plus_4(tmp_path):
-    """A run whose volumes hold their own numbers, but for the trend that cleaning takes: ranks tell them."""
+    """A run whose volumes contain their own index, except for the trend that cleaning removes; ranks identify them."""
     dataset = opened(tmp_path)
     file = dataset.response_files("100610", "run3")[0]
     spikes = np.zeros((8, 915), np.float32)
@@ -136,7 +136,7 @@ def test_the_planted_lag_is_recovered_to_the_volume(simulated):
     assert explained[1] > 0.7 and max(explained[0], explained[2]) < 0.3
 
 
-def test_too_long_a_lag_is_told(simulated):
+def test_too_long_a_lag_is_reported(simulated):
     root, _ = simulated
     with pytest.raises(
         InputError, match=r"Expected volumes 0\.\.920 for 76 clips at a lag of 30 s, .*MOVIE1.*fmri\.lag"
@@ -155,7 +155,7 @@ def test_twelve_rois_by_name_are_5820_vertices(published_data, tmp_path):
     image = nib.load(published_data / "mmp.32k_fs_LR.dlabel.nii")
     label = image.header.get_axis(0).label[0]
     theirs = np.array([label[int(key)][0].removesuffix("_ROI") for key in image.get_fdata()[0]])
-    # numbers tell hemispheres apart the other way round there, names do not
+    # there the numbers distinguish hemispheres in reverse order; names do not
     assert (theirs == mine).all()
     assert label[1][0] == "R_V1_ROI" and label[181][0] == "L_V1_ROI"
 
@@ -280,7 +280,7 @@ def test_variants_and_places_of_files(tmp_path, variant, end):
     assert (dataset.roi_names("100610") is None) == (variant == "59k")
 
 
-def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):
+def test_missing_credentials_are_reported_with_the_page(tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -296,7 +296,7 @@ def test_missing_credentials_are_told_with_the_page(tmp_path, monkeypatch):
     opened(tmp_path).check_before_work()
 
 
-def test_a_subject_that_cannot_be_is_told(tmp_path):
+def test_a_subject_that_cannot_be_is_reported(tmp_path):
     with pytest.raises(
         InputError, match=r"^Expected dataset\.subjects to be six-digit HCP numbers, got '1'\.$"
     ):

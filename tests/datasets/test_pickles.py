@@ -88,7 +88,7 @@ def test_numpy_offers_no_way_around(tmp_path):
             read_pickle(tmp_path / "a.pkl")
 
 
-def test_broken_and_absent_files_are_told(tmp_path):
+def test_broken_and_absent_files_are_reported(tmp_path):
     whole = pickle.dumps({"train": np.arange(1000)}, 2)
     for cut in (0, 1, 50, len(whole) - 1):
         (tmp_path / "a.pkl").write_bytes(whole[:cut])

@@ -1,6 +1,6 @@
 """The published mirrors of CC2017, in their layout and small: from a server to clips, captions and responses.
 
-The real files were never met: what is built here is what `archives.yaml` and the adapter's presets say of them.
+The real files were not available: the files built here follow `archives.yaml` and the presets of the adapter.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def saved(content) -> bytes:
 
 
 def grey_of(index: np.ndarray) -> np.ndarray:
-    """Grey level that tells a clip from its 199 neighbours."""
+    """Grey level that distinguishes a clip from its 199 neighbours."""
     return (index % 200 + 20).astype(np.uint8)
 
 
@@ -54,7 +54,7 @@ def neuroclips():
         files[f"subj01_{split}_fmri.pt"] = saved(torch.from_numpy((values + 3).astype(np.float32)))
         grey = torch.from_numpy(grey_of(np.arange(count)))
         frames = grey[:, None, None, None, None].expand(count, 6, 3, 4, 4).clone()
-        frames[:, :, 1] = 7  # the second channel is told from the others
+        frames[:, :, 1] = 7  # the second channel differs from the others
         files[f"GT_{split}_3fps.pt"] = saved(frames)
         files[f"GT_{split}_caption.pt"] = saved([f"{split} clip {k}" for k in range(count)])
     return files, shown, weights
@@ -62,7 +62,7 @@ def neuroclips():
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """Lets a test say where the hub's files lie."""
+    """Function that sets the address of the hub's files."""
 
     def rewrite(url: str) -> None:
         content = yaml.safe_load(archives.TABLE.read_text())
@@ -150,7 +150,7 @@ def test_neuroclips_from_the_hub_to_clips_and_responses(tmp_path, neuroclips, ta
     assert captions["caption"].iloc[[0, -1]].tolist() == ["test clip 0", "test clip 1199"]
 
 
-def test_a_mirror_of_another_shape_is_told(tmp_path, neuroclips):
+def test_a_mirror_of_another_shape_is_reported(tmp_path, neuroclips):
     """Repeats averaged already, clips missing, code in place of arrays: one line each, and nothing is written."""
     options = {"preset": "neuroclips"}
     config = DatasetConfig(name="arrays", data_root=str(tmp_path), subjects=("1",), options=options)
@@ -185,7 +185,7 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     stream = io.BytesIO()
     np.save(stream, values)
     movies = []
-    for k in range(10):  # so many different ones are enough to tell their order
+    for k in range(10):  # this number of different ones is enough to verify their order
         write_mp4(
             tmp_path / "movie.mp4", (np.full((32, 32, 3), 20 + 20 * k, np.uint8) for _ in range(60)), 30
         )
@@ -216,7 +216,7 @@ def test_mind_animators_test_set_from_osf_to_clips_and_responses(tmp_path):
     clips, arrays, _ = preprocessed(arguments, tmp_path, "2", scaling="released_code")
     assert clips == [f"test{n}-{k:05d}" for n in range(1, 6) for k in range(240)]
     np.testing.assert_allclose(arrays["responses"], values, atol=1e-5)
-    assert np.isnan(arrays["half_1"]).all()  # repeats were averaged: no ceiling can be told
+    assert np.isnan(arrays["half_1"]).all()  # repeats were averaged: no ceiling can be estimated
 
 
 def listing(url: str, bodies: dict[str, bytes]) -> dict[str, bytes]:

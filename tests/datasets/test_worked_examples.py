@@ -26,7 +26,7 @@ SMALL = ("device", "stimuli", "methods", "reconstruction", "scoring")
 
 
 def run(folder: Path, name: str, *arguments: str, voxels: dict, **dataset) -> str:
-    """Run the workflow on an example in a folder; what it said."""
+    """Run the workflow on an example in a folder; returns its output."""
     config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     tiny = yaml.safe_load((ROOT / "tests" / "tiny_demo.yaml").read_text())
     models = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
@@ -92,7 +92,7 @@ def test_arrays_from_the_docs_table_to_videos(arrays):
 
 
 def test_frames_alone_are_captioned_and_train_structure_and_motion(arrays):
-    """Ready frames, neither movies nor captions: BLIP-2 tells them."""
+    """Ready frames, neither movies nor captions: BLIP-2 writes the captions."""
     folder, table, _ = arrays
     data = folder / "data"
     table.drop(columns=["caption", "file", "onset", "duration"]).to_csv(

@@ -1,4 +1,4 @@
-"""Augmentation: shares, nested zeros, augmented targets in training alone."""
+"""Augmentation: fractions, nested zeros, augmented targets in training alone."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from mind_animator.decoders.structure import StructureDecoder
 SHAPES = {"voxels": [3], "embedding": 4, "prompt_embedding": (2, 3)}
 
 
-def test_sparsification_zeroes_its_share_anew_each_time():
+def test_sparsification_zeroes_its_fraction_independently_each_time():
     responses = torch.ones(200, 500)
     generator = torch.Generator().manual_seed(0)
     first, second = sparsify(responses, 0.1, generator), sparsify(responses, 0.1, generator)

@@ -1,4 +1,4 @@
-"""All motion comes from the brain: decoded direction follows it, and none is decoded from a brain without
+"""All motion comes from the responses: decoded direction follows them, and none is decoded from responses without
 motion."""
 
 import numpy as np
@@ -26,7 +26,7 @@ def _trained(blobs, **settings):
 
 
 def _decoded(motion):
-    """World; of its test clips what is decoded on one and the same first frame: latents, flow."""
+    """Simulated data, and what is decoded for its test clips on the same first frame: latents, flow."""
     blobs = make_blobs(movies=6, clips=80, voxels=150, motion=motion)
     train, test = blobs.split == "train", blobs.split == "test"
     first = np.broadcast_to(blobs.latents[train, 0].mean(0), blobs.latents[test, 0].shape)
@@ -40,7 +40,7 @@ def _cosines(vectors, velocity):
 
 
 def test_direction_follows_the_brain():
-    """The flow has the world's directions and is where the blob is; the latents move along too."""
+    """The flow has the true directions and is located at the blob; the latents move as well."""
     blobs, latents, flow = _decoded(motion=True)
     test = blobs.split == "test"
     velocity = blobs.velocity[test]

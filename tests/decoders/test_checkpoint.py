@@ -195,7 +195,7 @@ def test_the_closed_form_start_is_done_piece_by_piece(tmp_path, monkeypatch, dec
         assert torch.equal(tensor, again.weights[name]), name
 
 
-def test_another_stamp_starts_anew(tmp_path, capsys):
+def test_another_fingerprint_starts_again(tmp_path, capsys):
     for fingerprint in ("one", "two"):
         with Checkpoint(tmp_path / "state", fingerprint, 0) as checkpoint:
             assert checkpoint.read("piece") is None

@@ -181,7 +181,7 @@ def test_noam_overwrites_the_learning_rate():
     network, data = _problem()
     history = _fit(network, data, schedule="noam", warm_up=4, learning_rate=9.0)
     rates = [row["learning_rate"] for row in history]
-    step = 3 * 6  # three steps an epoch; width 512 by default
+    step = 3 * 6  # three steps per epoch; width 512 by default
     assert rates[-1] == pytest.approx(512**-0.5 * step**-0.5)
 
 

@@ -148,7 +148,8 @@ def test_a_mask_drawn_once_is_that_of_every_step():
 
 
 def test_norm_and_output_by_their_definition():
-    """paper: x + LN(sublayer(x)) and the next frame itself; ridge_residual: x + sublayer(LN(x)) and the change to it."""
+    """paper: x + LN(sublayer(x)) and the next frame itself; ridge_residual: x + sublayer(LN(x)) and the
+    change to it."""
     network, (responses, latents) = _network("paper"), _inputs()
     layer, x = network.layers[0], torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(3))
     fmri = layer.fmri.project(torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(4)))
@@ -167,7 +168,7 @@ def test_norm_and_output_by_their_definition():
 
 
 def test_one_fmri_token_leaves_queries_and_keys_without_gradient():
-    """The quirk of the released code, and that several tokens mend it."""
+    """The peculiarity of the released code, which several tokens remove."""
     for preset, dead in (("released_code", True), ("paper", False)):
         network, (responses, latents) = _network(preset), _inputs()
         out = network(network.inputs(responses), latents[:, :4], causal_mask(3, 4, 1.0, None, "cpu"))

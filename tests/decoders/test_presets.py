@@ -49,7 +49,8 @@ QUIRKS = {
         "optimisation.l1_compounding", "optimisation.l1", "optimisation.learning_rate", "optimisation.patience",
     },
     "motion": {
-        "network", "norm", "output", "guidance", "mask_drawn", "mask_own", "inference_mask", "first_loss_frame", "validation.how",
+        "network", "norm", "output", "guidance", "mask_drawn", "mask_own", "inference_mask", "first_loss_frame",
+        "validation.how",
         "validation.fraction", "optimisation.schedule", "optimisation.l1_compounding", "optimisation.keep",
         "optimisation.betas", "optimisation.epsilon", "dropout_encoder", "dropout_attention", "dropout_positions",
     },

@@ -79,12 +79,12 @@ def sample_options(predictions, inversions, models, folder, shard=0, size=100, s
     }  # fmt: skip
 
 
-def test_frames_and_video_whatever_the_sharding_and_threads(tmp_path, predictions, models):
+def test_frames_and_video_for_any_sharding_and_threads(tmp_path, predictions, models):
     whole, parts = tmp_path / "whole", []
     run(invert_latents, **invert_options(predictions, models, whole / "noise.h5"))
     run(reconstruct_clips, **sample_options(predictions, whole / "noise.h5", models, whole))
     assert sorted(p.name for p in whole.iterdir()) == ["frames.h5", "noise.h5", "video.mp4"]
-    # Whatever the machine has: the number of threads is a setting.
+    # The number of threads is a setting, independent of the machine.
     torch.set_num_threads(2)
     for shard in (0, 6):
         folder = tmp_path / f"part-{shard}"

@@ -8,8 +8,8 @@ from mind_animator.diffusion.shards import FinishedBatches, array_digest, plan_b
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.parametrize("shard", [1, 5, 8, 100])
-def test_every_clip_has_one_place_whatever_the_sharding(size, shard):
-    total, place_of = 29, {}
+def test_every_clip_has_one_position_for_any_sharding(size, shard):
+    total, position_of = 29, {}
     for first in range(0, total, shard):
         count = min(shard, total - first)
         for batch in plan_batches(first, count, size):
@@ -17,9 +17,9 @@ def test_every_clip_has_one_place_whatever_the_sharding(size, shard):
             assert all(0 <= row < count for row in batch.rows)
             for position in batch.kept:
                 clip = first + batch.rows[position]
-                assert clip not in place_of
-                place_of[clip] = (batch.index, position)
-    assert place_of == {clip: divmod(clip, size) for clip in range(total)}
+                assert clip not in position_of
+                position_of[clip] = (batch.index, position)
+    assert position_of == {clip: divmod(clip, size) for clip in range(total)}
 
 
 def test_wrong_numbers_are_named():

@@ -32,7 +32,7 @@ RAW = np.random.default_rng(3).integers(0, 256, 150_000, dtype=np.uint8).tobytes
 _packed = io.BytesIO()
 with zipfile.ZipFile(_packed, "w") as _archive:
     _archive.writestr(zipfile.ZipInfo("x.bin"), RAW)
-BODY = _packed.getvalue()  # a zip, stored: its CRC covers what lies inside
+BODY = _packed.getvalue()  # a zip, stored: its CRC covers the content
 SHA = hashlib.sha256(BODY).hexdigest()
 TENTHS = [len(BODY) * k // 10 for k in range(10)]
 
@@ -53,7 +53,7 @@ CAMPAIGN = [
         for at in TENTHS[1::4]
     ),
     *(("http", "length", -1000, knows, "error") for knows in ("size", "sha256", "zip")),
-    # a length too great is mended by asking for the rest: the server says that there is none
+    # too great a length is corrected by a request for the rest: the server replies that there is none
     *(
         ("http", "length", 1000, knows, end)
         for knows, end in (("size", "error"), ("sha256", "bytes"), ("zip", "bytes"))

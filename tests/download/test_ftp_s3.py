@@ -137,7 +137,7 @@ def test_s3_lists_what_is_below_a_prefix(bucket):
 
 
 def test_osf_lists_files_in_folders_and_over_pages_with_their_sha256(tmp_path):
-    """A site that answers in the shape of the OSF API: two pages, one folder."""
+    """A site with replies in the format of the OSF API: two pages, one folder."""
     import json
 
     def item(site, name, body):

@@ -62,7 +62,7 @@ def test_a_server_without_ranges_is_asked_from_the_start(tmp_path):
 
 
 def test_killed_after_the_last_byte_costs_no_second_download(tmp_path):
-    """The part is whole but not renamed: the server answers 416 to the rest, which says so."""
+    """The part is whole but not renamed: a request for the rest returns status 416."""
     with http_site(files={"/a.bin": BODY}) as site:
         (tmp_path / "a.bin.part").write_bytes(BODY)
         (tmp_path / "a.bin.part.json").write_text(
@@ -73,7 +73,7 @@ def test_killed_after_the_last_byte_costs_no_second_download(tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == BODY
 
 
-def test_flipped_bytes_are_caught_by_sha256_and_fetched_anew(tmp_path, capsys):
+def test_flipped_bytes_are_caught_by_sha256_and_fetched_again(tmp_path, capsys):
     with http_site(files={"/a.bin": BODY}, faults=[Fault("flip", at=100_000)]) as site:
         fetch([f"{site.url}/a.bin"], tmp_path, "a.bin", sha256=SHA, policy=QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
@@ -148,7 +148,7 @@ def test_the_manifest_is_enforced_ever_after(tmp_path):
         ({"faults": [Fault("stall", at=0)] * 4}, None, r"timed out.*4 attempts in a row"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_and_leaves_no_file(tmp_path, options, size, message):
+def test_what_cannot_be_fetched_is_reported_and_leaves_no_file(tmp_path, options, size, message):
     with (
         http_site(**{"files": {"/a.bin": BODY}, **options}) as site,
         pytest.raises(InputError, match=message),
@@ -187,7 +187,7 @@ def test_a_mirror_with_other_bytes_is_not_spliced(tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == BODY[::-1]
 
 
-def test_too_small_a_disk_is_told_before_the_first_byte(tmp_path, monkeypatch):
+def test_too_small_a_disk_is_reported_before_the_first_byte(tmp_path, monkeypatch):
     import collections
 
     usage = collections.namedtuple("usage", "free")
@@ -200,7 +200,7 @@ def test_too_small_a_disk_is_told_before_the_first_byte(tmp_path, monkeypatch):
     assert not (tmp_path / "a.bin.part").exists()
 
 
-def test_a_file_of_the_lab_is_left_as_it_is_and_a_wrong_one_is_told(tmp_path):
+def test_a_file_of_the_lab_is_left_as_it_is_and_a_wrong_one_is_reported(tmp_path):
     (tmp_path / "a.bin").write_bytes(BODY)
     entry = fetch([], tmp_path, "a.bin")
     assert (entry.sha256, entry.checked_by) == (SHA, "unverified")

@@ -112,7 +112,7 @@ def _explained(dataset, segment, lag, features):
     return 1 - np.var(live - features @ fit) / np.var(live)
 
 
-def test_a_zip_without_what_is_needed_is_told(tmp_path, purr):
+def test_a_zip_without_what_is_needed_is_reported(tmp_path, purr):
     served, _ = purr
     config = DatasetConfig(name="cc2017", data_root=str(tmp_path), subjects=("1",))
     arguments = ["--dataset", config.model_dump_json(), "--name", "subject1"]

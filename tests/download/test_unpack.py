@@ -74,7 +74,7 @@ def _with_name(name):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("good.bin", b"1")
         info = zipfile.ZipInfo("x")
-        info.filename = name  # the constructor would mend it
+        info.filename = name  # the constructor would correct it
         archive.writestr(info, b"evil")
     return buffer.getvalue()
 
@@ -131,7 +131,7 @@ def test_every_flipped_byte_is_caught(tmp_path, outer):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_wrong_bytes_in_a_member_are_told_however_it_was_packed(tmp_path, compression):
+def test_wrong_bytes_in_a_member_are_reported_however_it_was_packed(tmp_path, compression):
     body = bytearray(packed({"a.bin": BODY}, compression))
     body[100:2000] = bytes(1900)
     (tmp_path / "a.zip").write_bytes(body)
@@ -140,7 +140,7 @@ def test_wrong_bytes_in_a_member_are_told_however_it_was_packed(tmp_path, compre
     assert _zip_fault(tmp_path / "a.zip") is not None
 
 
-def test_too_small_a_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_too_small_a_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     import collections
 
     usage = collections.namedtuple("usage", "free")
@@ -162,7 +162,7 @@ def test_a_changed_member_is_not_taken_for_the_first_one(tmp_path):
     assert (tmp_path / "out/a.bin").read_bytes() == b"1"
 
 
-def test_what_is_no_zip_is_told(tmp_path):
+def test_what_is_no_zip_is_reported(tmp_path):
     (tmp_path / "a.zip").write_bytes(BODY)
     with pytest.raises(InputError, match=r"Expected a whole zip at .*a\.zip, got: File is not a zip file"):
         unpack(tmp_path / "a.zip", tmp_path / "out", lambda member: member)

@@ -66,7 +66,8 @@ def maps(tmp_path_factory):
             "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
     explain_decoder.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", "1",
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights,
+        "--subject", "1",
         "--responses", str(folder / "responses.h5"), "--clips", str(folder / "train.tsv"), "--block", "10",
         "--draws", "20", "--seed", "1", "--maps", str(folder / "maps.h5"),
     ])  # fmt: skip
@@ -77,7 +78,7 @@ def maps(tmp_path_factory):
 def test_each_map_points_at_its_own_roi(maps, decoder, roi):
     read = read_whole(maps, [decoder, f"{decoder}_permuted", f"{decoder}_resampled", "roi", "voxel_index"])
     assert read[f"{decoder}_permuted"].shape == read[f"{decoder}_resampled"].shape == (20, 120)
-    # in this world the direction tells where the first frame lies, so MT may speak for structure too
+    # here the direction determines the position in the first frame, so MT may carry structure, too
     others = [name for name in ROIS if name != roi and (decoder, name) != ("structure", "MT")]
     assert roi_auc(read[decoder], read["roi"], [roi], others) > 0.9
     assert roi_auc(read[f"{decoder}_resampled"], read["roi"], [roi], others).min() > 0.8

@@ -49,7 +49,7 @@ def test_a_table_of_the_users_own(tmp_path):
 
 
 def test_a_crop_is_a_part_of_the_frame():
-    """On a ramp the crop's values stay inside the frame's, span its share, and follow the generator."""
+    """On a ramp the crop's values stay inside the frame's, cover its fraction, and follow the generator."""
     ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (48, 64, 3))
     before = ramp.copy()
     spans = []

@@ -91,7 +91,8 @@ def _models(folder):
 
 def _frames_shard(models, files, out, skip, count):
     encode_features([
-        "--kind", "image", "--clips", *map(str, files), "--skip", str(skip), "--n-clips", str(count), "--models", _models(models),
+        "--kind", "image", "--clips", *map(str, files), "--skip", str(skip), "--n-clips", str(count), "--models",
+        _models(models),
         "--settings", '{"batch": 8}', "--seed", "0", "--features", str(out),
     ])  # fmt: skip
 
@@ -147,7 +148,7 @@ def test_text_targets_of_a_shard(random_models, tmp_path):
     assert list(cut.values()) == [0, 1] and list(cut)[1] == "prompt embedding (7 tokens)"
     with pytest.raises(InputError, match=r"Expected 9 captions in .*b.tsv, got 7"):
         run("none.h5", "ab", 3, 6, {})
-    # augmented captions: of the same clips whatever the shard, none of them the clips' own targets
+    # augmented captions: the same for any sharding, none of them equal to the clips' own targets
     _, copies = run("copies.h5", "ab", 0, 7, {"batch": 4, "caption_copies": 2})
     _, some = run("some.h5", "b", 1, 2, {"batch": 4, "caption_copies": 2})
     assert copies["clip_embedding_text_copies"].shape == (7, 2, 64) and copies[

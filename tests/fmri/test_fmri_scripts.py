@@ -269,8 +269,8 @@ def test_runs_repeat_exactly_and_the_delayed_one_is_late(tmp_path):
     assert usual.read_bytes() == content
 
 
-def test_a_run_that_does_not_agree_is_told_from_the_others(tmp_path):
-    """Of three repeats one is of another movie: the table tells which, and halves the agreement of the others."""
+def test_a_run_that_does_not_agree_is_distinguished_from_the_others(tmp_path):
+    """One of three repeats is of another movie: the table identifies it, and it halves the agreement of the others."""
     options = {"repeats_test": 3}
     for movie in MOVIES:
         simulate(tmp_path, movie, **options)

@@ -119,7 +119,8 @@ def test_missing_clips_are_neither_trained_on_nor_scored(blobs, tmp_path):
     assert weights == train(tmp_path, "short")[1]
 
     predict.main([
-        "--kind", "ridge", "--settings", method.prediction_settings(), "--needs", "{}", "--weights", f"semantic={tmp_path / 'gap.safetensors'}",
+        "--kind", "ridge", "--settings", method.prediction_settings(), "--needs", "{}", "--weights",
+        f"semantic={tmp_path / 'gap.safetensors'}",
         "--subject", "1", "--responses", str(tmp_path / "gap.h5"), "--clips", str(tmp_path / "test.tsv"), "--seed", "3",
         "--predictions", str(tmp_path / "predictions.h5"),
     ])  # fmt: skip

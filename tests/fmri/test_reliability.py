@@ -188,7 +188,7 @@ def test_t_equals_scipy():
     np.testing.assert_allclose(segment_t(correlations), expected, rtol=1e-12)
 
 
-def test_t_where_it_cannot_be_told():
+def test_t_where_it_cannot_be_computed():
     correlations = np.array([[0.5, np.nan, 1.0], [0.5, 0.3, 1.0]])
     assert np.isnan(segment_t(correlations)).all()
     with pytest.raises(
@@ -225,7 +225,7 @@ def test_rois_by_name():
         in_rois(names, ["V1", "V7"])
 
 
-def test_masks_of_any_type_are_told_from_lists_of_indices():
+def test_masks_of_any_type_are_distinguished_from_lists_of_indices():
     """200 of 500 voxels as 0 and 1 are a mask, regardless of their type; they are never taken for voxels 0 and 1."""
     mask = np.zeros(500, bool)
     mask[100:300] = True

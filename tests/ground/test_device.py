@@ -43,7 +43,7 @@ def test_jobs_side_by_side_get_different_gpus_and_a_killed_one_frees_its_own(tmp
             job.wait()
 
 
-def test_another_user_may_claim_a_gpu_whatever_the_umask_of_the_first(tmp_path: Path, monkeypatch):
+def test_another_user_may_claim_a_gpu_for_any_umask_of_the_first(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("mind_animator.device._claims", [])
     umask = os.umask(0o077)
     try:
@@ -90,7 +90,7 @@ def test_a_missing_gpu_is_said_before_any_work():
     assert use_device("cpu") == "cpu"
 
 
-def test_a_log_tells_what_its_last_run_took_of_its_gpu():
+def test_a_log_states_what_its_last_run_used_of_its_gpu():
     first = "GPU: NVIDIA A100, 100 MB at most, ? % busy\n"
     last = "GPU: NVIDIA H100 80GB HBM3, 2048 MB at most, 71 % busy\n"
     assert read_use(f"{first}epoch 3\n{last}") == ("NVIDIA H100 80GB HBM3", 2048, 71)
@@ -99,7 +99,7 @@ def test_a_log_tells_what_its_last_run_took_of_its_gpu():
     assert read_use("no GPU here") is None
 
 
-def test_a_process_on_a_gpu_tells_what_it_took():
+def test_a_process_on_a_gpu_states_what_it_used():
     import torch
 
     if not torch.cuda.is_available():

@@ -179,7 +179,8 @@ def write_world(folder, poison):
         write_arrays(folder / f"{movie}.frames.h5", {"frames": frames[own]}, clips)
         write_mp4(folder / f"{movie}.mp4", iter(frames[own].reshape(-1, 16, 16, 3)), 2)
         write_table(folder / f"{movie}.tsv", pd.DataFrame({
-            "clip": clips, "segment": movie, "movie": movie, "file": f"{movie}.mp4", "onset": 2.0 * np.arange(len(clips)),
+            "clip": clips, "segment": movie, "movie": movie, "file": f"{movie}.mp4",
+            "onset": 2.0 * np.arange(len(clips)),
             "duration": 2.0, "split": "test" if movie == TEST_MOVIE else "train",
         }))  # fmt: skip
     (folder / "videos").mkdir()
@@ -223,20 +224,20 @@ def train(method, folder, out):
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory):
-    base = tmp_path_factory.mktemp("worlds")
-    return {name: write_world(base / name, name == "poisoned") for name in ("clean", "poisoned")}
+def studies(tmp_path_factory):
+    base = tmp_path_factory.mktemp("studies")
+    return {name: write_study(base / name, name == "poisoned") for name in ("clean", "poisoned")}
 
 
 @pytest.fixture(scope="module")
-def trained(worlds, tmp_path_factory):
-    """Weights of each case, trained once on the clean world."""
+def trained(studies, tmp_path_factory):
+    """Weights of each case, trained once on the clean data."""
     cache, base = {}, tmp_path_factory.mktemp("weights")
 
     def get(kind, variant):
         if (kind, variant) not in cache:
             method = open_case(kind, variant)
-            cache[kind, variant] = method, train(method, worlds["clean"], base / f"{kind}-{variant}")
+            cache[kind, variant] = method, train(method, studies["clean"], base / f"{kind}-{variant}")
         return cache[kind, variant]
 
     return get
@@ -271,9 +272,9 @@ def check_predictions(method, inputs, responses):
 
 
 @pytest.mark.parametrize(("kind", "variant"), CASES)
-def test_a_clip_does_not_depend_on_the_other_test_clips(trained, worlds, kind, variant):
+def test_a_clip_does_not_depend_on_the_other_test_clips(trained, studies, kind, variant):
     method, weights = trained(kind, variant)
-    folder = worlds["clean"]
+    folder = studies["clean"]
     table = read_clips([folder / f"{TEST_MOVIE}.tsv"], "test")
     responses, _ = read_subject(folder / "responses-1.h5", table, method.needs, 2.0)
     inputs = inputs_of(method, weights)
@@ -302,12 +303,12 @@ def test_a_clip_does_not_depend_on_the_other_test_clips(trained, worlds, kind, v
             assert difference.max() <= (1 if method.reconstruction == "own" else 0), f"{name}: {clip}"
 
 
-def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, worlds):
+def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, studies):
     """The negative control that passes the responses of other clips to a decoder must fail."""
     _, weights = trained("mind_animator", "paper")
     control = open_case("mind_animator", "paper", swap=["structure"], block=4)
-    table = read_clips([worlds["clean"] / f"{TEST_MOVIE}.tsv"], "test")
-    responses, _ = read_subject(worlds["clean"] / "responses-1.h5", table, control.needs, 2.0)
+    table = read_clips([studies["clean"] / f"{TEST_MOVIE}.tsv"], "test")
+    responses, _ = read_subject(studies["clean"] / "responses-1.h5", table, control.needs, 2.0)
     with pytest.raises(AssertionError, match="structure"):
         check_predictions(control, inputs_of(control, weights), responses)
 
@@ -338,9 +339,9 @@ def test_no_preprocessing_of_training_data_reaches_test_runs(worlds, tmp_path, v
 
 
 @pytest.mark.parametrize(("kind", "variant"), [case for case in CASES if open_case(*case).parts])
-def test_no_training_reaches_test_responses_or_stimuli(trained, worlds, tmp_path, kind, variant):
+def test_no_training_reaches_test_responses_or_stimuli(trained, studies, tmp_path, kind, variant):
     method, weights = trained(kind, variant)
-    again = train(method, worlds["poisoned"], tmp_path / "weights")
+    again = train(method, studies["poisoned"], tmp_path / "weights")
     for part, path in weights.items():
         clean, poisoned = load_file(path), load_file(again[part])
         assert clean.keys() == poisoned.keys()
@@ -353,13 +354,13 @@ def test_no_training_reaches_test_responses_or_stimuli(trained, worlds, tmp_path
         assert losses[0] == losses[1]  # early stopping, too
 
 
-def test_the_poison_is_strong_enough(worlds, tmp_path):
+def test_the_poison_is_strong_enough(studies, tmp_path):
     """A training on the clips of the poisoned test movie differs."""
     method = open_case("ridge", "")
-    for name, folder in worlds.items():
+    for name, folder in studies.items():
         table = pd.read_csv(folder / f"{TEST_MOVIE}.tsv", sep="\t").assign(split="train")
         write_table(folder / "movie5.tsv", table)  # the same clips under another split
         train(method, folder, tmp_path / name)
         (folder / "movie5.tsv").unlink()
-    one, other = (load_file(tmp_path / name / "semantic.safetensors") for name in worlds)
+    one, other = (load_file(tmp_path / name / "semantic.safetensors") for name in studies)
     assert any(not np.array_equal(one[key], other[key]) for key in one)

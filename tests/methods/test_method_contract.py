@@ -51,13 +51,14 @@ def opened(monkeypatch, **attributes):
 @pytest.mark.parametrize(
     ("attributes", "text"),
     [
-        ({"reconstruction": "pixels"}, r"reconstruction = 'pixels': must be one of \['generator', 'vae', 'own', 'frames'\]"),
+        ({"reconstruction": "pixels"}, r"reconstruction = 'pixels': must be one of \['generator', 'vae', 'own'"),
         ({"functions": ("train", "predict")}, "reconstruction = 'own' requires a method `reconstruct`"),
         ({"reconstruction": "vae"}, "reconstruction = 'vae' excludes a method `reconstruct`"),
         ({"reconstruction": "vae", "functions": ("train",)}, "reconstruction = 'vae' requires a method `predict`"),
         ({"functions": ("predict", "reconstruct")}, r"declares parts \['net'\] but no method `train`"),
         ({"weights": {}}, "declares part 'net', but nothing would train it: nothing reads it"),
-        ({"parts": (Part("a", after=("b",)), Part("b"))}, "part 'a' comes after 'b', which is not one of the parts before it"),
+        ({"parts": (Part("a", after=("b",)), Part("b"))}, "part 'a' comes after 'b', which is not one of the parts "
+                                                          "before it"),
         ({"parts": (Part("a"), Part("a"))}, "part 'a': names must be unique"),
         ({"parts": (Part("a/b"),)}, "part 'a/b': names must be unique and consist of letters"),
         (

@@ -48,8 +48,8 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def files(blobs, tmp_path_factory):
-    """Files as the earlier stages leave them: features in two shards, a table a movie."""
-    folder = tmp_path_factory.mktemp("world")
+    """Files as the earlier stages leave them: features in two shards, one table per movie."""
+    folder = tmp_path_factory.mktemp("blobs")
     for name, responses in (("responses", blobs.responses), ("poisoned", _poison(blobs))):
         write_arrays(folder / f"{name}.h5", {"responses": responses}, blobs.clips)
     for start in (0, 100):
@@ -101,7 +101,8 @@ def _train(files, method, decoder, out, responses="responses", tables=None, extr
 def _predict(files, method, folders, out, responses=None, subject="1"):
     weights = [f"{part}={folder / f'{part}.safetensors'}" for part, folder in folders.items()]
     predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights, "--subject", subject,
+        "--kind", method.kind, "--settings", method.prediction_settings(), "--needs", "{}", "--weights", *weights,
+        "--subject", subject,
         "--responses", str(responses or files / "responses.h5"),
         *(() if responses else ("--clips", *map(str, sorted(files.glob("*.tsv"))))),
         "--seed", "3", "--predictions", str(out),
@@ -169,7 +170,7 @@ def test_poisoned_training_row_is_named(blobs, files, tmp_path):
 
 
 def test_a_killed_training_resumes_to_the_same_bits(files, tmp_path):
-    """SIGKILL in the middle, start anew: every weight equals that of a run that was never stopped."""
+    """SIGKILL in the middle, then a new start: all weights equal those of an uninterrupted run."""
     slow = {
         "motion": {
             **SMALL["motion"],
@@ -318,7 +319,7 @@ def test_pooled_subjects_share_a_network(blobs, files, tmp_path, preset):
         _predict(files, method, folders, tmp_path / "3.h5", responses["1"], "3")
 
 
-def test_augmented_targets_are_read_where_settings_ask_for_them(blobs, files, tmp_path):
+def test_augmented_targets_are_read_where_settings_request_them(blobs, files, tmp_path):
     """Captions and crops of the feature files reach the training; the weights differ from those without."""
     small = {"preset": "paper", "semantic": SMALL["semantic"]}
     method = _method("mind_animator", small)

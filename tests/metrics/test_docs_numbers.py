@@ -19,7 +19,7 @@ def test_every_table_has_its_place_and_is_filled():
         assert table.startswith("| ") and table.count("\n") >= 3, name
 
 
-def test_the_reference_values_stand_in_the_page():
+def test_the_reference_values_are_in_the_page():
     table = re.search(r"<!-- numbers reference -->\n(.*?)<!-- end -->", DOCS["metrics.md"], re.DOTALL).group(
         1
     )

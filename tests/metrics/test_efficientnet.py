@@ -1,4 +1,4 @@
-"""The packaged ImageNet classifier knows real images and tells real reconstructions apart."""
+"""The packaged ImageNet classifier recognises real images and distinguishes real reconstructions."""
 
 from pathlib import Path
 

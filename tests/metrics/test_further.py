@@ -1,4 +1,5 @@
-"""Further metrics of the field against plain definitions, with small networks in the files that the real ones come in."""
+"""Further metrics of the field against plain definitions, with small networks in the files that the real ones
+come in."""
 
 import json
 import shutil

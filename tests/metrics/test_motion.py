@@ -12,7 +12,7 @@ from mind_animator.metrics.flow_cosine import FlowCosine
 
 
 def drifting(seed: int, step: tuple[float, float], n_frames: int = 4, size: int = 64) -> np.ndarray:
-    """A smooth texture that moves by ``step`` (x, y) pixels a frame."""
+    """A smooth texture that moves by ``step`` (x, y) pixels per frame."""
     generator = np.random.default_rng(seed)
     field = cv2.GaussianBlur(generator.standard_normal((size + 64, size + 64, 3)), (0, 0), 4)
     field = (255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""N-way accuracy against a count of every possible draw and against the sampled score."""
+"""N-way accuracy compared with a count over all sets of distractors and with the sampled score."""
 
 from itertools import combinations
 from math import comb
@@ -13,7 +13,7 @@ from mind_animator.metrics.video_nway import VideoNWay
 
 
 def count_draws(scores: list[float], target: list[int], n_way: int, top_k: int) -> float:
-    """Share of all draws of distractors in which the best target is among the best ``top_k``."""
+    """Fraction of all sets of distractors in which the best target is among the best ``top_k``."""
     best = max(scores[c] for c in target)
     others = [c for c in range(len(scores)) if c not in target]
     draws = list(combinations(others, n_way - 1))

@@ -95,7 +95,7 @@ def test_published_hue_is_the_mean_cosine_of_six_frames() -> None:
 
 
 def test_published_hue_of_independent_noise_is_near_three_quarters() -> None:
-    # The hue of uniform noise is uniform to the eye: (E h)^2 / E h^2 = 3 / 4, whatever it is compared with.
+    # The hue of uniform noise is nearly uniform: (E h)^2 / E h^2 = 3 / 4, compared with any image.
     noise = np.random.default_rng(3).integers(0, 256, size=(2, 6, 64, 64, 3), dtype=np.uint8)
     assert abs(HueCosPublished()(noise[0], noise[1]) - 0.75) < 0.01
     assert abs(by_frame(HueCircularCorr(), noise[0], noise[1]).mean()) < 0.02  # 4 sigma of 6 x 4096 pixels
@@ -126,7 +126,7 @@ def test_circular_hue_agrees_with_unrounded_hues() -> None:
     )
 
 
-def test_circular_hue_knows_no_first_hue() -> None:
+def test_circular_hue_has_no_first_hue() -> None:
     ground_truth, prediction = smooth(0, (2, 12, 10, 3)), smooth(1, (2, 12, 10, 3))
     turned = [np.ascontiguousarray(np.roll(frames, 1, axis=-1)) for frames in (ground_truth, prediction)]
     own = by_frame(HueCircularCorr(), ground_truth, ground_truth)

@@ -50,7 +50,7 @@ def test_pixel_metrics(column: int, metric: str, clips) -> None:
     assert values == pytest.approx(expected, abs=1e-4)
 
 
-# flow takes 2 s a clip: all clips for the published definition, three for ours (whose table stands in the docs)
+# flow takes 2 s per clip: all clips for the published definition, three for ours (its table is in the docs)
 @pytest.mark.parametrize(
     ("column", "metric", "names"),
     [(3, "epe_published", tuple(REFERENCE)), (4, "epe", ("1-1", "2-2", "3-4"))],

@@ -21,7 +21,7 @@ def test_ranks_equal_a_full_sort_with_ties_in_the_middle() -> None:
     np.testing.assert_array_equal(ranks.middle, expected)
 
 
-def test_copies_of_a_candidate_tie_exactly_whatever_their_place() -> None:
+def test_copies_of_a_candidate_tie_exactly_at_any_position() -> None:
     generator = np.random.default_rng(1)
     candidates = np.repeat(generator.standard_normal((1, 512)).astype(np.float32), 300, axis=0)
     ranks = retrieval_ranks(generator.standard_normal((50, 512)), candidates, np.arange(50))

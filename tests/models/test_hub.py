@@ -1,4 +1,4 @@
-"""Where models lie: local folders, checkpoint files, and what the lock file says of them."""
+"""Location of models: local folders, checkpoint files, and their entries in the lock file."""
 
 import json
 

@@ -62,7 +62,7 @@ def test_missing_and_misshapen_weights_are_refused(name, part, random_models, tm
         getattr(load, name)(tmp_path / top)
 
 
-def test_unused_weights_are_told(random_models, tmp_path, capsys):
+def test_unused_weights_are_reported(random_models, tmp_path, capsys):
     shutil.copytree(random_models / "vit", tmp_path / "vit")
     path = tmp_path / "vit" / "model.safetensors"
     save_file(load_file(path) | {"extra.weight": torch.zeros(2)}, path, metadata={"format": "pt"})

@@ -20,7 +20,7 @@ ROLES = ("blip2", "clip", "stable_diffusion", "vit", "videomae")
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """The endpoints that the hub's client asks: model info, tree, and files by revision."""
+    """The endpoints that the hub's client calls: model info, tree, and files by revision."""
 
     protocol_version = "HTTP/1.1"
 
@@ -186,7 +186,7 @@ def test_models_that_methods_add_are_pinned(hub, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(hub, tmp_path, change, message):
+def test_mistakes_are_reported_in_one_line(hub, tmp_path, change, message):
     (tmp_path / "published.pth").write_bytes(b"checkpoint")
     done = _pin(hub, tmp_path, **change)
     assert done.returncode == 2

@@ -50,7 +50,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "provenance.json").write_text(json.dumps(record))
     videos = [f"{m}/{s}={folder / m}.h5" for s in (1, 2) for m in METHODS[:2]]
     main([
-        "--title", "A page", "--ground-truth", f"{folder}/ground_truth.h5", "--captions", f"{folder}/captions.tsv", "--rate", "4",
+        "--title", "A page", "--ground-truth", f"{folder}/ground_truth.h5", "--captions", f"{folder}/captions.tsv",
+        "--rate", "4",
         "--oracles", "split_half_oracle", "--videos", *videos,
         "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
@@ -108,7 +109,7 @@ def retrieval() -> pd.DataFrame:
 
 
 def fetched(text: str) -> list[str]:
-    """All that a page asks a browser to load or offers as a link."""
+    """Everything that a page loads or links to."""
     return re.findall(r'(?:src|href|srcset|action|data)="([^"]*)"', text) + re.findall(
         r"url\(([^)]*)\)", text
     )
@@ -126,11 +127,12 @@ def test_nothing_comes_from_outside(page: Path):
 
 def test_every_part_is_there(page: Path):
     ids = re.findall(r'<section id="([^"]+)">', page.read_text())
-    assert ids == ["glance", "parts", "subject-1", "subject-2", "scores", "retrieval", "tests", "maps", "training", "lag",
+    assert ids == ["glance", "parts", "subject-1", "subject-2", "scores", "retrieval", "tests", "maps", "training",
+    "lag",
                    "workflow", "provenance"]  # fmt: skip
 
 
-def test_the_page_says_which_parts_were_idle(page: Path):
+def test_the_page_states_which_parts_were_idle(page: Path):
     """A decoder whose best epoch is 0, and the inflated network where it draws one frame."""
     text = page.read_text()
     parts = text[text.index('id="parts"') : text.index('id="subject-1"')]
@@ -142,7 +144,7 @@ def test_the_page_says_which_parts_were_idle(page: Path):
     assert "3 of 4 trained or sampled parts were idle" in parts
 
 
-def test_scores_stand_beside_their_baselines_and_the_best_is_bold(page: Path):
+def test_scores_are_next_to_their_baselines_and_the_best_is_bold(page: Path):
     text = page.read_text()
     scores = text[text.index('id="scores"') : text.index('id="retrieval"')]
     first = scores[: scores.index("</table>")]
@@ -156,10 +158,10 @@ def test_scores_stand_beside_their_baselines_and_the_best_is_bold(page: Path):
     row = next(row for row in first.split("<tr>") if "EPE ↓" in row)
     assert "<b>1.000</b>" in row and "not computed: no flow" in row
     assert '<th class="faint">frozen</th>' in first and "<th>ridge</th>" in first
-    assert scores.count("<details>") == 2  # one a subject, below the table of all
+    assert scores.count("<details>") == 2  # one per subject, below the table of all
 
 
-def test_tests_say_their_p_and_baselines_are_controls(page: Path):
+def test_tests_state_their_p_and_baselines_are_controls(page: Path):
     text = page.read_text()
     part = text[text.index('id="tests"') : text.index('id="maps"')]
     assert part.count("<b>+0.200</b><small>p = 0.0001</small>") == 6

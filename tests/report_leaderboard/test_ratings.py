@@ -52,13 +52,13 @@ def sources(questions):
     return ground_truths, made
 
 
-def test_page_says_nothing_of_the_answers(questions):
+def test_page_does_not_reveal_the_answers(questions):
     page = build_rating_page(questions, *sources(questions), page="study")
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
     assert len(data["questions"]) == 45
     for asked in data["questions"]:
         assert set(asked) == {"id", "shown", "first", "second"}
-    # names of methods and clips stand in the stand-in videos alone
+    # only the substitute videos contain the names of methods and clips
     data["videos"] = {}
     text = json.dumps(data)
     assert "ours" not in text

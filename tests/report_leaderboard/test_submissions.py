@@ -19,7 +19,8 @@ from mind_animator.errors import InputError
 CARD = {
     "format": "mind-animator submission 1", "method": "ours", "dataset": "Blobs", "authors": "A. Author, B. Author",
     "code": "https://example.org/ours", "licence": "CC-BY-4.0",
-    "training": {"data": ["CC2017"], "pretrained": ["stable-diffusion-v1-5"], "hardware": "1 x A100", "gpu_hours": 30.5},
+    "training": {"data": ["CC2017"], "pretrained": ["stable-diffusion-v1-5"], "hardware": "1 x A100",
+    "gpu_hours": 30.5},
     "seen": {"test_stimuli": False, "test_responses": False, "other_subjects": True, "selected_on_test": False},
 }  # fmt: skip
 NAMES = [str(number) for number in range(4)]
@@ -171,7 +172,7 @@ def test_a_visitor_reads_the_cards_and_compares_methods(page):
     assert "captions of <b>all</b> clips" in found["cards"][1][5]
     assert "nothing of the test set; other subjects" in found["cards"][0][5]
     assert found["subjects"][0] == "pooled" and {"1", "2", "all"} <= set(found["subjects"])
-    # those of unstated subjects stand beside the pooled ones
+    # those without stated subjects are listed next to the pooled ones
     assert {"ours", "theirs", "third", "flat_mean"} <= set(found["methods"])
     assert len(found["methods"]) == len(set(found["methods"]))
 

@@ -58,7 +58,7 @@ def test_frozen_repeats_the_first_frame(shards):
         np.testing.assert_array_equal(made[clip], np.repeat(frames[row, :1], 4, axis=0))
 
 
-def test_shuffled_frames_never_keep_their_order_whatever_the_shard(shards):
+def test_shuffled_frames_never_keep_their_order_in_any_shard(shards):
     files, frames = shards
     whole = dict(ShuffledFrames.reconstruct("{}", CLIPS, ReconstructionInputs(CLIPS, 4, files=files)))
     part = dict(ShuffledFrames.reconstruct("{}", CLIPS[13:], ReconstructionInputs(CLIPS, 4, files=files)))

@@ -139,7 +139,7 @@ def test_each_prediction_has_its_layout_and_what_was_done_is_noted(folders, rng,
     assert float(table["psnr"][3]) == pytest.approx(rows.loc["other", "psnr"].mean(), rel=1e-3)
 
 
-def test_the_shared_baseline_is_nobodys_own_whatever_a_prediction_is_called(folders, capsys):
+def test_the_shared_baseline_is_nobodys_own_for_any_name_of_a_prediction(folders, capsys):
     shutil.copytree(folders / "made", folders / "flat=1")
     score(folders, "--pred", f"flat={folders / 'flat=1'}", "--videos", "0", "--frames", "2", "--size", "16")
     baselines = shown_data(folders / "out" / "index.html")["baselines_of"]
@@ -283,7 +283,7 @@ def test_bad_options(folders):
 
 
 def test_workers_and_local_models_give_one_table(folders):
-    """The demo's models by folder; two processes give the numbers of one, whatever is missing."""
+    """The demo's models by folder; two processes give the same numbers as one, even if clips are missing."""
     models = {name: str(ASSETS / name) for name in ("vit", "videomae", "clip", "vificlip")}
     found = []
     for workers in ("1", "2"):
@@ -327,8 +327,10 @@ def test_efficientnet_has_a_name_of_its_own(published_data, tmp_path):
         for name in (f"{number}.gif", f"gt_{number}.gif"):
             shutil.copy(published_data / "reconstructions" / "neuroclips" / name, folder / name)
     _main(
-        ["score", "--ground-truth", str(folder), "--pred", f"neuroclips={folder}", "--preset", "neuroclips", "--no-models",
-         "--metrics", "standard", "efficientnet_nway", "--no-baselines", "--videos", "0", "--frames", "2", "--permutations", "99",
+        ["score", "--ground-truth", str(folder), "--pred", f"neuroclips={folder}", "--preset", "neuroclips",
+        "--no-models",
+         "--metrics", "standard", "efficientnet_nway", "--no-baselines", "--videos", "0", "--frames", "2",
+         "--permutations", "99",
          "--out", str(tmp_path / "out")]
     )  # fmt: skip
     clips = read_table(tmp_path / "out" / "clips.tsv").set_index("clip")

@@ -62,7 +62,8 @@ def scored(clips):
     write_arrays(folder / "two.h5", {"frames": ground_truth}, names)
     table = run(
         folder / "gt", folder / "out", "--pred", f"stack={folder / 'stack.npy'}", "--pred",
-        f"flipped={folder / 'flipped.pt'}", "--pred", f"h5/1={folder / 'one.h5'}", "--pred", f"h5/2={folder / 'two.h5'}",
+        f"flipped={folder / 'flipped.pt'}", "--pred", f"h5/1={folder / 'one.h5'}", "--pred",
+        f"h5/2={folder / 'two.h5'}",
         "--per-frame", "--figures", "--sheets", "ssim", "epe", "--side-by-side", "2",
     )  # fmt: skip
     return folder / "out", table

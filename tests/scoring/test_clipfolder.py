@@ -1,10 +1,10 @@
-"""Reading anyone's reconstructions: file kinds, grids, numbering, and whatever can be wrong with them."""
+"""Reading of external reconstructions: types of files, grids, numbering, and their possible faults."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mind_animator.artefacts.clipfolder import find_clips, natural_order, place_in_list, read_clip
+from mind_animator.artefacts.clipfolder import find_clips, match_clips, natural_order, read_clip
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.clipfolder import PRESETS, GridConfig, LayoutConfig
 from mind_animator.errors import InputError
@@ -160,13 +160,13 @@ def test_numbers_count_from_where_the_layout_says(tmp_path):
     assert list(find_clips(tmp_path, one)) == ["0", "1", "9"]
     assert list(find_clips(tmp_path, LayoutConfig(name="test{number}"))) == ["1", "2", "10"]
     clips = [f"t-{index:05d}" for index in range(10)]
-    placed = place_in_list(find_clips(tmp_path, one), clips, one, "here")
+    placed = match_clips(find_clips(tmp_path, one), clips, one, "here")
     assert {clip: path.name for clip, path in placed.items()} == {
         "t-00000": "test1.gif", "t-00001": "test2.gif", "t-00009": "test10.gif",
     }  # fmt: skip
     zero = LayoutConfig(name="test{number}")
     with pytest.raises(InputError, match=r"do the numbers start at 1\? set 'first'"):
-        place_in_list(find_clips(tmp_path, zero), clips, zero, "here")
+        match_clips(find_clips(tmp_path, zero), clips, zero, "here")
     write_gif(tmp_path / "test0.gif", colours(2))
     with pytest.raises(InputError, match="Expected clip numbers from 1"):
         find_clips(tmp_path, one)

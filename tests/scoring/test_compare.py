@@ -85,7 +85,7 @@ def test_relative_error_of_a_set_is_a_ratio_of_means(rng):
         pd.concat([table(e[moving], name, metric="epe") for name, e in error.items()]), SETTINGS, seed=1
     ).iloc[0]
     assert test["statistic"] == pytest.approx(own["statistic"] / speed[moving].mean(), rel=1e-9)
-    # the published test knows no weights
+    # the published test has no weights
     plain = paired_tests(rows.assign(weight=1.0), SETTINGS, seed=1).iloc[0]
     assert test["p_published"] == plain["p_published"] and test["statistic"] != plain["statistic"]
 

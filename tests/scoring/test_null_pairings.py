@@ -12,7 +12,7 @@ from workflow_scripts.calibrate_ridge import main
 
 
 def simulated(rng: np.random.Generator, movies: int = 4, clips: int = 60):
-    """Responses that tell their targets very well, neighbours alike."""
+    """Responses that predict their targets very well; neighbours are similar."""
     segments = [f"seg{movie}" for movie in range(movies) for _ in range(clips)]
     aims = rng.standard_normal((movies * clips, 3)).astype(np.float32)
     aims[1:] += aims[:-1]
@@ -20,7 +20,7 @@ def simulated(rng: np.random.Generator, movies: int = 4, clips: int = 60):
     return responses + 0.1 * rng.standard_normal(responses.shape).astype(np.float32), aims, segments
 
 
-def test_p_values_of_dealt_pairs_are_uniform(rng: np.random.Generator):
+def test_p_values_of_shuffled_pairs_are_uniform(rng: np.random.Generator):
     responses, aims, segments = simulated(rng)
     train = np.array(segments) != "seg3"
     before = responses.copy(), aims.copy()

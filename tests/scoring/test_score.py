@@ -1,4 +1,4 @@
-"""Scoring clip by clip: the same numbers by any number of workers, a reason for whatever is missing."""
+"""Scoring clip by clip: the same numbers with any number of workers, and a reason for each missing score."""
 
 import json
 

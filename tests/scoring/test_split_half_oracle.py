@@ -181,7 +181,8 @@ def test_scripts_put_it_into_the_tables(study, repeated):
         write_arrays(folder / f"{kind}.h5", {name: targets[name] for name in names}, CLIPS)
     out = {name: str(folder / name) for name in ("s.parquet", "s.tsv", "p.h5", "d.parquet", "dp.h5")}
     script.main(
-        ["--ground-truth", str(folder / "ground_truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d", "--subject", "1",
+        ["--ground-truth", str(folder / "ground_truth.h5"), "--tables", str(folder / "t.tsv"), "--dataset", "d",
+        "--subject", "1",
          "--responses", str(folder / "responses.h5"), "--text", str(folder / "text.h5"),
          "--image", str(folder / "image.h5"), "--settings", SETTINGS.model_dump_json(), "--frames", "3",
          "--seed", "0", "--scores", out["s.parquet"], "--table", out["s.tsv"],
@@ -215,7 +216,7 @@ def test_scripts_put_it_into_the_tables(study, repeated):
     ]
     retrieval = read_table(made["retrieval.tsv"])
     assert len(retrieval) == (4 if repeated else 0)  # top-1 and median rank, by text and by image
-    # a second subject: pooled rows, whatever units and counts stand in the tables
+    # a second subject: pooled rows, regardless of units and counts in the tables
     again = {name: str(folder / f"2-{name}") for name in ("s.parquet", "d.parquet")}
     for name, path in again.items():
         write_table(path, read_table(out[name]).assign(subject="2"))

@@ -1,4 +1,4 @@
-"""A real SLURM for the tests, brought up once, and what they share on it."""
+"""A real SLURM for the tests, started once, and their common fixtures."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def cluster(shared_folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def local_run(shared_folder: Path) -> Path:
-    """The small world made on this machine without a cluster, once for all processes."""
+    """The small data set made on this machine without a cluster, once for all processes."""
     folder = shared_folder / "local"
     with locked(shared_folder / "local.lock"):
         if not (folder / "done").exists():
@@ -85,7 +85,8 @@ def alone(shared_folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def login(cluster: Cluster, local_run: Path, tmp_path: Path) -> Iterator[LoginNode]:
-    """A working copy where all is made but what the test asks for, so that nothing else runs."""
+    """A working copy in which everything exists except the products that the test requests, so that nothing
+    else runs."""
     shutil.copytree(local_run, tmp_path / "copy", symlinks=True)
     node = LoginNode(tmp_path / "copy", cluster)
     yield node

@@ -34,7 +34,7 @@ class Cluster:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
         self.conf = self.folder / "slurm.conf"
-        # slurmdbd has no other way to be told of the database's socket
+        # slurmdbd offers no other way to set the socket of the database
         socket = str(self.folder / "run" / "mysql.sock")
         self.environment = dict(os.environ, SLURM_CONF=str(self.conf), MYSQL_UNIX_PORT=socket)
 
@@ -68,7 +68,7 @@ class Cluster:
         """Stop every daemon of this folder, the controller first so that nothing is scheduled any more."""
         for name in ("slurmctld", *(f"slurmd-{node}" for node in NODES), "slurmdbd", "mariadb", "munged"):
             self.stop(name)
-        # Steps outlive their slurmd by design; the cluster's own are told by their spool folder.
+        # Steps outlive their slurmd by design; the cluster's own are identified by their spool folder.
         for process in _processes_naming("slurmstepd", str(self.folder)):
             _signal(process, signal.SIGKILL)
         for name in LINKED:

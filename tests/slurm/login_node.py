@@ -64,7 +64,8 @@ class Run:
         return self
 
     def stop(self, number: int) -> None:
-        """Send a signal to snakemake and whatever it started on this node, as a terminal does; wait for its end."""
+        """Send a signal to snakemake and everything that it started on this node, as a terminal does; wait
+        for its end."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
         self.process.wait()

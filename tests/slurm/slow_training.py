@@ -1,8 +1,9 @@
-"""A training that lasts long enough to be hit by what clusters do (test_faults_*.py), and what must hold after it.
+"""A training that is long enough to be interrupted by faults of a cluster (test_faults_*.py), and checks
+after each fault.
 
-Each working copy has everything but the products that its test asks for. After each fault: nothing is lost (the
-weights have the bits of a training that was left in peace), nothing half-written stands under a product's name,
-what was finished is not made again, and no more work is repeated than lies between two stores of the state.
+Each working copy has everything but the products that its test requests. After each fault: nothing is lost (the
+weights are bit-identical to those of an uninterrupted training), no partial file has the name of a product, finished
+products are not made again, and no more work is repeated than was done since the last checkpoint.
 """
 
 import math
@@ -40,7 +41,7 @@ class Watched:
         self.stores: list[float] = []
         self.last = 0.0
         self._log = folder / LOG
-        self._said = ""
+        self._log_text = ""
         self._version = self.version()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -55,7 +56,7 @@ class Watched:
         """Wait for 1.9 intervals after a store: most of one has passed since the next, if that came in time."""
         seen = len(self.stores)
         wait_until(lambda: len(self.stores) > seen, "a store of the state")
-        time.sleep(1.9 * SAVE_SECONDS)
+        time.sleep(1.9 * CHECKPOINT_INTERVAL)
 
     def ended(self, seconds: float = 60) -> "Watched":
         """Wait for the process's end."""
@@ -70,7 +71,9 @@ class Watched:
 
         Nothing, by its own word, where it stored when it was asked to end: what it did then was leaving.
         """
-        return 0.0 if "Interrupted: the checkpoint is stored" in self._said else self.last - self.stores[-1]
+        return (
+            0.0 if "Interrupted: the checkpoint is stored" in self._log_text else self.last - self.stores[-1]
+        )
 
     def _follow(self) -> None:
         while (now := cpu_seconds(self.process)) is not None:
@@ -78,7 +81,7 @@ class Watched:
             self._look()
             time.sleep(0.005)
         self._look()
-        self._said = self._log.read_text()  # before the next attempt begins it again
+        self._log_text = self._log.read_text()  # before the next attempt begins it again
 
     def _look(self) -> None:
         if (version := self.version()) != self._version:
@@ -93,7 +96,7 @@ class SlowTraining:
         self.login, self.weights = login, weights
 
     def start(self, *arguments: str) -> Run:
-        """A run on the cluster that makes it, and whatever else is asked for."""
+        """A run on the cluster that makes it, and further requested files."""
         return self.login.start(f"{SLOW}.safetensors", *arguments, config=CONFIG)
 
     def under_way(self, run: Run, attempt: int = 1) -> tuple[dict[str, str], Watched]:
@@ -132,7 +135,7 @@ class SlowTraining:
         steps = math.ceil(record["clips"]["fit"] / record["settings"]["optimisation"]["batch"])
         step = max(row["seconds"] for row in record["history"]) / steps
         slack = 0.05  # ticks of 10 ms, a look every 5 ms, and a state is made before it is seen
-        assert watched.lost <= SAVE_SECONDS + step + slack, (watched.lost, step)
+        assert watched.lost <= CHECKPOINT_INTERVAL + step + slack, (watched.lost, step)
         return {"resumed after epoch": watched.saved, "work repeated, s": round(watched.lost, 2)}
 
     def log(self) -> str:
@@ -153,14 +156,18 @@ def slow(login: LoginNode) -> SlowTraining:
 
 
 def write_config(folder: Path, **changes) -> None:
-    """The small world with a training of its own that lasts long enough to be hit."""
+    """The small data set with a training that lasts long enough to be interrupted."""
     config = yaml.safe_load((folder / SMALL).read_text())
     config["methods"]["slow"] = {
         "kind": "mind_animator",
         "options": {
             "preset": "ridge_residual",
             "semantic": {
-                "optimisation": {"epochs": EPOCHS, "patience": None, "checkpoint_interval": SAVE_SECONDS},
+                "optimisation": {
+                    "epochs": EPOCHS,
+                    "patience": None,
+                    "checkpoint_interval": CHECKPOINT_INTERVAL,
+                },
             },
         },
     }

@@ -59,7 +59,7 @@ def test_a_killed_shard_goes_on_and_a_finished_one_is_left_alone(login, undistur
     wait_until(lambda: finished(rule, second), "a batch", every=0.005)
     os.kill(process, signal.SIGSTOP)
     wait_until(first.exists, "the other shard")
-    stored = finished(rule, second)  # now that it surely stands still
+    stored = finished(rule, second)  # read after the process has stopped
     assert not second.exists()
     login.cluster.call("scancel", "-s", "KILL", job["JobID"])
     run.wait()
@@ -116,6 +116,6 @@ def mount(folder: Path, size: str) -> None:
 
 
 def log_of(run: Run, rule: str) -> str:
-    """What a failed job's log said, as snakemake shows it (show-failed-logs) or as it still lies there."""
+    """The log of a failed job, as printed by snakemake (show-failed-logs) or as stored."""
     logs = (run.node.path / "results/small/logs" / rule).rglob("*.log")
     return run.text + "".join(path.read_text() for path in logs)

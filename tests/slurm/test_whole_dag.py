@@ -29,7 +29,7 @@ def rule_texts() -> dict[str, str]:
 
 
 def gpu_rules() -> set[str]:
-    """Rules that ask for a GPU where the config says cuda."""
+    """Rules that request a GPU if the device of the config is cuda."""
     return {name for name, body in rule_texts().items() if "gpu=gpu_count" in body}
 
 
@@ -81,7 +81,7 @@ BY_METHOD = -1
 
 
 def requests() -> dict[str, dict[str, int]]:
-    """What the rules' texts ask for at a first attempt, with the test's GPUs, by rule."""
+    """Resources that the rules request at the first attempt, with the test's GPUs, by rule."""
     config = load_config(yaml.safe_load((ROOT / SMALL).read_text()))
     dataset = open_dataset(config.dataset)
     known = {
@@ -146,7 +146,7 @@ def test_gpu_jobs_see_their_gpu_and_no_others(whole):
             assert not re.search(r"\d", seen[job["JobID"]].get("CUDA_VISIBLE_DEVICES", "")), job
 
 
-def test_jobs_ask_no_model_hub(whole):
+def test_jobs_contact_no_model_hub(whole):
     seen = whole[2]
     assert seen and all(variables.get("HF_HUB_OFFLINE") == "1" for variables in seen.values())
 

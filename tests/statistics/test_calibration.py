@@ -66,7 +66,7 @@ def test_published_p_falls_with_the_number_of_bootstraps() -> None:
     assert p[2] < p[1] and p[2] < 1e-6  # two samples of one law
 
 
-def test_reliability_recovers_the_share_of_signal() -> None:
+def test_reliability_recovers_the_fraction_of_signal() -> None:
     generator = np.random.default_rng(5)
     signal = generator.standard_normal((4000, 3))
     noise = np.array([0.5, 1.0, 2.0])  # of a half

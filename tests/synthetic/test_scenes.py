@@ -49,7 +49,7 @@ def test_the_object_stays_inside_the_frame(shots):
 
 def test_objects_move_visibly(shots):
     steps = np.array([16 * shot.speed for shot in shots])  # pixels of 64 between frames at 4 Hz
-    assert np.mean(steps == 0) == pytest.approx(scenes.STILL_SHARE, abs=0.02)
+    assert np.mean(steps == 0) == pytest.approx(scenes.STILL_FRACTION, abs=0.02)
     assert steps[steps > 0].min() > 1.1 and steps.max() < 2.6
 
 
@@ -65,7 +65,7 @@ def test_direction_is_independent_of_noun_scene_position_and_palette(shots):
     assert np.abs(correlation).max() < 4 / np.sqrt(len(shots))
 
 
-def test_noun_and_scene_together_tell_nothing_about_the_mean_direction():
+def test_noun_and_scene_together_do_not_determine_the_mean_direction():
     # Each content keeps four octants 90 degrees apart: unit vectors, and those of doubled angles, cancel.
     for noun in scenes.NOUNS:
         for scene in scenes.SCENES:

@@ -1,4 +1,4 @@
-"""Simulated brains: the response function, what drives which area, what a signal leaves out, and the lag."""
+"""Simulated subjects: response function, signals of each area, effect of omitted signals, and lag."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_no_motion_holds_a_shot_still_at_its_middle():
     np.testing.assert_array_equal(features["semantics"], full["semantics"])
 
 
-def test_none_holds_nothing(simulated):
+def test_none_has_no_signal(simulated):
     times, features = subjects.drive(SHOTS, "none")
     assert all((feature == 0).all() for feature in features.values())
     convolved = subjects.haemodynamics(times, features, subjects.volume_times(35, 2.0))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mind_animator.video.cuts import colour_distances, cut_places, layout_distances
+from mind_animator.video.cuts import colour_distances, cut_positions, layout_distances
 
 
 def _shot(rng, n_frames, speed):
@@ -20,16 +20,16 @@ def _shot(rng, n_frames, speed):
 
 def test_one_shot_has_no_cut_however_it_moves(rng):
     for speed in range(5):
-        assert cut_places(_shot(rng, 8, speed)).size == 0
+        assert cut_positions(_shot(rng, 8, speed)).size == 0
 
 
 def test_cuts_are_found_where_they_are(rng):
     for _ in range(20):
         index = int(rng.integers(1, 7))
         clip = np.concatenate([_shot(rng, index, 2), _shot(rng, 8 - index, 2)])
-        assert cut_places(clip).tolist() == [index - 1]
+        assert cut_positions(clip).tolist() == [index - 1]
     three = np.concatenate([_shot(rng, 3, 1), _shot(rng, 3, 1), _shot(rng, 2, 1)])
-    assert cut_places(three).tolist() == [2, 5]
+    assert cut_positions(three).tolist() == [2, 5]
 
 
 def test_distances_by_their_definitions(rng):
@@ -69,7 +69,7 @@ def test_every_cut_of_an_embedded_movie_is_found_and_nothing_else(tmp_path):
     onsets = 2.0 * np.arange(40)
     rule = {"frames": 8, "rate": 4.0, "sampling": "true_rate", "where": "test1"}
     indices = sample_indices(opened.starts, opened.end, onsets, np.full(40, 2.0), **rule)
-    found = {row: cut_places(frames).tolist() for row, frames in read_clips(opened, indices, size=64)}
+    found = {row: cut_positions(frames).tolist() for row, frames in read_clips(opened, indices, size=64)}
     times = opened.starts[indices]
     expected = {
         row: [k for k in range(7) if any(times[row, k] < cut - 1e-3 <= times[row, k + 1] for cut in cuts)]

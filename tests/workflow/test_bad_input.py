@@ -155,7 +155,7 @@ def test_the_workflow_refuses_before_its_first_job(tmp_path: Path, change, text:
 
 
 def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none to be seen, whatever this machine has
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # no GPU is visible, even if this machine has one
     write_tiny_demo(tmp_path, device="cuda")
     refused(
         tmp_path,
@@ -234,7 +234,7 @@ run_command(lambda: {command} and None)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_one_line_whatever_is_written(small_disk: Path, name: str):
+def test_a_full_disk_is_one_line_for_every_format(small_disk: Path, name: str):
     program = PROGRAM.replace("{command}", f"({WRITERS[name]},)")
     done = subprocess.run(
         [sys.executable, "-c", program, str(small_disk)], cwd=ROOT, capture_output=True, text=True

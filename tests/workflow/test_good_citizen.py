@@ -19,7 +19,8 @@ NOTHING = "Nothing to be done"
 LONG = {"epochs": 600, "patience": None, "keep": "last", "checkpoint_interval": 0}
 # All that follows from a decoder's weights.
 AFTER_TRAINING = {
-    "predict": 1, "draw_first_pass": 1, "invert_latents": 1, "reconstruct_clips": 1, "explain_decoder": 1, "draw_maps": 1, "score_method": 1,
+    "predict": 1, "draw_first_pass": 1, "invert_latents": 1, "reconstruct_clips": 1, "explain_decoder": 1,
+    "draw_maps": 1, "score_method": 1,
     "score_retrieval": 1, "test_methods": 1, "build_leaderboard": 1, "draw_contact_sheet": 1, "make_report": 1,
     "all": 1, "record_provenance": 1,
 }  # fmt: skip

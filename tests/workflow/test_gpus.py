@@ -14,7 +14,7 @@ from mind_animator.provenance import ROOT
 
 GPUS, JOBS = 3, 8
 
-# A job of one GPU: it takes a GPU as every script does, waits for jobs on the others, and tells when it had which.
+# A job of one GPU: it takes a GPU as every script does, waits for jobs on the others, and records when it had which.
 SNAKEFILE = f"""
 rule all:
     input:

@@ -64,7 +64,7 @@ def test_the_dry_run_of_the_demo_reaches_every_stage_in_5_seconds():
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr[-3000:]
-    # of a processor: what an idle machine takes, whatever else this one does
+    # of a processor: the time on an idle machine, regardless of the load of this one
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     for rule in ("make_movie", "simulate_training_runs", "segment_movie", "caption_clips", "preprocess_subject",
                  "encode_features", "train_part", "predict", "invert_latents", "reconstruct_clips", "score_method",

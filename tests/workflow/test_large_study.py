@@ -52,7 +52,7 @@ def test_the_dry_run_of_three_data_sets(tmp_path):
     assert all(per_subject[name] <= most for name, (_, most) in STUDY.items())
 
 
-def test_every_rule_asks_for_more_at_each_attempt():
+def test_every_rule_requests_more_at_each_attempt():
     """Memory and minutes that were too little are not asked for again."""
     for file in sorted((ROOT / "rules").glob("*.smk")):
         for asked in re.findall(r"(?:mem_mb|runtime)=\S+", file.read_text()):

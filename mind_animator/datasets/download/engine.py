@@ -105,7 +105,8 @@ def fetch(
 
 
 def _already_there(folder: Path, file: str, target: Path, size: int | None, sha256: str | None) -> Entry:
-    """Check an existing file by its size and known checksum; it was verified when it was downloaded, or is a user's file."""
+    """Check an existing file by its size and known checksum; it was verified when it was downloaded, or is a
+    user's file."""
     known = read_manifest(folder).get(file)
     expected = size if known is None else known.size
     if expected is not None and target.stat().st_size != expected:

@@ -100,7 +100,8 @@ def _plan(archive: Path, stream, folder: Path, choose) -> list[tuple[str, zipfil
                 raise InputError(f"Expected members without a password in {archive}, got '{name}'.")
             if destination in destinations:
                 raise InputError(
-                    f"Expected one member for {destination} in {archive}, got '{destinations[destination]}' and '{name}'."
+                    f"Expected one member for {destination} in {archive}, got '{destinations[destination]}' and "
+                    f"'{name}'."
                 )
             destinations[destination] = name
             selected.append((name, info, destination))
