@@ -200,7 +200,8 @@ GPU = Path("gpu/gpu.json")
 
 
 rule benchmark_gpu:
-    """Speed of every GPU stage, for the plan. Run it on the machine that runs the jobs (on a cluster: with the profile)."""
+    """Speed of every GPU stage, for the plan. Run it on the machine that runs the jobs (on a cluster: with
+    the profile)."""
     output:
         gpu=str(GPU),
     log:

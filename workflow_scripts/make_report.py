@@ -288,7 +288,8 @@ def _scores(summary: pd.DataFrame, own: list[str], oracles: list[str], baselines
     return Section(
         "scores",
         "Scores and baselines",
-        f"Means over test clips, with the {every['level'].max():.0%} intervals of a block bootstrap within movies below. "
+        f"Means over test clips, with the {every['level'].max():.0%} intervals of a block bootstrap within movies "
+        "below. "
         "Arrows show which direction is better; the best value of a row is bold."
         + (
             f" The grey columns are baselines: {'; '.join(f'{name} shows {text}' for name, text in baselines.items())}."

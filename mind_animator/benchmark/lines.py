@@ -73,7 +73,8 @@ class Machine:
         return self.step("float32", "cpu")
 
     def compile(self, network: Any) -> None:
-        """Compile for one shape. On a CPU the graph is captured, but run eagerly: its code takes a minute to generate."""
+        """Compile for one shape. On a CPU the graph is captured, but run eagerly: its code takes a minute to
+        generate."""
         network.compile(dynamic=False, backend="inductor" if self.device == "cuda" else "aot_eager")
 
     def step(self, precision: str, device: str, *, compiled: bool = False) -> Tensor:

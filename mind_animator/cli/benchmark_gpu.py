@@ -6,8 +6,8 @@ from typing import Any
 
 from mind_animator.cli.options import EXIT_CODES, Formatter, positive
 
-DESCRIPTION = """Measure every GPU stage of the workflow on this machine: clips per second, TFLOP/s and the fraction of the
-measured limit, peak memory, and the error of half precision, TF32 and compilation against float32 on the CPU.
+DESCRIPTION = """Measure every GPU stage of the workflow on this machine: clips per second, TFLOP/s and the fraction of
+the measured limit, peak memory, and the error of half precision, TF32 and compilation against float32 on the CPU.
 
 Networks have random weights of the true shapes, which have the speed of the real ones. What was measured is kept: the
 command resumes where it was interrupted. `snakemake plan` reads gpu.json."""

@@ -45,9 +45,9 @@ class OptimisationConfig(Strict):
     clip_gradient : float, optional
         Maximum norm of the gradient.
     precision : str
-        ``float32``; ``tf32`` (CUDA only: products of float32 matrices with 10 bits of mantissa); ``bfloat16`` (autocast;
-        master weights stay float32). ``auto`` is float32 on a CPU and tf32 on CUDA, where float32 products would not
-        use the tensor cores.
+        ``float32``; ``tf32`` (CUDA only: products of float32 matrices with 10 bits of mantissa); ``bfloat16``
+        (autocast; master weights stay float32). ``auto`` is float32 on a CPU and tf32 on CUDA, where float32
+        products would not use the tensor cores.
     checkpoint_interval : float
         Minimum time between two checkpoints, seconds; 0 stores one after every step.
     """

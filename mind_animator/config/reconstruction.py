@@ -152,8 +152,10 @@ class ReconstructionConfig(Strict):
             if part.strength == 1 and part.num_inversion_steps:
                 raise Fault(
                     f"{name}strength",
-                    "must be below 1 with num_inversion_steps > 0, since sampling starts from noise that is computed from "
-                    "the latents; set num_inversion_steps: 0 to ignore the latents, or strength: null to invert over all "
+                    "must be below 1 with num_inversion_steps > 0, since sampling starts from noise that is "
+                    "computed from "
+                    "the latents; set num_inversion_steps: 0 to ignore the latents, or strength: null to invert "
+                    "over all "
                     "time steps",
                     part.strength,
                 )
@@ -161,7 +163,8 @@ class ReconstructionConfig(Strict):
                 raise Fault(
                     f"{name}strength",
                     "must be 0, or large enough for num_inference_steps and num_inversion_steps "
-                    f"({part.num_inference_steps} and {part.num_inversion_steps} of {1000 * part.fraction:g} time steps)",
+                    f"({part.num_inference_steps} and {part.num_inversion_steps} of {1000 * part.fraction:g} time "
+                    "steps)",
                     part.strength,
                 )
         return self

@@ -429,7 +429,8 @@ class Arrays(Dataset):
         return None
 
     def _empty_rows(self, path: Path, segment: str) -> int:
-        """Rows of a mapped file that are NaN in the first and the last voxel of the first repeat; others are not read."""
+        """Rows of a mapped file that are NaN in the first and the last voxel of the first repeat; others are
+        not read."""
         import numpy as np
 
         array = self._ordered(path, segment)

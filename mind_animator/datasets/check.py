@@ -204,7 +204,8 @@ def _too_short(clips: "pd.DataFrame", seconds: float) -> str | None:
         return None
     last = clips.loc[ends.idxmax()]
     return (
-        f"expected a movie of at least {ends.max():g} s (clip '{last['clip']}'), got {seconds:g} s: do rows of the tables "
+        f"expected a movie of at least {ends.max():g} s (clip '{last['clip']}'), got {seconds:g} s: do rows of the "
+        "tables "
         "overlap?"
     )
 
@@ -212,13 +213,14 @@ def _too_short(clips: "pd.DataFrame", seconds: float) -> str | None:
 def _compared(
     dataset: Dataset, here: list[Path], clips: "pd.DataFrame", seconds: dict[str, float]
 ) -> Iterator[tuple[Path | None, str]]:
-    """Faults that are visible only from several files: copies of runs, and (without a file) movies that share images."""
+    """Faults that are visible only from several files: copies of runs, and (without a file) movies that share
+    images."""
     import numpy as np
 
     segments = [segment.id for segment in dataset.segments]
     runs = {path for s in dataset.subjects for segment in segments for path in dataset.run_files(s, segment)}
     for path, other in copies(path for path in here if path in runs).items():
-        note = f"same content as {_relative(other, dataset.root)}: a run that is counted twice appears perfectly reliable"
+        note = f"same content as {_relative(other, dataset.root)}: such a run appears perfectly reliable"
         yield path, note
     movies = {str(path): path for path in here if str(path) in seconds}
     same = copies(movies.values())

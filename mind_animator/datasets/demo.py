@@ -81,7 +81,7 @@ class Demo(CC2017):
         if not (match := _SUBJECT.fullmatch(subject)):
             raise InputError(
                 f"config.dataset.subjects = '{subject}': must be one of {list(self.known_subjects)}, alone or followed "
-                f"by one of {list(BRAINS)}."
+                f"by one of {list(SIGNALS)}."
             )
         return match[1], SIGNALS[match[2]] if match[2] else self.options.signal
 

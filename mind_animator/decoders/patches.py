@@ -1,4 +1,5 @@
-"""Transformers over patches of voxels: masked pre-training, and decoding of text conditions from a window of volumes."""
+"""Transformers over patches of voxels: masked pre-training, and decoding of text conditions from a window of
+volumes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -61,10 +62,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.inward, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        queries, keys, values = self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(-2, -4).unbind(-3)
+        queries, keys, values = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(-2, -4).unbind(-3)
         attended = functional.scaled_dot_product_attention(queries, keys, values)
         return self.outward(attended.transpose(-2, -3).flatten(-2))
 
@@ -160,7 +161,7 @@ class MaskedAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.mask, self.subjects = encoder, mask, subjects
-        self.inward = nn.Linear(encoder.width, width)
+        self.input_layer = nn.Linear(encoder.width, width)
         self.hidden = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(Block(width, heads, 4) for _ in range(depth))
         self.norm, self.outward = nn.LayerNorm(width), nn.Linear(width, patch)
@@ -176,7 +177,7 @@ class MaskedAutoencoder(nn.Module):
             order = torch.rand(clips, count, generator=generator, device=device).argsort(dim=1)
             visible = max(1, round((1 - self.mask) * count))
             kept, masked = order[:, :visible], order[:, visible:]
-            tokens = self.inward(self.encoder(patches, kept))[:, 0]
+            tokens = self.input_layer(self.encoder(patches, kept))[:, 0]
             x = self.hidden.expand(clips, count, -1).scatter(
                 1, kept[..., None].expand(-1, -1, tokens.shape[2]), tokens
             )

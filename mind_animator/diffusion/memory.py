@@ -75,7 +75,8 @@ def forward_bytes(
     tokens: int,
     guided: bool,
 ) -> tuple[int, int]:
-    """Bytes of the UNet's weights, and peak bytes of one forward pass besides them. Nothing is computed or allocated.
+    """Bytes of the UNet's weights, and peak bytes of one forward pass in addition to them. Nothing is
+    computed or allocated.
 
     Parameters
     ----------
@@ -136,7 +137,8 @@ def clips_that_fit(free: int, one: int, two: int) -> int:
     usable, slope = free * USABLE, two - one
     if one > usable:
         raise InputError(
-            f"config.reconstruction.clips_per_batch = auto: one clip needs {one / 1e9:.1f} GB besides the weights, "
+            f"config.reconstruction.clips_per_batch = auto: one clip needs {one / 1e9:.1f} GB in addition to the "
+            "weights, "
             f"and {usable / 1e9:.1f} GB of the GPU can be used: lower stimuli.size or stimuli.frames, or use a "
             "larger GPU."
         )

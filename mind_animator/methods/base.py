@@ -326,7 +326,7 @@ class Method(ABC):
     parts : tuple of Part
         What this method trains itself, in order.
     needs : Needs
-        Inputs of `predict` and `reconstruct` besides weights and responses: ``voxels``, ``window``, ``models``.
+        Inputs of `predict` and `reconstruct` in addition to weights and responses: ``voxels``, ``window``, ``models``.
     shows : str
         For a baseline: what its frames show, as the object of a sentence in the report.
     """
@@ -656,7 +656,8 @@ def _check_references(method: Method, methods: Mapping[str, Method]) -> None:
         trained = [part.name for part in methods[owner].parts]
         if name not in trained:
             raise InputError(
-                f"config.methods.{owner}: must train the part '{name}', which config.methods.{method.name} uses; trains "
+                f"config.methods.{owner}: must train the part '{name}', which config.methods.{method.name} uses; "
+                "trains "
                 f"{trained}."
             )
     if method.source and methods[method.source].source:

@@ -164,21 +164,22 @@ def test_captions_that_join_two_scenes_are_as_many_as_published(published_data):
 
 
 @pytest.mark.parametrize(
-    ("segment", "count", "step", "told"),
+    ("segment", "count", "step", "message"),
     [
         ("seg1", 20, 2.0, "Expected 245 volumes of seg1 in {path}, as published, got 20: were volumes removed"),
         ("seg1", 246, 2.0, "Expected 245 volumes of seg1 in {path}, as published, got 246: "),
         ("test2", 245, 2.0, "Expected 246 volumes of test2 in {path}, as published, got 245: "),
-        ("seg1", 245, 2.5, "Expected volumes of 2 s from 0 s on in {path}, as published, got volumes of 2.5 s from 0 s on"),
+        ("seg1", 245, 2.5, "Expected volumes of 2 s from 0 s on in {path}, as published, got volumes of 2.5 s from "
+                           "0 s on"),
     ],
 )  # fmt: skip
-def test_a_run_without_the_published_times_is_refused_by_its_header(tmp_path, segment, count, step, told):
+def test_a_run_without_the_published_times_is_refused_by_its_header(tmp_path, segment, count, step, message):
     dataset = opened(tmp_path)
     path = dataset.response_files("1", segment)[0]
     write_series(path, np.zeros((1, count), np.float32), cortex_axis(), step, np.arange(1))
     with pytest.raises(InputError) as error:
         next(dataset.runs("1", segment, SETTINGS))
-    assert str(error.value).startswith(told.format(path=path))
+    assert str(error.value).startswith(message.format(path=path))
     assert dataset.fault(path, {"volumes": count}) == str(error.value)
 
 

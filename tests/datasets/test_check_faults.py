@@ -60,7 +60,7 @@ def copied(root):
     return opened(root, offset="start")
 
 
-def film(start, seconds):
+def moving_texture(start, seconds):
     """Drifting textures, a new one every 3 s, 8 frames per second."""
     for k in range(int(seconds * 8)):
         shot = int((start + k / 8) // 3)
@@ -72,8 +72,8 @@ def film(start, seconds):
 def overlapping(root):
     """The test movie starts with the last 10.4 s of the training movie; the events do not say so."""
     write_run(root, rows=[(10.0, 60.0, "a.mp4"), (80.0, 40.0, "t.mp4")])
-    write_mp4(root / "stimuli/a.mp4", film(0, 60), 8)
-    write_mp4(root / "stimuli/t.mp4", film(60 - 10.4, 40), 8)
+    write_mp4(root / "stimuli/a.mp4", moving_texture(0, 60), 8)
+    write_mp4(root / "stimuli/t.mp4", moving_texture(60 - 10.4, 40), 8)
     return opened(root)
 
 
@@ -90,12 +90,12 @@ def movie_too_short(root):
     """Rows said to continue each other overlap: together they last longer than the movie."""
     rows = [(10.0, 40.0, "a.mp4"), (60.0, 40.0, "a.mp4"), (110.0, 10.0, "t.mp4")]
     write_run(root, rows=rows)
-    write_mp4(root / "stimuli/a.mp4", film(0, 70), 8)
+    write_mp4(root / "stimuli/a.mp4", moving_texture(0, 70), 8)
     return opened(root, offset="cumulative")
 
 
 @pytest.mark.parametrize(
-    ("study", "file", "told"),
+    ("study", "file", "message"),
     [
         (sections, None, "Expected dataset.options.offset, since sub-01 has several rows of 'a.mp4'"),
         (cut_run, "tfMRI_MOVIE3", "Expected 915 volumes of 1 s from 0 s on in"),
@@ -108,16 +108,16 @@ def movie_too_short(root):
         (movie_too_short, "stimuli/a.mp4", "expected a movie of at least 80 s (clip "),
     ],
 )  # fmt: skip
-def test_a_fault_is_one_line_of_check_data(tmp_path, study, file, told):
+def test_a_fault_is_one_line_of_check_data(tmp_path, study, file, message):
     try:
         dataset = study(tmp_path)
     except InputError as error:
-        assert file is None and str(error).startswith(told) and "\n" not in str(error)
+        assert file is None and str(error).startswith(message) and "\n" not in str(error)
         return
     table = tmp_path / "table.tsv"
     check_data.main(["--dataset", dataset.config.model_dump_json(), "--table", str(table)])
     found = pd.read_csv(table, sep="\t", keep_default_na=False)
-    rows = found[found["note"].str.startswith(told)]
+    rows = found[found["note"].str.startswith(message)]
     assert len(rows) == 1 and file in rows["file"].iloc[0], found["note"].tolist()
     assert rows["state"].iloc[0] == ("here" if study is scrubbed else "wrong")
     assert set(found["state"]) <= {"here", "missing", "wrong"} and (found["state"] == "wrong").sum() <= 1
@@ -128,8 +128,8 @@ def test_the_same_study_without_faults_has_none(tmp_path):
         write_run(
             tmp_path, stem=f"sub-01/func/sub-01_task-movie_run-{run}", series=impulses() + run, rows=rows
         )
-    write_mp4(tmp_path / "stimuli/a.mp4", film(0, 40), 8)
-    write_mp4(tmp_path / "stimuli/t.mp4", film(300, 40), 8)
+    write_mp4(tmp_path / "stimuli/a.mp4", moving_texture(0, 40), 8)
+    write_mp4(tmp_path / "stimuli/t.mp4", moving_texture(300, 40), 8)
     dataset = opened(tmp_path, offset="start")
     assert (
         check_data.main(["--dataset", dataset.config.model_dump_json(), "--table", str(tmp_path / "t.tsv")])

@@ -206,7 +206,8 @@ def test_presets():
     )
     assert (paper.group_norm, paper.temporal_bias, paper.noise) == ("per_frame", False, "seeded")
     for values, text in (
-        ({"strength": 0.02}, "strength = 0.02: must be 0, or large enough for num_inference_steps and num_inversion_steps "
+        ({"strength": 0.02}, "strength = 0.02: must be 0, or large enough for num_inference_steps and "
+                             "num_inversion_steps "
          "(50 and 50 of 20 time steps)"),
         ({"first_pass": {"strength": 0.02}}, "first_pass.strength = 0.02: must be 0, or large enough"),
         ({"strength": 1}, "strength = 1: must be below 1 with num_inversion_steps > 0"),

@@ -20,23 +20,23 @@ SETTINGS = ReconstructionConfig(num_inference_steps=3, num_inversion_steps=0, gu
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     return save_small_generator(
         tmp_path_factory.mktemp("models") / "sd", ROOT / "mind_animator/assets/models/sd"
     )
 
 
 @pytest.fixture(scope="module")
-def moving(place):
+def moving(folder):
     """A generator whose motion modules have random output weights, so that frames depend on each other."""
-    generator = load_motion_generator(place, None, 4, SETTINGS, device="cpu")
+    generator = load_motion_generator(folder, None, 4, SETTINGS, device="cpu")
     rng = torch.Generator().manual_seed(1)
     weights = generator.unet.motion_weights()
     drawn = {
         name: torch.randn(p.shape, generator=rng) * 0.3 if "proj_out" in name else p
         for name, p in weights.items()
     }
-    return load_motion_generator(place, None, 4, SETTINGS, device="cpu", weights=drawn)
+    return load_motion_generator(folder, None, 4, SETTINGS, device="cpu", weights=drawn)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def inputs():
     return torch.randn(2, 4, 4, 8, 8, generator=rng), torch.randn(2, 20, 128, generator=rng)
 
 
-def test_untrained_modules_change_nothing(place, inputs):
-    unet, _ = load_unet_and_scheduler(place)
+def test_untrained_modules_change_nothing(folder, inputs):
+    unet, _ = load_unet_and_scheduler(folder)
     latents, prompts = inputs
     expected = unet(latents.flatten(0, 1), 300, prompts.repeat_interleave(4, 0)).sample.unflatten(0, (2, 4))
     torch.testing.assert_close(MotionUNet(unet, 4)(latents, 300, prompts), expected, atol=1e-5, rtol=0)
@@ -62,8 +62,8 @@ def test_trained_modules_connect_the_frames(moving, inputs):
     torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=0)
 
 
-def test_only_motion_modules_are_trained(place, inputs):
-    training = CoTraining(load_motion_generator(place, None, 4, SETTINGS, device="cpu"))
+def test_only_motion_modules_are_trained(folder, inputs):
+    training = CoTraining(load_motion_generator(folder, None, 4, SETTINGS, device="cpu"))
     latents, prompts = inputs
     training.loss(
         {"latents": latents, "prompt": prompts[:, 1:]}, torch.Generator().manual_seed(0), 1

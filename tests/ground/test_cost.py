@@ -34,7 +34,7 @@ def test_reconstruction_is_the_published_count_of_operations():
     assert hours(table, "total") == pytest.approx((forwards + decodes) / 788 / 3600, rel=1e-12)
 
 
-def test_the_total_is_the_sum_and_start_up_counts_once_a_job():
+def test_the_total_is_the_sum_and_start_up_counts_once_per_job():
     few = cost_table({"train_part": 9, "report": 1}, SCALE)
     many = cost_table({"train_part": 18, "report": 1}, SCALE)
     assert few["jobs"].iloc[-1] == 10 and hours(few, "total") == pytest.approx(few["gpu_hours"][:-1].sum())

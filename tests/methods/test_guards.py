@@ -5,7 +5,8 @@
 2. No training reaches test responses or test stimuli: after the recorded runs of the test movie and its frames and
    features are replaced by noise, preprocessing (voxel selection, scaling, single repeats) gives the same training
    data byte for byte, and the weights are bit-identical.
-3. Where a generator has a ``strength``, 0 returns the given latents and 1 ignores them: tests/diffusion/test_generator.py.
+3. Where a generator has a ``strength``, 0 returns the given latents and 1 ignores them:
+tests/diffusion/test_generator.py.
 
 A new method type adds its smallest options to `OPTIONS`, nothing else.
 """
@@ -112,7 +113,7 @@ def preprocess(folder, subject, out, voxels='{"count": 60}', **options):
     extract_repeats.main([*shared, *repeats])
 
 
-def write_world(folder, poison):
+def write_study(folder, poison):
     """The files that a training may read, of five movies; with ``poison`` everything about the test movie is noise."""
     folder.mkdir()
     # prompt embeddings as wide as the demo's generator takes them
@@ -317,12 +318,12 @@ def test_the_first_guard_finds_a_method_that_reads_other_clips(trained, studies)
     ("voxels", "options"),
     [('{"count": 60}', {}), ('{"threshold": 0.05}', {}), ('{"all": true}', {"srm_components": 5})],
 )
-def test_no_preprocessing_of_training_data_reaches_test_runs(worlds, tmp_path, voxels, options):
-    """Voxel selection, its statistics, scaling and single repeats: the same bytes whatever the test runs contain."""
+def test_no_preprocessing_of_training_data_reaches_test_runs(studies, tmp_path, voxels, options):
+    """Voxel selection, its statistics, scaling and single repeats: the same bytes for any test runs."""
     found = {}
-    for name, place in worlds.items():
+    for name, folder in studies.items():
         (out := tmp_path / name).mkdir()
-        preprocess(place, "1", out, voxels, **options)
+        preprocess(folder, "1", out, voxels, **options)
         clips, arrays = read_arrays(out / "responses-1.h5", ["responses"])
         chosen = read_whole(out / "responses-1.h5", ["voxel_index", "t", "reliability"])
         maps = read_whole(out / "maps-1.h5", ["t", "reliability", "selected"])

@@ -25,7 +25,7 @@ DECODERS = "results/small/decoders"
 SLOW = f"{DECODERS}/slow/sub-1/semantic"
 STATE = f"{SLOW}.safetensors.checkpoint"
 LOG = "results/small/logs/train_part/slow/sub-1-semantic.log"
-SAVE_SECONDS = 1.0
+CHECKPOINT_INTERVAL = 1.0
 EPOCHS = 240
 
 

@@ -145,7 +145,8 @@ def no_weights(folder: Path) -> dict:
         (lambda _: {"models": {"clip": "some/model"}}, "Expected model 'some/model' in the lock file "),
         (lambda _: {"dataset": {"options": {"clips": 19}}}, "Expected test clips for at least 2 blocks of 10"),
     ],
-    ids=["typo", "type", "data set", "method", "subject", "option", "preset", "decoder", "no weights", "no model", "unpinned",
+    ids=["typo", "type", "data set", "method", "subject", "option", "preset", "decoder", "no weights", "no model",
+    "unpinned",
          "too few clips"],
 )  # fmt: skip
 def test_the_workflow_refuses_before_its_first_job(tmp_path: Path, change, text: str):

@@ -1,4 +1,5 @@
-"""A study in BIDS: derivatives of fMRIPrep or similar software, events with the onsets of movies, and a folder of movies.
+"""A study in BIDS: derivatives of fMRIPrep or similar software, events with the onsets of movies, and a
+folder of movies.
 
 The sources of all values are documented in ``docs/your_data.md``. In short:
 

@@ -1,4 +1,5 @@
-"""Files of a BIDS study: runs of each subject, their responses, masks, sidecars and confounds, and the times of volumes."""
+"""Files of a BIDS study: runs of each subject, their responses, masks, sidecars and confounds, and the times
+of volumes."""
 
 import os
 from functools import cache, cached_property
@@ -203,24 +204,25 @@ class StudyFiles:
             [path for path in self.sidecars(run) if path.is_relative_to(self.derived.root)]
         )
         stated = values.get("RepetitionTime", raw.get("RepetitionTime"))
-        said: list[tuple[float, str]] = [(self.options.tr, "dataset.options.tr")]
+        stated_times: list[tuple[float, str]] = [(self.options.tr, "dataset.options.tr")]
         files = self.bold(run)
         headers = [read_header(file) for file in files]
         if stated is not None:
-            said.append((_number(stated, "RepetitionTime", where or raw_from), where or raw_from))
+            stated_times.append((_number(stated, "RepetitionTime", where or raw_from), where or raw_from))
         for file, header in zip(files, headers, strict=True):
             if header.step is not None and (header.certain or stated is None):
-                said.append((header.step, str(file)))
-        if len(said) == 1:
+                stated_times.append((header.step, str(file)))
+        if len(stated_times) == 1:
             raise InputError(
                 f"Expected a repetition time of {files[0]}, found none: neither its header nor a sidecar states it. "
                 f"Write a .json file of the same name (or {self.derived.root}/bold.json for all runs) with "
                 f'{{"RepetitionTime": {self.options.tr:g}}}.'
             )
-        for value, source in said[1:]:
-            if abs(value - said[0][0]) > 1e-3:
+        for value, source in stated_times[1:]:
+            if abs(value - stated_times[0][0]) > 1e-3:
                 raise InputError(
-                    f"Expected a repetition time of {said[0][0]:g} s ({said[0][1]}), got {value:g} s in {source}."
+                    f"Expected a repetition time of {stated_times[0][0]:g} s ({stated_times[0][1]}), got {value:g} "
+                    f"s in {source}."
                 )
         starts = {round(header.start or 0.0, 3) for header in headers}
         if len(starts) > 1:
