@@ -220,7 +220,8 @@ def _compared(
     segments = [segment.id for segment in dataset.segments]
     runs = {path for s in dataset.subjects for segment in segments for path in dataset.run_files(s, segment)}
     for path, other in copies(path for path in here if path in runs).items():
-        note = f"same content as {_relative(other, dataset.root)}: such a run appears perfectly reliable"
+        original = _relative(other, dataset.root)
+        note = f"same content as {original}: a run that is counted twice appears perfectly reliable"
         yield path, note
     movies = {str(path): path for path in here if str(path) in seconds}
     same = copies(movies.values())
