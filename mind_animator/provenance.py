@@ -23,6 +23,7 @@ def in_package(path: str) -> str:
     return str(shipped) if not Path(path).exists() and shipped.exists() else path
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """Digest of the listed modules and of all modules of this project that they import, directly or indirectly.
 
@@ -46,11 +47,8 @@ def code_digest(*modules: str) -> str:
         if path in reached:
             continue
         reached.add(path)
-        queue.extend(_imports(path))
-    sha = hashlib.sha256()
-    for path in sorted(reached):
-        sha.update(f"{path.relative_to(ROOT)}\n{_logic(path)}\n".encode())
-    return sha.hexdigest()[:12]
+        queue.extend(_parsed(path)[1])
+    return hashlib.sha256("".join(sorted(_parsed(path)[0] for path in reached)).encode()).hexdigest()[:12]
 
 
 def fingerprint(**parts: Any) -> str:
@@ -93,23 +91,18 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 @cache
-def _logic(path: Path) -> str:
+def _parsed(path: Path) -> tuple[str, tuple[Path, ...]]:
+    """Name of a module with the digest of its syntax tree without docstrings; and the files of this project that it
+    imports anywhere in its code, including the ``__init__`` of their packages."""
+    own = path.relative_to(ROOT)
+    package = own.parent.parts
+    names: set[str] = set()
     tree = ast.parse(path.read_text(), filename=str(path))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
-
-
-@cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of this project that a module imports anywhere in its code, including the ``__init__`` of their
-    packages."""
-    package = path.relative_to(ROOT).parent.parts
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
-        if isinstance(node, ast.Import):
+        elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
@@ -118,14 +111,16 @@ def _imports(path: Path) -> tuple[Path, ...]:
                 base = ".".join([*parents, base] if base else parents)
             names.add(base)
             names.update(f"{base}.{alias.name}" for alias in node.names)
-    files: list[Path] = []
-    for name in names:
-        if name.split(".")[0] not in PACKAGES:
-            continue
-        parts = name.split(".")
-        for end in range(1, len(parts) + 1):
-            stem = ROOT.joinpath(*parts[:end])
-            for file in (stem.with_suffix(".py"), stem / "__init__.py"):
-                if file.is_file():
-                    files.append(file)
-    return tuple(files)
+    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return f"{own} {digest}\n", tuple(file for name in sorted(names) for file in _files_of(name))
+
+
+@cache
+def _files_of(name: str) -> tuple[Path, ...]:
+    """Files of a module of this project and of the packages above it; none for other modules."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return ()
+    stems = [ROOT.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
+    found = (file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py"))
+    return tuple(file for file in found if file.is_file())

@@ -462,6 +462,8 @@ def unpaired_videos(needs):
         for path in sorted(Path(folder).rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     ]
+    if not files:
+        return []
     tests = [
         path
         for segment in TEST_SEGMENTS

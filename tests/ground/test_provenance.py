@@ -21,14 +21,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mind_animator" / "other.py").write_text("x = 1\n")
     (tmp_path / "workflow_scripts" / "run.py").write_text("from mind_animator.metrics.b import b\nb()\n")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    provenance._logic.cache_clear()
-    provenance._imports.cache_clear()
+    provenance.code_digest.cache_clear()
+    provenance._parsed.cache_clear()
+    provenance._files_of.cache_clear()
     return tmp_path
 
 
 def digest() -> str:
-    provenance._logic.cache_clear()
-    provenance._imports.cache_clear()
+    provenance.code_digest.cache_clear()
+    provenance._parsed.cache_clear()
+    provenance._files_of.cache_clear()
     return provenance.code_digest("workflow_scripts/run.py")
 
 

@@ -117,13 +117,11 @@ class Bids(Dataset):
         )
 
     def response_files(self, subject: str, segment: str) -> list[Path]:
-        shown = [one for section in self._sections(segment) for one in section.shown.get(subject, ())]
-        files: list[Path] = []
-        for run, events in dict.fromkeys((one.run, one.events) for one in shown):
-            files += [*self._files.bold(run), *self._files.masks(run), *self._files.sidecars(run), events]
-            if self.options.confounds:
-                files.append(self._files.confounds_file(run))
-        return list(dict.fromkeys(files))
+        shown = (one for section in self._sections(segment) for one in section.shown.get(subject, ()))
+        runs = dict.fromkeys((one.run, one.events) for one in shown)
+        return list(
+            dict.fromkeys(file for run, events in runs for file in (*self._files.of_run(run), events))
+        )
 
     def run_files(self, subject: str, segment: str) -> list[Path]:
         shown = (one for section in self._sections(segment) for one in section.shown.get(subject, ()))

@@ -38,6 +38,8 @@ class StudyFiles:
     def __init__(self, root: Path, options: BidsOptions) -> None:
         self.root, self.options = root, options
         self.runs = cache(self._find_runs)
+        self.of_run = cache(self._find_of_run)
+        self.movie_file = cache(self._find_movie)
         self.videos_in = cache(self._find_videos)
         self._by_run = cache(self._group_by_run)
 
@@ -82,7 +84,7 @@ class StudyFiles:
             sorted(((k, v) for k, v in found.items() if k not in shared), key=lambda item: natural(item[1]))
         )
 
-    def movie_file(self, movie: str) -> Path:
+    def _find_movie(self, movie: str) -> Path:
         """File of a movie; a name without an extension denotes the video file of that name."""
         path = self.root / self.options.stimuli / movie
         if path.suffix.lower() in VIDEO or os.path.lexists(path):
@@ -109,6 +111,11 @@ class StudyFiles:
         stem = self.runs(parts["sub"])[run]
         session = [f"ses-{parts['ses']}"] if "ses" in parts else []
         return self.derived.root.joinpath(f"sub-{parts['sub']}", *session, "func", f"{stem}_{ending}")
+
+    def _find_of_run(self, run: RunKey) -> tuple[Path, ...]:
+        """Every derivative file of a run that is read."""
+        confounds = [self.confounds_file(run)] if self.options.confounds else []
+        return (*self.bold(run), *self.masks(run), *self.sidecars(run), *confounds)
 
     def bold(self, run: RunKey) -> list[Path]:
         """Response files of a run (one, or one per hemisphere); their expected names if they are missing."""
