@@ -33,6 +33,11 @@ include: "rules/explain.smk"
 include: "rules/report.smk"
 
 
+if not DATASET.has_stimuli:
+    for name in NEED_FRAMES:
+        workflow.get_rule(name).set_input(frames_exist=stop_without_frames(name))
+
+
 rule all:
     default_target: True
     input:

@@ -251,7 +251,8 @@ def pinned_model(name):
 NEED_FRAMES = {
     "measure_stimuli",
     "caption_clips",
-    "encode_frames",
+    "measure_oracle",
+    "draw_contact_sheet",
     "invert_latents",
     "reconstruct_clips",
     "decode_latents",
@@ -261,16 +262,24 @@ NEED_FRAMES = {
 }
 
 
+def stop_without_frames(rule):
+    """Input function of a rule that no target of a data set without movies and frames can need: it ends a run and a dry
+    run with one line. An exception would be printed with its traceback."""
+
+    def stop(wildcards):
+        sys.exit(
+            f"Rule {rule} requires movies or frames, but data set {DATASET.name} has none, so this target cannot be"
+            f" computed. Available targets: {', '.join(everything())}."
+        )
+
+    return stop
+
+
 def check_before_jobs():
     """Before the first job: check data-use terms, credentials, files that must be obtained by hand, the
     number of clips, the models, and the GPU."""
     jobs = list(workflow.dag.needrun_jobs())
     names = {job.rule.name for job in jobs}
-    if not DATASET.has_stimuli and (frames := names.intersection(NEED_FRAMES)):
-        raise WorkflowError(
-            f"Rule {min(frames)} requires movies or frames, but data set {DATASET.name} has none, so this target "
-            f"cannot be computed. Available targets: {', '.join(everything())}."
-        )
     try:
         if names.intersection(["fetch_file", "fetch_archive", "fetch_listing"]):
             check_before_downloads(DATASET, ())

@@ -101,7 +101,7 @@ def test_a_page_reports_retrieval_tests_and_what_was_left_out(study):
         assert text in page, text
 
 
-def test_a_target_that_cannot_exist_ends_with_one_line_before_any_job(study):
+def test_a_target_that_cannot_exist_ends_with_one_line_in_a_dry_run_too(study):
     results, _ = study
     command = [
         sys.executable,
@@ -111,7 +111,7 @@ def test_a_target_that_cannot_exist_ends_with_one_line_before_any_job(study):
         str(results.parent / "config.yaml"),
         "--nolock",
     ]
-    ran = subprocess.run([*command, "--cores", "1", "reconstruct"], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run([*command, "-n", "reconstruct"], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode != 0
     output = ran.stdout + ran.stderr
     assert "Rule decode_latents requires movies or frames, but data set arrays has none" in output
