@@ -103,8 +103,20 @@ rule measure_stimuli:
 rule draw_lag:
     input:
         responses=rules.preprocess_subject.output.responses,
-        features=rules.measure_stimuli.output.features,
+        features=rules.measure_stimuli.output.features if DATASET.has_stimuli else [],
+        embeddings=lambda wildcards: [
+            f"{R}/features/clips-{shard}.{FEATURE_KINDS[0]}.h5"
+            for shard in FEATURE_SHARDS
+            if not DATASET.has_stimuli
+        ],
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
+        # read again where the data set gives whole runs
+        volumes=lambda wildcards: [
+            str(path)
+            for segment in SEGMENTS
+            if DATASET.has_volumes
+            for path in DATASET.response_files(wildcards.subject, segment)
+        ],
     output:
         table=f"{R}/fmri/sub-{{subject}}/lag.tsv",
         figure=f"{R}/fmri/sub-{{subject}}/lag.png",
@@ -114,49 +126,19 @@ rule draw_lag:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(2_000),
+        mem_mb=per_attempt(
+            max(2_000, DATASET.memory_mb(False)) if DATASET.has_volumes else 2_000
+        ),
         runtime=per_attempt(30),
     params:
-        code=code_digest("workflow_scripts/draw_lag.py"),
-        lag=CONFIG.fmri.lag,
+        code=code_digest("workflow_scripts/draw_lag.py", *ADAPTER_FILES),
+        settings=json_of(CONFIG.fmri),
+        # not tracked (the function takes threads): the output depends on the runs and the code
+        dataset=lambda wildcards, threads: DATASET_JSON,
     message:
         "Drawing the lag of subject {wildcards.subject}"
     shell:
         stage("draw_lag")
-
-
-rule draw_embedding_lag:
-    input:
-        responses=rules.preprocess_subject.output.responses,
-        volumes=lambda wildcards: [
-            str(path)
-            for segment in SEGMENTS
-            for path in DATASET.response_files(wildcards.subject, segment)
-        ],
-        features=lambda wildcards: [
-            f"{R}/features/clips-{shard}.{FEATURE_KINDS[0]}.h5"
-            for shard in FEATURE_SHARDS
-        ],
-        clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
-    output:
-        table=f"{R}/fmri/sub-{{subject}}/embedding_lag.tsv",
-        figure=f"{R}/fmri/sub-{{subject}}/embedding_lag.png",
-    log:
-        f"{R}/logs/draw_embedding_lag/sub-{{subject}}.log",
-    conda:
-        "../envs/cpu.yaml"
-    threads: 1
-    resources:
-        mem_mb=per_attempt(4_000),
-        runtime=per_attempt(30),
-    params:
-        code=code_digest("workflow_scripts/draw_embedding_lag.py", *ADAPTER_FILES),
-        settings=json_of(CONFIG.fmri),
-        dataset=lambda wildcards: DATASET_JSON,
-    message:
-        "Drawing the lag of subject {wildcards.subject} relative to the embeddings"
-    shell:
-        stage("draw_embedding_lag")
 
 
 rule draw_quality:
@@ -188,13 +170,5 @@ rule fmri:
         expand(
             f"{R}/fmri/sub-{{subject}}/{{product}}",
             subject=SUBJECTS,
-            product=[
-                "responses.h5",
-                *(
-                    ["lag.tsv", "lag.png"]
-                    if DATASET.has_stimuli
-                    else ["embedding_lag.tsv", "embedding_lag.png"]
-                ),
-                "quality.png",
-            ],
+            product=["responses.h5", "lag.tsv", "lag.png", "quality.png"],
         ),

@@ -148,7 +148,7 @@ rule make_text_report:
         clips=expand(f"{R}/stimuli/{{segment}}.tsv", segment=SEGMENTS),
         responses=expand(f"{R}/fmri/sub-{{subject}}/responses.h5", subject=SUBJECTS),
         histories=list(histories().values()),
-        lag=expand(f"{R}/fmri/sub-{{subject}}/embedding_lag.png", subject=SUBJECTS),
+        lag=expand(f"{R}/fmri/sub-{{subject}}/lag.png", subject=SUBJECTS),
         quality=expand(f"{R}/fmri/sub-{{subject}}/quality.png", subject=SUBJECTS),
         maps=expand(
             f"{R}/explain/{{method}}/sub-{{subject}}.png",
@@ -176,7 +176,7 @@ rule make_text_report:
         ),
         lag=labelled(
             "{subject}",
-            f"{R}/fmri/sub-{{subject}}/embedding_lag.png",
+            f"{R}/fmri/sub-{{subject}}/lag.png",
             subject=SUBJECTS,
         ),
         quality=labelled(

@@ -1,5 +1,10 @@
 """Draw the correlation of one subject's responses with the stimulus by lag; warn if the peak is not at the
-configured lag."""
+configured lag.
+
+The stimulus is described by luminance, contrast and motion energy of the clips or, without movies, by the first
+principal components of their embeddings. The responses are whole runs where the data set gives volumes, otherwise
+one row per clip.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,25 +14,35 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from mind_animator.artefacts.arrays import read_arrays, read_whole
 from mind_animator.artefacts.files import atomic
+from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table, write_table
+from mind_animator.config.dataset import DatasetConfig
+from mind_animator.config.fmri import FmriConfig
+from mind_animator.datasets import open_dataset
 from mind_animator.errors import run_command
 from mind_animator.fmri.quality import LagCurve, lag_curve
 from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, command
 
 FEATURES = ("luminance", "contrast", "motion_energy")
-SHORTEST = 20  # consecutive clips; fewer are not sufficient to estimate the lag
-LONGEST = 6.0  # seconds between clips; for longer clips with one row each, a lag cannot be distinguished from no lag
+COMPONENTS = 3
+SHORTEST = 20  # consecutive rows; fewer are not sufficient to estimate the lag
+LONGEST = (
+    6.0  # seconds between rows; for longer clips with one row each, a lag cannot be distinguished from no lag
+)
 
 
 def draw_lag(
     *,
     subject: Wildcard[str],
+    dataset: Param[DatasetConfig],
+    settings: Param[FmriConfig],
     responses: Input,
-    features: Input,
+    features: Input | None = None,
+    embeddings: Inputs = (),
     clips: Inputs,
-    lag: Param[float],
     table: Output,
     figure: Output,
 ) -> None:
@@ -36,63 +51,95 @@ def draw_lag(
     ----------
     subject
         Name of the subject.
+    dataset
+        Settings of the data set (config.dataset).
+    settings
+        Settings of the preprocessing (config.fmri).
     responses
         Responses of the subject (HDF5).
     features
         Luminance, contrast and motion energy of every clip (TSV).
+    embeddings
+        Text or image features of every clip, used without movies (HDF5).
     clips
         Tables of the clips of every segment (TSV).
-    lag
-        Lag of the config in seconds.
     table
         Correlation by lag (TSV).
     figure
         The figure (PNG).
     """
-    rows_of_clips = pd.concat(
-        [read_table(path, ("clip", "segment", "movie", "onset", "duration")) for path in clips],
-        ignore_index=True,
-    )
-    _, values, present = read_responses(responses, rows_of_clips["clip"].tolist())
-    shown, values = rows_of_clips[present].reset_index(drop=True), values[present]
-    measured = read_table(features, ("clip", *FEATURES)).set_index("clip").loc[shown["clip"]]
-    pieces = _unbroken(shown)
-    seconds, note = _spacing(shown, pieces), ""
-    if min(map(len, pieces)) < SHORTEST:
+    columns = ("clip", "segment", "movie", "onset", "duration", "split")
+    shown = pd.concat([read_table(path, columns) for path in clips], ignore_index=True)
+    if features is not None:
+        measured = (
+            read_table(features, ("clip", *FEATURES)).set_index("clip").loc[shown["clip"], list(FEATURES)]
+        )
+    else:
+        measured = principal_components(embeddings, shown)
+    data, lag = open_dataset(dataset), settings.lag
+    if data.has_volumes:
+        voxels = read_whole(responses, ["voxel_index"])["voxel_index"]
+        runs = list(data.volume_runs(subject, settings, voxels))
+        pieces, seconds, aligned_at = [run.values for run in runs], data.tr, 0.0
+        by_clip = measured - measured.mean()
+        series = [_at_volumes(run.times, run.shown, by_clip) for run in runs]
+    else:
+        _, values, present = read_responses(responses, shown["clip"].tolist())
+        shown, values, measured = shown[present].reset_index(drop=True), values[present], measured[present]
+        rows = _unbroken(shown)
+        pieces, series = [values[piece] for piece in rows], [measured.to_numpy()[piece] for piece in rows]
+        seconds, aligned_at = _spacing(shown, rows), lag
+    long_enough = [index for index, piece in enumerate(pieces) if len(piece) >= SHORTEST]
+    note = ""
+    if not long_enough:
         note = f"clips do not follow each other for {SHORTEST} in a row: no lag can be seen"
     elif seconds > LONGEST:
         note = f"clips of {seconds:g} s are too long for a lag to be seen"
-    if note:
-        print(f"subject {subject}: {note}", file=sys.stderr)
-        row = {"subject": subject, "configured": lag, "note": note}
-        columns = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
-        write_table(table, pd.DataFrame([row], columns=columns))
-        draw({}, lag, subject, figure, [note])
-        return
-    series = [values[piece] for piece in pieces]
     rows, curves = [], {}
-    for name in FEATURES:
-        feature = measured[name].to_numpy()
-        curve = lag_curve(series, [feature[piece] for piece in pieces], lag=lag, clip_seconds=seconds)
-        curves[name] = curve
-        note = compare_with_configured(curve, lag, seconds)
-        if note.startswith("warning"):
-            print(f"subject {subject}, {name}: {note}", file=sys.stderr)
+    for column, name in enumerate(() if note else measured.columns):
+        curve = curves[name] = lag_curve(
+            [pieces[index] for index in long_enough],
+            [series[index][:, column] for index in long_enough],
+            lag=aligned_at,
+            clip_seconds=seconds,
+        )
+        verdict = compare_with_configured(curve, lag, seconds)
+        if verdict.startswith("warning"):
+            print(f"subject {subject}, {name}: {verdict}", file=sys.stderr)
         rows += [
             {
-                "subject": subject,
-                "feature": name,
-                "lag": delay,
-                "correlation": correlation,
-                "chance": curve.chance,
-                "configured": lag,
-                "peak": curve.peak,
-                "note": note,
+                "subject": subject, "feature": name, "lag": delay, "correlation": correlation,
+                "chance": curve.chance, "configured": lag, "peak": curve.peak, "note": verdict,
             }
             for delay, correlation in zip(curve.lags, curve.correlation, strict=True)
-        ]
-    write_table(table, pd.DataFrame(rows))
+        ]  # fmt: skip
+    if note:
+        print(f"subject {subject}: {note}", file=sys.stderr)
+        rows = [{"subject": subject, "configured": lag, "note": note}]
+    names = ["subject", "feature", "lag", "correlation", "chance", "configured", "peak", "note"]
+    write_table(table, pd.DataFrame(rows, columns=names))
     draw(curves, lag, subject, figure, sorted({row["note"] for row in rows}))
+
+
+def principal_components(embeddings: Sequence[Path], clips: pd.DataFrame) -> pd.DataFrame:
+    """The first principal components of the training clips' embeddings, for every clip."""
+    name = next(n for n in ("clip_embedding_text", "clip_embedding_image") if has_array(embeddings[0], n))
+    values = read_arrays(embeddings, [name], clips["clip"].tolist())[1][name]
+    train = values[(clips["split"] == "train").to_numpy()]
+    mean = train.mean(axis=0, dtype=np.float64)
+    _, _, axes = np.linalg.svd(train - mean, full_matrices=False)
+    columns = [f"component {number + 1}" for number in range(min(COMPONENTS, len(axes)))]
+    return pd.DataFrame((values - mean) @ axes[:COMPONENTS].T, index=clips["clip"], columns=columns)
+
+
+def _at_volumes(
+    times: np.ndarray, shown: Sequence[tuple[str, float, float]], by_clip: pd.DataFrame
+) -> np.ndarray:
+    """Features (volume, feature) of the clip that is shown at each time; 0, the mean, where there is none."""
+    found = np.zeros((len(times), by_clip.shape[1]))
+    for clip, onset, duration in shown:
+        found[(times >= onset) & (times < onset + duration)] = by_clip.loc[clip]
+    return found
 
 
 def compare_with_configured(curve: LagCurve, configured: float, spacing: float) -> str:

@@ -29,7 +29,7 @@ from pydantic import Field
 from mind_animator.artefacts.texts import read_text_rows
 from mind_animator.config.base import Strict
 from mind_animator.datasets.archives import Archive, archive
-from mind_animator.datasets.base import Dataset, Run, Segment
+from mind_animator.datasets.base import Dataset, Run, Segment, VolumeRun
 from mind_animator.errors import InputError
 
 if TYPE_CHECKING:
@@ -370,15 +370,25 @@ class Arrays(Dataset):
             self._cleaned[subject, run] = self._clean(subject, run, settings)
         return self._cleaned[subject, run]
 
-    def run_table(self) -> dict[str, dict[str, Any]]:
-        """For responses per volume: ``start`` of each run (s) and its clips, ``(clip, onset in s, duration in s)``."""
-        shown: dict[str, dict[str, Any]] = {
-            run: {"start": found["start"], "clips": []} for run, found in self._runs.items()
-        }
+    @property
+    def has_volumes(self) -> bool:
+        return self.applies_lag
+
+    def volume_runs(self, subject: str, settings: "FmriConfig", voxels: "np.ndarray") -> Iterator[VolumeRun]:
+        """The mean over the repeats of every run; all voxels with ``srm_components``, since ``voxels`` are dimensions."""
+        import numpy as np
+
+        shown: dict[str, list[tuple[str, float, float]]] = {}
         for segment in self.segments:
             for clip, row in zip(segment.clips, self._of(segment.id), strict=True):
-                shown[row["run"]]["clips"].append((clip, _run_onset(row), float(row["duration"])))
-        return shown
+                shown.setdefault(row["run"], []).append((clip, _run_onset(row), float(row["duration"])))
+        chosen = slice(None) if self.options.srm_components is not None else voxels
+        for run, clips in shown.items():
+            repeats = [series[:, chosen] for _, series in self.volumes(subject, run, settings)]
+            length = min(map(len, repeats))
+            with np.errstate(invalid="ignore"):
+                values = np.nan_to_num(np.nanmean([own[:length] for own in repeats], axis=0))
+            yield VolumeRun(values, self._runs[run]["start"] + (np.arange(length) + 0.5) * self.tr, clips)
 
     def roi_names(self, subject: str) -> "list[str] | None":
         if self.options.rois is not None:

@@ -77,6 +77,24 @@ class Run:
         return getattr(self.values, "tsnr", self.measured_tsnr)
 
 
+@dataclass(frozen=True)
+class VolumeRun:
+    """A cleaned run, and the clips that were shown in it.
+
+    Attributes
+    ----------
+    values : ndarray (volume, voxel) float32
+        0 where a volume is missing.
+    times : ndarray (volume,) float64
+        Seconds of the run that the volumes represent.
+    shown : list of (clip, onset in s, duration in s)
+    """
+
+    values: "np.ndarray"
+    times: "np.ndarray"
+    shown: list[tuple[str, float, float]]
+
+
 class Dataset(ABC):
     """One data set: files, timing, splits. Subclasses are defined in ``mind_animator/datasets/<name>.py`` (or a
     package of that name) and assigned to ``ADAPTER``.
@@ -102,6 +120,8 @@ class Dataset(ABC):
         Whether voxels have area names.
     applies_lag : bool
         Whether ``fmri.lag`` is applied; False if the responses are already aligned to the clips.
+    has_volumes : bool
+        Whether `volume_runs` gives whole runs, from which the lag is estimated more precisely than from clips.
     n_voxels : int
         Number of voxels per subject, or a safe upper bound; used to set the memory request.
     """
@@ -117,6 +137,7 @@ class Dataset(ABC):
     has_rois: bool = True
     n_voxels: int = 59_412
     applies_lag: bool = True
+    has_volumes: bool = False
     scratch: Path | None = None
 
     def __init__(self, config: DatasetConfig) -> None:
@@ -193,6 +214,10 @@ class Dataset(ABC):
         """`responses` with the properties of each repeat; override it if raw volumes are read."""
         for number, values in enumerate(self.responses(subject, segment, settings), start=1):
             yield Run(f"{segment}_{number}", values)
+
+    def volume_runs(self, subject: str, settings: "FmriConfig", voxels: "np.ndarray") -> Iterator[VolumeRun]:
+        """Cleaned runs of a subject, reduced to the selected voxels; only if ``has_volumes``."""
+        return iter(())
 
     def roi_names(self, subject: str) -> "list[str] | None":
         """Area of every voxel (hemisphere prefix ``L_`` / ``R_``), or None if the areas are unknown."""

@@ -79,9 +79,7 @@ def test_the_lag_is_seen_in_the_volumes(study):
     """The planted 4.5 s, to the volume, although clips last up to 6 s."""
     results, _ = study
     for subject in ("x", "y"):
-        table = read_table(
-            results / "fmri" / f"sub-{subject}" / "embedding_lag.tsv", ("feature", "peak", "note")
-        )
+        table = read_table(results / "fmri" / f"sub-{subject}" / "lag.tsv", ("feature", "peak", "note"))
         assert table["feature"].nunique() == 3
         assert (table["peak"] == LAG).all() and table["note"].str.startswith("peak at 4.5 s").all()
 

@@ -151,6 +151,7 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
             "movie": movie,
             "onset": 2.0 * np.arange(240),
             "duration": 2.0,
+            "split": "test" if movie == "test2" else "train",
         }
         write_table(study / f"{movie}.tsv", pd.DataFrame(table))
         rows.append(clip_features(frames[0])["luminance"])
@@ -164,18 +165,12 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     )
     measured = read_table(study / "features.tsv", ("luminance",)).set_index("clip")["luminance"]
     np.testing.assert_allclose(measured[[f"{m}-00000" for m in MOVIES]], rows, rtol=1e-6)
-    arguments = [
-        "--subject",
-        "1",
-        "--responses",
-        str(study / "responses.h5"),
-        "--features",
-        str(study / "features.tsv"),
-    ]
+    arguments = ["--dataset", config(study), "--settings", '{"lag": 4}', "--subject", "1"]
+    arguments += ["--responses", str(study / "responses.h5"), "--features", str(study / "features.tsv")]
     arguments += ["--clips", *(str(study / f"{m}.tsv") for m in MOVIES)]
     arguments += ["--table", str(study / "lag.tsv"), "--figure", str(study / "lag.png")]
     capsys.readouterr()
-    draw_lag.main([*arguments, "--lag", "4"])
+    draw_lag.main(arguments)
     lag = read_table(study / "lag.tsv", ("feature", "lag", "correlation", "peak", "note"))
     assert (lag.loc[lag["feature"] == "luminance", "peak"] == 4).all()
     assert not lag["note"].str.startswith("warning").any()
@@ -186,7 +181,7 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     write_table(study / "single.tsv", table.assign(onset=0.0))
     single = [*arguments]
     single[single.index("--clips") + 1 : single.index("--table")] = [str(study / "single.tsv")]
-    draw_lag.main([*single, "--lag", "4"])
+    draw_lag.main(single)
     again = read_table(study / "lag.tsv", ("feature", "lag", "correlation", "peak"))
     pd.testing.assert_frame_equal(again, lag)
     # responses that come a volume too early, as if the lag had been taken for 6 s
@@ -194,7 +189,7 @@ def test_the_planted_lag_is_recovered_and_a_wrong_one_warned_of(study, capsys):
     early = np.concatenate([np.roll(part, -1, axis=0) for part in np.split(arrays["responses"], 3)])
     write_arrays(study / "early.h5", {"responses": early}, clips)
     arguments[arguments.index("--responses") + 1] = str(study / "early.h5")
-    draw_lag.main([*arguments, "--lag", "4"])
+    draw_lag.main(arguments)
     assert "subject 1, luminance: warning: the peak is at 2 s, but fmri.lag is 4 s" in capsys.readouterr().err
 
 
@@ -206,12 +201,14 @@ def test_clips_that_do_not_follow_each_other_show_no_lag(tmp_path, capsys):
         "movie": [f"movie{k}" for k in range(50)],
         "onset": 0.0,
         "duration": 3.0,
+        "split": "train",
     }
     write_table(tmp_path / "a.tsv", pd.DataFrame(table))
     features = pd.DataFrame({"clip": names} | dict.fromkeys(draw_lag.FEATURES, 0.5))
     write_table(tmp_path / "features.tsv", features)
     write_arrays(tmp_path / "responses.h5", {"responses": np.ones((50, 4), np.float32)}, names)
-    arguments = ["--subject", "1", "--responses", str(tmp_path / "responses.h5"), "--lag", "0"]
+    arguments = ["--subject", "1", "--responses", str(tmp_path / "responses.h5"), "--settings", '{"lag": 0}']
+    arguments += ["--dataset", config(tmp_path)]
     arguments += ["--features", str(tmp_path / "features.tsv"), "--clips", str(tmp_path / "a.tsv")]
     draw_lag.main([*arguments, "--table", str(tmp_path / "lag.tsv"), "--figure", str(tmp_path / "lag.png")])
     assert "no lag can be seen" in capsys.readouterr().err

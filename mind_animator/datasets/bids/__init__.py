@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mind_animator.config.base import Strict
-from mind_animator.datasets.base import Dataset, Run, Segment
+from mind_animator.datasets.base import Dataset, Run, Segment, VolumeRun
 from mind_animator.datasets.bids.files import RunKey, StudyFiles
 from mind_animator.datasets.bids.options import BidsOptions
 from mind_animator.datasets.bids.responses import ClipStore
@@ -154,6 +154,27 @@ class Bids(Dataset):
                 start += len(section.onsets)
             known = [part.tsnr for part in parts if part is not None]
             yield Run(f"repeat {number + 1}", values.T, np.mean(known, axis=0, dtype=np.float32))
+
+    @property
+    def has_volumes(self) -> bool:
+        """Runs are read again for the lag figure only where clips are longer than volumes."""
+        return self.options.clip_seconds > self.tr
+
+    def volume_runs(self, subject: str, settings: "FmriConfig", voxels: "np.ndarray") -> Iterator[VolumeRun]:
+        import numpy as np
+
+        shown: dict[RunKey, list[tuple[str, float, float]]] = {}
+        seconds = self.options.clip_seconds
+        for segment in self.segments:
+            clips = iter(segment.clips)
+            for section in self._sections(segment.id):
+                named = [(next(clips), onset) for onset in section.onsets]
+                for one in section.shown.get(subject, ()):
+                    own = shown.setdefault(one.run, [])
+                    own += [(clip, one.onset + onset - one.offset, seconds) for clip, onset in named]
+        for run, clips in shown.items():
+            values = np.nan_to_num(self._clips.cleaned(subject, run, settings).only(voxels).whole())
+            yield VolumeRun(values, self._files.times(run) + self.tr * np.arange(len(values)), clips)
 
     def roi_names(self, subject: str) -> "list[str] | None":
         if self._files.parcels:

@@ -66,7 +66,7 @@ class ClipStore:
         from mind_animator.fmri.clean import blocks, scratch_for
 
         first = self.files.times(run)
-        cleaned = self._cleaned(subject, run, settings)
+        cleaned = self.cleaned(subject, run, settings)
         seconds, t_r, file = self.options.clip_seconds, self.options.tr, self.files.bold(run)[0]
         weights = []
         shown = [(one, onsets) for one, onsets in self.shown(subject) if one.run == run]
@@ -124,7 +124,8 @@ class ClipStore:
 
         return np.asarray(np.memmap(self._scratch, np.float32, "r", part.offset, part.shape))
 
-    def _cleaned(self, subject: str, run: RunKey, settings: "FmriConfig") -> "CleanedRun":
+    def cleaned(self, subject: str, run: RunKey, settings: "FmriConfig") -> "CleanedRun":
+        """A run without trend and confounds; censored volumes are missing."""
         import numpy as np
 
         from mind_animator.fmri.clean import CleanedRun
