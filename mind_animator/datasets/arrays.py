@@ -375,7 +375,8 @@ class Arrays(Dataset):
         return self.applies_lag
 
     def volume_runs(self, subject: str, settings: "FmriConfig", voxels: "np.ndarray") -> Iterator[VolumeRun]:
-        """The mean over the repeats of every run; all voxels with ``srm_components``, since ``voxels`` are dimensions."""
+        """The mean over the repeats of every run; with ``srm_components`` all voxels, since ``voxels`` then counts
+        dimensions."""
         import numpy as np
 
         shown: dict[str, list[tuple[str, float, float]]] = {}
