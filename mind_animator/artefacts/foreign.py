@@ -13,8 +13,6 @@ from mind_animator.artefacts.pickles import read_pickled_npy
 from mind_animator.artefacts.texts import hdf5_texts
 from mind_animator.errors import InputError
 
-SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".safetensors", ".pt", ".pth")
-
 
 def read_foreign(source: Path | str) -> Any:
     """Read one array (or list of texts) from a file.

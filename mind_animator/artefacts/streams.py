@@ -58,10 +58,6 @@ class ClipReader:
                     if name not in file:
                         raise InputError(f"Expected an array '{name}' in {path}, found none.")
 
-    def has(self, clip: str) -> bool:
-        """Whether there is a clip of this name."""
-        return clip in self._locations
-
     def close(self) -> None:
         """Close the open file, if any."""
         if self._open is not None:

@@ -112,10 +112,6 @@ class Demo(CC2017):
         self._check_segment(segment)
         return [self.root / "video_fmri_dataset" / "stimuli" / f"{segment}.mp4"]
 
-    def ground_truth_file(self, movie: str) -> Path:
-        """Path of the ground truth of a movie, for scoring and tests only."""
-        return self.root / "video_fmri_dataset" / "ground_truth" / f"{movie}.json"
-
     def run_pattern(self, repeat: int) -> str:
         """Path of a run with the wildcards ``{signal}``, ``{number}`` and ``{segment}``."""
         folder = f"{self.root}/{{signal}}/video_fmri_dataset/subject{{number}}/fmri/{{segment}}"

@@ -298,11 +298,6 @@ class Size:
     frames: int = 8
 
 
-def named_paths(pairs: Sequence[str]) -> dict[str, Path]:
-    """Paths by name from command-line arguments ``name=path``."""
-    return {name: Path(path) for name, _, path in (pair.partition("=") for pair in pairs)}
-
-
 class Method(ABC):
     """One method of the config, with validated options.
 

@@ -57,11 +57,6 @@ def find_metric(name: str) -> Metric:
     )
 
 
-def metric_names(n_ways: Sequence[int] = (2, 50), names: Iterable[str] = ("standard",)) -> list[str]:
-    """Names of the metrics of `open_metrics`."""
-    return [metric.name for metric in open_metrics(names, n_ways)]
-
-
 def networks_of(metrics: Iterable[Metric]) -> dict[str, Network]:
     """Networks that metrics need, by their names."""
     return {network.name: network for metric in metrics for network in metric.networks}

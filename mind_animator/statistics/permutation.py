@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from mind_animator.statistics.blocks import aligned_blocks, block_labels, block_sums
+from mind_animator.statistics.blocks import block_sums
 
 Alternative = Literal["two-sided", "greater", "less"]
 _CHUNK = 4096
@@ -266,8 +266,8 @@ def motion_swap_test(
 ) -> TestResult:
     """Test whether the score is higher with the clip's own responses in the motion decoder (paired, one-sided).
 
-    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a
-    second one whose motion was decoded from the responses to another clip (`swapped_clips`).
+    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a second one whose
+    motion was decoded from the responses to another clip.
     """
     full, swapped = np.asarray(full, np.float64), np.asarray(swapped, np.float64)
     if full.shape != swapped.shape:
@@ -275,24 +275,6 @@ def motion_swap_test(
     return sign_flip_test(
         full - swapped, blocks, n_permutations=n_permutations, alternative="greater", generator=generator
     )
-
-
-def swapped_clips(movies: list[str], size: int, generator: np.random.Generator) -> np.ndarray:
-    """For each clip, the clip whose responses the motion decoder receives in `motion_swap_test`, (clip,) int64.
-
-    Whole blocks are exchanged in a random cyclic order, so that no block keeps its position; clips of the shorter last
-    block of a movie are assigned the clips at the same offsets of a random whole block.
-    """
-    rows, labels = aligned_blocks(movies, size), block_labels(movies, size)
-    if len(rows) < 2:
-        raise ValueError(f"Expected at least 2 whole blocks of {size} clips, got {len(rows)}.")
-    source = np.empty(len(labels), np.int64)
-    order = generator.permutation(len(rows))
-    source[rows[order]] = rows[np.roll(order, 1)]
-    for label in np.setdiff1d(np.unique(labels), labels[rows[:, 0]]):
-        short = np.flatnonzero(labels == label)
-        source[short] = rows[generator.integers(len(rows)), : len(short)]
-    return source
 
 
 def frame_orders(n_frames: int, n_orders: int, generator: np.random.Generator) -> np.ndarray:

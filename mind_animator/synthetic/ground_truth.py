@@ -1,6 +1,5 @@
 """Ground truth of the movies of the synthetic data set, which only scoring and tests may read."""
 
-import itertools
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -61,29 +60,3 @@ def layout(shots: list[scenes.Shot], times: np.ndarray) -> dict[str, np.ndarray]
         name: np.asarray(values, kind)
         for name, values, kind in zip(columns, zip(*rows, strict=True), types, strict=True)
     }
-
-
-def clip_flow(shots: list[scenes.Shot], times: np.ndarray, size: int) -> np.ndarray:
-    """Exact optical flow between the frames of a clip; NaN across a cut.
-
-    Parameters
-    ----------
-    shots : list of Shot
-    times : ndarray (frame,)
-        Seconds since the movie's start.
-    size : int
-        Height and width in pixels.
-
-    Returns
-    -------
-    ndarray (frame - 1, size, size, 2) float32
-        Displacement (x, y) in pixels.
-    """
-    flows = []
-    for start, stop in itertools.pairwise(times):
-        shot, following = scenes.shot_at(shots, float(start)), scenes.shot_at(shots, float(stop))
-        if shot is following:
-            flows.append(scenes.flow(shot, start - shot.onset, stop - shot.onset, size))
-        else:
-            flows.append(np.full((size, size, 2), np.nan, np.float32))
-    return np.stack(flows)

@@ -13,11 +13,6 @@ VIDEO_SIZE = 128
 MOVIE_SECONDS = 480.0
 
 
-def movie_names(train: int, test: int) -> list[str]:
-    """Names as in CC2017: seg1, seg2, ... for training, test1, test2, ... for testing."""
-    return [f"seg{index + 1}" for index in range(train)] + [f"test{index + 1}" for index in range(test)]
-
-
 def movie_shots(name: str, seed: int, duration: float = MOVIE_SECONDS) -> list[scenes.Shot]:
     """The shots of a named movie.
 

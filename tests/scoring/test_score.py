@@ -20,7 +20,7 @@ from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
 from mind_animator.metrics.flow import flows, speeds
 from mind_animator.metrics.networks import frames_for
-from mind_animator.metrics.registry import find_metric, metric_names, networks_of, open_metrics
+from mind_animator.metrics.registry import find_metric, networks_of, open_metrics
 from mind_animator.scoring import score as module
 from mind_animator.scoring.ground_truth import encode_ground_truth
 from mind_animator.scoring.score import COLUMNS, Networks, embed_clips, score
@@ -104,7 +104,7 @@ def test_rows_values_and_reasons(files, rng):
     folder, table, ground_truth, prediction = files
     rows, pairs = rows_and_pairs(folder, table, networks(rng))
     assert tuple(rows.columns) == COLUMNS
-    assert len(rows) == len(CLIPS) * len(metric_names((2, 5)))
+    assert len(rows) == len(CLIPS) * len(open_metrics(["standard"], (2, 5)))
     wide = rows.pivot(index="clip", columns="metric", values="value")
     for row in (0, 1, 2, 4):
         sides = ground_truth[row], prediction[row]

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mind_animator.statistics.calibration import Null, binomial_interval, calibrate
-from mind_animator.statistics.ceiling import identify_halves, split_half_reliability
+from mind_animator.statistics.ceiling import identify_halves
 from mind_animator.statistics.published import wilcoxon_of_bootstrap_means
 
 
@@ -66,24 +66,6 @@ def test_published_p_falls_with_the_number_of_bootstraps() -> None:
     assert p[2] < p[1] and p[2] < 1e-6  # two samples of one law
 
 
-def test_reliability_recovers_the_fraction_of_signal() -> None:
-    generator = np.random.default_rng(5)
-    signal = generator.standard_normal((4000, 3))
-    noise = np.array([0.5, 1.0, 2.0])  # of a half
-    halves = [signal + noise * generator.standard_normal(signal.shape) for _ in range(2)]
-    expected = 1 / (1 + noise**2 / 2)  # of the mean of both
-    np.testing.assert_allclose(split_half_reliability(*halves), expected, atol=0.05)
-    best = [np.corrcoef(signal[:, v], (halves[0] + halves[1])[:, v])[0, 1] for v in range(3)]
-    np.testing.assert_allclose(np.sqrt(split_half_reliability(*halves)), best, atol=0.05)
-
-
-def test_reliability_of_constant_or_opposed_halves_is_zero() -> None:
-    half = np.random.default_rng(6).standard_normal((50, 2))
-    half[:, 1] = 3
-    np.testing.assert_array_equal(split_half_reliability(half, half), [1, 0])
-    np.testing.assert_array_equal(split_half_reliability(half, -half), [0, 0])
-
-
 def test_identification_is_perfect_without_noise_and_chance_without_signal() -> None:
     generator = np.random.default_rng(7)
     clean = generator.standard_normal((200, 60))
@@ -113,14 +95,6 @@ def test_errors_say_what_was_expected_and_found() -> None:
             lambda: wilcoxon_of_bootstrap_means(
                 np.array([1, np.nan]), np.ones(2), generator=np.random.default_rng(0)
             ),
-        ),
-        (
-            "Expected halves (clip, voxel) of one shape, got (3, 2) and (3, 1).",
-            lambda: split_half_reliability(np.ones((3, 2)), np.ones((3, 1))),
-        ),
-        (
-            "Expected finite responses, got NaN or infinity.",
-            lambda: split_half_reliability(np.full((3, 2), np.nan), np.ones((3, 2))),
         ),
     ]
     for text, call in cases:

@@ -17,7 +17,6 @@ from mind_animator.statistics.permutation import (
     pair_scores,
     pairing_test,
     sign_flip_test,
-    swapped_clips,
 )
 
 
@@ -191,18 +190,6 @@ def test_motion_swap_is_a_one_sided_paired_test() -> None:
     assert better.statistic == pytest.approx(0.1, abs=1e-12)
 
 
-def test_swapped_clips_move_every_clip_to_another_block() -> None:
-    movies = ["a"] * 23 + ["b"] * 20
-    labels = block_labels(movies, 10)
-    source = swapped_clips(movies, 10, rng())
-    assert (labels[source] != labels).all()
-    whole = aligned_blocks(movies, 10)
-    assert sorted(source[whole.ravel()]) == sorted(whole.ravel())
-    offset = np.array([*range(10), *range(10), *range(3), *range(10), *range(10)])
-    np.testing.assert_array_equal(offset[source], offset)
-    np.testing.assert_array_equal(source, swapped_clips(movies, 10, rng()))
-
-
 def test_frame_orders_are_uniform_but_for_the_identity() -> None:
     orders = frame_orders(3, 6000, rng())
     found, counts = np.unique(orders, axis=0, return_counts=True)
@@ -292,10 +279,6 @@ def test_errors_say_what_was_expected_and_found() -> None:
         (
             "Expected scores of one shape, got (2,) and (3,).",
             lambda: motion_swap_test(np.ones(2), np.ones(3), np.zeros(2), generator=rng()),
-        ),
-        (
-            "Expected at least 2 whole blocks of 10 clips, got 1.",
-            lambda: swapped_clips(["a"] * 19, 10, rng()),
         ),
         ("Expected at least 2 frames and 1 order, got 1 and 100.", lambda: frame_orders(1, 100, rng())),
         (

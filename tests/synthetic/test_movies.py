@@ -38,7 +38,6 @@ def test_the_same_shots_give_the_same_bytes(movie, tmp_path):
 
 
 def test_names_choose_split_and_seed():
-    assert movies.movie_names(2, 1) == ["seg1", "seg2", "test1"]
     assert movies.movie_shots("seg1", 1, 20.0) != movies.movie_shots("seg2", 1, 20.0)
     for name, test in (("seg1", False), ("test1", True)):
         shots = movies.movie_shots(name, 1, 60.0)
@@ -78,14 +77,6 @@ def test_layout_follows_the_shots(movie):
             and scenes.SCENES[table["scene"][index]] == shot.scene
         )
         assert (table["x"][index], table["y"][index]) == scenes.position(shot, time - shot.onset)
-
-
-def test_clip_flow_is_missing_across_a_cut_only(movie):
-    _, shots = movie
-    cut = shots[1].onset
-    flows = ground_truth.clip_flow(shots, cut + np.array([-0.5, -0.25, 0.0, 0.25]), 32)
-    assert flows.shape == (3, 32, 32, 2)
-    assert np.isnan(flows).all((1, 2, 3)).tolist() == [False, True, False]
 
 
 def test_broken_ground_truth_is_refused(tmp_path):

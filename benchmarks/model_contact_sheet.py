@@ -1,5 +1,6 @@
 """A contact sheet for visual inspection of the small models: stills, and the outputs of the models."""
 
+import argparse
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,9 @@ import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 
-from mind_animator.artefacts.files import atomic
 from mind_animator.synthetic import measure_models, models, scenes
 
 ROWS = ("still", "autoencoder", "from its caption")
@@ -61,9 +62,9 @@ def _strip(frames: Tensor) -> np.ndarray:
     return np.pad(doubled, ((0, 4), (0, 0), (0, 0)), constant_values=255)
 
 
-def write_contact_sheet(path: Path, folder: Path, **options: float) -> None:
-    """Write ``contact_sheet`` as PNG, atomically."""
-    done, encoded = cv2.imencode(".png", contact_sheet(folder, **options)[..., ::-1])
-    assert done
-    with atomic(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path, help="folder of the generator")
+    parser.add_argument("figure", type=Path, help="PNG file to write")
+    given = parser.parse_args()
+    Image.fromarray(contact_sheet(given.models)).save(given.figure)
