@@ -1,12 +1,8 @@
 """Compute the activation patterns of the outputs of a method per voxel, and permuted and resampled patterns."""
 
-from pathlib import Path
-
 import numpy as np
 
 from mind_animator.artefacts.arrays import read_whole, write_arrays
-from mind_animator.config.models import ModelsConfig
-from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
 from mind_animator.explain.patterns import (
     activation_pattern,
@@ -14,45 +10,25 @@ from mind_animator.explain.patterns import (
     permuted_patterns,
     resampled_patterns,
 )
-from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
-from mind_animator.methods.base import Needs, open_kind
+from mind_animator.methods._read import read_clips, read_subject
+from mind_animator.methods.base import open_kind
 from mind_animator.statistics.blocks import aligned_blocks
-from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Wildcard, command
+from workflow_scripts.predict import inputs_of
+from workflow_scripts.stages import Inputs, Output, Param, TrainedMethod, command
 
 
 def explain_decoder(
+    given: TrainedMethod,
     *,
-    kind: Param[str],
-    settings: Param[str],
-    needs: Param[Needs],
-    weights: Param[dict[str, Path]],
-    subject: Wildcard[str],
-    responses: Input,
     clips: Inputs,
     block: Param[int],
     most_clips: int = 960,
     draws: int = 200,
-    seed: Param[int],
-    models: Param[str] = "{}",
-    t_r: Param[float] = 0.0,
-    device: Param[Device] = "cpu",
     maps: Output,
 ) -> None:
     """
     Parameters
     ----------
-    kind
-        Type of the method.
-    settings
-        Prediction settings of the method as JSON.
-    needs
-        Inputs that the method needs in addition to weights and responses.
-    weights
-        Weights of the method's parts (safetensors).
-    subject
-        Subject of the responses.
-    responses
-        Responses, voxel_index and roi (HDF5).
     clips
         Tables of the clips to use (TSV).
     block
@@ -61,48 +37,37 @@ def explain_decoder(
         Maximum number of clips; more are reduced to evenly spaced blocks.
     draws
         Number of permutations, and of resamples.
-    seed
-        Random seed.
-    models
-        Ids or folders of the models, and the lock file (JSON).
-    t_r
-        Seconds between volumes, for windows.
-    device
-        Device to compute on.
     maps
         Activation patterns (HDF5).
     """
-    method = open_kind(kind, "--kind")
-    known = ModelsConfig.model_validate_json(models)
-    named = {key: getattr(known, key) for key in needs.models}
-    inputs = prediction_inputs(weights, subject, seed, use_device(device), named, known.lock)
+    method, inputs = open_kind(given.kind, "--kind"), inputs_of(given)
     table = read_clips(clips, "train")
-    everything, present = read_subject(responses, table, needs, t_r)
+    everything, present = read_subject(given.responses, table, given.needs, given.t_r)
     everything, table = everything.take(np.flatnonzero(present)), table[present]
     blocks = aligned_blocks(table["segment"].tolist(), block)
     if len(blocks) < 2:
         raise InputError(
             f"Expected at least 2 whole blocks of {block} clips in {clips[0]} (and "
             f"{len(clips) - 1} more tables), "
-            f"got {len(blocks)} (subject {subject})."
+            f"got {len(blocks)} (subject {given.subject})."
         )
     most = max(2, most_clips // block)
     blocks = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int))]
     chosen = everything.take(blocks.ravel())
     own = chosen.values
-    voxels = read_whole(responses, ["voxel_index", "roi"])
+    voxels = read_whole(given.responses, ["voxel_index", "roi"])
     blocks = np.arange(len(own)).reshape(len(blocks), block)
-    outputs = method.readout(settings, inputs, chosen)
+    outputs = method.readout(given.settings, inputs, chosen)
     patterns: dict[str, np.ndarray] = {}
     for number, (output, values) in enumerate(outputs.items()):
         leading = leading_components(values)
-        generator = np.random.default_rng([seed, number])
+        generator = np.random.default_rng([given.seed, number])
         patterns[output] = activation_pattern(own, leading)
         patterns[f"{output}_permuted"] = permuted_patterns(own, leading, blocks, draws, generator)
         patterns[f"{output}_resampled"] = resampled_patterns(own, leading, blocks, draws, generator)
     attrs = {
         "outputs": list(outputs),
-        "subject": subject,
+        "subject": given.subject,
         "clips": len(own),
         "block": block,
         "draws": draws,

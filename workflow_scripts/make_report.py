@@ -30,7 +30,7 @@ from mind_animator.report.page import (
     enlarge,
     side_by_side,
 )
-from workflow_scripts.stages import Input, Inputs, Output, Param, command
+from workflow_scripts.stages import Inputs, Param, Report, command
 
 SHOWN = 12
 VIDEO_HEIGHT = 192
@@ -43,31 +43,18 @@ TESTS = {
 
 
 def make_report(
+    given: Report,
     *,
-    title: Param[str],
     ground_truth: Inputs,
     captions: Inputs = (),
     rate: Param[float],
     videos: Param[dict[str, list[Path]]],
     oracles: Param[list[str]] = (),
     baselines: Param[dict[str, str]] = {},  # noqa: B006
-    summary: Input,
-    tests: Input,
-    retrieval: Input,
-    histories: Param[dict[str, Path]] = {},  # noqa: B006
-    lag: Param[dict[str, Path]] = {},  # noqa: B006
-    quality: Param[dict[str, Path]] = {},  # noqa: B006
-    maps: Param[dict[str, Path]] = {},  # noqa: B006
-    dag: Input,
-    provenance: Input,
-    benchmarks: Param[Path] | None = None,
-    page: Output,
 ) -> None:
     """
     Parameters
     ----------
-    title
-        Title of the page.
     ground_truth
         Frames of the test segments (HDF5).
     captions
@@ -80,33 +67,13 @@ def make_report(
         Methods that are split-half oracles.
     baselines
         What the frames of each baseline show.
-    summary
-        Means and intervals of all scores (TSV).
-    tests
-        Permutation tests (TSV).
-    retrieval
-        Retrieval by decoded embeddings (TSV).
-    histories
-        Training record of each method/subject/decoder (JSON).
-    lag
-        Figure of the haemodynamic lag of each subject (PNG).
-    quality
-        Figure of the data quality of each subject (PNG).
-    maps
-        Figure of activation patterns of each method/subject (PNG).
-    dag
-        Rule graph (SVG).
-    provenance
-        Configuration, versions and digests (JSON).
-    benchmarks
-        Folder of the jobs' benchmarks (TSV).
-    page
-        The page (HTML).
     """
-    scores = read_table(summary, ("method", "subject", "metric", "label", "group", "mean", "low", "high"))
+    scores = read_table(
+        given.summary, ("method", "subject", "metric", "label", "group", "mean", "low", "high")
+    )
     labels = scores.drop_duplicates("metric").set_index("metric")["label"]
-    tested = read_table(tests, ("test", "method", "subject", "metric", "p"))
-    ranks = read_table(retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
+    tested = read_table(given.tests, ("test", "method", "subject", "metric", "p"))
+    ranks = read_table(given.retrieval, ("method", "subject", "embedding", "metric", "value", "chance"))
     texts = (
         pd.concat([read_table(path, ("clip", "caption")) for path in captions]).set_index("clip")["caption"]
         if captions
@@ -117,7 +84,7 @@ def make_report(
         own = list(dict.fromkeys(key.split("/")[0] for key in videos))
         sections = [
             _glance(scores, tested, ranks, own),
-            _parts(histories, read_json(provenance)["config"]),
+            _parts(given.histories, read_json(given.provenance)["config"]),
             *(
                 _videos(subject, ground_truth, videos, texts, rate, assets)
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
@@ -125,34 +92,43 @@ def make_report(
             _scores(scores, own, oracles, baselines),
             _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
-            _figures("maps", "Activation patterns", "Maps",
-                     "Mean absolute activation pattern of each decoder (Haufe et al. 2014: covariance of the voxels "
-                     "with its output) on the flat cortex, left and right hemisphere, and the ROIs with the largest "
-                     "mean, with the values for permuted blocks of clips (grey).",
-                     maps, "Decoders of {0}, subject {1}.", wide=True),
-            _training(histories, assets),
-            _figures("lag", "Haemodynamic lag", "Lag", "Correlation of the selected voxels with the movie, by the lag "
-                     "between a clip and its volume. If the lag is set correctly, the curves peak at the grey line.",
-                     lag, "Subject {0}: correlation with luminance, contrast and motion energy of the clips."),
-            _figures("quality", "Data quality", "Data", "Reliability of each voxel, its noise ceiling, its signal-to-"
-                     "noise ratio, and the selected voxels. Voxels are selected on training runs only.", quality,
-                     "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "All rules that this page depends on, from movies and responses at the "
-                    "top to the page at the bottom. A line connects a rule with a rule that uses its files.",
-                    nav="Workflow",
-                    svg=dag.read_text()),
-            _costs(benchmarks, assets),
-            _provenance(read_json(provenance)),
-        ]  # fmt: skip
+            *shared_sections(
+                given,
+                assets,
+                "Correlation of the selected voxels with the movie, by the lag between a clip and its volume. If the lag is "
+                "set correctly, the curves peak at the grey line.",
+                "Subject {0}: correlation with luminance, contrast and motion energy of the clips.",
+            ),
+        ]
         html = build_page(
-            title,
-            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and "
-            "every "
+            given.title,
+            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and every "
             "score is shown next to its baselines.",
             [section for section in sections if section is not None],
         )
-    with atomic(page) as temporary:
+    with atomic(given.page) as temporary:
         temporary.write_text(html)
+
+
+def shared_sections(given: Report, place: Path, lag_text: str, lag_caption: str) -> list[Section | None]:
+    """Sections of every report after the scores: patterns, training, lag, data quality, rule graph, costs, provenance."""
+    record = read_json(given.provenance)
+    return [
+        _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
+                 "2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, and "
+                 "the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
+                 given.maps, "Decoders of {0}, subject {1}.", wide=True),
+        _training(given.histories, place),
+        _figures("lag", "Haemodynamic lag", "Lag", lag_text, given.lag, lag_caption),
+        _figures("quality", "Data quality", "Data", "Reliability of each voxel, its noise ceiling, its signal-to-"
+                 "noise ratio, and the selected voxels. Voxels are selected on training runs only.", given.quality,
+                 "Subject {0}.", wide=True),
+        Section("workflow", "The workflow", "All rules that this page depends on, from the data at the top to the page at "
+                "the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
+                svg=given.dag.read_text()),
+        _costs(given.benchmarks, place),
+        _provenance(record),
+    ]  # fmt: skip
 
 
 def _glance(

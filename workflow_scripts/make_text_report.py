@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.arrays import open_arrays, read_attrs
-from mind_animator.artefacts.files import atomic, read_json
+from mind_animator.artefacts.files import atomic
 from mind_animator.artefacts.responses import read_responses
 from mind_animator.artefacts.tables import read_table
 from mind_animator.errors import run_command
 from mind_animator.report.page import Cell, Group, Section, Table, Tile, build_page
-from workflow_scripts.make_report import _costs, _figures, _provenance, _training
-from workflow_scripts.stages import Input, Inputs, Output, Param, command
+from workflow_scripts.make_report import shared_sections
+from workflow_scripts.stages import Inputs, Param, Report, command
 
 SIMILARITY = {
     "centred": "Centred: the mean embedding of the training clips is subtracted first",
@@ -24,100 +24,54 @@ SIMILARITY = {
 
 
 def make_text_report(
+    given: Report,
     *,
-    title: Param[str],
-    summary: Input,
-    tests: Input,
-    retrieval: Input,
     features: Inputs,
     clips: Inputs,
     responses: Param[dict[str, Path]],
-    histories: Param[dict[str, Path]] = {},  # noqa: B006
-    lag: Param[dict[str, Path]] = {},  # noqa: B006
-    quality: Param[dict[str, Path]] = {},  # noqa: B006
-    maps: Param[dict[str, Path]] = {},  # noqa: B006
-    dag: Input,
-    provenance: Input,
-    benchmarks: Param[Path] | None = None,
-    page: Output,
 ) -> None:
     """
     Parameters
     ----------
-    title
-        Title of the page.
-    summary
-        Means and intervals (TSV).
-    tests
-        Permutation tests (TSV).
-    retrieval
-        Retrieval (TSV).
     features
         Feature files (HDF5).
     clips
         Tables of all clips (TSV).
     responses
         Responses by subject (HDF5).
-    histories
-        Training records (JSON).
-    lag
-        Lag figures (PNG).
-    quality
-        Quality figures (PNG).
-    maps
-        Activation maps (PNG).
-    dag
-        Rule graph (SVG).
-    provenance
-        Configuration (JSON).
-    benchmarks
-        Benchmarks (TSV).
-    page
-        The page (HTML).
     """
-    every = {"subject": str}
-    scores = read_table(summary, ("method", "subject", "metric", "label", "mean", "low", "high")).astype(
-        every
-    )
-    tested = read_table(tests, ("test", "method", "subject", "metric", "p", "least_p", "p_holm")).astype(
-        every
-    )
-    ranks = read_table(
-        retrieval, ("method", "subject", "embedding", "similarity", "metric", "value", "chance")
-    ).astype(every)
+    columns = ("method", "subject", "metric")
+    scores = _read(given.summary, *columns, "label", "mean", "low", "high")
+    tested = _read(given.tests, *columns, "test", "p", "least_p", "p_holm")
+    ranks = _read(given.retrieval, *columns, "embedding", "similarity", "value", "chance")
     table = pd.concat([read_table(path, ("clip", "split")) for path in clips], ignore_index=True)
     with tempfile.TemporaryDirectory() as folder:
-        assets = Path(folder)
         sections = [
             glance(scores, tested, ranks),
             retrieval_section(ranks),
             tests_section(scores, tested),
             targets_section(scores),
             left_out_section(table, features, responses),
-            _figures("maps", "Activation patterns", "Maps",
-                     "Mean absolute activation pattern of each decoder (Haufe et al. 2014) on the flat cortex.", maps,
-                     "Decoders of {0}, subject {1}.", wide=True),
-            _training(histories, assets),
-            _figures("lag", "Haemodynamic lag", "Lag",
-                     "Correlation of the responses with the first principal components of the embeddings, by lag. If "
-                     "the lag is set correctly, the curves peak at the grey line.", lag,
-                     "Subject {0}."),
-            _figures("quality", "Data quality", "Data",
-                     "Reliability of each voxel, its noise ceiling and signal-to-noise ratio, and the selected voxels.",
-                     quality, "Subject {0}.", wide=True),
-            Section("workflow", "The workflow", "All rules that this page depends on.", nav="Workflow",
-                    svg=dag.read_text()),
-            _costs(benchmarks, assets),
-            _provenance(read_json(provenance)),
-        ]  # fmt: skip
+            *shared_sections(
+                given,
+                Path(folder),
+                "Correlation of the responses with the first principal components of the embeddings, by lag. The curves peak "
+                "at the grey line if the lag is set correctly.",
+                "Subject {0}.",
+            ),
+        ]
         text = build_page(
-            title,
-            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding "
-            "of each test clip identifies the clip among the others.",
+            given.title,
+            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding of each "
+            "test clip identifies the clip among the others.",
             [section for section in sections if section is not None],
         )
-    with atomic(page) as temporary:
+    with atomic(given.page) as temporary:
         temporary.write_text(text)
+
+
+def _read(path: Path, *columns: str) -> pd.DataFrame:
+    return read_table(path, columns).astype({"subject": str})
 
 
 def _who(subject: str) -> str:

@@ -11,65 +11,36 @@ from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
-from mind_animator.methods.base import Needs, Responses, open_kind
-from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Wildcard, command
+from mind_animator.methods.base import Needs, PredictionInputs, Responses, open_kind
+from workflow_scripts.stages import Inputs, Output, TrainedMethod, command
 
 
-def predict(
-    *,
-    kind: Param[str],
-    settings: Param[str],
-    needs: Param[Needs],
-    weights: Param[dict[str, Path]],
-    subject: Wildcard[str],
-    responses: Input,
-    clips: Inputs = (),
-    models: Param[str] = "{}",
-    t_r: Param[float] = 0.0,
-    seed: Param[int],
-    device: Param[Device] = "cpu",
-    predictions: Output,
-) -> None:
+def predict(given: TrainedMethod, *, clips: Inputs = (), predictions: Output) -> None:
     """
     Parameters
     ----------
-    kind
-        Method type.
-    settings
-        Prediction settings of the method (JSON).
-    needs
-        Inputs that the method needs in addition to weights and responses.
-    weights
-        Weights of the method's parts.
-    subject
-        Subject of the responses.
-    responses
-        HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled like the training clips.
     clips
         Clip tables, whose test clips are predicted; without tables, all clips of the responses are.
-    models
-        Ids or folders of the models, and the lock file (JSON).
-    t_r
-        Seconds between volumes, for windows.
-    seed
-        Random seed.
-    device
-        Device to compute on.
     predictions
         Output: one array per prediction (HDF5).
     """
-    opened, target = open_kind(kind, "--kind"), use_device(device)
-    known = ModelsConfig.model_validate_json(models)
-    named = {key: getattr(known, key) for key in needs.models}
-    inputs = prediction_inputs(weights, subject, seed, target, named, known.lock)
-    given, present = read_new(responses, clips, needs, t_r)
-    out = opened.predict(settings, inputs, given.take(np.flatnonzero(present)))
+    opened, inputs = open_kind(given.kind, "--kind"), inputs_of(given)
+    new, present = read_new(given.responses, clips, given.needs, given.t_r)
+    out = opened.predict(given.settings, inputs, new.take(np.flatnonzero(present)))
     arrays = {}
     for name, array in out.items():
         arrays[name] = np.full((len(present), *array.shape[1:]), np.nan, np.float32)
         arrays[name][present] = array
-    problems = {clip: NO_RESPONSE for clip, kept in zip(given.clips, present, strict=True) if not kept}
-    write_arrays(predictions, arrays, given.clips, {"kind": kind, "problems": json.dumps(problems)})
+    problems = {clip: NO_RESPONSE for clip, kept in zip(new.clips, present, strict=True) if not kept}
+    write_arrays(predictions, arrays, new.clips, {"kind": given.kind, "problems": json.dumps(problems)})
+
+
+def inputs_of(given: TrainedMethod) -> PredictionInputs:
+    """Weights, models, seed and device of a trained method."""
+    known = ModelsConfig.model_validate_json(given.models)
+    models = {key: getattr(known, key) for key in given.needs.models}
+    device = use_device(given.device)
+    return prediction_inputs(given.weights, given.subject, given.seed, device, models, known.lock)
 
 
 def read_new(path: Path, tables: list[Path], needs: Needs, t_r: float = 0.0) -> tuple[Responses, np.ndarray]:

@@ -8,60 +8,34 @@ import numpy as np
 from mind_animator.artefacts.arrays import open_arrays, read_arrays
 from mind_animator.artefacts.reconstructions import stream_reconstructions
 from mind_animator.artefacts.responses import NO_RESPONSE
-from mind_animator.config.models import ModelsConfig
-from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods._read import prediction_inputs, read_clips, read_subject
-from mind_animator.methods.base import Needs, ReconstructionInputs, open_kind
+from mind_animator.methods._read import read_clips, read_subject
+from mind_animator.methods.base import ReconstructionInputs, open_kind
 from mind_animator.video.conform import conform
-from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Wildcard, command
+from workflow_scripts.predict import inputs_of
+from workflow_scripts.stages import Inputs, Output, Param, TrainedMethod, Wildcard, command
 
 
 def reconstruct_own(
+    given: TrainedMethod,
     *,
-    kind: Param[str],
-    settings: Param[str],
-    needs: Param[Needs],
-    weights: Param[dict[str, Path]] = {},  # noqa: B006 (read only)
-    subject: Wildcard[str],
-    responses: Input,
     predictions: Inputs = (),
     clips: Inputs,
-    models: Param[str] = "{}",
-    t_r: Param[float] = 0.0,
     shard: Wildcard[int],
     shard_size: Param[int],
     n_frames: Param[int],
     size: Param[int],
     rate: Param[float],
-    seed: Param[int],
-    device: Param[Device] = "cpu",
     frames: Output,
     video: Output,
 ) -> None:
     """
     Parameters
     ----------
-    kind
-        Method type.
-    settings
-        Reconstruction settings of the method (JSON).
-    needs
-        Inputs that the method needs in addition to weights and responses.
-    weights
-        Weights of the method's parts.
-    subject
-        Name of the subject.
-    responses
-        Responses of the subject (HDF5).
     predictions
         Predictions of the method (HDF5), if it makes any.
     clips
         Clip tables of the test movies (TSV).
-    models
-        Ids or folders of the models, and the lock file (JSON).
-    t_r
-        Seconds between volumes, for windows.
     shard
         Index of the first test clip of the shard.
     shard_size
@@ -72,19 +46,14 @@ def reconstruct_own(
         Height and width of black frames, for a shard without any frames.
     rate
         Frames per second of the video.
-    seed
-        Random seed.
-    device
-        Device to compute on.
     frames
         Output: frames (HDF5).
     video
         Output: video for viewing (mp4).
     """
-    opened, target = open_kind(kind, "--kind"), use_device(device)
-    known = ModelsConfig.model_validate_json(models)
+    opened, prediction = open_kind(given.kind, "--kind"), inputs_of(given)
     table = read_clips(clips, "test")
-    everyone, present = read_subject(responses, table, needs, t_r)
+    everyone, present = read_subject(given.responses, table, given.needs, given.t_r)
     rows = np.arange(shard, min(shard + shard_size, len(table)))
     if not len(rows):
         raise InputError(f"Expected --shard below the number of test clips ({len(table)}), got {shard}.")
@@ -93,10 +62,8 @@ def reconstruct_own(
     own = everyone.take(kept)
     inputs = ReconstructionInputs(
         test_clips=everyone.clips,
-        seed=seed,
-        prediction=prediction_inputs(
-            weights, subject, seed, target, {key: getattr(known, key) for key in needs.models}, known.lock
-        ),
+        seed=given.seed,
+        prediction=prediction,
         responses=own,
         predictions=_read_predictions(predictions, own.clips),
         table=table.iloc[kept].reset_index(drop=True),
@@ -107,17 +74,17 @@ def reconstruct_own(
             if clip not in own.clips:
                 yield clip, InputError(NO_RESPONSE)
         side = None
-        for clip, given in opened.reconstruct(settings, own.clips, inputs) if len(kept) else ():
-            if not isinstance(given, InputError):
-                given = check_frames(given, clip, kind)
-                side = side or min(given.shape[1:3])
-                given = conform(given, size=side, count=n_frames)
-            yield clip, given
+        for clip, drawn in opened.reconstruct(given.settings, own.clips, inputs) if len(kept) else ():
+            if not isinstance(drawn, InputError):
+                drawn = check_frames(drawn, clip, given.kind)
+                side = side or min(drawn.shape[1:3])
+                drawn = conform(drawn, size=side, count=n_frames)
+            yield clip, drawn
 
     def black() -> np.ndarray:
         return np.zeros((n_frames, size, size, 3), np.uint8)
 
-    stream_reconstructions(made(), names, frames, video, rate, kind, black)
+    stream_reconstructions(made(), names, frames, video, rate, given.kind, black)
 
 
 def check_frames(frames: np.ndarray, clip: str, kind: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from mind_animator.config import Config, load_config
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import open_methods
 from workflow_scripts import decode_latents, draw_first_pass, invert_latents, predict, reconstruct_clips
-from workflow_scripts.stages import GeneratorShard, command
+from workflow_scripts.stages import GeneratorShard, TrainedMethod, command
 
 
 def reconstruct_response(*, config: Path, method: str, subject: str, responses: Path, output: Path) -> None:
@@ -50,7 +50,7 @@ def reconstruct_response(*, config: Path, method: str, subject: str, responses: 
         )
     check_voxels(responses, results / f"fmri/sub-{subject}/responses.h5")
     predictions, models = output / "predictions.h5", loaded.models
-    predict.predict(
+    method_of_subject = TrainedMethod(
         kind=chosen.kind,
         settings=chosen.prediction_settings(),
         needs=chosen.needs,
@@ -63,8 +63,8 @@ def reconstruct_response(*, config: Path, method: str, subject: str, responses: 
         models=models.model_dump_json(),
         seed=loaded.seed,
         device=loaded.device,
-        predictions=predictions,
     )  # fmt: skip
+    predict.predict(method_of_subject, predictions=predictions)
     shard = {
         "predictions": predictions,
         "model": models.stable_diffusion,

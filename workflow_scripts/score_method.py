@@ -1,12 +1,14 @@
 """Score one method's videos of one subject: one row per clip and metric, a readable table, and pair scores."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import pandas as pd
 
-from mind_animator.artefacts.streams import write_pairs
+from mind_animator.artefacts.streams import PairScores, write_pairs
 from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config.models import ModelsConfig
-from mind_animator.config.scoring import ScoringConfig
 from mind_animator.device import use_device
 from mind_animator.errors import run_command
 from mind_animator.metrics.registry import open_metrics
@@ -14,69 +16,53 @@ from mind_animator.scoring.compare import wide, with_units
 from mind_animator.scoring.networks import open_networks
 from mind_animator.scoring.score import score
 from mind_animator.scoring.sources import ArraySource
-from workflow_scripts.stages import Device, Input, Inputs, Output, Param, Threads, Wildcard, command
+from workflow_scripts.stages import Device, Inputs, Param, Scored, Wildcard, command
 
 
 def score_method(
+    given: Scored,
     *,
-    ground_truth: Input,
-    tables: Inputs,
     reconstructions: Inputs,
-    dataset: Param[str],
     method: Wildcard[str],
-    subject: Wildcard[str],
-    settings: Param[ScoringConfig],
-    frames: Param[int],
     models: Param[ModelsConfig],
-    seed: Param[int],
     device: Param[Device] = "cpu",
-    threads: Threads = 1,
-    scores: Output,
-    table: Output,
-    pairs: Output,
 ) -> None:
     """
     Parameters
     ----------
-    ground_truth
-        Ground-truth file (HDF5).
-    tables
-        Clip tables of the test segments.
     reconstructions
         Shards of frames (HDF5).
-    dataset, method, subject
+    method
         Name in the tables.
-    settings
-        Settings of scoring (config.scoring).
-    frames
-        Frames per clip.
     models
         Ids or folders of the networks, and the lock file.
-    seed
-        Seed of the frame shuffles.
     device
         Device of the networks.
-    threads
-        Processes of the metrics without networks.
-    scores
-        One row per clip and metric (Parquet).
-    table
-        One row per clip (TSV).
-    pairs
-        Pair scores (HDF5).
     """
     cv2.setNumThreads(1)
-    needed = ("clip", "segment", "movie", "scene_cut")
-    clips = pd.concat([read_table(path, needed) for path in tables], ignore_index=True)
-    source = ArraySource(reconstructions, size=settings.size, count=frames)
-    metrics = open_metrics(settings.metrics, settings.n_ways)
+    settings = given.settings
+    source = ArraySource(reconstructions, size=settings.size, count=given.frames)
+    networks = open_networks(
+        open_metrics(settings.metrics, settings.n_ways), models, device=use_device(device)
+    )
     found = score(
-        clips[list(needed)], ground_truth, {method: source}, open_networks(metrics, models, device=use_device(device)),
-        settings, count=frames, dataset=dataset, subject=subject, seed=seed, workers=threads,
+        read_labels(given.tables), given.ground_truth, {method: source}, networks, settings, count=given.frames,
+        dataset=given.dataset, subject=given.subject, seed=given.seed, workers=given.threads,
     )[method]  # fmt: skip
-    write_pairs(pairs, found.pairs)
-    write_table(table, wide(found.rows))
-    write_table(scores, with_units(found.rows))
+    write_scores(given, found.rows, found.pairs)
+
+
+def read_labels(tables: Sequence[Path]) -> pd.DataFrame:
+    """One row per test clip: ``clip, segment, movie, scene_cut``."""
+    names = ["clip", "segment", "movie", "scene_cut"]
+    return pd.concat([read_table(path, tuple(names)) for path in tables], ignore_index=True)[names]
+
+
+def write_scores(given: Scored, rows: pd.DataFrame, pairs: PairScores) -> None:
+    """Write the three tables of scores; the one on which later stages depend last."""
+    write_pairs(given.pairs, pairs)
+    write_table(given.table, wide(rows))
+    write_table(given.scores, with_units(rows))
 
 
 main = command(score_method)

@@ -19,7 +19,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -27,7 +27,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 from pydantic import TypeAdapter, ValidationError
 
 from mind_animator.config.base import Strict, explain, parse_settings
+from mind_animator.config.scoring import ScoringConfig
 from mind_animator.errors import InputError
+from mind_animator.methods.base import Needs
 
 T = TypeVar("T")
 
@@ -81,6 +83,130 @@ class GeneratorShard(Options):
     state: Param[Path]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainedMethod(Options):
+    """
+    Attributes
+    ----------
+    kind
+        Method type.
+    settings
+        Settings of the method for this stage (JSON).
+    needs
+        Inputs that the method needs in addition to weights and responses.
+    weights
+        Weights of the method's parts.
+    subject
+        Subject of the responses.
+    responses
+        HDF5 (responses, clip), or .npy (voxel,) or (clip, voxel), scaled like the training clips.
+    models
+        Ids or folders of the models, and the lock file (JSON).
+    t_r
+        Seconds between volumes, for windows.
+    seed
+        Random seed.
+    device
+        Device to compute on.
+    """
+
+    kind: Param[str]
+    settings: Param[str]
+    needs: Param[Needs]
+    weights: Param[dict[str, Path]] = field(default_factory=dict)
+    subject: Wildcard[str]
+    responses: Input
+    models: Param[str] = "{}"
+    t_r: Param[float] = 0.0
+    seed: Param[int]
+    device: Param[Device] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Options):
+    """
+    Attributes
+    ----------
+    ground_truth
+        Ground-truth file (HDF5).
+    tables
+        Clip tables of the test segments.
+    dataset, subject
+        Name in the tables.
+    settings
+        Settings of scoring (config.scoring).
+    frames
+        Frames per clip.
+    seed
+        Seed of the frame shuffles.
+    threads
+        Processes of the metrics without networks.
+    scores
+        Output: scores of videos, one row per clip and metric (Parquet).
+    table
+        Output: the same, one row per clip (TSV).
+    pairs
+        Output: pair scores (HDF5).
+    """
+
+    ground_truth: Input
+    tables: Inputs
+    dataset: Param[str]
+    subject: Wildcard[str]
+    settings: Param[ScoringConfig]
+    frames: Param[int]
+    seed: Param[int]
+    threads: Threads = 1
+    scores: Output
+    table: Output
+    pairs: Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Options):
+    """
+    Attributes
+    ----------
+    title
+        Title of the page.
+    summary
+        Means and intervals of all scores (TSV).
+    tests
+        Permutation tests (TSV).
+    retrieval
+        Retrieval by decoded embeddings (TSV).
+    histories
+        Training record of each method/subject/part (JSON).
+    lag
+        Figure of the haemodynamic lag of each subject (PNG).
+    quality
+        Figure of the data quality of each subject (PNG).
+    maps
+        Figure of activation patterns of each method/subject (PNG).
+    dag
+        Rule graph (SVG).
+    provenance
+        Configuration, versions and digests (JSON).
+    benchmarks
+        Folder of the jobs' benchmarks (TSV).
+    page
+        Output: the page (HTML).
+    """
+
+    title: Param[str]
+    summary: Input
+    tests: Input
+    retrieval: Input
+    histories: Param[dict[str, Path]] = field(default_factory=dict)
+    lag: Param[dict[str, Path]] = field(default_factory=dict)
+    quality: Param[dict[str, Path]] = field(default_factory=dict)
+    maps: Param[dict[str, Path]] = field(default_factory=dict)
+    dag: Input
+    provenance: Input
+    benchmarks: Param[Path] | None = None
+    page: Output
+
+
 class Option(NamedTuple):
     """One option of a stage: its type, default (``inspect.Parameter.empty`` if it is required), and help text."""
 
@@ -102,7 +228,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
         given = vars(parser(function).parse_args(arguments))
         values = {name: _value(option.hint, name, given[name]) for name, option in describe(function).items()}
         for name, group in _groups(function).items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
         return function(**values)
 
     return main
@@ -115,9 +241,10 @@ def describe(function: Callable[..., Any]) -> dict[str, Option]:
     for name, parameter in inspect.signature(function).parameters.items():
         if name in (groups := _groups(function)):
             own, texts = get_type_hints(groups[name]), _help_texts(groups[name].__doc__ or "")
-            for field in fields(groups[name]):
-                default = inspect.Parameter.empty if field.default is MISSING else field.default
-                found[field.name] = Option(own[field.name], default, texts.get(field.name, ""))
+            for one in fields(groups[name]):
+                default = inspect.Parameter.empty if one.default is MISSING else one.default
+                default = default if one.default_factory is MISSING else one.default_factory()
+                found[one.name] = Option(own[one.name], default, texts.get(one.name, ""))
         else:
             found[name] = Option(hints[name], parameter.default, help_texts.get(name, ""))
     return found
@@ -152,7 +279,7 @@ def options_of(script: Path) -> dict[str, str]:
                 for annotation in known:
                     if isinstance(annotation, type) and issubclass(annotation, Options):
                         hints = get_type_hints(annotation, include_extras=True)
-                        found |= {field.name: _source(hints[field.name]) for field in fields(annotation)}
+                        found |= {one.name: _source(hints[one.name]) for one in fields(annotation)}
                 found[argument.arg] = next(filter(None, map(_source, known)), "")
             return {name: source for name, source in found.items() if source}
     raise InputError(f"Expected a function '{script.stem}' in {script}, found none.")
