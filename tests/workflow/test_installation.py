@@ -57,7 +57,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_base_package_scores_gifs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path, rng):
     python = environment(tmp_path / "env")
-    run(*PIP, "--python", python, "install", "-q", "--no-cache-dir", wheel)
+    run(*PIP, "--python", python, "install", "-q", "--no-compile", wheel)
     for folder in ("ground_truth", "prediction"):
         (tmp_path / folder).mkdir()
         for clip in range(3):
@@ -77,7 +77,7 @@ def test_the_base_package_scores_gifs_in_an_environment_of_its_own(wheel: Path, 
 def test_the_workflow_is_deployed_from_the_wheel(wheel: Path, tmp_path: Path):
     """Installed without its dependencies into an environment that borrows those of this one."""
     python = environment(tmp_path / "env")
-    run(*PIP, "--python", python, "install", "-q", "--no-deps", wheel)
+    run(*PIP, "--python", python, "install", "-q", "--no-deps", "--no-compile", wheel)
     packages = next((tmp_path / "env/lib").glob("python*/site-packages"))
     borrowed = [path for path in site.getsitepackages() if Path(path).is_dir()]
     (packages / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
