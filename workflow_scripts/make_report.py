@@ -95,38 +95,38 @@ def make_report(
             *shared_sections(
                 given,
                 assets,
-                "Correlation of the selected voxels with the movie, by the lag between a clip and its volume. If the lag is "
-                "set correctly, the curves peak at the grey line.",
+                "Correlation of the selected voxels with the movie, by the lag between a clip and its volume. If the "
+                "lag is set correctly, the curves peak at the grey line.",
                 "Subject {0}: correlation with luminance, contrast and motion energy of the clips.",
             ),
         ]
         html = build_page(
             given.title,
-            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and every "
-            "score is shown next to its baselines.",
+            "Videos reconstructed from brain activity: ground truth and reconstruction are shown side by side, and "
+            "every score is shown next to its baselines.",
             [section for section in sections if section is not None],
         )
     with atomic(given.page) as temporary:
         temporary.write_text(html)
 
 
-def shared_sections(given: Report, place: Path, lag_text: str, lag_caption: str) -> list[Section | None]:
-    """Sections of every report after the scores: patterns, training, lag, data quality, rule graph, costs, provenance."""
+def shared_sections(given: Report, assets: Path, lag_text: str, lag_caption: str) -> list[Section | None]:
+    """Sections of every report after the scores: patterns, training, lag, data quality, rules, costs, provenance."""
     record = read_json(given.provenance)
     return [
-        _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et al. "
-                 "2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, and "
-                 "the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
+        _figures("maps", "Activation patterns", "Maps", "Mean absolute activation pattern of each decoder (Haufe et "
+                 "al. 2014: covariance of the voxels with its output) on the flat cortex, left and right hemisphere, "
+                 "and the ROIs with the largest mean, with the values for permuted blocks of clips (grey).",
                  given.maps, "Decoders of {0}, subject {1}.", wide=True),
-        _training(given.histories, place),
+        _training(given.histories, assets),
         _figures("lag", "Haemodynamic lag", "Lag", lag_text, given.lag, lag_caption),
         _figures("quality", "Data quality", "Data", "Reliability of each voxel, its noise ceiling, its signal-to-"
                  "noise ratio, and the selected voxels. Voxels are selected on training runs only.", given.quality,
                  "Subject {0}.", wide=True),
-        Section("workflow", "The workflow", "All rules that this page depends on, from the data at the top to the page at "
-                "the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
+        Section("workflow", "The workflow", "All rules that this page depends on, from the data at the top to the "
+                "page at the bottom. A line connects a rule with a rule that uses its files.", nav="Workflow",
                 svg=given.dag.read_text()),
-        _costs(given.benchmarks, place),
+        _costs(given.benchmarks, assets),
         _provenance(record),
     ]  # fmt: skip
 

@@ -55,15 +55,15 @@ def make_text_report(
             *shared_sections(
                 given,
                 Path(folder),
-                "Correlation of the responses with the first principal components of the embeddings, by lag. The curves peak "
-                "at the grey line if the lag is set correctly.",
+                "Correlation of the responses with the first principal components of the embeddings, by lag. The "
+                "curves peak at the grey line if the lag is set correctly.",
                 "Subject {0}.",
             ),
         ]
         text = build_page(
             given.title,
-            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding of each "
-            "test clip identifies the clip among the others.",
+            "Embeddings of the stimuli decoded from brain activity: this page shows how well the decoded embedding of "
+            "each test clip identifies the clip among the others.",
             [section for section in sections if section is not None],
         )
     with atomic(given.page) as temporary:

@@ -47,8 +47,8 @@ def score_split_half_oracle(
         names, text=text, image=image, extra_text=extra_text, extra_image=extra_image
     )
     rows, pairs, of_features = score_oracle(
-        clips, given.ground_truth, halves["half_1"], halves["half_2"], features, extra, given.settings, count=given.frames,
-        dataset=given.dataset, subject=given.subject, seed=given.seed, workers=given.threads,
+        clips, given.ground_truth, halves["half_1"], halves["half_2"], features, extra, given.settings,
+        count=given.frames, dataset=given.dataset, subject=given.subject, seed=given.seed, workers=given.threads,
     )  # fmt: skip
     write_pairs(decoded_pairs, PairScores(pairs.clips, pairs.rows, {}, {}))
     write_table(decoded, with_units(of_features))

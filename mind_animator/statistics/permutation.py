@@ -266,8 +266,8 @@ def motion_swap_test(
 ) -> TestResult:
     """Test whether the score is higher with the clip's own responses in the motion decoder (paired, one-sided).
 
-    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a second one whose
-    motion was decoded from the responses to another clip.
+    ``full`` and ``swapped`` are scores of the clips (higher is better) for the reconstruction, and for a second one
+    whose motion was decoded from the responses to another clip.
     """
     full, swapped = np.asarray(full, np.float64), np.asarray(swapped, np.float64)
     if full.shape != swapped.shape:

@@ -364,7 +364,8 @@ def test_features_must_hold_what_a_method_trains_on():
     check_features(methods, _providers(caption_copies=2, crops=1))
     check_features({"ridge_residual": _method("mind_animator")}, _providers())
     with pytest.raises(
-        InputError, match=r"config\.features\.crops = 0: must be at least 1, since config\.methods\.paper trains"
+        InputError,
+        match=r"config\.features\.crops = 0: must be at least 1, since config\.methods\.paper trains",
     ):
         check_features(methods, _providers(caption_copies=2))
 
