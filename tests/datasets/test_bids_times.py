@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bids_study import SPACE, impulses, opened, segments_of, volumes_of, write_confounds, write_run
 from scipy.ndimage import gaussian_filter1d
+from simulate import axis_59k
 
 from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import grayordinate_axis
@@ -149,6 +150,23 @@ def test_a_cifti_series_starts_where_it_says(tmp_path, start, first):
             path.read_bytes().replace(b'SeriesStart="0"', f'SeriesStart="{start:g}"'.encode(), 1)
         )
     assert volumes_of(opened(tmp_path, space="fsLR")) == list(range(first, first + 10))
+
+
+def test_a_170k_series_has_the_108441_vertices_of_its_cortex(tmp_path):
+    """A file on the real axis: 170,494 rows, of which the subcortical ones are not used. Impulses lie in its last
+    vertices of the right hemisphere, so that a wrong number of vertices would miss them."""
+    write_run(tmp_path)
+    series = np.full((60, 60), 100, np.float32)
+    series[np.arange(60), np.arange(60)] += 50
+    name = "sub-01_task-movie_run-1_space-fsLR_den-170k_bold.dtseries.nii"
+    path = tmp_path / "derivatives/fmriprep/sub-01/func" / name
+    write_series(path, series, axis_59k(), 2.0, np.arange(108_441 - 60, 108_441))
+    dataset = opened(tmp_path, space="fsLR")
+    assert (dataset.rois_of, dataset.has_rois, dataset.n_voxels) == ("none", False, 108_441)
+    run = next(dataset.runs("01", "a", FmriConfig(lag=4.0, detrend_order=0)))
+    assert run.values.shape == (10, 108_441)
+    assert run.values[:, -60:].argmax(axis=1).tolist() == list(range(7, 17))
+    assert check_files(dataset).set_index("file").loc[f"{path.relative_to(tmp_path)}", "state"] == "here"
 
 
 def test_parcels_and_their_names(tmp_path):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mind_animator.config.base import Strict
 from mind_animator.datasets.base import Dataset, Run, Segment, VolumeRun
-from mind_animator.datasets.bids.files import RunKey, StudyFiles
+from mind_animator.datasets.bids.files import CORTEX, RunKey, StudyFiles
 from mind_animator.datasets.bids.options import BidsOptions
 from mind_animator.datasets.bids.responses import ClipStore
 from mind_animator.datasets.bids.sections import Presentation, Section, cut_sections, pack, read_presentations
@@ -205,7 +205,7 @@ class Bids(Dataset):
         sizes = [(path.stat().st_size, path) for path in files if path.is_file() and not self._files.surface]
         shape = read_shape(max(sizes)[1]) if sizes else ()
         if len(shape) == 6:
-            return shape[4], voxels if shape[5] == 91_282 else shape[5]
+            return shape[4], CORTEX.get(shape[5], shape[5])
         if len(shape) == 4:  # the brain fills about a third of the field of view
             return shape[3], int(0.35 * shape[0] * shape[1] * shape[2])
         return volumes, voxels

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RunKey = frozenset[tuple[str, str]]  # entities of a run
 SIDES = ("L", "R")
+CORTEX = {91_282: 59_412, 170_494: 108_441, 59_412: 59_412}  # cortical vertices by the rows of a CIFTI file
 VIDEO = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif")
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mind_animator.datasets.bids.files import RunKey, StudyFiles
+from mind_animator.datasets.bids.files import CORTEX, RunKey, StudyFiles
 from mind_animator.datasets.bids.sections import Presentation
 from mind_animator.errors import InputError
 
@@ -168,10 +168,9 @@ class ClipStore:
             return np.asarray(nib.load(files[0]).dataobj, np.float32)
         if self.options.space == "fsLR":
             rows = read_header(files[0]).rows
-            cortex = {91_282: 59_412, 170_494: 108_441, 59_412: 59_412}.get(rows)
-            if cortex is None:
+            if rows not in CORTEX:
                 raise InputError(f"Expected 91,282 or 170,494 grayordinates in {files[0]}, got {rows}.")
-            series = read_cortex(files[0], n_vertices=cortex, finite=False)
+            series = read_cortex(files[0], n_vertices=CORTEX[rows], finite=False)
         elif self.files.surface:
             sides = [read_surface(file) for file in files]
             if len(sides[0]) != len(sides[1]):
