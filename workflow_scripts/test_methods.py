@@ -69,7 +69,7 @@ def test_methods(
     summary
         Means with intervals; one file per format (TSV, Parquet).
     retrieval
-        Retrieval with its chance level (TSV).
+        Retrieval with its chance level; for all subjects together from the mean of each clip (TSV).
     clips
         One row per clip and metric, pooled subjects included (Parquet).
     clip_table
@@ -132,13 +132,23 @@ def test_methods(
     means = summarise(rows, settings, seed=seed, sets=sets)
     for path in summary:
         write_table(path, means)
-    write_table(retrieval, retrieval_summary(features, settings, seed=seed))
+    write_table(retrieval, retrieval_summary([*features, *_pooled(rows, features)], settings, seed=seed))
     if clips:
         write_table(clips, with_units(rows))
     if clip_table:
         write_table(clip_table, wide(rows))
     if metrics:
         write_table(metrics, metric_table(list(dict.fromkeys(means["metric"]))))
+
+
+def _pooled(rows: pd.DataFrame, features: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Pooled rows of decoded features with their number of candidates, one table per method; none of one subject."""
+    keys = ["dataset", "method", "metric"]
+    known = pd.concat(features).groupby(keys, as_index=False)["candidates"].max() if features else None
+    pooled = rows[rows["subject"] == POOLED]
+    if known is None or pooled.empty:
+        return []
+    return [own for _, own in pooled.merge(known, on=keys).groupby(keys[:2], sort=False)]
 
 
 def _who(table: pd.DataFrame, path: Path) -> dict[str, str]:

@@ -123,7 +123,10 @@ def test_embeddings_alone_give_the_semantic_decoder_and_retrieval(study):
     tests = read_table(results / "scores" / "tests.tsv", ("test", "metric", "subject", "p"))
     ranks = tests[tests["metric"] == "retrieval_text_centred_rank"].set_index("subject")["p"]
     assert set(ranks.index) == {"x", "y", "pooled"} and (ranks < 0.01).all()
-    table = read_table(results / "scores" / "retrieval.tsv", ("similarity", "metric", "value"))
+    table = read_table(results / "scores" / "retrieval.tsv", ("subject", "similarity", "metric", "value"))
+    medians = table[(table["metric"] == "median_rank") & (table["similarity"] == "centred")]
+    medians = medians.set_index("subject")["value"]
+    assert set(medians.index) == {"x", "y", "pooled"} and medians["pooled"] < 18
     values = table.groupby(["similarity", "metric"])["value"].mean()
     assert values["centred", "two_way"] > 0.7
     assert values["centred", "median_rank"] < values["published", "median_rank"]
