@@ -153,27 +153,23 @@ def _split(drafts: list, subjects: tuple[str, ...], files: StudyFiles) -> list[S
                 f"Expected dataset.options.test to name movies of {sorted({movie for _, movie, *_ in drafts})} "
                 f"or sections of {sorted(name for name, *_ in drafts)}, got '{entry}'."
             )
-    spans = [
-        (movie, offset, offset + count * seconds)
-        for name, movie, offset, count, _ in drafts
-        if name in tested
-    ]
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for name, movie, offset, count, _ in drafts:
+        if name in tested:
+            spans.setdefault(movie, []).append((offset, offset + count * seconds))
     orders = {sub: {run: index for index, run in enumerate(files.runs(sub))} for sub in subjects}
     sections = []
     for name, movie, offset, count, group in drafts:
         onsets = [offset + seconds * k for k in range(count)]
-        if name not in tested:
-            near = [(start, stop) for other, start, stop in spans if other == movie]
+        if name not in tested and movie in spans:
             onsets = [
                 onset for onset in onsets
-                if all(onset - stop >= NEIGHBOURS or start - onset - seconds >= NEIGHBOURS for start, stop in near)
+                if all(onset - stop >= NEIGHBOURS or start - onset - seconds >= NEIGHBOURS
+                       for start, stop in spans[movie])
             ]  # fmt: skip
         shown: dict[str, tuple[Presentation, ...]] = {}
-        for subject, one in group:
+        for subject, one in sorted(group, key=lambda item: (orders[item[0]][item[1].run], item[1].onset)):
             shown[subject] = (*shown.get(subject, ()), one)
-        for subject, ones in shown.items():
-            order = orders[subject]
-            shown[subject] = tuple(sorted(ones, key=lambda one, order=order: (order[one.run], one.onset)))
         if onsets:
             split = "test" if name in tested else "train"
             sections.append(Section(name, movie, split, tuple(onsets), shown))
@@ -194,17 +190,14 @@ def pack(sections: list[Section]) -> dict[str, tuple[Section, ...]]:
     for split in ("train", "test"):
         own = [section for section in sections if section.split == split]
         short = [section for section in own if len(section.onsets) < SHORT]
-        segments |= {s.id: (s,) for s in own if len(short) < 2 or len(s.onsets) >= SHORT}
-        pack: list[Section] = []
-        for section in short if len(short) > 1 else ():
-            if pack and sum(len(s.onsets) for s in pack) + len(section.onsets) > PACK:
-                segments[f"{split}pack{sum(n.startswith(f'{split}pack') for n in segments):03d}"] = tuple(
-                    pack
-                )
-                pack = []
-            pack.append(section)
-        if pack:
-            segments[f"{split}pack{sum(n.startswith(f'{split}pack') for n in segments):03d}"] = tuple(pack)
+        short = short if len(short) > 1 else []
+        segments |= {s.id: (s,) for s in own if not short or len(s.onsets) >= SHORT}
+        packs: list[list[Section]] = []
+        for section in short:
+            if not packs or sum(len(s.onsets) for s in packs[-1]) + len(section.onsets) > PACK:
+                packs.append([])
+            packs[-1].append(section)
+        segments |= {f"{split}pack{number:03d}": tuple(own) for number, own in enumerate(packs)}
     return segments
 
 
