@@ -59,12 +59,20 @@ OPTIONS = {
     },
     "ridge": {"": {}},
     "mind_video": {"": _MIND_VIDEO, "encoder": merged(_MIND_VIDEO, {"generator": {"cotrain": "encoder"}})},
+    "kupershmidt2022": {"": {
+        "preset": "small", "size": 16, "encoder_widths": (4, 4, 4, 4), "decoder_width": 4, "decoder_blocks": 1,
+        "response_cycle": 0.1, "cycle_noise": 1.0,
+        "encoder_optimisation": {"epochs": 1}, "decoder_optimisation": {"epochs": 1},
+    }},
+    "gan": {"": {
+        "preset": "small", "size": 16, "widths": (8, 4, 4), "discriminator_width": 4, "optimisation": {"epochs": 1},
+    }},
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
     "shuffled_frames": {"": {"of": "ridge"}},
     "folder": {"": {"path": "videos", "size": 16, "layout": {"name": "{clip}"}}},
-}
+}  # fmt: skip
 CASES = [(kind, variant) for kind in available() for variant in OPTIONS.get(kind, {"": None})]
 TEST_MOVIE = "movie4"
 # The frozen models of the demo, for methods that need any.
