@@ -47,10 +47,12 @@ if TYPE_CHECKING:
 SMALL: dict[str, Any] = {
     "size": 32,
     "widths": (64, 32, 16, 8),
-    "discriminator_width": 16,
+    "discriminator_width": 8,
     "ema": 0.98,
-    "optimisation": {"learning_rate": 1e-3, "betas": (0.0, 0.9), "batch": 32, "epochs": 10, "patience": 3},
-}
+    "optimisation": {
+        "learning_rate": 1e-3, "betas": (0.0, 0.9), "schedule": "cosine", "warm_up": 20, "batch": 32, "epochs": 6,
+    },
+}  # fmt: skip
 
 
 class Options(Strict):

@@ -11,20 +11,20 @@ with 64 channels, blocks of bicubic upsampling, 5 x 5 convolution, group normali
 
 Guessed: the last convolution returns all frames (three channels per frame); the prior over time is the mean absolute
 difference of neighbouring frames, in units of its mean over the training clips; ReLU between the convolutions over
-space and over time; the weights of the losses against each other; one random frame per clip in the perceptual loss.
+space and over time; the weights of the losses against each other; random frames of the batch in the perceptual loss.
 
 Left out: "unlabelled" responses. In the earlier code they are those of the *test* clips, so that the decoder adapts to
-the test set. Here the second cycle E(D(r)) = r (`response_cycle`, 0 as in the code's shipped settings) uses training
-responses only. Left out too: batch normalisation after the last sigmoid (a slip of the re-implementation), the L1 and
-group penalties of the earlier encoder, and selection on test clips: early stopping uses held-out training movies,
-whose frames are also excluded from the cycle.
+the test set. Here the second cycle E(D(r)) = r (``response_cycle``, 0 as in the code's shipped settings) uses training
+responses only. Left out too: batch normalisation after the last sigmoid (a slip of the re-implementation; elsewhere
+group normalisation replaces it, so that a clip does not depend on its batch), the L1 and group penalties of the
+earlier encoder, and selection on test clips: early stopping uses held-out training movies, whose frames are also
+excluded from the cycle.
 
-The preset ``small`` (defaults of 32 pixels, separable read-outs) trains on one processor core in minutes.
+The preset ``small`` (`SMALL`, 32 pixels) trains on one processor core in minutes.
 
 References
 ----------
-Kupershmidt, G., Beliy, R., Gaziv, G., Irani, M. (2022), "A Penny for Your (visual) Thoughts: Self-Supervised
-Reconstruction of Natural Movies from Brain Activity", arXiv 2206.03544.
+Kupershmidt et al. (2022), "A Penny for Your (visual) Thoughts", arXiv 2206.03544.
 """
 
 import sys
@@ -59,12 +59,22 @@ SMALL: dict[str, Any] = {
     "size": 32,
     "encoder_widths": (16, 32, 32, 64),
     "encoder_stride": 1,
+    "dropout": 0.3,
     "decoder_width": 32,
     "decoder_blocks": 2,
-    "readout": "separable",
     "perceptual_model": "vit",
-    "encoder_optimisation": {"optimiser": "adamw", "learning_rate": 3e-3, "weight_decay": 0.01, "batch": 32, "epochs": 20, "patience": 3},
-    "decoder_optimisation": {"optimiser": "adamw", "learning_rate": 3e-3, "weight_decay": 0.01, "batch": 32, "epochs": 12, "patience": 3},
+    "perceptual": 0.1,
+    "perceptual_images": 8,
+    "total_variation": 0.1,
+    "cycle": 0.5,
+    "encoder_optimisation": {
+        "optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "schedule": "cosine", "warm_up": 20,
+        "batch": 32, "epochs": 5,
+    },
+    "decoder_optimisation": {
+        "optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "schedule": "cosine", "warm_up": 20,
+        "batch": 32, "epochs": 4,
+    },
 }  # fmt: skip
 
 
@@ -94,6 +104,8 @@ class Options(Strict):
         Weight of 1 - cosine in the encoder's loss, next to the mean squared error.
     perceptual, total_variation, smoothness : float
         Weights of the terms of the decoder's loss, next to the mean absolute error.
+    perceptual_images : int
+        Random images per batch in the perceptual term.
     cycle : float
         Unpaired clips per paired clip in a batch, each with the same weight as a paired clip.
     cycle_noise : float
@@ -120,6 +132,7 @@ class Options(Strict):
     perceptual: float = Field(0.35, ge=0)
     total_variation: float = Field(0.3, ge=0)
     smoothness: float = Field(0.01, ge=0)
+    perceptual_images: int = Field(72, ge=1)
     cycle: float = Field(2.0, ge=0)
     cycle_noise: float = Field(0.0, ge=0)
     response_cycle: float = Field(0.0, ge=0)
@@ -377,11 +390,12 @@ def decoder_loss(
         total = total + options.total_variation * rough
         total = total + options.smoothness * frames.diff(dim=1).abs().mean() / max(step, 1e-6)
         if features is not None:
-            chosen = torch.full((len(frames),), frames.shape[1] // 2, device=frames.device)
+            images, targets = frames.flatten(0, 1), wanted.flatten(0, 1)
+            count = min(options.perceptual_images, len(images))
+            chosen = torch.arange(count, device=images.device) * (len(images) // count)
             if rng is not None:
-                chosen = torch.randint(frames.shape[1], (len(frames),), generator=rng, device=frames.device)
-            clips = torch.arange(len(frames), device=frames.device)
-            pairs = zip(features(frames[clips, chosen]), features(wanted[clips, chosen]), strict=True)
+                chosen = torch.randint(len(images), (count,), generator=rng, device=images.device)
+            pairs = zip(features(images[chosen]), features(targets[chosen]), strict=True)
             distances = [(1 - cosine_similarity(one, other, dim=1)).mean() for one, other in pairs]
             total = total + options.perceptual * torch.stack(distances).mean()
         return total
@@ -422,8 +436,8 @@ def perceptual_features(
     from torch import nn
     from torch.nn.functional import interpolate
 
+    from mind_animator.models.hub import locate
     from mind_animator.models.load import load_vit
-    from mind_animator.models.places import locate
 
     place = data.models[options.perceptual_model]
     found = locate(place, data.lock)
