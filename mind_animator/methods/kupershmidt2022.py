@@ -86,7 +86,8 @@ class Options(Strict):
     preset : str
         ``published``: the defaults below; ``small``: for a processor core.
     size : int
-        Height and width of the frames, pixels: a multiple of 2 to the power of ``decoder_blocks``.
+        Height and width of the frames, pixels: a multiple of 2 to the power of ``decoder_blocks``, and of 4 x
+        ``encoder_stride``.
     encoder_widths : tuple of int
         Channels of the encoder after the convolution over space, over time, of each step in time, and at the end.
     encoder_stride : int
@@ -153,8 +154,9 @@ class Options(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
-        if self.size % 2**self.decoder_blocks:
-            raise ValueError(f"size = {self.size}: must be a multiple of {2**self.decoder_blocks}")
+        for unit in (2**self.decoder_blocks, 4 * self.encoder_stride):
+            if self.size % unit:
+                raise ValueError(f"size = {self.size}: must be a multiple of {unit}")
         if self.cycle and not self.windows and not self.videos:
             raise ValueError("cycle requires windows of the training movies or videos")
         return self
@@ -208,6 +210,10 @@ class Kupershmidt2022(Method):
         rows, held_out = split_clips(data.movies, options.validation, job.seed)
         frames = read_frames(data, options.size)
         shapes = {"voxels": responses.shape[1], "frames": frames.shape[1]}
+        if shapes["frames"] < 2:
+            raise InputError(
+                f"config.stimuli.frames = {shapes['frames']}: must be at least 2 for kupershmidt2022."
+            )
         optimisation = options.encoder_optimisation if part == "encoder" else options.decoder_optimisation
         batches = {"responses": torch.from_numpy(responses), "frames": frames}
         with (
@@ -511,22 +517,20 @@ def unpaired_clips(
         grid = np.arange(int((end - start - duration) * per_clip / duration))
         return start + (grid + rng.random(len(grid))) * duration / per_clip
 
-    def fill(count: int, clips: Any) -> None:
-        own = np.empty((count, frames, options.size, options.size, 3), np.uint8)
-        for row, values in clips:
-            own[row] = values
-        parts.append(own)
+    def add(count: int, clips: "Iterator[tuple[int, np.ndarray]]") -> None:
+        own = dict(clips)  # a clip that is read a second time replaces the first
+        parts.append(np.stack([own[row] for row in range(count)]))
 
     for span in data.stimuli.spans if options.windows else ():
         own = onsets(span.start, span.end, options.windows) if span.movie not in excluded else ()
         if len(own):
-            fill(len(own), data.stimuli.read(span, own, frames=frames, rate=rate, size=options.size))
+            add(len(own), data.stimuli.read(span, own, frames=frames, rate=rate, size=options.size))
     for path in data.videos:
         movie = Movie(path)
         own = onsets(0.0, movie.end, 1)
         if len(own):
             shown = frames_shown_at(movie.starts, own[:, None] + np.arange(frames) / rate)
-            fill(len(own), read_clips(movie, shown, size=options.size))
+            add(len(own), read_clips(movie, shown, size=options.size))
     if not parts:
         raise InputError(f"Expected unpaired videos of more than {duration:g} s, found none.")
     print(f"{sum(map(len, parts))} unpaired clips for the cycle.", file=sys.stderr)
