@@ -210,7 +210,8 @@ def build_generator(options: Options, voxels: int, frames: int) -> "nn.ModuleDic
         doubled = len(later) - number <= 3  # the number of frames: 1 until here, then 2, 4, 8
         blocks.append(nn.Sequential(
             nn.Upsample(scale_factor=(2 if doubled else 1, 2, 2)),
-            nn.Conv3d(width, after, (1, 3, 3), padding=(0, 1, 1)), nn.Conv3d(after, after, (3, 1, 1), padding=(1, 0, 0)),
+            nn.Conv3d(width, after, (1, 3, 3), padding=(0, 1, 1)),
+            nn.Conv3d(after, after, (3, 1, 1), padding=(1, 0, 0)),
             nn.GroupNorm(max(1, after // 4), after), nn.ReLU(),
         ))  # fmt: skip
         width = after
