@@ -5,7 +5,7 @@ per volume. The architecture, loss weights, optimiser and training time of the o
 anything that was found, and there is no published code. Everything else here is therefore our own choice: the
 generator of convolutions over space and then over time, projection of the responses in both discriminators, the hinge
 loss with an absolute error and feature matching, spectral normalisation, and an exponential moving average (EMA) of
-the generator. Scores of this method say nothing about the original.
+the generator. Scores of this method are no evidence about the original.
 
 One optimiser updates generator and discriminators in the same step; the loss of either does not reach the other.
 Early stopping uses the absolute error on held-out training movies. Noise is drawn in training and is zero in
@@ -252,7 +252,7 @@ def discriminate(
 
 
 def _normalised(layer: "nn.Module") -> "Tensor":
-    """Weights divided by their spectral norm, computed exactly: no state besides the weights."""
+    """Weights divided by their spectral norm, computed exactly, so that the weights are the only state."""
     import torch
 
     return layer.weight / torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
@@ -283,13 +283,13 @@ def adversarial_loss(options: Options) -> Any:
         made = generate(networks["generator"], responses, noise)
         total = options.absolute_error * (made - true).abs().mean()
         for name, view in views.items():
-            judge = networks[name]
-            real, features = discriminate(judge, view(true), responses)
-            fake, _ = discriminate(judge, view(made.detach()), responses)
+            discriminator = networks[name]
+            real, features = discriminate(discriminator, view(true), responses)
+            fake, _ = discriminate(discriminator, view(made.detach()), responses)
             total = total + relu(1 - real).mean() + relu(1 + fake).mean()
-            judge.requires_grad_(False)  # the generator's loss does not reach the discriminator
-            score, own = discriminate(judge, view(made), responses)
-            judge.requires_grad_(True)
+            discriminator.requires_grad_(False)  # the generator's loss does not reach the discriminator
+            score, own = discriminate(discriminator, view(made), responses)
+            discriminator.requires_grad_(True)
             matched = [(a - b.detach()).abs().mean() for a, b in zip(own, features, strict=True)]
             total = total - options.adversarial * score.mean()
             total = total + options.feature_matching * torch.stack(matched).mean()

@@ -331,15 +331,15 @@ def _readout(kind: str, voxels: int, channels: int, side: int, to: Literal["voxe
     import torch
     from torch import nn
 
-    places = side**2
+    positions = side**2
     if kind == "dense":
-        sizes = (channels * places, voxels) if to == "voxels" else (voxels, channels * places)
+        sizes = (channels * positions, voxels) if to == "voxels" else (voxels, channels * positions)
         return nn.ModuleDict({"linear": nn.Linear(*sizes)})
     bias = torch.zeros(voxels) if to == "voxels" else torch.zeros(channels, 1)
-    scale = places**-0.5 if to == "voxels" else voxels**-0.5
+    scale = positions**-0.5 if to == "voxels" else voxels**-0.5
     return nn.ParameterDict({
         "channels": torch.randn(voxels, channels) * (channels**-0.5 if to == "voxels" else 1.0),
-        "space": torch.randn(voxels, places) * scale, "bias": bias,
+        "space": torch.randn(voxels, positions) * scale, "bias": bias,
     })  # fmt: skip
 
 
@@ -390,13 +390,13 @@ def decoder_loss(
             residual = batches["responses"][held_out] - respond(true[held_out])
             noise = options.cycle_noise * residual.std(dim=0).to(job.device)
 
-    def terms(frames: "Tensor", wanted: "Tensor", rng: Any) -> "Tensor":
-        total = (frames - wanted).abs().mean()
+    def terms(frames: "Tensor", expected: "Tensor", rng: Any) -> "Tensor":
+        total = (frames - expected).abs().mean()
         rough = frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean()
         total = total + options.total_variation * rough
         total = total + options.smoothness * frames.diff(dim=1).abs().mean() / max(step, 1e-6)
         if features is not None:
-            images, targets = frames.flatten(0, 1), wanted.flatten(0, 1)
+            images, targets = frames.flatten(0, 1), expected.flatten(0, 1)
             count = min(options.perceptual_images, len(images))
             chosen = torch.arange(count, device=images.device) * (len(images) // count)
             if rng is not None:
@@ -407,7 +407,7 @@ def decoder_loss(
         return total
 
     def loss(network: Any, batch: "dict[str, Tensor]", rng: Any, epoch: int) -> "Tensor":
-        responses, wanted = batch["responses"], as_images(batch["frames"])
+        responses, expected = batch["responses"], as_images(batch["frames"])
         paired = len(responses)
         if rng is not None and unpaired is not None:
             count = round(options.cycle * paired)
@@ -416,9 +416,9 @@ def decoder_loss(
             if noise is not None:
                 own = own + noise * torch.randn(own.shape, generator=rng, device=own.device)
             responses = torch.cat([responses, own])
-            wanted = torch.cat([wanted, as_images(unpaired[chosen])])
+            expected = torch.cat([expected, as_images(unpaired[chosen])])
         frames = decode(network, responses)
-        total = terms(frames, wanted, rng)
+        total = terms(frames, expected, rng)
         if options.response_cycle:
             again = encode(encoder, frames[:paired])
             total = total + options.response_cycle * (again - batch["responses"]).square().mean()
@@ -445,10 +445,10 @@ def perceptual_features(
     from mind_animator.models.hub import locate
     from mind_animator.models.load import load_vit
 
-    place = data.models[options.perceptual_model]
-    found = locate(place, data.lock)
+    model_id_or_path = data.models[options.perceptual_model]
+    found = locate(model_id_or_path, data.lock)
     if "config.json" in found.files:
-        model, recipe = load_vit(place, data.lock, device=device)
+        model, recipe = load_vit(model_id_or_path, data.lock, device=device)
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (recipe.mean, recipe.std))
 
         def hidden_states(images: "Tensor") -> "list[Tensor]":

@@ -131,8 +131,8 @@ def test_other_weights_than_vgg16_are_an_error(tmp_path):
 
 
 def test_a_vit_classifier_gives_gradients_to_the_images():
-    place = str(ROOT / "mind_animator/assets/models/vit")
-    data = TrainingData((), {}, [], [], models={"vit": place})
+    model_id_or_path = str(ROOT / "mind_animator/assets/models/vit")
+    data = TrainingData((), {}, [], [], models={"vit": model_id_or_path})
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     options = method.Options(preset="small")
     features = method.perceptual_features(data, options, "cpu")(images)

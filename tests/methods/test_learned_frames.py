@@ -31,19 +31,19 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def simulated(tmp_path_factory):
     """Training data of moving blobs of 8 x 8 pixels, and the test clips: responses and frames."""
     blobs = make_blobs(movies=5, clips=40)
-    place = tmp_path_factory.mktemp("blobs") / "frames.h5"
+    path = tmp_path_factory.mktemp("blobs") / "frames.h5"
     low, high = blobs.latents.min(), blobs.latents.max()
     images = (blobs.latents[:, :, :3] - low) / (high - low)
     frames = (255 * images).astype(np.uint8).transpose(0, 1, 3, 4, 2)
-    write_arrays(place, {"frames": frames}, blobs.clips)
+    write_arrays(path, {"frames": frames}, blobs.clips)
     train = blobs.split == "train"
     clips = [clip for clip, kept in zip(blobs.clips, train, strict=True) if kept]
     responses = Responses(blobs.responses[train], clips)
     movies = blobs.movie[train].tolist()
-    data = TrainingData((responses,), {}, movies, clips, frames=ClipReader([place], clips))
+    data = TrainingData((responses,), {}, movies, clips, frames=ClipReader([path], clips))
     test = Responses(blobs.responses[~train], [c for c in blobs.clips if c not in clips])
     return data, test, frames[~train]
 
@@ -81,8 +81,8 @@ def p_above_chance(frames, ground_truth):
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_content_is_found_in_responses_and_not_in_noise(world, tmp_path, kind):
-    data, test, ground_truth = world
+def test_content_is_found_in_responses_and_not_in_noise(simulated, tmp_path, kind):
+    data, test, ground_truth = simulated
     assert p_above_chance(frames_of(kind, trained(kind, data, tmp_path / "own"), test), ground_truth) <= 0.001
     noise = np.random.default_rng(0).normal(size=data.responses[0].values.shape).astype(np.float32)
     data = replace(data, responses=(replace(data.responses[0], values=noise),))
@@ -92,13 +92,13 @@ def test_content_is_found_in_responses_and_not_in_noise(world, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_a_training_that_resumes_gives_the_same_weights(world, tmp_path, kind):
+def test_a_training_that_resumes_gives_the_same_weights(simulated, tmp_path, kind):
     names = [name for name in OPTIONS[kind] if name.endswith("optimisation")]
 
     def epochs(count):
         return {name: {**OPTIONS[kind][name], "epochs": count} for name in names}
 
-    data = world[0]
+    data = simulated[0]
     more = (
         {"response_cycle": 0} if kind == "kupershmidt2022" else {}
     )  # no part depends on the epochs of another
