@@ -29,6 +29,7 @@ include: "rules/features.smk"
 include: "rules/decode.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
+include: "rules/study.smk"
 include: "rules/explain.smk"
 include: "rules/report.smk"
 

@@ -70,6 +70,7 @@ rule train_part:
         needs=lambda wildcards: json_of(needs_of_training(wildcards)),
         subjects=subjects_of_training,
         held_out=held_out_of_training,
+        training=lambda wildcards: json_of(CONFIG.methods[wildcards.method].training),
         revisions=lambda wildcards: [
             pinned_model(name) for name in needs_of_training(wildcards).models
         ],

@@ -13,15 +13,18 @@ from mind_animator.artefacts.arrays import read_arrays, read_attrs
 from mind_animator.artefacts.files import atomic, read_json, sole_writer, write_json
 from mind_animator.artefacts.reconstructions import has_array
 from mind_animator.artefacts.streams import ClipReader
+from mind_animator.config.methods import TrainingConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
+from mind_animator.methods._clips import choose_minutes
 from mind_animator.methods._read import read_clips, read_subject
 from mind_animator.methods.base import Needs, TrainingData, TrainingJob, open_kind
 from mind_animator.provenance import code_digest, file_sha256, fingerprint
 from mind_animator.video.training import TrainingMovies
 from workflow_scripts.stages import Device, Inputs, Output, Param, Wildcard, command
 
+ALL_CLIPS = TrainingConfig()
 # A decoder of embeddings computed elsewhere may lack a target. It is then trained on another target; features
 # that are missing are never scored.
 STAND_INS = {
@@ -38,6 +41,7 @@ def train_part(
     needs: Param[Needs],
     subjects: Param[list[str]],
     held_out: Param[str] = "",
+    training: Param[TrainingConfig] = ALL_CLIPS,
     responses: Inputs,
     clips: Inputs,
     features: Inputs = (),
@@ -71,6 +75,8 @@ def train_part(
         Names of the subjects, in the order of responses.
     held_out
         Held-out subject, for whom the weights will be used.
+    training
+        Selection of training clips.
     responses
         Responses, one file per subject (HDF5).
     clips
@@ -108,7 +114,7 @@ def train_part(
     """
     opened, target = open_kind(kind, "--kind"), use_device(device)
     data = read_training_data(
-        needs, subjects, responses, clips, features, earlier=earlier, repeats=repeats, frames=frames,
+        needs, subjects, responses, clips, features, training=training, earlier=earlier, repeats=repeats, frames=frames,
         movies=movies, videos=videos, models=models, t_r=t_r, crop=crop,
     )  # fmt: skip
     stamp = fingerprint(
@@ -141,6 +147,7 @@ def read_training_data(
     tables: list[Path],
     features: list[Path],
     *,
+    training: TrainingConfig = ALL_CLIPS,
     earlier: Mapping[str, Path],
     repeats: list[Path],
     frames: list[Path],
@@ -162,6 +169,7 @@ def read_training_data(
     if len(subjects) != len(responses):
         raise InputError(f"Expected one file of responses per subject, got {len(responses)} for {subjects}.")
     table = read_clips(tables, "train")
+    table = table.iloc[choose_minutes(table, training.minutes, training.order)].reset_index(drop=True)
     singles = repeats if needs.repeats else [None] * len(responses)
     read = [read_subject(path, table, needs, t_r, own) for path, own in zip(responses, singles, strict=True)]
     present = np.logical_and.reduce([present for _, present in read])

@@ -14,6 +14,7 @@ from mind_animator.config.models import ModelsConfig
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.config.stimuli import StimuliConfig
+from mind_animator.config.study import StudyConfig
 from mind_animator.errors import InputError
 
 
@@ -84,6 +85,7 @@ class Config(Strict):
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     scoring: ScoringConfig = ScoringConfig()
     report: ReportConfig = ReportConfig()
+    study: StudyConfig | None = None
     shards: ShardsConfig = ShardsConfig()
 
     @model_validator(mode="before")
@@ -92,6 +94,13 @@ class Config(Strict):
         if isinstance(values, dict) and "methods" not in values:
             return {"report": {"headline": "mind_animator", "reference": "ridge"}} | values
         return values
+
+    @model_validator(mode="after")
+    def _add_arms(self) -> "Config":
+        """The arms of the study become methods."""
+        if self.study is not None:
+            self.methods.update({arm.name: arm.method for arm in self.study.arms()})
+        return self
 
     @model_validator(mode="after")
     def _roles(self) -> "Config":

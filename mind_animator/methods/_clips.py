@@ -1,6 +1,7 @@
 """Subsets and permutations of clips in whole blocks of neighbours."""
 
 import numpy as np
+import pandas as pd
 
 from mind_animator.errors import InputError
 
@@ -17,6 +18,50 @@ def choose_clips(count: int, number: int | None, block: int, seed: int) -> np.nd
     blocks = np.random.default_rng([seed, 2]).permutation(-(-count // block))
     rows = np.concatenate([np.arange(b * block, min((b + 1) * block, count)) for b in blocks])
     return np.sort(rows[:number])
+
+
+def choose_minutes(table: pd.DataFrame, minutes: float | None, order: int) -> np.ndarray:
+    """Rows of the clips of the first minutes of movie, when the movies are put into a seeded order.
+
+    Movies are taken whole; of the last one, the clips at its beginning. Fewer minutes of the same order are part of
+    more.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Training clips in order: ``movie, duration`` (seconds).
+    minutes : float, optional
+        None: all.
+    order : int
+        Seed of the order of the movies.
+
+    Returns
+    -------
+    ndarray of int, ascending
+
+    Raises
+    ------
+    InputError
+        If there are fewer minutes, or not one clip is that short.
+    """
+    if minutes is None:
+        return np.arange(len(table))
+    durations = table["duration"].to_numpy(float)
+    if minutes > durations.sum() / 60 + 1e-6:
+        raise InputError(
+            f"training.minutes = {minutes:g}: must be at most the {durations.sum() / 60:.4g} minutes of training movies "
+            "(omit the key for all)."
+        )
+    movies = table["movie"].to_numpy()
+    names = list(dict.fromkeys(movies))
+    ranked = [names[index] for index in np.random.default_rng([order, 5]).permutation(len(names))]
+    rows = np.concatenate([np.flatnonzero(movies == name) for name in ranked])
+    rows = rows[np.cumsum(durations[rows]) <= 60 * minutes + 1e-6]
+    if not len(rows):
+        raise InputError(
+            f"training.minutes = {minutes:g}: must be at least one clip ({durations.min():g} s)."
+        )
+    return np.sort(rows)
 
 
 def swapped_rows(count: int, block: int, seed: int) -> np.ndarray:

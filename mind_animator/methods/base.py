@@ -585,6 +585,11 @@ def open_methods(configs: Mapping[str, MethodConfig]) -> dict[str, Method]:
     for method in methods.values():
         _check_parts(method)
         _check_references(method, methods)
+    for name, config in configs.items():
+        if config.training.minutes is not None and not methods[name].parts:
+            raise InputError(
+                f"config.methods.{name}.training.minutes: must be omitted, because '{name}' trains nothing itself."
+            )
     return methods
 
 
