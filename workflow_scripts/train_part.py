@@ -17,7 +17,7 @@ from mind_animator.config.methods import TrainingConfig
 from mind_animator.config.models import ModelsConfig
 from mind_animator.device import use_device
 from mind_animator.errors import InputError, run_command
-from mind_animator.methods._clips import choose_minutes
+from mind_animator.methods._clips import choose_minutes, units_of_validation
 from mind_animator.methods._read import read_clips, read_subject
 from mind_animator.methods.base import Needs, TrainingData, TrainingJob, open_kind
 from mind_animator.provenance import code_digest, file_sha256, fingerprint
@@ -198,7 +198,7 @@ def read_training_data(
     return TrainingData(
         responses=tuple(own.take(np.flatnonzero(present)) if not present.all() else own for own, _ in read),
         targets=targets,
-        movies=table["movie"].tolist(),
+        movies=table["movie"].tolist() if training.minutes is None else units_of_validation(table),
         clips=names,
         weights=earlier,
         frames=ClipReader(frames, names) if needs.frames else None,

@@ -64,6 +64,19 @@ def choose_minutes(table: pd.DataFrame, minutes: float | None, order: int) -> np
     return np.sort(rows)
 
 
+def units_of_validation(table: pd.DataFrame, parts: int = 4) -> list[str]:
+    """The movie of each clip; of a selection from a single movie, its consecutive parts.
+
+    Penalties and early stopping leave out whole units. Neighbouring parts of one movie resemble each other more than
+    two movies, so that penalties are selected somewhat too low.
+    """
+    movies = table["movie"].tolist()
+    if len(set(movies)) > 1:
+        return movies
+    of = np.arange(len(movies)) * parts // max(1, len(movies)) + 1
+    return [f"{movie}, part {part} of {parts}" for movie, part in zip(movies, of, strict=True)]
+
+
 def swapped_rows(count: int, block: int, seed: int) -> np.ndarray:
     """For each clip, the clip at the same position in another block; blocks are permuted without fixed points.
 

@@ -13,7 +13,7 @@ from mind_animator.config.base import explain
 from mind_animator.config.scoring import ScoringConfig
 from mind_animator.config.study import StudyConfig
 from mind_animator.errors import InputError
-from mind_animator.methods._clips import choose_minutes
+from mind_animator.methods._clips import choose_minutes, units_of_validation
 from mind_animator.report.study_figure import draw_study
 from mind_animator.scoring.studies import SCORES, TESTS, describe_arms, study_scores, study_tests
 
@@ -59,7 +59,7 @@ def test_arms_become_methods_of_the_config():
             r"study.baseline.strategy = 'none': must be one of \['plain', 'noise'\]",
         ),
         (
-            {"factors": {"training.minutes": [5, 5]}, "replicates": None, "baseline": {}},
+            {"factors": {"training.minutes": [5, 5]}, "replicates": None, "baseline": {}, "ceiling": {}},
             "must have different levels",
         ),
         ({"x": "strategy", "ceiling": {}}, "must be numbers"),
@@ -96,6 +96,14 @@ def test_minutes_are_whole_movies_nested_and_ordered_by_a_seed():
     for minutes in (8, 0.01):
         with pytest.raises(InputError, match=r"training\.minutes"):
             choose_minutes(table, minutes, 0)
+
+
+def test_part_of_one_movie_is_cross_validated_over_its_quarters():
+    table = movie_table({"a": 10, "b": 3})
+    assert units_of_validation(table) == ["a"] * 10 + ["b"] * 3
+    assert units_of_validation(table[:10]) == [
+        f"a, part {part} of 4" for part in (1, 1, 1, 2, 2, 3, 3, 3, 4, 4)
+    ]
 
 
 def planted(study: StudyConfig, slope: float, noise_effect: float) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,5 +1,6 @@
 """On a real, tiny run: nothing is repeated that need not be, what must be is, and what was killed goes on."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 from tiny_demo import ROOT, snakemake, snakemake_command, write_tiny_demo
@@ -203,3 +205,24 @@ def test_snakemake_s_own_report_holds_the_page(house: Path, run: Path, tmp_path:
     assert done.returncode == 0, done.stderr[-3000:]
     text = page.read_text()
     assert "index.html" in text and "make_report" in text
+
+
+def test_a_study_reuses_a_finished_run_and_writes_table_tests_and_figure(house: Path, run: Path):
+    study = {
+        "name": "scarcity", "question": "Does it grow?", "method": {"kind": "ridge"}, "x": "training.minutes",
+        "factors": {"training.minutes": [0.5, None]}, "log_x": True, "ceiling": {"training.minutes": "all"},
+    }  # fmt: skip
+    write_tiny_demo(run, house, study=study)
+    done = snakemake(run, "--", "study", root=house)
+    write_tiny_demo(run, house)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = done.stdout + done.stderr
+    assert set(jobs(text)) == {"train_part", "predict", "score_retrieval", "summarise_study", "study"}
+    scores = pd.read_csv(run / "results/studies/scarcity.tsv", sep="\t")
+    assert sorted(scores["minutes"].unique()) == pytest.approx([0.5, 40 * 2 / 60])
+    assert len(scores) == 2 * 3
+    tests = pd.read_csv(run / "results/studies/scarcity_tests.tsv", sep="\t")
+    assert set(tests["test"]) == {"trend"}
+    record = json.loads((run / "results/decoders/scarcity_0_5/sub-1/semantic.json").read_text())
+    assert record["clips"]["fit"] == 15
+    assert (run / "results/studies/scarcity.png").is_file()
