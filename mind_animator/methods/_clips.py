@@ -49,8 +49,8 @@ def choose_minutes(table: pd.DataFrame, minutes: float | None, order: int) -> np
     durations = table["duration"].to_numpy(float)
     if minutes > durations.sum() / 60 + 1e-6:
         raise InputError(
-            f"training.minutes = {minutes:g}: must be at most the {durations.sum() / 60:.4g} minutes of training movies "
-            "(omit the key for all)."
+            f"training.minutes = {minutes:g}: must be at most the {durations.sum() / 60:.4g} minutes of training "
+            "movies (omit the key for all)."
         )
     movies = table["movie"].to_numpy()
     names = list(dict.fromkeys(movies))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def draw_study(scores: pd.DataFrame, question: str, x_label: str, log_x: bool, path: Path) -> None:
-    """One panel per metric (rows) and subject (columns): replicates as points, their means as lines, one colour per arm.
+    """One panel per metric (rows) and subject (columns): replicates as points, means as lines, one colour per arm.
 
     Grey dashed: the highest ceiling of a panel.
     """
