@@ -20,7 +20,8 @@ import numpy as np
 
 from mind_animator.artefacts.video import Movie, end_processes
 from mind_animator.errors import InputError, run_command
-from mind_animator.video.decode import read_clips, resize_frame
+from mind_animator.video.conform import resize_frame
+from mind_animator.video.decode import read_clips
 from mind_animator.video.sampling import sample_indices
 
 

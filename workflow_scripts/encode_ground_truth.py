@@ -53,7 +53,7 @@ def encode_ground_truth(
     clips = [clip for table in tables for clip in read_table(table, ("clip",))["clip"]]
     source = ArraySource(stimuli, size=settings.size, count=frames)
     metrics = open_metrics(settings.metrics, settings.n_ways)
-    networks = open_networks(metrics, models, device=use_device(device))
+    networks = open_networks(metrics, models, frames=frames, device=use_device(device))
     scoring.encode_ground_truth(clips, source, networks, ground_truth, settings, rate=rate)
 
 

@@ -42,9 +42,8 @@ def score_method(
     cv2.setNumThreads(1)
     settings = given.settings
     source = ArraySource(reconstructions, size=settings.size, count=given.frames)
-    networks = open_networks(
-        open_metrics(settings.metrics, settings.n_ways), models, device=use_device(device)
-    )
+    metrics = open_metrics(settings.metrics, settings.n_ways)
+    networks = open_networks(metrics, models, frames=given.frames, device=use_device(device))
     found = score(
         read_labels(given.tables), given.ground_truth, {method: source}, networks, settings, count=given.frames,
         dataset=given.dataset, subject=given.subject, seed=given.seed, workers=given.threads,

@@ -17,6 +17,7 @@ Rules (the same for every user of a movie):
 """
 
 import itertools
+import mmap
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import cv2
@@ -42,6 +43,8 @@ os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
 # Messages of FFmpeg when it conceals damage in a frame. Other messages also occur for intact files.
 _DAMAGE = re.compile(r"error while decoding|concealing \d+|corrupt decoded frame|Invalid NAL unit size")
 _HEARTBEAT = 0.5  # seconds
+_BATCH_BYTES = 4 << 20
+_KEPT_BYTES = 256 << 20  # shared memory that is kept for the next request
 _COVER = av.stream.Disposition.attached_pic
 _TRANSPARENT = ("transparent pixels composited on black",)  # the same note as for still images
 _HDR = {16: "PQ", 18: "HLG"}
@@ -54,6 +57,9 @@ _GREY_LEVELS = 2
 
 Transform = Callable[[np.ndarray], np.ndarray]
 _proved: dict[tuple[str, int], tuple[Any, np.ndarray]] = {}
+_first: dict[str, np.ndarray] = {}  # first frame of the last file scanned, for `prove_decord`
+# one for all frames: starting a scaler takes longer than converting a small frame
+_scaler = av.video.reformatter.VideoReformatter()
 
 Work = Generator["tuple[int, np.ndarray] | None", None, Any]
 
@@ -62,50 +68,104 @@ class Mismatch(Exception):
     """The decoder's frames do not match the expected times or frames."""
 
 
-def serve(descriptor: int, parent: int) -> None:
-    """Process requests (name, arguments, transform of the frames) on a socket until it is closed."""
+def serve(descriptor: int, memory: int, parent: int) -> None:
+    """Process requests (name, arguments, transform, whether all frames form one batch) until the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    connection = Connection(descriptor)
+    connection, shared = Connection(descriptor), SharedMemory(os.fdopen(memory, "r+b"))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     av.logging.restore_default_callback()
     messages = _Messages()
     connection.send(("ready",))
     while True:
         try:
-            name, arguments, transform = connection.recv()
-        except EOFError:
+            name, arguments, transform, whole = connection.recv()
+            batches = _Batches(connection, shared, whole)
+            try:
+                answer = ("done", _send_frames(batches, REQUESTS[name](**arguments), transform))
+            except InputError as error:
+                answer = ("error", str(error))
+            except Mismatch as error:
+                answer = ("mismatch", str(error))
+            except (av.FFmpegError, MemoryError, OSError, ValueError) as error:
+                answer = ("error", f"Expected a whole video at {arguments['path']}, got: {brief(error)}.")
+            damage = messages.forward()
+            if damage and answer[0] == "done":
+                answer = ("error", f"Expected a whole video at {arguments['path']}, got: {damage}.")
+            batches.wait()
+            connection.send(answer)
+        except (EOFError, BrokenPipeError):  # the parent has ended
             return
-        try:
-            answer = ("done", _send_frames(connection, REQUESTS[name](**arguments), transform))
-        except InputError as error:
-            answer = ("error", str(error))
-        except Mismatch as error:
-            answer = ("mismatch", str(error))
-        except (av.FFmpegError, MemoryError, OSError, ValueError) as error:
-            answer = ("error", f"Expected a whole video at {arguments['path']}, got: {brief(error)}.")
-        damage = messages.forward()
-        if damage and answer[0] == "done":
-            answer = ("error", f"Expected a whole video at {arguments['path']}, got: {damage}.")
-        connection.send(answer)
 
 
-def _send_frames(connection: Connection, work: Work, transform: Transform | None) -> Any:
+def _send_frames(batches: "_Batches", work: Work, transform: Transform | None) -> Any:
     last = time.monotonic()
     while True:
         try:
             item = next(work)
         except StopIteration as end:
+            batches.send()
             return end.value
-        now = time.monotonic()
         if item is not None:
             index, frame = item
-            frame = frame if transform is None else transform(frame)
-            connection.send(("frame", index, frame.shape))
-            connection.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
-            last = now
-        elif now - last > _HEARTBEAT:
-            connection.send(("alive",))
-            last = now
+            batches.add(index, frame if transform is None else transform(frame))
+        if time.monotonic() - last > _HEARTBEAT:
+            batches.connection.send(("alive",))
+            last = time.monotonic()
+
+
+class SharedMemory:
+    """A file in memory that two processes map; it grows as needed."""
+
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        if file is None and hasattr(os, "memfd_create"):
+            file = os.fdopen(os.memfd_create("frames"), "r+b")
+        self.file = file or tempfile.TemporaryFile()  # noqa: SIM115
+        self._mapped = np.zeros(0, np.uint8)
+
+    def up_to(self, size: int) -> np.ndarray:
+        """The first ``size`` bytes; they keep their values if the file grows."""
+        stored = os.fstat(self.file.fileno()).st_size
+        if min(len(self._mapped), stored) < size:
+            if stored < size:
+                stored = max(size, _BATCH_BYTES, min(2 * stored, stored + _KEPT_BYTES))
+                os.ftruncate(self.file.fileno(), stored)
+            self._mapped = np.frombuffer(mmap.mmap(self.file.fileno(), stored), np.uint8)
+        return self._mapped[:size]
+
+    def trim(self) -> None:
+        """Release the memory if it is large."""
+        if os.fstat(self.file.fileno()).st_size > _KEPT_BYTES:
+            self._mapped = np.zeros(0, np.uint8)
+            os.ftruncate(self.file.fileno(), 0)
+
+
+class _Batches:
+    """Frames of one request, written to memory shared with the parent, which confirms every batch after copying it."""
+
+    def __init__(self, connection: Connection, shared: SharedMemory, whole: bool) -> None:
+        self.connection, self._shared, self._whole = connection, shared, whole
+        self._indices: list[int] = []
+        self._shape, self._unconfirmed = (0,), False
+
+    def add(self, index: int, frame: np.ndarray) -> None:
+        self.wait()
+        start = len(self._indices) * frame.nbytes
+        self._shared.up_to(start + frame.nbytes)[start:].reshape(frame.shape)[...] = frame
+        self._indices.append(index)
+        self._shape = frame.shape
+        if not self._whole and start + 2 * frame.nbytes > _BATCH_BYTES:
+            self.send()
+
+    def send(self) -> None:
+        if self._indices:
+            self.connection.send(("frames", self._indices, self._shape))
+            self._indices, self._unconfirmed = [], True
+
+    def wait(self) -> None:
+        """Wait until the parent has copied the last batch."""
+        if self._unconfirmed:
+            self.connection.recv()
+            self._unconfirmed = False
 
 
 def _end_with(parent: int) -> None:
@@ -148,27 +208,29 @@ def scan(path: str, threads: int, square: bool) -> Work:
         None), ``seek`` (per frame: pts of the key frame from which it can be decoded), ``header`` (what the
         container states, for `check_movie`).
     """
-    with _opened(path) as container:
-        stream = _choose(container, path)
-        packets = yield from _packets(container, stream)
-        header = _header(container, stream, packets)
-        n_streams = len(container.streams.video)
+    packets: list[dict[str, Any]] = []
     with _opened(path) as container:
         stream = _choose(container, path)
         first = None
-        for first in _decoded(path, threads, container, stream):
+        for first in _decoded(path, threads, container, stream, packets):
             yield None
             if first is not None:
                 break
         if first is None:
             raise InputError(f"Expected a video with frames in {path}, got none.")
+        reorders = stream.codec_context.has_b_frames
+        for packet in container.demux(stream):
+            yield None
+            if packet.size:
+                packets.append(_fact(packet))
+        header = _header(container, stream, packets)
+        n_streams = len(container.streams.video)
         aspect = _aspect(stream)
         image, transparent = _shown(first, stream, path, square)
         notes = _notes(first, stream, container) + _TRANSPARENT * transparent
         clock = _clock(container, packets)
         base = float(stream.time_base)
         codec, kind = stream.codec_context.name.removeprefix("libdav1d") or "av1", container.format.name
-        reorders = stream.codec_context.has_b_frames
         turned = _matrix(first) is not None
     shown = [p for p in packets if not p["discard"] and p["pts"] is not None]
     if clock == "pts" and first.pts is not None:
@@ -188,6 +250,8 @@ def scan(path: str, threads: int, square: bool) -> Work:
         blocker = f"decord is not used for {codec} in {kind.split(',')[0]}"
     elif first.interlaced_frame:
         blocker = "it is interlaced"
+    elif _transparent(first):
+        blocker = "it has an alpha channel"
     elif _bits(first) > 8:
         blocker = "it has more than 8 bits per channel"
     elif not exact:
@@ -211,6 +275,8 @@ def scan(path: str, threads: int, square: bool) -> Work:
         "exact": exact, "pts": pts, "base": base, "size": image.shape[:2], "notes": notes, "blocker": blocker,
         "header": header, "seek": seek,
     }  # fmt: skip
+    _first.clear()
+    _first[path] = image
     if exact:
         longest = max((p["duration"] for p in shown if p["pts"] == pts[-1]), default=0)
         facts["starts"], facts["end"] = _seconds(pts * base, longest * base, header["rate"])
@@ -223,6 +289,7 @@ def frames(
     square: bool,
     frame_indices: np.ndarray | None,
     pts: np.ndarray | None = None,
+    max_bytes: int | None = None,
 ) -> Work:
     """Yield the requested frames by PyAV in one pass; None requests every frame.
 
@@ -232,6 +299,8 @@ def frames(
         An empty array decodes everything and yields nothing, to obtain the times only.
     pts : array, optional
         Required presentation times of the frames (from `scan`); the pass ends after the last requested frame.
+    max_bytes : int, optional
+        Maximum memory of the frames.
 
     Returns
     -------
@@ -267,6 +336,11 @@ def frames(
                     f"(height, width; frame {index})."
                 )
             shape = image.shape
+            if max_bytes is not None and image.nbytes * len(times) > max_bytes:
+                raise InputError(
+                    f"Expected at most {max_bytes / 2**30:.3g} GiB of pixels in {path}, got {len(times)} frame(s) "
+                    f"of {shape[1]} x {shape[0]} (or more): shorten it, or make it smaller."
+                )
             yield index, image
             if keep is not None:
                 following = next(keep, None)
@@ -307,12 +381,11 @@ def prove_decord(path: str, threads: int, square: bool, starts: np.ndarray) -> W
     apart = np.abs(times - times[0] - starts)
     if apart.max() > 1e-3 + 1e-6 * starts[-1]:
         return {"fault": f"decord's times differ from the presentation times by {apart.max():.3g} s"}
-    for frame in _decoded(path, threads):
-        if frame is not None:
-            if not _alike(first, frame.to_ndarray(format="rgb24")):
-                return {"fault": "decord's first frame differs from PyAV's"}
-            break
-    return {"fault": ""}
+    shown = _first.get(path)
+    if shown is None:  # another process has scanned the file
+        frame = next(frame for frame in _decoded(path, threads) if frame is not None)
+        shown = _pixels(frame, "rgb24")
+    return {"fault": "" if _alike(first, shown) else "decord's first frame differs from PyAV's"}
 
 
 def decord_frames(
@@ -346,16 +419,21 @@ def decord_frames(
                 frame = reader.next().asnumpy()
                 at = index + 1
             yield index, frame
+        last = at - 1
+        if key is not None and key - last < last - np.searchsorted(pts, seek[last]):
+            if key > at:  # the next key frame is confirmed more quickly
+                yield from _skip(reader, key - 1 - at)
+                reader.next()
+            frame, last = reader.next().asnumpy(), key
     except (RuntimeError, StopIteration, decord.DECORDError) as error:
         raise Mismatch(f"decord stopped: {brief(error)}") from None
-    last = int(frame_indices[-1])
     with _opened(path) as container:
         stream = _choose(container, path)
         container.seek(int(seek[last]), stream=stream, backward=True)
         for again in _decoded(path, threads, container, stream):
             yield None
             if again is not None and again.pts >= pts[last]:
-                if again.pts == pts[last] and _alike(frame, again.to_ndarray(format="rgb24")):
+                if again.pts == pts[last] and _alike(frame, _pixels(again, "rgb24")):
                     return {}
                 break
     raise Mismatch(f"decord's frame {last} could not be confirmed")
@@ -421,15 +499,6 @@ def _choose(container: Any, path: str) -> Any:
             f"Expected a codec that PyAV decodes in {path}, found no decoder for its video stream."
         )
     return stream
-
-
-def _packets(container: Any, stream: Any) -> Generator[None, None, list[dict[str, Any]]]:
-    packets = []
-    for packet in container.demux(stream):
-        yield None
-        if packet.size:
-            packets.append(_fact(packet))
-    return packets
 
 
 def _fact(packet: Any) -> dict[str, Any]:
@@ -581,11 +650,11 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray
     """The displayed image (RGB, rotated, on black, with square pixels if requested), and whether it had
     transparency."""
     transparent = False
-    if any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8":
-        image, transparent = on_black(frame.to_ndarray(format="rgba"))
+    if _transparent(frame):
+        image, transparent = on_black(_pixels(frame, "rgba"))
     else:
         # FFmpeg's conversion of more than 8 bits to rgb24 is two levels too low; its conversion to planes is correct
-        image = frame.to_ndarray(format="gbrp" if _bits(frame) > 8 else "rgb24")
+        image = _pixels(frame, "gbrp" if _bits(frame) > 8 else "rgb24")
     aspect = _aspect(stream)
     if square and aspect != 1:
         height, width = image.shape[:2]
@@ -597,6 +666,15 @@ def _shown(frame: Any, stream: Any, path: str, square: bool) -> tuple[np.ndarray
     return image, transparent
 
 
+def _pixels(frame: Any, layout: str) -> np.ndarray:
+    """Pixels of a frame in an RGB format; ``rgb24`` is returned without a copy."""
+    image = _scaler.reformat(frame, format=layout, threads=1)
+    if layout != "rgb24":
+        return image.to_ndarray()
+    rows = np.frombuffer(image.planes[0], np.uint8).reshape(image.height, -1)
+    return rows[:, : 3 * image.width].reshape(image.height, image.width, 3)
+
+
 def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
     """Composite an image (height, width, 4) uint8 on black; returns the RGB image and whether any pixel was
     transparent."""
@@ -604,6 +682,10 @@ def on_black(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
     if (alpha == 255).all():
         return rgba[..., :3].copy(), False
     return ((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255).astype(np.uint8), True
+
+
+def _transparent(frame: Any) -> bool:
+    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
 
 
 def _bits(frame: Any) -> int:

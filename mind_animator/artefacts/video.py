@@ -2,8 +2,8 @@
 set of rules."""
 
 import atexit
+import math
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mind_animator.artefacts.decoding import Transform, serve
+from mind_animator.artefacts.decoding import SharedMemory, Transform, serve
 from mind_animator.artefacts.files import atomic
 from mind_animator.errors import InputError
 from mind_animator.provenance import ROOT
@@ -24,6 +24,8 @@ from mind_animator.provenance import ROOT
 # file, at this number of bytes per second.
 STALL_SECONDS = 60.0
 _SLOW_DISK = 2e7
+# In shorter movies, confirming decord's frames takes longer than reading all of them by PyAV.
+DECORD_FRAMES = 1000
 _START_SECONDS = 180.0  # starting Python on a busy machine is no decoder's stall
 
 
@@ -99,8 +101,8 @@ class Movie:
     threads : int
         Decoder threads.
     reader : {"decord", "PyAV"}
-        ``"decord"``: decord if its times and frames are confirmed for this file, otherwise PyAV. ``"PyAV"``: PyAV.
-        Both give the same frames; decord is faster for few frames of a long movie.
+        ``"decord"``: decord if its times and frames are confirmed for this file and the file has at least
+        `DECORD_FRAMES` frames, otherwise PyAV. ``"PyAV"``: PyAV. Both give the same frames.
     square : bool
         Make pixels square. False keeps the stored pixels of anamorphic movies, for frames that are subsequently
         resized to a fixed size.
@@ -146,7 +148,8 @@ class Movie:
         self.starts, self.end, self.size = facts["starts"], facts["end"], facts["size"]
         self.header = facts["header"]
         if reader == "decord":
-            self.reason = facts["blocker"] or self._decord_fault()
+            short = len(self.starts) < DECORD_FRAMES and f"it has fewer than {DECORD_FRAMES} frames"
+            self.reason = short or facts["blocker"] or self._decord_fault()
         self.reader = "decord" if reader == "decord" and not self.reason else "PyAV"
 
     def frames(
@@ -174,14 +177,16 @@ class Movie:
         if self.reader == "decord":
             try:
                 arguments = self._arguments(frame_indices=frame_indices, pts=self._pts, seek=self._seek)
-                yield from _stream("decord_frames", arguments, transform=transform)
+                for indices, batch in _stream("decord_frames", arguments, transform=transform):
+                    yield from zip(indices, batch, strict=True)
                 return
             except (_Stalled, _Mismatch) as error:
                 self.reader, self.reason = "PyAV", str(error)
                 print(f"{self.path}: read once more, by PyAV ({error})", file=sys.stderr)
         arguments = self._arguments(frame_indices=frame_indices, pts=self._pts)
         try:
-            yield from _stream("frames", arguments, transform=transform)
+            for indices, batch in _stream("frames", arguments, transform=transform):
+                yield from zip(indices, batch, strict=True)
         except (_Stalled, _Mismatch) as error:
             raise InputError(f"Expected a whole video at {self.path}, got: {error}.") from None
 
@@ -253,21 +258,19 @@ def read_frames(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"Expected a video at {path}, found none.")
-    frames: list[np.ndarray] = []
+    arguments = {
+        "path": str(path),
+        "threads": 1,
+        "square": True,
+        "frame_indices": None,
+        "max_bytes": max_bytes,
+    }
     facts: dict[str, Any] = {}
     try:
-        for _, frame in _stream(
-            "frames", {"path": str(path), "threads": 1, "square": True, "frame_indices": None}, facts=facts
-        ):
-            frames.append(frame)
-            if max_bytes is not None and frame.nbytes * len(frames) > max_bytes:
-                raise InputError(
-                    f"Expected at most {max_bytes / 2**30:.3g} GiB of pixels in {path}, got {len(frames)} frame(s) "
-                    f"of {frame.shape[1]} x {frame.shape[0]} (or more): shorten it, or make it smaller."
-                )
+        ((_, frames),) = _stream("frames", arguments, facts=facts, whole=True)
     except _Stalled as error:
         raise InputError(f"Expected a whole video at {path}, got: {error}.") from None
-    return np.stack(frames), np.append(facts["starts"], facts["end"]), facts["notes"]
+    return frames, np.append(facts["starts"], facts["end"]), facts["notes"]
 
 
 def read_video(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
@@ -289,14 +292,13 @@ class _Process:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        for end in (self.connection, theirs):
-            with socket.socket(fileno=os.dup(end.fileno())) as room:  # buffer for complete frames
-                room.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        code = f"from {serve.__module__} import serve; serve({theirs.fileno()}, {os.getpid()})"
+        self.shared = SharedMemory()
+        memory = self.shared.file.fileno()
+        code = f"from {serve.__module__} import serve; serve({theirs.fileno()}, {memory}, {os.getpid()})"
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), memory],
             stdin=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )
@@ -334,21 +336,23 @@ def _stream(
     patience: float | None = None,
     facts: dict[str, Any] | None = None,
     transform: Transform | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the frames of a request; its return value is added to ``facts``."""
+    whole: bool = False,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yield (indices, frames) of a request in batches (``whole``: in one); its return value is added to ``facts``."""
     process = _idle.pop() if _idle else _Process()
     patience = STALL_SECONDS if patience is None else patience
     finished = False
     try:
-        process.connection.send((name, arguments, transform))
+        process.connection.send((name, arguments, transform, whole))
         while True:
             if not process.connection.poll(patience):
                 raise _Stalled(f"the decoder made no progress for {patience:.0f} s and was ended")
             message = process.connection.recv()
-            if message[0] == "frame":
-                frame = np.empty(message[2], np.uint8)
-                process.connection.recv_bytes_into(frame.data.cast("B"))
-                yield message[1], frame
+            if message[0] == "frames":
+                shape = (len(message[1]), *message[2])
+                frames = process.shared.up_to(math.prod(shape)).reshape(shape).copy()
+                process.connection.send(None)  # copied
+                yield message[1], frames
             elif message[0] != "alive":
                 break
         finished = True
@@ -356,6 +360,7 @@ def _stream(
         raise _Stalled("the decoder crashed") from None
     finally:
         if finished:
+            process.shared.trim()
             _idle.append(process)
         else:
             process.kill()

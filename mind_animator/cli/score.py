@@ -363,7 +363,6 @@ def _networks(
     arguments: argparse.Namespace, metrics: "Sequence[Metric]", models: Any, frames: int
 ) -> "Networks":
     from mind_animator.scoring.networks import open_networks
-    from mind_animator.scoring.score import Networks
 
     without = "--no-models" if arguments.no_models else ""
     absent = [name for name in ("torch", "transformers") if find_spec(name) is None]
@@ -374,17 +373,11 @@ def _networks(
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-    networks = open_networks(metrics, models, device=arguments.device, without=without)
+    networks = open_networks(metrics, models, frames=frames, device=arguments.device, without=without)
     for name, reason in networks.absent.items():
         if reason != without:
             print(f"not computed ({name}): {reason}", file=sys.stderr)
-    if frames > 1:
-        return networks
-    videos = {
-        name: "one frame per clip is no video" for name in networks.functions if name.startswith("video")
-    }
-    functions = {name: function for name, function in networks.functions.items() if name not in videos}
-    return Networks(functions, {**networks.absent, **videos})
+    return networks
 
 
 def _evenly(clips: Sequence[str], count: int) -> list[str]:

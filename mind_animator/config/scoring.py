@@ -13,7 +13,8 @@ class ScoringConfig(Strict):
     size : int
         Height and width to which ground truth and prediction are resampled for every metric, pixels.
     frames : int, optional
-        Number of frames to which both are resampled; by default the number of frames of the ground truth.
+        Number of frames to which both are resampled; by default the number of frames of the ground truth. 1: the frame
+        shown at the middle of each clip, scored by metrics of images alone.
     n_ways : tuple of int
         Numbers of candidates of the n-way accuracies.
     metrics : tuple of str
@@ -48,7 +49,7 @@ class ScoringConfig(Strict):
     """
 
     size: int = Field(256, ge=16)
-    frames: int | None = Field(None, ge=2)
+    frames: int | None = Field(None, ge=1)
     n_ways: tuple[int, ...] = (2, 50)
     metrics: tuple[str, ...] = ("standard",)
     shuffles: int = Field(100, ge=0)

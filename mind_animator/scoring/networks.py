@@ -10,7 +10,12 @@ from mind_animator.scoring.score import Networks
 
 
 def open_networks(
-    metrics: Sequence[Metric], models: ModelsConfig, *, device: str = "cpu", without: str = ""
+    metrics: Sequence[Metric],
+    models: ModelsConfig,
+    *,
+    frames: int,
+    device: str = "cpu",
+    without: str = "",
 ) -> Networks:
     """Load what the metrics need, float32.
 
@@ -18,6 +23,8 @@ def open_networks(
     ----------
     metrics : sequence of Metric
     models : ModelsConfig
+    frames : int
+        Frames per clip; a network of videos is absent if it is 1.
     device : str
     without : str
         Reason why models are left out (``--no-models``); networks of installed packages are loaded nevertheless.
@@ -33,6 +40,9 @@ def open_networks(
     for name, network in networks_of(metrics).items():
         if without and network.model_id:
             absent[name] = without
+            continue
+        if frames == 1 and network.model == "videomae":
+            absent[name] = "one frame per clip is no video"
             continue
         try:
             functions[name] = network.load(

@@ -3,34 +3,10 @@
 from collections.abc import Iterator
 from functools import partial
 
-import cv2
 import numpy as np
 
 from mind_animator.artefacts.video import Movie
-
-
-def resize_frame(frame: np.ndarray, size: int, crop: float = 1.0) -> np.ndarray:
-    """Resize a frame to a square by area interpolation, as for all stimuli; the aspect ratio is not kept.
-
-    Parameters
-    ----------
-    frame : array of shape (height, width, 3), uint8
-    size : int
-        Height and width of the result, pixels.
-    crop : float
-        Fraction of height and width that is kept around the centre, in (0, 1].
-
-    Returns
-    -------
-    array of shape (size, size, 3), uint8
-    """
-    height, width = frame.shape[:2]
-    kept_height, kept_width = max(1, round(crop * height)), max(1, round(crop * width))
-    top, left = (height - kept_height) // 2, (width - kept_width) // 2
-    kept = frame[top : top + kept_height, left : left + kept_width]
-    if kept.shape[:2] == (size, size):
-        return kept.copy()
-    return cv2.resize(kept, (size, size), interpolation=cv2.INTER_AREA)
+from mind_animator.video.conform import resize_frame
 
 
 def read_clips(

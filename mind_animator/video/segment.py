@@ -9,7 +9,8 @@ import pandas as pd
 from mind_animator.artefacts.video import Movie
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
-from mind_animator.video.decode import read_clips, resize_frame
+from mind_animator.video.conform import resize_frame
+from mind_animator.video.decode import read_clips
 from mind_animator.video.sampling import sample_indices
 
 

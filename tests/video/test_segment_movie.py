@@ -12,7 +12,7 @@ from mind_animator.artefacts.tables import read_table
 from mind_animator.artefacts.video import write_mp4
 from mind_animator.config.stimuli import StimuliConfig
 from mind_animator.errors import InputError
-from mind_animator.video.decode import resize_frame
+from mind_animator.video.conform import resize_frame
 from mind_animator.video.segment import ready_clips
 from workflow_scripts.segment_movie import main
 
