@@ -1,7 +1,7 @@
 """Processor time of segmentation and of scoring of plain mp4 files, side by side with another version of this project.
 
     git worktree add BEFORE COMMIT
-    python -m benchmarks.media_speed --before BEFORE --movie FILE [--repeats 3] [--rows 0 1 2 3 4 5]
+    python -m benchmarks.media_speed --before BEFORE --movie FILE [--repeats 3] [--renamed JSON]
 
 FILE is an H.264 mp4 whose first frame is a key frame. Its packets are repeated, without encoding, to movies of 240 s
 and of 12 s; clips of 8 and 60 frames are written by `write_mp4`. The same code runs in alternation in both versions,
@@ -56,10 +56,9 @@ elif task == "read":
     total = sum(int(read_clip(path, LayoutConfig()).frames.sum(dtype=np.int64)) for _ in range(count))
 else:
     from mind_animator.cli import _main
-    old = os.path.exists(os.path.join(os.environ["PYTHONPATH"], "mind_animator", "cli.py"))
-    _main(["score", "--truth" if old else "--ground-truth", path + "/truth", "--pred", "x=" + path + "/pred",
-           "--no-models", "--no-floors" if old else "--no-baselines", "--videos", "0", "--permutations", "99",
-           "--out", out])
+    options = ["--ground-truth", path + "/ground_truth", "--pred", "x=" + path + "/pred", "--no-models",
+               "--no-baselines", "--videos", "0", "--permutations", "99", "--out", out]
+    _main(["score", *(json.loads(sys.argv[5]).get(option, option) for option in options)])
     total = 0
 if "mind_animator.artefacts.decoding" in sys.modules:
     from mind_animator.artefacts.video import end_processes
@@ -76,6 +75,9 @@ def main() -> None:
     parser.add_argument("--movie", type=Path, required=True, help="H.264 mp4 of real footage")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
+        "--renamed", default="{}", help="JSON: names that options of mind-animator score have at --before"
+    )
+    parser.add_argument(
         "--rows", type=int, nargs="+", default=list(range(len(ROWS))), help="rows of the table"
     )
     options = parser.parse_args()
@@ -89,7 +91,13 @@ def main() -> None:
             sums = {}
             for _ in range(options.repeats):
                 for version, seconds in spent.items():
-                    taken, sums[version] = run(version, task, Path(folder) / file, count)
+                    taken, sums[version] = run(
+                        version,
+                        task,
+                        Path(folder) / file,
+                        count,
+                        options.renamed if version != ROOT else "{}",
+                    )
                     seconds.append(taken / count)
             before, now = (min(seconds) for seconds in spent.values())
             same = "" if len(set(sums.values())) == 1 else f" (sums of the frames: {list(sums.values())})"
@@ -110,7 +118,7 @@ def make(folder: Path, movie: Path) -> None:
     small, large = ([cv2.resize(frame, (size, size)) for frame in frames] for size in (256, 512))
     write_mp4(folder / "small.mp4", np.stack(small[:8]), 4)
     write_mp4(folder / "large.mp4", np.stack((large * 60)[:60]), 24)
-    for side, crf in (("truth", 18), ("pred", 35)):
+    for side, crf in (("ground_truth", 18), ("pred", 35)):
         (folder / side).mkdir()
         for clip in range(24):
             write_mp4(folder / side / f"{clip:02}.mp4", np.stack(small[4 * clip : 4 * clip + 8]), 4, crf=crf)
@@ -138,12 +146,12 @@ def repeat_packets(movie: Path, path: Path, seconds: float) -> None:
             shift += length
 
 
-def run(version: Path, task: str, path: Path, count: int) -> tuple[float, int]:
+def run(version: Path, task: str, path: Path, count: int, renamed: str) -> tuple[float, int]:
     """Processor seconds of a task in a new process of a version, and the sum of all values that it read."""
     with tempfile.TemporaryDirectory() as out:
         before = sum(os.times()[2:4])
         done = subprocess.run(
-            [sys.executable, "-c", TASK, task, str(path), str(count), out],
+            [sys.executable, "-c", TASK, task, str(path), str(count), out, renamed],
             cwd=out,
             env=os.environ | {"PYTHONPATH": str(version.resolve()), "OMP_NUM_THREADS": "1"},
             capture_output=True,
