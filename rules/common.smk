@@ -263,7 +263,7 @@ NEED_FRAMES = {
 
 
 def stop_without_frames(rule):
-    """Input function of a rule that no target of a data set without movies and frames can need: it ends a run and a dry
+    """Input function of rules that no target of a data set without movies and frames can need: it ends a run and a dry
     run with one line. An exception would be printed with its traceback."""
 
     def stop(wildcards):
