@@ -272,7 +272,12 @@ def test_a_run_that_does_not_agree_is_distinguished_from_the_others(tmp_path):
     for movie in MOVIES:
         simulate(tmp_path, movie, **options)
     dataset = open_dataset(DatasetConfig.model_validate_json(config(tmp_path, **options)))
-    bad, other = dataset.response_files("1", "test2")[1], dataset.response_files("1", "seg1")[0]
+    # test3 has as many volumes as test2
+    bad, other = dataset.response_files("1", "test2")[1], tmp_path / "test3_1_Atlas.dtseries.nii"
+    simulate_runs.main([
+        "--number", "1", "--segment", "test3", "--seed", str(SEED), "--noise", str(NOISE), "--signal", "full",
+        "--runs", str(other),
+    ])  # fmt: skip
     bad.write_bytes(other.read_bytes())
     arguments = ["--dataset", config(tmp_path, **options), "--subject", "1"]
     outputs = {"responses": "h5", "maps": "h5", "voxels": "tsv", "quality": "tsv"}

@@ -1,4 +1,4 @@
-"""The lag figure from whole runs: to the volume, whatever the repetition time and the length of clips."""
+"""The lag figure from whole runs: to the volume, regardless of the repetition time and the length of clips."""
 
 import nibabel as nib
 import numpy as np
