@@ -72,8 +72,7 @@ def draw_quality(
         known = values[np.isfinite(values)]
         panel.set_title(title, fontsize=10)
         if not len(known):
-            panel.text(0.5, 0.5, "not available for this data set", ha="center", transform=panel.transAxes)
-            panel.axis("off")
+            _mark_unavailable(panel)
         elif len(values) == N_CORTEX:
             raster = flat_raster()
             image = np.where(raster < 0, np.nan, values[raster])
@@ -87,16 +86,24 @@ def draw_quality(
             panel.set_ylabel("voxels")
     most = table[table["selected"] > 0].nlargest(ROIS, "selected")
     panel = panels["e"]
-    panel.bar(most["roi"], most["voxels"], color="0.85", label="all")
-    panel.bar(most["roi"], most["selected"], color="#1b6ca8", label="selected")
     panel.set_title("voxels per ROI", fontsize=10)
-    panel.tick_params(axis="x", rotation=90, labelsize=7)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False)
+    if table["roi"].fillna("").astype(str).str.len().any():
+        panel.bar(most["roi"], most["voxels"], color="0.85", label="all")
+        panel.bar(most["roi"], most["selected"], color="#1b6ca8", label="selected")
+        panel.tick_params(axis="x", rotation=90, labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False)
+    else:
+        _mark_unavailable(panel)
     draw_runs(panels["f"], runs)
     with atomic(figure) as temporary:
         drawn.savefig(temporary, dpi=110)
     plt.close(drawn)
+
+
+def _mark_unavailable(panel: Axes) -> None:
+    panel.text(0.5, 0.5, "not available for this data set", ha="center", transform=panel.transAxes)
+    panel.axis("off")
 
 
 def missing_data(runs: pd.DataFrame) -> list[str]:
@@ -126,6 +133,10 @@ def draw_runs(panel: Axes, quality: pd.DataFrame) -> None:
     """Median tSNR of every run; for the selected voxels, its correlation with the other repeats and its noise
     ceiling."""
     positions = np.arange(len(quality))
+    if "median_tsnr" not in quality and quality[[column for column, *_ in AGREEMENT]].isna().all(axis=None):
+        panel.set_title("values per run", fontsize=10)
+        _mark_unavailable(panel)
+        return
     segments = quality["segment"].to_numpy()
     starts = np.flatnonzero(np.append(True, segments[1:] != segments[:-1]))
     panel.set_title("values per run (runs with missing volumes in red)", fontsize=10)
