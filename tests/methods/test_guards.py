@@ -67,6 +67,7 @@ OPTIONS = {
     "gan": {"": {
         "preset": "small", "size": 16, "widths": (8, 4, 4), "discriminator_width": 4, "optimisation": {"epochs": 1},
     }},
+    "bilinear": {"": {"n_components": 8, "n_products": 4}},
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
