@@ -167,11 +167,9 @@ def _solve(
     """Weights, intercept and the out-of-fold R2 of a ridge regression on few features, in batches of targets."""
     import torch
 
-    from mind_animator.decoders.ridge import Kernel, search_penalties, solve
+    from mind_animator.decoders.ridge import decompose_features, search_penalties, solve
 
-    # of the kernel, only the eigenvectors with non-zero eigenvalues
-    vectors, values, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-    kernel, fits, error = Kernel(values.square(), vectors), [], 0.0
+    kernel, fits, error = decompose_features(features), [], 0.0
     for batch in targets.split(options.targets_per_batch, dim=1):
         *_, found = search_penalties(kernel, batch, movies, options.alphas)
         fit = solve(kernel, features, batch, found)

@@ -68,6 +68,7 @@ OPTIONS = {
         "preset": "small", "size": 16, "widths": (8, 4, 4), "discriminator_width": 4, "optimisation": {"epochs": 1},
     }},
     "bilinear": {"": {"n_components": 8, "n_products": 4}},
+    "motion_energy": {"": {"n_voxels": 20, "n_averaged": [1, 3], "size": 16}},
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
@@ -182,6 +183,12 @@ def write_study(folder, poison):
     ):
         arrays = {name: poisoned(copies.get(name, getattr(blobs, name, None))) for name in names}
         write_arrays(folder / f"clips-00000.{kind}.h5", arrays, blobs.clips)
+    energy = blobs.latents.mean(axis=(1, 3, 4)) @ rng.normal(size=(4, 12))
+    write_arrays(
+        folder / "clips-00000.motion_energy.h5",
+        {"motion_energy": poisoned(energy.astype(np.float32))},
+        blobs.clips,
+    )
     frames = poisoned(rng.integers(0, 255, (len(blobs.clips), 4, 16, 16, 3)).astype(np.uint8))
     for movie in np.unique(blobs.movie):
         own = blobs.movie == movie
