@@ -69,6 +69,17 @@ OPTIONS = {
     }},
     "bilinear": {"": {"n_components": 8, "n_products": 4}},
     "motion_energy": {"": {"n_voxels": 20, "n_averaged": [1, 3], "size": 16}},
+    "wen2018": {
+        "": {"n_components": 8, "channels": [4, 4], "epochs": 1},
+        "per frame, published solver": {
+            "n_components": 4,
+            "channels": [4, 4],
+            "epochs": 1,
+            "images": "frame",
+            "solver": "published",
+            "l1": [0.05],
+        },
+    },
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
@@ -183,12 +194,17 @@ def write_study(folder, poison):
     ):
         arrays = {name: poisoned(copies.get(name, getattr(blobs, name, None))) for name in names}
         write_arrays(folder / f"clips-00000.{kind}.h5", arrays, blobs.clips)
-    energy = blobs.latents.mean(axis=(1, 3, 4)) @ rng.normal(size=(4, 12))
-    write_arrays(
-        folder / "clips-00000.motion_energy.h5",
-        {"motion_energy": poisoned(energy.astype(np.float32))},
-        blobs.clips,
-    )
+    maps = blobs.latents @ rng.normal(size=(8, 3))
+    others = {
+        "motion_energy": {"motion_energy": blobs.latents.mean(axis=(1, 3, 4)) @ rng.normal(size=(4, 12))},
+        "classifier": {
+            "early_map": maps.mean(1), "early_map_frames": maps, "deep_layer": blobs.clip_embedding_image,
+            "class_scores": blobs.clip_embedding_image @ rng.normal(size=(16, 5)),
+        },
+    }  # fmt: skip
+    for kind, arrays in others.items():
+        arrays = {name: poisoned(array.astype(np.float32)) for name, array in arrays.items()}
+        write_arrays(folder / f"clips-00000.{kind}.h5", arrays, blobs.clips)
     frames = poisoned(rng.integers(0, 255, (len(blobs.clips), 4, 16, 16, 3)).astype(np.uint8))
     for movie in np.unique(blobs.movie):
         own = blobs.movie == movie
