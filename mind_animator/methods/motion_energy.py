@@ -114,11 +114,11 @@ class MotionEnergy(Method):
         return Needs(window=self.options.window)
 
     def training_memory_mb(self, part: str, size: Size) -> int:
-        """Library of frames; features; responses of all volumes and their residuals; distances."""
+        """Library of frames; features; responses of all volumes and their residuals by penalty; distances."""
         frames = size.clips * size.frames * self.options.size**2 * 3
         responses = 4 * size.clips * size.voxels * (1 + sum(self.options.window))
         fixed = 4 * size.clips * (7_000 + 8 * self.options.n_voxels) + 8 * size.clips**2
-        return round(1_000 + 1.2 * (2 * frames + 8 * responses + fixed) / 1e6)
+        return round(1_000 + 1.2 * (2 * frames + (8 + len(self.options.alphas)) * responses + fixed) / 1e6)
 
     def weights_bytes(self, part: str, size: Size) -> int:
         if part == "library":
@@ -188,11 +188,12 @@ def _read_videos(
     """Consecutive clips of the videos, as long as the training clips."""
     import numpy as np
 
+    from mind_animator.artefacts.video import Movie
     from mind_animator.features.motion_energy import Options as Filters
     from mind_animator.features.motion_energy import motion_energy
     from mind_animator.models.embed import embed_images
     from mind_animator.models.load import load_clip
-    from mind_animator.video.decode import Movie, read_clips
+    from mind_animator.video.decode import read_clips
     from mind_animator.video.sampling import frames_shown_at
 
     filters, first = (
@@ -247,28 +248,37 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
     centre, scale = energy.mean(0), energy.std(0).clamp(min=1e-6)
     energy, candidates = (energy - centre) / scale, (library["motion_energy"].to(observed) - centre) / scale
     kernel = (decompose_features if energy.shape[1] < len(energy) else decompose)(energy)
-    *_, found = search_penalties(kernel, observed, data.movies, options.alphas)
-    r2 = 1 - found.error / (observed - observed.mean(0)).square().sum(0).clamp(min=1e-6)
-    chosen = r2.topk(min(options.n_voxels, len(r2))).indices.sort().values
-    observed, residual, alpha = observed[:, chosen], found.residual[:, chosen], found.alpha[chosen]
+    residuals, errors_of = [], []  # by penalty: out-of-fold residuals, and their squares by movie
+    names = np.unique(movies)
+    for penalty in options.alphas:
+        *_, found = search_penalties(kernel, observed, data.movies, [penalty])
+        residuals.append(found.residual)
+        errors_of.append(torch.stack([found.residual[movies == m].square().sum(0) for m in names]))
+    squares = (observed - observed.mean(0)).square()
+    penalties = torch.tensor(options.alphas, device=observed.device)
 
-    def fitted(rows: "np.ndarray") -> "tuple[Tensor, Tensor]":
-        """Predicted responses to all training clips and to the library, from the clips of some rows."""
-        mean_x, mean_y = energy[rows].mean(0), observed[rows].mean(0)
+    def fitted(rows: "np.ndarray") -> "tuple[Tensor, ...]":
+        """The best voxels, their residuals, and their predicted responses to all training clips and to the library,
+        from the clips of some whole movies alone."""
+        used = np.isin(names, movies[rows])
+        least, picked = torch.stack([error[used].sum(0) for error in errors_of]).min(0)
+        r2 = 1 - least / squares[rows].sum(0).clamp(min=1e-6)
+        voxels = r2.topk(min(options.n_voxels, len(r2))).indices.sort().values
+        picked, seen = picked[voxels], observed[rows][:, voxels]
+        residual = torch.empty_like(seen)
+        for number, every in enumerate(residuals):
+            residual[:, picked == number] = every[rows][:, voxels[picked == number]]
+        mean_x, mean_y = energy[rows].mean(0), seen.mean(0)
         own = (decompose_features if energy.shape[1] < len(rows) else decompose)(energy[rows])
-        dual = own.vectors @ (
-            (own.vectors.T @ (observed[rows] - mean_y)) / (own.values[:, None] + alpha * own.unit)
-        )
-        slope = (energy[rows] - mean_x).T @ dual
-        return (energy - mean_x) @ slope + mean_y, (candidates - mean_x) @ slope + mean_y
+        shrunk = own.values[:, None] + penalties[picked] * own.unit
+        slope = (energy[rows] - mean_x).T @ (own.vectors @ ((own.vectors.T @ (seen - mean_y)) / shrunk))
+        return voxels, residual, (energy - mean_x) @ slope + mean_y, (candidates - mean_x) @ slope + mean_y
 
-    # shrinkage and number of clips from movies that are left out of the models, the covariance and the library
+    # shrinkage and number of clips from movies that are left out of penalties, voxels, models, covariance and library
     small = torch.from_numpy(_thumbnails([data.frames.read(clip, "frames") for clip in data.clips]))
     pictures = small if options.library is None else torch.from_numpy(_thumbnails(library["frames"].numpy()))
-    counts = sorted(
-        {n for n in options.n_averaged if n <= min(np.sum(shown != m) for m in np.unique(movies))}
-    )
-    if not counts or len(np.unique(movies)) < 2:
+    counts = sorted({n for n in options.n_averaged if n <= min(np.sum(shown != m) for m in names)})
+    if not counts or len(names) < 2:
         raise InputError(
             f"methods.*.options.n_averaged = {list(options.n_averaged)}: the least must be at most the number of "
             "library clips outside one movie, and there must be at least 2 training movies."
@@ -276,15 +286,15 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
     identified = np.zeros(len(options.shrinkage))
     errors = np.zeros((len(options.shrinkage), len(counts)))
     ceiling, blank = np.zeros(len(counts)), 0.0
-    for movie in np.unique(movies):
+    for movie in names:
         own, rest = np.flatnonzero(movies == movie), np.flatnonzero(movies != movie)
         usable = np.flatnonzero(shown != movie)
-        to_clips, to_library = fitted(rest)
-        values, vectors = _covariance(residual[rest])
+        voxels, residual, to_clips, to_library = fitted(rest)
+        values, vectors = _covariance(residual)
         truth = small[own]
         blank += float((truth - pictures[usable].mean(0)).square().sum())
         ceiling += _errors(torch.cdist(truth, pictures[usable]), pictures[usable], truth, counts)
-        rotated = [array @ vectors for array in (observed[own], to_clips[own], to_library[usable])]
+        rotated = [array @ vectors for array in (observed[own][:, voxels], to_clips[own], to_library[usable])]
         for row, amount in enumerate(options.shrinkage):
             weight = _precision(values, amount).sqrt()
             seen, same, others = (array * weight for array in rotated)
@@ -295,7 +305,7 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
             errors[row] += _errors(_distances(seen, others), pictures[usable], truth, counts)
     best = int(identified.argmax())
     count = counts[int(errors[best].argmin())]
-    _, to_library = fitted(np.arange(len(movies)))
+    chosen, residual, _, to_library = fitted(np.arange(len(movies)))
     values, vectors = _covariance(residual)
     rotation = vectors * _precision(values, options.shrinkage[best]).sqrt()
     weights = {"chosen": chosen, "rotation": rotation, "library": to_library @ rotation}
@@ -303,7 +313,6 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
         "n_averaged": count,
         "shrinkage": options.shrinkage[best],
         "identification_accuracy": float(identified[best]) / len(movies),
-        "mean_r2_of_voxels": float(r2[chosen].mean()),
         "image_r2": 1 - float(errors[best].min()) / blank,
         "image_r2_library_ceiling": 1 - float(ceiling.min()) / blank,
         "image_r2_by_n_averaged": {str(n): 1 - float(e) / blank for n, e in zip(counts, errors[best], strict=True)},
