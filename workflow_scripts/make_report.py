@@ -16,7 +16,7 @@ from mind_animator.device import read_use
 from mind_animator.errors import InputError, run_command
 from mind_animator.metrics.base import GROUPS
 from mind_animator.metrics.registry import find_metric
-from mind_animator.report.figures import draw_costs, draw_retrieval, draw_training
+from mind_animator.report.figures import draw_comparison, draw_costs, draw_retrieval, draw_training
 from mind_animator.report.page import (
     Cell,
     Figure,
@@ -90,6 +90,7 @@ def make_report(
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
             ),
             _scores(scores, own, oracles, baselines),
+            _comparison(scores, tested, own, {*oracles, *baselines}, benchmarks, assets),
             _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
             *shared_sections(
@@ -395,6 +396,85 @@ def _tests(tests: pd.DataFrame, own: list[str], labels: pd.Series) -> Section | 
         "p ≤ .001.",
         tables=tables,
     )
+
+
+def _comparison(
+    scores: pd.DataFrame,
+    tests: pd.DataFrame,
+    own: list[str],
+    omitted: set[str],
+    benchmarks: Path | None,
+    assets: Path,
+) -> Section | None:
+    """All methods and metrics, with paired tests against the shown methods; None unless there are further methods."""
+    methods = [name for name in dict.fromkeys(scores["method"]) if name not in omitted]
+    if not set(methods) - set(own):
+        return None
+    every = scores[(scores["clips"] == "all") & scores["method"].isin(methods)]
+    every = every.assign(subject=every["subject"].astype(str))
+    subject = "pooled" if (every["subject"] == "pooled").any() else every["subject"].iloc[0]
+    paired = tests[(tests["test"] == "paired") & (tests["clips"] == "all")]
+    paired = paired[paired["subject"].astype(str) == subject]
+    if paired.empty:
+        return None
+    every = every[every["subject"] == subject].drop_duplicates(["metric", "method"])
+    known = every.drop_duplicates("metric").set_index("metric")
+    # the difference of both orders of each pair
+    both = [
+        paired,
+        paired.assign(method=paired["other"], other=paired["method"], statistic=-paired["statistic"]),
+    ]
+    both = pd.concat(both).drop_duplicates(["method", "other", "metric"])
+    both = both[both["method"].isin(methods) & both["metric"].isin(known.index)]
+    both = both.assign(
+        label=both["metric"].map(known["label"]),
+        better=(both["statistic"] > 0) == (both["metric"].map(known["direction"]) == "higher"),
+        reference=both["other"],
+    )
+    tables, means = [], every.set_index(["metric", "method"])["mean"]
+    for reference in own:
+        found = both[both["reference"] == reference].set_index(["metric", "method"])
+        rows = []
+        for metric in known.index:
+            cells: list[Cell | str] = [
+                f"{known['label'][metric]} {'↑' if known['direction'][metric] == 'higher' else '↓'}"
+            ]
+            for method in methods:
+                mean = f"{means[metric, method]:.3f}" if (metric, method) in means.index else "–"
+                if (metric, method) not in found.index:
+                    cells.append(Cell(mean, "reference" if method == reference else ""))
+                    continue
+                test = found.loc[(metric, method)]
+                cells.append(Cell(mean, f"{test['statistic']:+.3f}, p = {test['p_holm']:.4f}",
+                                  bool(test["better"] and test["p_holm"] <= 0.001)))  # fmt: skip
+            rows.append(cells)
+        if benchmarks:
+            rows.append(
+                [
+                    "training of all parts and subjects, s",
+                    *(_training_seconds(benchmarks, m) for m in methods),
+                ]
+            )
+        tables.append(
+            Table(["", *methods], [Group(rows)], f"Against {reference}", folded=reference != own[-1])
+        )
+    path = assets / "comparison.svg"
+    draw_comparison(both, own, path)
+    return Section(
+        "comparison", "Comparison of all methods",
+        "Means over test clips; below them the paired difference from the reference, and p of a block sign flip, corrected "
+        "for the number of metrics (Holm). Bold: better, p ≤ .001. Chance levels and baselines are in the table above.",
+        nav="Comparison", tables=tables,
+        figures=[Figure(data_uri(path), "Better (blue) or worse (red) than the reference, by metric.", wide=True)],
+    )  # fmt: skip
+
+
+def _training_seconds(benchmarks: Path, method: str) -> str:
+    """Seconds of all training jobs of a method, from Snakemake's benchmark files."""
+    files = [*(benchmarks / "train_part" / method).rglob("*.tsv")]
+    if not files:
+        return "–"
+    return f"{sum(pd.read_csv(path, sep=chr(9), na_values='-')['s'].max() for path in files):,.0f}"
 
 
 def _headline(name: str) -> str:

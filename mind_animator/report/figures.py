@@ -9,6 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from mind_animator.artefacts.files import atomic
@@ -113,6 +114,40 @@ def draw_costs(cost: pd.DataFrame, path: Path | str) -> None:
             memory.legend()
         memory.set(xlabel="peak memory per job [MB]")
         time.margins(y=0.01)
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+        plt.close(figure)
+
+
+def draw_comparison(table: pd.DataFrame, references: Sequence[str], path: Path | str) -> None:
+    """Evidence for a difference between each method and a reference, by metric; one panel per reference.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``reference, method, label, better, p_holm``; ``better`` is True where the method has the better mean.
+    references : sequence of str
+    """
+    labels, methods = list(dict.fromkeys(table["label"])), list(dict.fromkeys(table["method"]))
+    size = (3 + 0.45 * len(methods) * len(references), 1.8 + 0.2 * len(labels))
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, panels = plt.subplots(
+            1, len(references), figsize=size, sharey=True, squeeze=False, layout="constrained"
+        )
+        for panel, reference in zip(panels[0], references, strict=True):
+            own = table[table["reference"] == reference]
+            evidence = -np.log10(own["p_holm"].clip(lower=1e-4)) * np.where(own["better"], 1, -1)
+            cells = own.assign(evidence=evidence).pivot(index="label", columns="method", values="evidence")
+            image = panel.imshow(
+                cells.reindex(index=labels, columns=methods), cmap="RdBu", vmin=-4, vmax=4, aspect="auto"
+            )
+            panel.set_xticks(range(len(methods)), methods, rotation=60, ha="right")
+            panel.set_yticks(range(len(labels)), labels, fontsize=7)
+            panel.set_title(f"against {reference}")
+        bar = figure.colorbar(image, ax=panels[0], ticks=(-4, -2, 0, 2, 4), shrink=0.6)
+        bar.ax.set_yticklabels(
+            ["worse, p ≤ .0001", "worse, p = .01", "equal", "better, p = .01", "better, p ≤ .0001"]
+        )
         with atomic(path) as temporary:
             figure.savefig(temporary, dpi=150)
         plt.close(figure)
