@@ -1,4 +1,4 @@
-"""How much of the change within a clip products of content and velocity explain, true or decoded: the table of docs/rivals.md.
+"""Variance of the change within a clip that products of content and velocity explain: a table of docs/rivals.md.
 
 snakemake --cores 2 -- features results/demo/fmri/sub-1/responses.h5
 python benchmarks/bilinear.py --results results/demo --subject 1

@@ -1,9 +1,9 @@
 """Layers of a frozen image classifier: a map of an early layer, the deepest hidden layer, and the class scores.
 
-``network: vit`` is the classifier ``models.vit``: the early map is its patch embedding, the deepest layer the input of its
-head. ``network: alexnet`` is torchvision's AlexNet, whose weights (``models.alexnet``, a folder with one ``.safetensors``
-or ``.pth`` file) the user provides: the early map is log(1 + conv1 after rectification), the deepest layer fc7. Wen
-et al. (2018) used the AlexNet of Caffe.
+``network: vit`` is the classifier ``models.vit``: the early map is its patch embedding, the deepest layer the input
+of its head. ``network: alexnet`` is torchvision's AlexNet, whose weights (``models.alexnet``, a folder with one
+``.safetensors`` or ``.pth`` file) the user provides: the early map is log(1 + conv1 after rectification), the
+deepest layer fc7. Wen et al. (2018) used the AlexNet of Caffe.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,8 +40,8 @@ class Options(Strict):
 
 
 class Classifier(Provider):
-    """Means over the frames of a clip: ``early_map`` (channel, row, column), ``deep_layer`` (unit,) and ``class_scores``
-    (class,); with ``per_frame`` also ``early_map_frames`` (frame, channel, row, column)."""
+    """Means over the frames of a clip: ``early_map`` (channel, row, column), ``deep_layer`` (unit,) and
+    ``class_scores`` (class,); with ``per_frame`` also ``early_map_frames`` (frame, channel, row, column)."""
 
     kind = "classifier"
     source = "frames"

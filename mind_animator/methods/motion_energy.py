@@ -6,20 +6,20 @@ with residual covariance that is shrunk towards a multiple of the identity (.3 t
 left-out training data), a flat prior over a library of clips, and the average of the 100 best clips.
 
 Different or guessed here: ridge regression instead of L1 regression; delays are the volumes after the clip's lag
-that `window` names; voxels are not restricted to V1 to V3; the number of averaged clips is selected by the squared error
-of left-out training movies; retrieval uses the mean embedding of the averaged clips.
+that `window` names; voxels are not restricted to V1 to V3; the number of averaged clips is selected by the squared
+error of left-out training movies; retrieval uses the mean embedding of the averaged clips.
 
 Left out: the library of 18 million seconds of web video. The default library is the training clips. A folder of
-videos replaces it (`library`); the workflow refuses a folder that contains a test movie. Voxels, penalties, covariance,
-shrinkage and number of clips depend on training movies only; every residual is out of fold.
+videos replaces it (`library`); the workflow refuses a folder that contains a test movie. Voxels, penalties,
+covariance, shrinkage and number of clips depend on training movies only; every residual is out of fold.
 
-`encoding.json` reports on left-out training movies how much of the variance of the images the average explains, and the
-ceiling of the library: the same for the average of the library's clips that are nearest in pixels.
+`encoding.json` reports on left-out training movies how much of the variance of the images the average explains, and
+the ceiling of the library: the same for the average of the library's clips that are nearest in pixels.
 
 References
 ----------
-Nishimoto, Vu, Naselaris, Benjamini, Yu & Gallant (2011), "Reconstructing visual experiences from brain activity evoked
-by natural movies", Current Biology 21.
+Nishimoto, Vu, Naselaris, Benjamini, Yu & Gallant (2011), "Reconstructing visual experiences from brain activity
+evoked by natural movies", Current Biology 21.
 """
 
 from collections.abc import Iterator, Sequence
@@ -276,7 +276,7 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
 
     # shrinkage and number of clips from movies that are left out of penalties, voxels, models, covariance and library
     small = torch.from_numpy(_thumbnails([data.frames.read(clip, "frames") for clip in data.clips]))
-    pictures = small if options.library is None else torch.from_numpy(_thumbnails(library["frames"].numpy()))
+    images = small if options.library is None else torch.from_numpy(_thumbnails(library["frames"].numpy()))
     counts = sorted({n for n in options.n_averaged if n <= min(np.sum(shown != m) for m in names)})
     if not counts or len(names) < 2:
         raise InputError(
@@ -291,9 +291,9 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
         usable = np.flatnonzero(shown != movie)
         voxels, residual, to_clips, to_library = fitted(rest)
         values, vectors = _covariance(residual)
-        truth = small[own]
-        blank += float((truth - pictures[usable].mean(0)).square().sum())
-        ceiling += _errors(torch.cdist(truth, pictures[usable]), pictures[usable], truth, counts)
+        ground_truth = small[own]
+        blank += float((ground_truth - images[usable].mean(0)).square().sum())
+        ceiling += _errors(torch.cdist(ground_truth, images[usable]), images[usable], ground_truth, counts)
         rotated = [array @ vectors for array in (observed[own][:, voxels], to_clips[own], to_library[usable])]
         for row, amount in enumerate(options.shrinkage):
             weight = _precision(values, amount).sqrt()
@@ -302,7 +302,7 @@ def _train_encoding(options: Options, data: TrainingData, job: TrainingJob) -> T
             identified[row] += float(
                 (near > near.diagonal()[:, None]).double().sum(1).sum() / (len(near) - 1)
             )
-            errors[row] += _errors(_distances(seen, others), pictures[usable], truth, counts)
+            errors[row] += _errors(_distances(seen, others), images[usable], ground_truth, counts)
     best = int(identified.argmax())
     count = counts[int(errors[best].argmin())]
     chosen, residual, _, to_library = fitted(np.arange(len(movies)))
@@ -363,13 +363,13 @@ def _distances(observed: "Tensor", predicted: "Tensor") -> "Tensor":
     return squares - 2 * observed @ predicted.T
 
 
-def _errors(distances: "Tensor", pictures: "Tensor", truth: "Tensor", counts: list[int]) -> "np.ndarray":
-    """Squared error of the average of the nearest pictures, by their number, summed over clips."""
+def _errors(distances: "Tensor", images: "Tensor", ground_truth: "Tensor", counts: list[int]) -> "np.ndarray":
+    """Squared error of the average of the nearest images, by their number, summed over clips."""
     import numpy as np
 
     order = distances.topk(counts[-1], largest=False, sorted=True).indices.cpu()
     sums = np.zeros(len(counts))
-    for own, rows in zip(truth, order, strict=True):
-        running = pictures[rows].cumsum(0)
+    for own, rows in zip(ground_truth, order, strict=True):
+        running = images[rows].cumsum(0)
         sums += [float((running[n - 1] / n - own).square().sum()) for n in counts]
     return sums

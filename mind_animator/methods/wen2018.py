@@ -1,26 +1,26 @@
 """Linear decoding of features of a convolutional network, images, and categories (after Wen et al. 2018).
 
-Published: features of AlexNet for all frames at 30 Hz, convolved with a haemodynamic response function and sampled at
-every volume; standardised units; principal components; linear maps from voxels to the units of the first layer (one
-model per kernel, stochastic gradient descent with an L1 penalty) and to the components of fc7 (ridge regression); an
-image per volume from the estimated first-layer maps by a de-convolutional network; the category from fc7 by the
-classifier's last layer. The published code is in the public domain (CC0 1.0).
+Published: features of AlexNet for all frames at 30 Hz, convolved with a haemodynamic response function and sampled
+at every volume; standardised units; principal components; linear maps from voxels to the units of the first layer
+(one model per kernel, stochastic gradient descent with an L1 penalty) and to the components of fc7 (ridge
+regression); an image per volume from the estimated first-layer maps by a de-convolutional network; the category
+from fc7 by the classifier's last layer. The published code is in the public domain (CC0 1.0).
 
-Different or guessed here: features are means over the sampled frames of a clip, and the response of a clip is one volume
-at a fixed lag; one space of principal components instead of 96 separate models; ridge regression for both maps by
-default (``solver: published`` is the published optimiser); a learnt decoder from components to pixels, since the
-published code does not contain the de-convolutional network; penalties are selected by whole training movies. A linear map
-from fc7 to text embeddings, fitted on training clips, is added for retrieval.
+Different or guessed here: features are means over the sampled frames of a clip, and the response of a clip is one
+volume at a fixed lag; one space of principal components instead of 96 separate models; ridge regression for both
+maps by default (``solver: published`` is the published optimiser); a learnt decoder from components to pixels,
+since the published code does not contain the de-convolutional network; penalties are selected by whole training
+movies. A linear map from fc7 to text embeddings, fitted on training clips, is added for retrieval.
 
-Known faults of the published code that are left out: the refit with the last instead of the selected penalty, folds that
-cut movies, an L1 step that moves weights of exactly zero, a bias that is never used (data are centred here).
+Known faults of the published code that are left out: the refit with the last instead of the selected penalty, folds
+that cut movies, an L1 step that moves weights of exactly zero, a bias that is never used (data are centred here).
 
 The reconstruction is one image per clip, as published; ``images: frame`` gives one per sampled frame.
 
 References
 ----------
-Wen, Shi, Zhang, Lu, Cao & Liu (2018), "Neural encoding and decoding with deep learning for dynamic natural vision", Cerebral
-Cortex 28.
+Wen, Shi, Zhang, Lu, Cao & Liu (2018), "Neural encoding and decoding with deep learning for dynamic natural vision",
+Cerebral Cortex 28.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-# Passes, batch, momentum (first, last, passes of increase), step (first, factor per pass, least), input dropout, sd of the
-# first weights: the published optimiser.
+# The published optimiser: passes, batch, momentum (first, last, passes of increase), step (first, factor per pass,
+# least), input dropout, sd of the first weights.
 _PASSES, _BATCH, _MOMENTUM, _STEP, _DROPOUT, _SD = 50, 100, (0.5, 0.9, 20), (5e-4, 0.96, 1e-4), 0.3, 0.01
 
 
@@ -229,7 +229,7 @@ def _train_decoder(options: Options, data: TrainingData, job: TrainingJob) -> Tr
         shown = frames if per_clip > 1 else np.rint(frames.mean(0, keepdims=True)).astype(np.uint8)
         images[row] = [resize_frame(frame, side) for frame in shown]
     targets = torch.from_numpy(images).flatten(0, 1).permute(0, 3, 1, 2)
-    draw = torch.Generator().manual_seed(job.seed)
+    generator = torch.Generator().manual_seed(job.seed)
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         network = build_decoder(len(components), options.channels).to(job.device)
@@ -239,7 +239,7 @@ def _train_decoder(options: Options, data: TrainingData, job: TrainingJob) -> Tr
     errors = []
     for _ in range(options.epochs):
         total = 0.0
-        for rows in torch.randperm(len(targets), generator=draw).split(options.batch_size):
+        for rows in torch.randperm(len(targets), generator=generator).split(options.batch_size):
             shown = targets[rows].to(job.device).float() / 255
             loss = functional.mse_loss(network(scores[rows.to(job.device)] / score_scale), shown)
             optimiser.zero_grad()
@@ -323,9 +323,12 @@ def _choose_l1(
         own = []
         for fit, left in ((later, ~later), (~later, later)):
             slope, intercept = published_solver(voxels[fit], target[fit], penalty, seed)
-            guess, truth = voxels[left] @ slope + intercept, target[left]
-            guess, truth = guess - guess.mean(0), truth - truth.mean(0)
-            own.append((guess * truth).sum(0) / (guess.norm(dim=0) * truth.norm(dim=0)).clamp(min=1e-12))
+            predicted, ground_truth = voxels[left] @ slope + intercept, target[left]
+            predicted, ground_truth = predicted - predicted.mean(0), ground_truth - ground_truth.mean(0)
+            own.append(
+                (predicted * ground_truth).sum(0)
+                / (predicted.norm(dim=0) * ground_truth.norm(dim=0)).clamp(min=1e-12)
+            )
         found[penalty] = float(torch.cat(own).mean())
     return max(found, key=found.get), {f"{penalty:g}": value for penalty, value in found.items()}
 
@@ -340,22 +343,22 @@ def published_solver(
     """
     import torch
 
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     centre, mean, scale = voxels.mean(0), target.mean(0), target.std(0).clamp(min=1e-12)
-    inputs, wanted = voxels - centre, (target - mean) / scale
-    weights = (torch.randn(inputs.shape[1], wanted.shape[1], generator=draw) * _SD).to(inputs)
+    inputs, required = voxels - centre, (target - mean) / scale
+    weights = (torch.randn(inputs.shape[1], required.shape[1], generator=generator) * _SD).to(inputs)
     update = torch.zeros_like(weights)
     first, last, rising = _MOMENTUM
     batches = -(-len(inputs) // _BATCH)
     for done in range(_PASSES * batches):
         if done % batches == 0:
-            order = torch.randperm(len(inputs), generator=draw).split(_BATCH)
+            order = torch.randperm(len(inputs), generator=generator).split(_BATCH)
         rows = order[done % batches].to(inputs.device)
         momentum = min(last, first + (last - first) * done / (rising * batches))
         step = max(_STEP[2], _STEP[0] * _STEP[1] ** (done // batches))
-        kept = torch.rand(len(rows), inputs.shape[1], generator=draw).to(inputs.device) >= _DROPOUT
+        kept = torch.rand(len(rows), inputs.shape[1], generator=generator).to(inputs.device) >= _DROPOUT
         shown = inputs[rows] * kept
-        gradient = shown.T @ (shown @ weights - wanted[rows]) / len(rows) + penalty * weights.sign()
+        gradient = shown.T @ (shown @ weights - required[rows]) / len(rows) + penalty * weights.sign()
         update = momentum * update + (1 - momentum) * step * gradient
         weights = weights - update
     # in training, a fraction of the inputs was missing

@@ -43,12 +43,12 @@ def test_opposite_directions_excite_opposite_filters():
         temporal_frequencies=[0, 0.125, 0.25], spatial_frequencies=[0, 2, 4],
     ).parameters  # fmt: skip
     tuned = (parameters.spatial_freq == 4) & (parameters.temporal_freq == 0.25)
-    towards = [parameters.direction == angle for angle in (0, 180)]
-    one, other = (np.subtract(*[found[tuned & own].mean() for own in towards]) for found in (right, left))
+    opposite = [parameters.direction == angle for angle in (0, 180)]
+    one, other = (np.subtract(*[found[tuned & own].mean() for own in opposite]) for found in (right, left))
     assert abs(one) > 1 and abs(one + other) < 0.2 * abs(one)
     # a still image has no preferred direction
     still = motion_energy(np.repeat(drifting(1)[:1], 8, 0)[None], SMALL)[0]
-    assert abs(np.subtract(*[still[tuned & own].mean() for own in towards])) < 0.05 * abs(one)
+    assert abs(np.subtract(*[still[tuned & own].mean() for own in opposite])) < 0.05 * abs(one)
 
 
 def test_a_clip_does_not_depend_on_its_neighbours():

@@ -1,4 +1,4 @@
-"""bilinear, motion_energy and wen2018: what each can know on a small world, nothing on noise, and a whole run."""
+"""bilinear, motion_energy and wen2018: what each can know on a small blobs, nothing on noise, and a whole run."""
 
 import json
 from pathlib import Path
@@ -51,58 +51,58 @@ def write_part(folder, part, trained):
     return path
 
 
-def run(kind, world, targets, folder, options=None, noise=False, **data):
-    """Train all parts on the training movies of a world, then predict its test movie."""
+def run(kind, blobs, targets, folder, options=None, noise=False, **data):
+    """Train all parts on the training movies of a blobs, then predict its test movie."""
     method, settings = open_kind(kind), json.dumps(options or {})
-    train, test = (np.flatnonzero(world.split == name) for name in ("train", "test"))
-    responses = world.responses
+    train, test = (np.flatnonzero(blobs.split == name) for name in ("train", "test"))
+    responses = blobs.responses
     if noise:
         responses = np.random.default_rng(4).normal(size=responses.shape).astype(np.float32)
-    clips = [world.clips[row] for row in train]
+    clips = [blobs.clips[row] for row in train]
     own, weights = Responses(responses[train], clips), {}
     given = {name: array[train] for name, array in targets.items()}
     names = [part if isinstance(part, str) else part.name for part in data.pop("parts")]
     for part in names:
-        wanted = {
+        required = {
             "semantic": ("clip_embedding_text", "deep_layer", "class_scores"),
             "video": ("latents",),
         }.get(part)
-        chosen = {n: a for n, a in given.items() if not wanted or n in wanted}
-        inputs = TrainingData((own,), chosen, world.movie[train].tolist(), clips, dict(weights), **data)
+        chosen = {n: a for n, a in given.items() if not required or n in required}
+        inputs = TrainingData((own,), chosen, blobs.movie[train].tolist(), clips, dict(weights), **data)
         weights[part] = write_part(folder, part, method.train(part, settings, inputs, TrainingJob(0)))
     inputs = PredictionInputs(weights, {}, 0)
-    found = method.predict(settings, inputs, Responses(responses[test], [world.clips[row] for row in test]))
+    found = method.predict(settings, inputs, Responses(responses[test], [blobs.clips[row] for row in test]))
     return found, inputs, test
 
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_products_predict_the_change_that_a_linear_map_cannot(tmp_path, noise):
-    world = make_blobs(clips=80)
-    targets = {"clip_embedding_text": world.clip_embedding_text, "latents": world.latents}
+    blobs = make_blobs(clips=80)
+    targets = {"clip_embedding_text": blobs.clip_embedding_text, "latents": blobs.latents}
     options = {"n_components": 32, "n_products": 16}
-    found, _, test = run("bilinear", world, targets, tmp_path, options, noise, parts=("semantic", "video"))
-    change, guess = change_of(world.latents[test]), change_of(found["latents"])
-    corr = target_scores(change, guess, subtract_mean=False)[0]
-    wrong = target_scores(change, guess[:, ::-1], subtract_mean=False)[0]
+    found, _, test = run("bilinear", blobs, targets, tmp_path, options, noise, parts=("semantic", "video"))
+    change, predicted = change_of(blobs.latents[test]), change_of(found["latents"])
+    corr = target_scores(change, predicted, subtract_mean=False)[0]
+    wrong = target_scores(change, predicted[:, ::-1], subtract_mean=False)[0]
     if noise:
-        corr = target_scores(change, guess)[0]  # the mean change over clips needs no response
+        corr = target_scores(change, predicted)[0]  # the mean change over clips needs no response
         assert abs(corr.mean()) < 4 * corr.std() / len(corr) ** 0.5
         return
     assert corr.mean() > 0.5 and wrong.mean() < -0.3
     # one linear map from the same responses
-    train = np.flatnonzero(world.split == "train")
+    train = np.flatnonzero(blobs.split == "train")
     from sklearn.linear_model import RidgeCV
 
     linear = RidgeCV(np.logspace(0, 5, 11)).fit(
-        world.responses[train], change_of(world.latents[train]).reshape(len(train), -1)
+        blobs.responses[train], change_of(blobs.latents[train]).reshape(len(train), -1)
     )
-    guess = linear.predict(world.responses[test]).reshape(change.shape)
-    assert corr.mean() > target_scores(change, guess, subtract_mean=False)[0].mean() + 0.1
+    predicted = linear.predict(blobs.responses[test]).reshape(change.shape)
+    assert corr.mean() > target_scores(change, predicted, subtract_mean=False)[0].mean() + 0.1
 
 
-def pictures(world, side=16):
-    """Frames (clip, frame, side, side, 3) uint8 of a world's latents, and their motion energy."""
-    shown = world.latents[:, :, :3].transpose(0, 1, 3, 4, 2)
+def frames_of(blobs, side=16):
+    """Frames (clip, frame, side, side, 3) uint8 of a blobs's latents, and their motion energy."""
+    shown = blobs.latents[:, :, :3].transpose(0, 1, 3, 4, 2)
     shown = np.uint8(np.clip(60 * shown + 60, 0, 255)).repeat(side // 8, 2).repeat(side // 8, 3)
     return shown, motion_energy(shown, FILTERS)
 
@@ -112,14 +112,14 @@ FILTERS = Filters(size=16, spatial_frequencies=(0, 2))
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_motion_energy_finds_similar_clips_of_the_library(tmp_path, noise):
-    world = make_blobs(clips=60)
-    frames, energy = pictures(world)
-    reader = Frames(dict(zip(world.clips, frames, strict=True)))
-    targets = {"motion_energy": energy, "clip_embedding_text": world.clip_embedding_text}
+    blobs = make_blobs(clips=60)
+    frames, energy = frames_of(blobs)
+    reader = Frames(dict(zip(blobs.clips, frames, strict=True)))
+    targets = {"motion_energy": energy, "clip_embedding_text": blobs.clip_embedding_text}
     options = {"window": [0, 0], "n_voxels": 60, "n_averaged": [1, 3, 10, 30], "size": 16}
     found, inputs, test = run(
         "motion_energy",
-        world,
+        blobs,
         targets,
         tmp_path,
         options,
@@ -129,7 +129,7 @@ def test_motion_energy_finds_similar_clips_of_the_library(tmp_path, noise):
     )
     record = json.loads((tmp_path / "encoding.json").read_text())
     given = ReconstructionInputs([], 0, prediction=inputs, predictions=found)
-    clips = [world.clips[row] for row in test]
+    clips = [blobs.clips[row] for row in test]
     made = np.stack([f for _, f in open_kind("motion_energy").reconstruct(json.dumps(options), clips, given)])
     assert made.shape == frames[test].shape and made.dtype == np.uint8
     corr = target_scores(frames[test].astype(float), made.astype(float))[0]
@@ -142,15 +142,15 @@ def test_motion_energy_finds_similar_clips_of_the_library(tmp_path, noise):
 
 
 def test_a_folder_of_videos_replaces_the_library(tmp_path):
-    world = make_blobs(clips=20)
-    frames, energy = pictures(world)
+    blobs = make_blobs(clips=20)
+    frames, energy = frames_of(blobs)
     for row in range(3):
         write_mp4(tmp_path / f"{row}.mp4", iter(frames[40 * row : 40 * row + 40].reshape(-1, 16, 16, 3)), 4)
-    train = np.flatnonzero(world.split == "train")
-    clips = [world.clips[row] for row in train]
+    train = np.flatnonzero(blobs.split == "train")
+    clips = [blobs.clips[row] for row in train]
     data = TrainingData(
-        (Responses(world.responses[train], clips),), {"motion_energy": energy[train]}, world.movie[train].tolist(),
-        clips, frames=Frames(dict(zip(world.clips, frames, strict=True))), videos=tuple(sorted(tmp_path.glob("*.mp4"))),
+        (Responses(blobs.responses[train], clips),), {"motion_energy": energy[train]}, blobs.movie[train].tolist(),
+        clips, frames=Frames(dict(zip(blobs.clips, frames, strict=True))), videos=tuple(sorted(tmp_path.glob("*.mp4"))),
         models={"clip": ModelsConfig(clip="mind_animator/assets/models/clip").clip}, lock="models.lock.json",
     )  # fmt: skip
     method = open_kind("motion_energy")
@@ -160,7 +160,7 @@ def test_a_folder_of_videos_replaces_the_library(tmp_path):
     }  # fmt: skip
     library = method.train("library", json.dumps(options), data, TrainingJob(0))
     assert library.weights["frames"].shape == (100, 4, 16, 16, 3) and library.record["clips"] == 100
-    # the first clip of the first video is the first clip of the world, apart from the codec
+    # the first clip of the first video is the first clip of the blobs, apart from the codec
     np.testing.assert_allclose(library.weights["frames"][0], frames[0], atol=25)
     with pytest.raises(InputError, match=r"must be equal to config\.features\.options\.motion_energy"):
         method.train("library", json.dumps(options | {"library_filters": {"size": 20}}), data, TrainingJob(0))
@@ -168,21 +168,19 @@ def test_a_folder_of_videos_replaces_the_library(tmp_path):
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_wen2018_decodes_images_and_categories(tmp_path, noise):
-    world = make_blobs(clips=40)
-    frames, _ = pictures(world)
-    scores = world.clip_embedding_image @ np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)
+    blobs = make_blobs(clips=40)
+    frames, _ = frames_of(blobs)
+    scores = blobs.clip_embedding_image @ np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)
     targets = {
-        "early_map": world.latents.mean(1), "deep_layer": world.clip_embedding_image, "class_scores": scores,
-        "clip_embedding_text": world.clip_embedding_text,
+        "early_map": blobs.latents.mean(1), "deep_layer": blobs.clip_embedding_image, "class_scores": scores,
+        "clip_embedding_text": blobs.clip_embedding_text,
     }  # fmt: skip
     options = {"n_components": 16, "channels": [16, 8], "epochs": 40, "batch_size": 16, "learning_rate": 5e-3}
     method, parts = open_kind("wen2018"), ("decoder", "first_layer", "semantic")
-    reader = Frames(dict(zip(world.clips, frames, strict=True)))
-    found, inputs, test = run(
-        "wen2018", world, targets, tmp_path, options, noise, parts=parts, frames=reader
-    )
+    reader = Frames(dict(zip(blobs.clips, frames, strict=True)))
+    found, inputs, test = run("wen2018", blobs, targets, tmp_path, options, noise, parts=parts, frames=reader)
     given = ReconstructionInputs([], 0, prediction=inputs, predictions=found)
-    clips = [world.clips[row] for row in test]
+    clips = [blobs.clips[row] for row in test]
     made = np.stack([f for _, f in method.reconstruct(json.dumps(options), clips, given)])
     assert made.shape == (40, 1, 16, 16, 3)  # one image per clip
     corr = target_scores(frames[test].mean(1, keepdims=True), made.astype(float))[0]
@@ -201,9 +199,9 @@ def test_the_published_solver():
     y = torch.from_numpy((causes[:, :2] * 3 + 7).astype(np.float32))
     x = torch.from_numpy(x.astype(np.float32))
     slope, intercept = published_solver(x, y, 0.0, 0)
-    guess = x @ slope + intercept
-    assert all(np.corrcoef(guess[:, k], y[:, k])[0, 1] > 0.9 for k in range(2))
-    np.testing.assert_allclose(guess.mean(0), y.mean(0), atol=1e-3)
+    predicted = x @ slope + intercept
+    assert all(np.corrcoef(predicted[:, k], y[:, k])[0, 1] > 0.9 for k in range(2))
+    np.testing.assert_allclose(predicted.mean(0), y.mean(0), atol=1e-3)
     sparse, _ = published_solver(x, y, 0.1, 0)
     assert sparse[200:].abs().mean() < 0.5 * slope[200:].abs().mean()
 
