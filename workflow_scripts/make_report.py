@@ -463,7 +463,8 @@ def _comparison(
     return Section(
         "comparison", "Comparison of all methods",
         "Means over test clips; below them the paired difference from the reference, and p of a block sign flip, "
-        "corrected for the number of metrics (Holm). Bold: better, p ≤ .001. Chance levels and baselines are in the table above.",
+        "corrected for the number of metrics (Holm). Bold: better, p ≤ .001. "
+        "Chance levels and baselines are in the table above.",
         nav="Comparison", tables=tables,
         figures=[Figure(data_uri(path), "Better (blue) or worse (red) than the reference, by metric.", wide=True)],
     )  # fmt: skip

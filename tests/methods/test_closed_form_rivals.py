@@ -1,4 +1,4 @@
-"""bilinear, motion_energy and wen2018: what each can know on a small blobs, nothing on noise, and a whole run."""
+"""bilinear, motion_energy and wen2018: what each can know on simulated data, nothing on noise, and a whole run."""
 
 import json
 from pathlib import Path
