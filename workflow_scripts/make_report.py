@@ -90,7 +90,7 @@ def make_report(
                 for subject in dict.fromkeys(key.split("/")[1] for key in videos)
             ),
             _scores(scores, own, oracles, baselines),
-            _comparison(scores, tested, own, {*oracles, *baselines}, benchmarks, assets),
+            _comparison(scores, tested, own, {*oracles, *baselines}, given.benchmarks, assets),
             _retrieval(ranks, assets),
             _tests(tested[~tested[["method", "other"]].isin(oracles).any(axis=1)], own, labels),
             *shared_sections(
