@@ -30,10 +30,15 @@ def on_files(files, config):
         "reference/configuration.md": configuration(),
         "reference/commands.md": commands(),
         "reference/stages.md": stages(),
-        "reference/api.md": api(),
     }
+    packages = api_pages()
+    pages |= packages
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    for section in config.nav:
+        for entry in section.get("Reference", ()):
+            if "Python API" in entry:
+                entry["Python API"] = list(packages)
     return files
 
 
@@ -105,6 +110,8 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type(annotation: Any) -> str:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return "section"
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
@@ -125,7 +132,13 @@ def _limit(constraint: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, BaseModel):
         return "see below"
-    return f"`{json.dumps(value, default=str)}`"
+    return f"`{json.dumps(value, default=_plain)}`"
+
+
+def _plain(value: Any) -> Any:
+    return (
+        value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else str(value)
+    )
 
 
 def _cell(text: str) -> str:
@@ -161,15 +174,21 @@ def stages() -> str:
     return "\n".join(text)
 
 
-def api() -> str:
-    """One section per package, its modules by their docstrings."""
-    text = ["# Python API\n"]
+def on_page_content(html, **_):
+    """Docstrings introduce a block of code by two colons; the site shows one."""
+    return html.replace("::</p>", ":</p>")
+
+
+def api_pages() -> dict[str, str]:
+    """A page with the list of packages, and one page per package with its modules by their docstrings."""
+    listed, pages = ["# Python API\n", "| package | content |", "|---|---|"], {}
     for found in pkgutil.iter_modules(mind_animator.__path__):
         if found.name in ("assets", "synthetic", "cli"):
             continue
-        text.append(f"## `mind_animator.{found.name}`\n")
         module = importlib.import_module(f"mind_animator.{found.name}")
         names = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
-        for name in [f"mind_animator.{found.name}.{n}" for n in names] or [f"mind_animator.{found.name}"]:
-            text.append(f"::: {name}\n")
-    return "\n".join(text)
+        text = [f"# `{module.__name__}`\n", _summary(module)]
+        text += [f"::: {module.__name__}.{name}\n" for name in names] or [f"::: {module.__name__}\n"]
+        pages[f"reference/api/{found.name}.md"] = "\n".join(text)
+        listed.append(f"| [`{module.__name__}`](api/{found.name}.md) | {_cell(_summary(module))} |")
+    return {"reference/api.md": "\n".join(listed) + "\n"} | pages

@@ -58,7 +58,7 @@ def calibrate_ridge(
         train, test, aims, ground_truths, movies, test_movies,
         draws=draws, block=block, permutations=permutations, seed=seed,
     )  # fmt: skip
-    write_table(p_values, pd.DataFrame({"test": "ridge_on_dealt_pairs", "p": p}))
+    write_table(p_values, pd.DataFrame({"test": "ridge_on_shuffled_pairs", "p": p}))
 
 
 main = command(calibrate_ridge)

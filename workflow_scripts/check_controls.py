@@ -51,7 +51,7 @@ def check_controls(
     rows, notes = evaluate_subjects(of_tests, of_maps, method=method, baseline=baseline)
     if calibration:
         rates = read_table(calibration, ("test", "rejections", "nulls", "alpha"))
-        rows += calibration_rows(rates, "ridge_on_dealt_pairs")
+        rows += calibration_rows(rates, "ridge_on_shuffled_pairs")
     made = pd.DataFrame([vars(row) for row in rows])
     shown = made.assign(
         statistic=made["statistic"].map("{:.4g}".format),

@@ -16,7 +16,10 @@ SIMULATED = {
     "paired_sign_flip": "paired sign flips of blocks",
     "wilcoxon_of_bootstrap_means": "Wilcoxon of unpaired bootstrap means (published)",
 }
-LABELS = {**SIMULATED, "ridge_on_dealt_pairs": "ridge regression, re-pairing of blocks (shuffled pairings)"}
+LABELS = {
+    **SIMULATED,
+    "ridge_on_shuffled_pairs": "ridge regression, re-pairing of blocks (shuffled pairings)",
+}
 
 
 def draw_calibration(

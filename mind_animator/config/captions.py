@@ -18,8 +18,10 @@ class CaptionsConfig(Strict):
     agreement : float
         If the CLIP similarities of the captions of the first and last frame differ by at most this value, one of the
         captions is kept (seeded); otherwise they are joined.
-    max_new_tokens, batch : int
-        Maximum length of a caption in tokens; images per forward pass.
+    max_new_tokens : int
+        Maximum length of a caption in tokens.
+    batch : int
+        Images per forward pass.
     """
 
     ready: tuple[str, ...] = ()

@@ -1,1 +1,1 @@
-"""."""
+"""fMRI preprocessing: from runs of volumes to one scaled response vector per clip."""

@@ -1,1 +1,1 @@
-"""."""
+"""Confidence intervals and permutation tests over blocks of neighbouring clips."""

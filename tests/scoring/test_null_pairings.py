@@ -61,7 +61,7 @@ def test_the_script_writes_every_p(tmp_path, rng: np.random.Generator):
          "--p-values", f"{tmp_path}/p.tsv"]
     )  # fmt: skip
     found = read_table(tmp_path / "p.tsv", ("test", "p"))
-    assert found["test"].tolist() == ["ridge_on_dealt_pairs"] * 5 and found["p"].between(0, 1).all()
+    assert found["test"].tolist() == ["ridge_on_shuffled_pairs"] * 5 and found["p"].between(0, 1).all()
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def test_the_glossary_lists_words():
 
 @pytest.mark.parametrize(("pattern", "instead", "allowed"), retired(), ids=lambda value: str(value)[:40])
 def test_retired_words_are_not_used(pattern, instead, allowed):
-    word = re.compile(rf"(?<![\w]){pattern}(?![\w])", re.IGNORECASE)
+    inside = r"\w" if "_" in pattern else "A-Za-z0-9"  # words are also found in names such as dealt_pairs
+    word = re.compile(rf"(?<![{inside}]){pattern}(?![{inside}])", re.IGNORECASE)
     found = [
         f"{name}:{number}: {line.strip()[:100]}"
         for name, number, before, line in LINES
