@@ -1,12 +1,12 @@
 """A stock image UNet that denoises videos: attention processors are injected, diffusers is not touched.
 
-Frames lie in the batch. Spatial self-attention becomes *sparse-causal*: the keys and values of a frame are
-those of the first frame and of the frame before it,
+Frames are stacked along the batch axis. Spatial self-attention becomes *sparse-causal*: the keys and values of
+a frame are those of the first frame and of the frame before it,
 
     frame 1, 2:      softmax(q K_1') V_1
     frame f >= 3:    softmax(q [K_1, K_{f-1}]') [V_1, V_{f-1}]
 
-For frames 1 and 2 both are frame 1; two copies of a key weigh as one, so one is exact and half the work.
+For frames 1 and 2 both are frame 1; two copies of a key have the weight of one, so one copy is used.
 """
 
 import torch
@@ -26,7 +26,7 @@ class VideoUNet(nn.Module):
     Parameters
     ----------
     unet : UNet2DConditionModel
-        A text-conditioned UNet whose attention lies in transformer blocks (Stable Diffusion 1.x and kin).
+        A text-conditioned UNet with attention in transformer blocks (Stable Diffusion 1.x and similar).
     frames : int
         Frames per clip.
     group_norm : str
@@ -35,7 +35,7 @@ class VideoUNet(nn.Module):
         five-dimensional there; inside transformer blocks frames stay apart). A different network.
     temporal_bias : torch.Generator, optional
         Draws the bias that the published code's untrained temporal attention adds to every transformer block
-        (its output weights are zeroed, its bias is not): U(-1/sqrt(width), 1/sqrt(width)) a channel.
+        (its output weights are zeroed, its bias is not): U(-1/sqrt(width), 1/sqrt(width)) per channel.
 
     Raises
     ------
@@ -244,8 +244,8 @@ class PooledGroupNorm(nn.Module):
 def add_temporal_bias(unet: UNet2DConditionModel, generator: torch.Generator) -> None:
     """Add a random bias to the output of every transformer block, in place, as the published code does.
 
-    Its temporal attention stands at the end of a block, after the feed-forward layer, so the bias of that
-    layer's last map takes it up.
+    The temporal attention is at the end of a block, after the feed-forward layer, so its bias is added to that
+    of the last map of this layer.
     """
     for module in unet.modules():
         if isinstance(module, BasicTransformerBlock):

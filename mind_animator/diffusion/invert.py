@@ -22,8 +22,8 @@ def invert(
 ) -> Tensor:
     """Invert latents to noise, without guidance.
 
-    Step k goes from time step t_{k-1} (a clean latent for k = 1) to t_k with the noise that the net sees in
-    the latent of t_{k-1} when asked at t_k, as published samplers do.
+    Step k goes from time step t_{k-1} (a clean latent for k = 1) to t_k with the noise that the network
+    predicts for the latent of t_{k-1} at time step t_k, as in published samplers.
 
     Parameters
     ----------

@@ -51,13 +51,13 @@ def mix_noise(
 
         x = sqrt(a) inverted + sqrt(1 - a) noise
 
-    This shrinks what is left of the image in ``inverted`` as well. Given the ``clean`` latents z and the
+    This also attenuates the image content that remains in ``inverted``. Given the ``clean`` latents z and the
     noise ``level`` b of the inverted ones, only their noise part is mixed::
 
         e = (inverted - sqrt(b) z) / sqrt(1 - b)
         x = sqrt(b) z + sqrt(1 - b) (sqrt(a) e + sqrt(1 - a) noise)
 
-    so that a runs from pure inversion (1) to a plainly noised latent (0). At b = 0 both are one formula.
+    so that a = 1 gives the pure inversion and a = 0 a noised latent. At b = 0 the two formulas are identical.
 
     Parameters
     ----------

@@ -25,11 +25,11 @@ class Schedule:
         alpha-bar of every training time step, decreasing in (0, 1). Plain numbers, so that no step of the chain reads a
         tensor on the host.
     final_alpha : float
-        alpha-bar of a finished latent: 1, or ``alphas[0]`` where the net never saw clean ones (SD 1.x).
+        alpha-bar of a finished latent: 1, or ``alphas[0]`` if the network was not trained on clean latents (SD 1.x).
     offset : int
         Added to every time step of the chain (SD 1.x: 1).
     prediction : str
-        ``epsilon`` or ``v_prediction``: what the net puts out.
+        ``epsilon`` or ``v_prediction``: the output of the network.
     """
 
     alphas: tuple[float, ...]

@@ -126,7 +126,7 @@ def resumable_shard(
 def halve_when_out_of_memory(work: Work) -> Work:
     """The same work in two halves of the batch, from the first time on that the GPU's memory does not suffice.
 
-    The places of the clips and their noise stay the same, and so do the results up to rounding.
+    The positions of the clips and their noise stay the same, and so do the results up to rounding.
 
     Raises
     ------

@@ -16,7 +16,7 @@ def read_synonyms(path: Path | str | None = None) -> dict[str, list[str]]:
     """Synonyms of lower-case words, of the shipped table or of the user's own.
 
     Each line contains a word, a tab, and its synonyms separated by commas; ``#`` starts a comment. The shipped table,
-    ``synonyms.tsv`` beside this module, holds some two hundred common words of captions and was written for
+    ``synonyms.tsv`` next to this module, contains about two hundred common words of captions and was written for
     this project (the published code uses WordNet).
 
     Raises
@@ -63,8 +63,8 @@ def augment_caption(
     synonyms : mapping of lower-case word to its synonyms
         See `read_synonyms`.
     synonym, insert, swap, delete : float in [0, 1]
-        Probability, a word, that it is replaced by a synonym, that a synonym of it is inserted at a random
-        place, that it changes places with another one, that it is left out (one word always stays).
+        Probability per word that it is replaced by a synonym, that one of its synonyms is inserted at a random
+        position, that it is exchanged with another word, and that it is deleted (one word always remains).
 
     Returns
     -------

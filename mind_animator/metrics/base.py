@@ -93,9 +93,9 @@ class Metric(ABC):
     Attributes
     ----------
     name : str
-        Name in tables; it says which definition it is.
+        Name in tables, which distinguishes definitions.
     label : str
-        Name as the field writes it.
+        Name used in publications.
     unit : str
         ``1`` for dimensionless numbers.
     low, high : float or None
@@ -106,7 +106,7 @@ class Metric(ABC):
     group : str
         Key of `GROUPS`, or a title of its own.
     inputs : tuple of Input and Network
-        What `describe` is called with, in this order.
+        Arguments of `describe`, in this order.
     order : int
         Position in tables.
     standard : bool

@@ -18,7 +18,7 @@ class ClipConsistencyToGroundTruth(Metric):
 
     References
     ----------
-    This project: what the published score leaves out.
+    This project (not part of the published score).
     """
 
     name, label = "clip_consistency_to_ground_truth", "CLIP similarity to the ground truth"

@@ -16,7 +16,7 @@ class ImageNWay(NWay):
     The score of a clip is the mean over its frames.
 
     Range: 0 to 1. Any of three targets counts, so chance is above 1 / n (3/4 for two candidates and independent
-    scores): read it beside its baselines.
+    scores): interpret it relative to its baselines.
 
     References
     ----------

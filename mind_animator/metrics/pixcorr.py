@@ -14,8 +14,8 @@ class PixCorr(Metric):
 
     The score of a clip is the mean over its frames.
 
-    Range: -1 to 1; chance is not 0, since images share their layout (e.g. a bright sky above): read it beside its
-    baselines. 0 where either frame is of one value throughout.
+    Range: -1 to 1; chance is not 0, since images share their layout (e.g. a bright sky above): interpret it
+    relative to its baselines. 0 where either frame is of one value throughout.
 
     References
     ----------

@@ -190,8 +190,8 @@ def paired_tests(
 ) -> pd.DataFrame:
     """Paired tests of all pairs of methods on the clips that both have: block sign flips, Holm over metrics.
 
-    ``p_published`` is the field's own test (Wilcoxon between bootstrap means) of the clips as they are, without
-    weights; it rejects most true nulls.
+    ``p_published`` is the p value of the published test (Wilcoxon between bootstrap means, clips without weights),
+    which rejects most true nulls.
 
     Returns
     -------
@@ -446,8 +446,8 @@ def _left_out(whole: np.ndarray) -> str:
 
 
 def with_power(rows: list[dict]) -> list[dict]:
-    """Say in the note of every test that cannot succeed why: too few blocks for p below .05, or after Holm's
-    correction."""
+    """Add to the note of every test that cannot become significant the reason: too few blocks for p below
+    .05, or after Holm's correction."""
     family = sum(row["p_holm"] is not None for row in rows)
     for row in rows:
         least = row["least_p"]

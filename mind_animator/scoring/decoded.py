@@ -104,7 +104,7 @@ def score_decoded(
         embeddings minus the mean embedding of the training clips (``retrieval_text_centred_rank``, ...) with the
         two-way accuracy (``retrieval_text_centred_2way``), among further candidates (``retrieval_text_large_rank``,
         ...), and ``target_*``. For the change within a clip: the prediction
-        with its frames reversed and that of a clip of the next block (``next_block``), as negative controls; a frozen
+        with its frames reversed and that of a clip of the next block (``swapped``), as negative controls; a frozen
         clip scores 0.
     pairs : PairScores
         ``retrieval_{text,image}[_centred]_{cosine,rank,top10}``.
