@@ -7,7 +7,7 @@ measured: `SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `infere
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, ValidationError, model_validator
 
 from mind_animator.config.base import Fault, Strict, explain, merged
 from mind_animator.errors import InputError
@@ -123,6 +123,34 @@ class LinearConfig(Strict):
     )
     n_components: int = Field(1024, ge=1)
     n_input_components: int = Field(64, ge=1)
+
+
+class StackedConfig(Strict):
+    """Decoders in closed form (`mind_animator.decoders.stacked`).
+
+    Attributes
+    ----------
+    alphas, second_alphas : tuple of float
+        Penalties to try for every component in the first and in the second stage, in units of the mean eigenvalue of the
+        kernel; selected by leave-one-movie-out cross-validation.
+    n_components : int
+        Maximum number of principal components predicted per target.
+    n_input_components : int
+        Number of leading components per target that the second stage receives.
+    window : tuple of int
+        Volumes before and after that of the clip, within its run, whose first-stage predictions the second stage receives.
+        It requires neighbouring clips at a distance of one repetition time.
+    """
+
+    alphas: tuple[PositiveFloat, ...] = Field(
+        (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4), min_length=1
+    )
+    second_alphas: tuple[PositiveFloat, ...] = Field(
+        (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0, 3000.0), min_length=1
+    )
+    n_components: int = Field(256, ge=1)
+    n_input_components: int = Field(64, ge=1)
+    window: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
 
 
 class DecoderConfig(Strict):

@@ -74,7 +74,12 @@ class Search:
 def decompose(responses: Tensor) -> Kernel:
     """Eigendecomposition of the kernel of centred responses (clip, voxel)."""
     centred = responses - responses.mean(0)
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    return decompose_gram(centred @ centred.T)
+
+
+def decompose_gram(gram: Tensor) -> Kernel:
+    """Eigendecomposition of a kernel (clip, clip), doubly centred here."""
+    values, vectors = torch.linalg.eigh(gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean())
     return Kernel(values.clamp(min=0), vectors.contiguous())  # the same layout as after storage
 
 
@@ -134,10 +139,14 @@ def search_penalties(
 def solve(kernel: Kernel, responses: Tensor, targets: Tensor, found: Search) -> RidgeFit:
     """The regression with an unpenalised intercept at the penalties of a finished search."""
     centre, mean = responses.mean(0), targets.mean(0)
-    projected = kernel.vectors.T @ (targets - mean)
-    dual = kernel.vectors @ (projected / (kernel.values[:, None] + found.alpha * kernel.unit))
-    weights = (responses - centre).T @ dual
+    weights = (responses - centre).T @ dual_weights(kernel, targets, found)
     return RidgeFit(weights, mean - centre @ weights, found.alpha, targets - found.residual)
+
+
+def dual_weights(kernel: Kernel, targets: Tensor, found: Search) -> Tensor:
+    """Weights (clip, target) of the training clips; each column sums to 0."""
+    projected = kernel.vectors.T @ (targets - targets.mean(0))
+    return kernel.vectors @ (projected / (kernel.values[:, None] + found.alpha * kernel.unit))
 
 
 def ridge_out_of_fold(

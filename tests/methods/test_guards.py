@@ -57,6 +57,7 @@ OPTIONS = {
         "released_code": {"preset": "released_code", **_SMALL},
         "pooled": {"preset": "paper", "subjects": "pooled", **_SMALL},
     },
+    "stacked_ridge": {"": {"n_components": 8}, "window": {"n_components": 8, "window": [1, 1]}},
     "ridge": {"": {}},
     "mind_video": {"": _MIND_VIDEO, "encoder": merged(_MIND_VIDEO, {"generator": {"cotrain": "encoder"}})},
     "kupershmidt2022": {"": {
