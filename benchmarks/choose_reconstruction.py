@@ -1,15 +1,17 @@
 """Comparison of reconstruction settings on training movies, each decoded by decoders trained without it.
 
-    python -m benchmarks.choose_reconstruction --config config.yaml --subject 1 --folds seg1,seg5 seg3,seg7
+    python -m benchmarks.choose_reconstruction --config config.yaml --subjects 1 2 --folds seg1,seg5 seg3,seg7
 
 Run the workflow up to ``decode`` first. In each fold the decoders are trained without the movies of the fold, which are
 then decoded; test movies are not read. A seeded sample of the decoded clips is reconstructed with every setting. The
-table gives `mind_animator.metrics.flow.motion_fidelity`: the cosine over clips that move (no scene cut, mean flow above
-the median) and the relative end-point error over all clips and over those that move. The chosen setting has the lowest
-mean of the two errors among the settings whose cosine is at most .01 below the highest one.
+table gives `mind_animator.metrics.flow.motion_fidelity`, over the clips of all folds and subjects: the cosine over clips
+that move (no scene cut, mean flow above the median) and the relative end-point error over all clips and over those that
+move. The chosen setting has the lowest mean of the two errors among the settings whose cosine is at most .01 below the
+highest one. The method must have the option ``mask_quantiles``.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -26,7 +28,6 @@ from mind_animator.artefacts.tables import read_table, write_table
 from mind_animator.config import Config
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.datasets import open_dataset
-from mind_animator.decoders import motion
 from mind_animator.diffusion.generator import (
     draw_moving_image,
     invert_batch,
@@ -36,7 +37,6 @@ from mind_animator.diffusion.generator import (
 from mind_animator.diffusion.memory import CPU_CLIPS
 from mind_animator.errors import InputError, run_command
 from mind_animator.methods.base import open_methods
-from mind_animator.methods.mind_animator import load_decoder
 from mind_animator.metrics.flow import flows, mean_flow, motion_fidelity
 from mind_animator.models.latents import decode_latents, encode_latents
 from mind_animator.models.load import load_vae
@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, required=True, help="configuration of a finished run")
-    parser.add_argument("--method", default="mind_animator", help="(default: %(default)s)")
-    parser.add_argument("--subject", default="1", help="(default: %(default)s)")
+    parser.add_argument("--method", help="(default: report.headline of the configuration)")
+    parser.add_argument("--subjects", nargs="+", default=["1"], help="(default: %(default)s)")
     parser.add_argument("--folds", nargs="+", required=True, help="held-out training movies, comma-separated")
     parser.add_argument("--clips", type=int, default=32, help="clips per fold (default: %(default)s)")
     parser.add_argument("--no-sampling", action="store_true", help="compare the first pass only")
@@ -66,10 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = read_config(given.config)
     torch.set_num_threads(config.reconstruction.cpu_threads)
-    samples = []
-    for fold in given.folds:
+    samples, name = [], given.method or config.report.headline
+    for subject, fold in itertools.product(given.subjects, given.folds):
         with tempfile.TemporaryDirectory() as folder:
-            samples.append(decode_fold(config, given.method, given.subject, fold, given.clips, Path(folder)))
+            samples.append(decode_fold(config, name, subject, fold, given.clips, Path(folder)))
     clips = [clip for sample in samples for clip in sample["clips"]]
     arrays = {
         name: torch.cat([sample[name] for sample in samples]) for name in ("latents", "prompt_embedding")
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     images = generator.draw_images()
     drawn: dict[str, Tensor] = {}
     for mask in MASKS:
-        flow = torch.cat([sample["flow"](mask) for sample in samples])
+        flow = torch.cat([sample["flow"][mask] for sample in samples])
         for gain in GAINS:
             name = f"first pass, mask {mask[0]:g} to {mask[1]:g}, gain {gain:g}"
             drawn[name] = move_image(images, gain * flow, arrays["latents"].shape[1])
@@ -174,12 +174,12 @@ def decode_fold(config: Config, name: str, subject: str, fold: str, count: int, 
     Returns
     -------
     dict
-        ``clips``; ``frames``; ``cut`` (clip,) bool; ``latents, prompt_embedding``; ``flow``, a function of the
-        quantiles of the motion mask.
+        ``clips``; ``frames``; ``cut`` (clip,) bool; ``latents, prompt_embedding``; ``flow`` by the quantiles of the motion
+        mask.
     """
     results, left_out = Path(config.results), fold.split(",")
-    method = open_methods(config.methods)[name]
-    segments = [segment.id for segment in open_dataset(config.dataset).segments if segment.split == "train"]
+    method, dataset = open_methods(config.methods)[name], open_dataset(config.dataset)
+    segments = [segment.id for segment in dataset.segments if segment.split == "train"]
     clips = pd.concat([read_table(results / f"stimuli/{segment}.tsv") for segment in segments])
     missing = set(left_out) - set(clips["movie"])
     if missing:
@@ -194,34 +194,27 @@ def decode_fold(config: Config, name: str, subject: str, fold: str, count: int, 
         train_part.main([
             "--kind", method.kind, "--part", part.name, "--settings", method.training_settings(part.name),
             "--subjects", subject, "--responses", responses, "--clips", str(folder / "clips.tsv"),
-            "--targets", json.dumps(dict(part.needs.features)), "--features", *features,
+            "--needs", part.needs.model_dump_json(), "--features", *features, "--t-r", str(dataset.tr),
             "--seed", str(config.seed), "--weights", str(path), "--record", str(path.with_suffix(".json")),
         ])  # fmt: skip
         weights.append(f"{part.name}={path}")
-    predict.main([
-        "--kind", method.kind, "--settings", method.prediction_settings(), "--weights", *weights,
-        "--subject", subject, "--responses", responses, "--clips", str(folder / "clips.tsv"),
-        "--seed", str(config.seed), "--predictions", str(folder / "predictions.h5"),
-    ])  # fmt: skip
+    settings = json.loads(method.prediction_settings())
+    for number, mask in enumerate(MASKS):
+        predict.main([
+            "--kind", method.kind, "--settings", json.dumps(settings | {"mask_quantiles": mask}), "--weights", *weights,
+            "--needs", method.needs.model_dump_json(), "--subject", subject, "--responses", responses,
+            "--clips", str(folder / "clips.tsv"), "--t-r", str(dataset.tr), "--seed", str(config.seed),
+            "--predictions", str(folder / f"predictions-{number}.h5"),
+        ])  # fmt: skip
     held_out = clips[clips["split"] == "test"]
     chosen = held_out.iloc[np.sort(np.random.default_rng(config.seed).permutation(len(held_out))[:count])]
     names = chosen["clip"].tolist()
     stimuli = [results / f"stimuli/{segment}.h5" for segment in dict.fromkeys(chosen["segment"])]
-    arrays = read_arrays(folder / "predictions.h5", ["latents", "prompt_embedding"], names)[1]
-    network, _ = load_decoder("motion", folder / "motion.safetensors")
-    train = clips.loc[clips["split"] == "train", "clip"].tolist()
-    fitted, own = (
-        network.inputs(torch.from_numpy(read_arrays(responses, ["responses"], part)[1]["responses"]).float())
-        for part in (train, names)
-    )
-    with torch.no_grad():
-        mask = network.linear_baseline.target(fitted, "mask").flatten()
-
-    @torch.no_grad()
-    def flow(quantiles: tuple[float, float]) -> Tensor:
-        network.mask_range.copy_(motion.order_statistics(mask, quantiles))
-        return network.decoded_flow(own)
-
+    arrays = read_arrays(folder / "predictions-0.h5", ["latents", "prompt_embedding"], names)[1]
+    flow = {
+        mask: torch.from_numpy(read_arrays(folder / f"predictions-{number}.h5", ["flow"], names)[1]["flow"])
+        for number, mask in enumerate(MASKS)
+    }
     return {
         "clips": names,
         "frames": read_arrays(stimuli, ["frames"], names)[1]["frames"],

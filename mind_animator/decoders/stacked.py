@@ -30,9 +30,6 @@ from mind_animator.decoders.ridge import (
 )
 from mind_animator.errors import InputError
 
-# Quantiles, over pixels and clips, of the decoded motion mask that are mapped to 0 and 1.
-MASK_QUANTILES = (0.75, 0.95)
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -197,7 +194,8 @@ def fit_stacked(
         own = columns["mask"]
         stacked = torch.einsum("sk,snk->nk", stack[:, own], every[..., own])
         mask = bases["mask"].mean + stacked @ bases["mask"].components
-        weights["mask_range"] = order_statistics(mask.flatten(), MASK_QUANTILES)
+        ordered = mask.flatten().sort().values  # torch.quantile accepts at most 16 million values
+        weights["mask_percentiles"] = ordered[torch.linspace(0, len(ordered) - 1, 101).round().long()]
     return weights, report
 
 
@@ -294,12 +292,6 @@ def stacking_weights(
     if combined < baseline:
         return torch.from_numpy(best(gram, product)).float(), (baseline, combined)
     return torch.from_numpy(alone).float(), (baseline, baseline)
-
-
-def order_statistics(values: Tensor, fractions: Sequence[float]) -> Tensor:
-    """Order statistics; torch.quantile accepts at most 16 million values."""
-    ordered = values.sort().values
-    return ordered[[round(fraction * (len(ordered) - 1)) for fraction in fractions]]
 
 
 def _stages(settings: StackedConfig) -> dict[str, Stage]:

@@ -7,7 +7,7 @@ mask, along which `reconstruction.first_pass` moves an image, so that all frames
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,7 @@ FEATURES = {
     "clip_embedding_image": "image",
     "latents": "image",
 }
+Fraction = Annotated[float, Field(ge=0, le=1)]
 # Targets that show motion; the others show content.
 MOTION = ("change", "flow", "mask")
 
@@ -64,16 +65,21 @@ class Options(Training):
         Another method of this type whose weights are used.
     swap : tuple of str
         ``motion``: motion is decoded from the responses to another block of clips (a negative control).
+    mask_quantiles : tuple of float
+        Quantiles, over pixels and training clips, of the out-of-fold motion mask that are mapped to 0 and 1 in the flow.
     """
 
     weights_from: str | None = None
     swap: tuple[Literal["motion"], ...] = ()
+    mask_quantiles: tuple[Fraction, Fraction] = (0.75, 0.95)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
         given = sorted(self.model_fields_set & (set(Training.model_fields) - {"block", "window"}))
         if self.weights_from is not None and given:
             raise ValueError(f"weights_from excludes settings of a training: {given}")
+        if self.mask_quantiles[0] >= self.mask_quantiles[1]:
+            raise ValueError(f"mask_quantiles must ascend, got {self.mask_quantiles}")
         return self
 
 
@@ -109,7 +115,7 @@ class StackedRidge(Method):
         return Training(**given).model_dump_json()
 
     def prediction_settings(self) -> str:
-        return self.options.model_dump_json(include={"swap", "block"})
+        return self.options.model_dump_json(include={"swap", "block", "mask_quantiles"})
 
     def training_memory_mb(self, part: str, size: Size) -> int:
         """Latents with the changes within clips; responses of the window; kernels; duals and predictions of the
@@ -178,7 +184,8 @@ class StackedRidge(Method):
             out["structure"] = decoded["first"].unflatten(1, shape)
             change = decoded["change"].unflatten(1, (frames, *shape))
             out["latents"] = out["structure"][:, None] + change - change[:, :1]
-            out["flow"] = flow_field(decoded["flow"], decoded["mask"], weights["mask_range"], shape[1:])
+            ends = weights["mask_percentiles"][[round(100 * q) for q in chosen.mask_quantiles]]
+            out["flow"] = flow_field(decoded["flow"], decoded["mask"], ends, shape[1:])
         return {name: tensor.cpu().numpy() for name, tensor in out.items()}
 
     @classmethod

@@ -20,7 +20,8 @@ def test_ablations_share_weights_and_inversions(tmp_path):
     both, one = ["1", "2"], ["pooled"]
     every, motion = ["semantic", "structure", "motion"], ["motion"]
     expected = {
-        ("mind_animator", "ridge", "clips_480", "clips_960"): (both, every),
+        ("mind_animator", "ridge"): (both, every),
+        ("stacked_ridge", "clips_480", "clips_960"): (both, ["decoders"]),
         ("without_motion", "mask_0", "mask_20", "mask_40", "mask_60", "mask_80"): (both, motion),
         ("pooled",): (one, every),
     }
