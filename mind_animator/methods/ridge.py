@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from mind_animator.config.base import Strict
 from mind_animator.errors import InputError
@@ -42,6 +42,8 @@ class Options(Strict):
         Targets solved at once: limits the memory, does not change the result.
     training_clips : int, optional
         Number of training clips; None: all.
+    window : tuple of int
+        Volumes before and after that of the clip, within its run, whose voxels are further predictors.
     """
 
     alphas: tuple[PositiveFloat, ...] = Field(
@@ -50,6 +52,7 @@ class Options(Strict):
     folds: int = Field(5, ge=2)
     targets_per_batch: int = Field(4096, ge=1)
     training_clips: int | None = Field(None, ge=1)
+    window: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
 
 
 class Ridge(Method):
@@ -58,11 +61,20 @@ class Ridge(Method):
     kind = "ridge"
     Options = Options
     reconstruction: ClassVar = "vae"
-    parts = (
-        Part("semantic", needs=Needs(features={"clip_embedding_text": "text", "prompt_embedding": "text"})),
-        Part("structure", needs=Needs(features={"latents": "image"}), optional=True),
-        Part("motion", needs=Needs(features={"latents": "image"}), optional=True),
-    )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        text = {"clip_embedding_text": "text", "prompt_embedding": "text"}
+        window = self.options.window
+        return (
+            Part("semantic", needs=Needs(features=text, window=window)),
+            Part("structure", needs=Needs(features={"latents": "image"}, window=window), optional=True),
+            Part("motion", needs=Needs(features={"latents": "image"}, window=window), optional=True),
+        )
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(window=self.options.window)
 
     def prediction_settings(self) -> str:
         return "{}"
@@ -75,15 +87,17 @@ class Ridge(Method):
         """
         latents, kernel = 4 * size.clips * size.latent, 4 * size.clips**2
         batch = 4 * size.clips * min(self.options.targets_per_batch, size.latent)
-        weights = 4 * size.voxels * size.latent
-        peak = max(3.2 * latents + 4 * kernel + 8 * batch, 1.9 * latents + weights)
+        predictors = size.voxels * (1 + sum(self.options.window))
+        responses = 4 * size.clips * (predictors if any(self.options.window) else 0)
+        weights = 4 * predictors * size.latent
+        peak = max(3.2 * latents + 4 * kernel + 8 * batch, 1.9 * latents + weights) + 3 * responses
         return round(1.15 * (450 + peak / 1e6))
 
     def weights_bytes(self, part: str, size: Size) -> int:
         """One weight per voxel and target: embeddings, the first frame's latents, or the later ones'."""
         frame = size.latent // size.frames
         values = {"semantic": 512 + 19 * 768, "structure": frame, "motion": size.latent - frame}[part]
-        return 4 * size.voxels * values
+        return 4 * size.voxels * (1 + sum(self.options.window)) * values
 
     @classmethod
     def train(cls, part: str, settings: str, data: TrainingData, job: TrainingJob) -> Trained:
@@ -91,7 +105,7 @@ class Ridge(Method):
 
         from mind_animator.decoders.train import check_finite
 
-        responses = data.responses[0].values
+        responses = predictors_of(data.responses[0])
         check_finite(data.targets, [responses], data.targets, data.movies)
         options = Options.model_validate_json(settings)
         targets, movies = data.targets, np.asarray(data.movies)
@@ -153,7 +167,7 @@ class Ridge(Method):
 
         from mind_animator.artefacts.files import read_json
 
-        out, values = {}, responses.values
+        out, values = {}, predictors_of(responses)
         for part, path in inputs.weights.items():
             path = Path(path)
             if not path.is_file():
@@ -162,7 +176,9 @@ class Ridge(Method):
             for name, shape in shapes.items():
                 slope = arrays[f"{name}.weights"]
                 if slope.shape[0] != values.shape[1]:
-                    raise InputError(f"Expected {slope.shape[0]} voxels for {path}, got {values.shape[1]}.")
+                    raise InputError(
+                        f"Expected {slope.shape[0]} predictors for {path}, got {values.shape[1]}."
+                    )
                 flat = values @ slope + arrays[f"{name}.intercept"]
                 out[name] = flat.reshape(len(values), *shape)
         named = {"semantic": out["clip_embedding_text"], "prompt_embedding": out["prompt_embedding"]}
@@ -184,6 +200,12 @@ class Ridge(Method):
 
 
 ENTRY = Ridge
+
+
+def predictors_of(responses: Responses) -> "np.ndarray":
+    """Responses (clip, voxel), or with a window those of all its volumes side by side (clip, volume x voxel)."""
+    window = responses.window
+    return responses.values if window is None else window.reshape(len(window), -1)
 
 
 def counts_of(picked: "np.ndarray", alphas: tuple[float, ...]) -> "np.ndarray":

@@ -58,7 +58,7 @@ OPTIONS = {
         "pooled": {"preset": "paper", "subjects": "pooled", **_SMALL},
     },
     "stacked_ridge": {"": {"n_components": 8}, "window": {"n_components": 8, "window": [1, 1]}},
-    "ridge": {"": {}},
+    "ridge": {"": {}, "window": {"window": [0, 1]}},
     "mind_video": {"": _MIND_VIDEO, "encoder": merged(_MIND_VIDEO, {"generator": {"cotrain": "encoder"}})},
     "kupershmidt2022": {"": {
         "preset": "small", "size": 16, "encoder_widths": (4, 4, 4, 4), "decoder_width": 4, "decoder_blocks": 1,
