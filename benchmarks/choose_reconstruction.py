@@ -4,9 +4,9 @@
 
 Run the workflow up to ``decode`` first. In each fold the decoders are trained without the movies of the fold, which are
 then decoded; test movies are not read. A seeded sample of the decoded clips is reconstructed with every setting. The
-table gives `mind_animator.metrics.flow.motion_fidelity`, over the clips of all folds and subjects: the cosine over clips
-that move (no scene cut, mean flow above the median) and the relative end-point error over all clips and over those that
-move. The chosen setting has the lowest mean of the two errors among the settings whose cosine is at most .01 below the
+table gives `mind_animator.metrics.flow.motion_fidelity` over the clips of all folds and subjects: the cosine over clips
+that move (no scene cut, mean flow above the median), and the relative end-point error over all and over moving clips.
+The chosen setting has the lowest mean of the two errors among the settings whose cosine is at most .01 below the
 highest one. The method must have the option ``mask_quantiles``.
 """
 
@@ -174,8 +174,8 @@ def decode_fold(config: Config, name: str, subject: str, fold: str, count: int, 
     Returns
     -------
     dict
-        ``clips``; ``frames``; ``cut`` (clip,) bool; ``latents, prompt_embedding``; ``flow`` by the quantiles of the motion
-        mask.
+        ``clips``; ``frames``; ``cut`` (clip,) bool; ``latents, prompt_embedding``; ``flow`` by the quantiles of the
+        motion mask.
     """
     results, left_out = Path(config.results), fold.split(",")
     method, dataset = open_methods(config.methods)[name], open_dataset(config.dataset)

@@ -174,6 +174,14 @@ def _parts(histories: dict[str, Path], config: dict) -> Section | None:
         method, subject, part = key.split("/")
         record = read_json(path)
         losses = [row["validation_loss"] for row in record.get("history", [])]
+        for target, shares in record.get(
+            "stack", {}
+        ).items():  # of closed-form stages; the first one is ridge regression
+            r2 = record["out_of_fold_r2"][target]
+            detail = f"R2 out of fold {r2['stack']:.3f}; ridge {r2['ridge']:.3f}"
+            alone = not any(list(shares.values())[1:])
+            state = Cell("idle", "ridge regression alone") if alone else Cell("at work", detail)
+            found.setdefault((method, f"second stage, {target}"), {})[subject] = state
         if not losses:
             continue
         settings, last = record.get("settings", {}), len(losses) - 1
@@ -201,7 +209,8 @@ def _parts(histories: dict[str, Path], config: dict) -> Section | None:
         "parts",
         "Contribution of each part",
         f"{idle} of {len(every)} trained or sampled parts were idle in this run: they did "
-        "not change the result. A decoder is idle if no epoch of its training improved on its initial weights.",
+        "not change the result. A decoder is idle if no epoch of its training improved on its initial weights; "
+        "a second stage, if its weights did not improve on ridge regression for held-out training movies.",
         nav="Parts",
         tables=[Table(["", *(f"subject {subject}" for subject in subjects)], [Group(rows)])],
     )

@@ -131,15 +131,15 @@ class StackedConfig(Strict):
     Attributes
     ----------
     alphas, second_alphas : tuple of float
-        Penalties to try for every component in the first and in the second stage, in units of the mean eigenvalue of the
-        kernel; selected by leave-one-movie-out cross-validation.
+        Penalties to try for every component in the first and in the second stage, in units of the mean eigenvalue of
+        the kernel; selected by leave-one-movie-out cross-validation.
     n_components : int
         Maximum number of principal components predicted per target.
     n_input_components : int
         Number of leading components per target that the second stage receives.
     window : tuple of int
-        Volumes before and after that of the clip, within its run, whose first-stage predictions the second stage receives.
-        It requires neighbouring clips at a distance of one repetition time.
+        Volumes before and after that of the clip, within its run, whose first-stage predictions the second stage
+        receives. It requires neighbouring clips at a distance of one repetition time.
     """
 
     alphas: tuple[PositiveFloat, ...] = Field(

@@ -128,10 +128,7 @@ def fit_stacked(
     if len(set(movies)) < 2:
         raise InputError(f"Expected at least 2 training movies to select penalties, got {len(set(movies))}.")
     centre = settings.window[0]
-    bases = {
-        name: Basis(**checkpoint.cached(f"basis-{name}", lambda own=own: vars(principal_components(own, settings.n_components))))
-        for name, own in targets.items()
-    }  # fmt: skip
+    bases = {name: principal_components(own, settings.n_components) for name, own in targets.items()}
     pcs = torch.cat([basis.project(targets[name]) for name, basis in bases.items()], dim=1)
     columns = _columns({name: len(basis.components) for name, basis in bases.items()})
     responses = window[:, centre].contiguous()
@@ -202,8 +199,10 @@ def fit_stacked(
 def decode_stacked(
     weights: Mapping[str, Tensor], window: Tensor, components: Mapping[str, int], settings: StackedConfig
 ) -> dict[str, Tensor]:
-    """Flat predictions (clip, width) of every target from responses (clip, volume, voxel); ``components`` is in the report
-    of `fit_stacked`."""
+    """Flat predictions (clip, width) of every target from responses (clip, volume, voxel).
+
+    ``components`` is in the report of `fit_stacked`.
+    """
     columns = _columns(components)
     centre, chosen = settings.window[0], weights["inputs.index"]
     pcs = window[:, centre] @ weights["ridge.weights"] + weights["ridge.intercept"]

@@ -66,7 +66,7 @@ class Options(Training):
     swap : tuple of str
         ``motion``: motion is decoded from the responses to another block of clips (a negative control).
     mask_quantiles : tuple of float
-        Quantiles, over pixels and training clips, of the out-of-fold motion mask that are mapped to 0 and 1 in the flow.
+        Quantiles, over pixels and training clips, of the out-of-fold motion mask that become 0 and 1 in the flow.
     """
 
     weights_from: str | None = None

@@ -24,8 +24,8 @@ SMALL = StackedConfig(window=(1, 0), n_components=6, n_input_components=4)
 
 
 def _world(seed, product):
-    """Responses (clip, 2 volumes, 30 voxels) that are linear in latent variables, and targets of which ``product`` is the
-    part that is a product of two variables."""
+    """Responses (clip, 2 volumes, 30 voxels) that are linear in latent variables, and targets of which the
+    part ``product`` is a product of two variables."""
     mixing = np.random.default_rng(99)
     loadings, outputs = mixing.normal(size=(4, 30)), mixing.normal(size=(4, 5))
     rng, clips = np.random.default_rng(seed), len(MOVIES)
