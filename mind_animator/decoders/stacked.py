@@ -18,7 +18,6 @@ from mind_animator.config.decoders import StackedConfig
 from mind_animator.decoders.checkpoint import Checkpoint
 from mind_animator.decoders.flow import motion_mask, moving_flow
 from mind_animator.decoders.ridge import (
-    Basis,
     Kernel,
     Search,
     decompose,
