@@ -174,12 +174,12 @@ def _parts(histories: dict[str, Path], config: dict) -> Section | None:
         method, subject, part = key.split("/")
         record = read_json(path)
         losses = [row["validation_loss"] for row in record.get("history", [])]
-        for target, shares in record.get(
+        for target, fractions in record.get(
             "stack", {}
         ).items():  # of closed-form stages; the first one is ridge regression
             r2 = record["out_of_fold_r2"][target]
             detail = f"R2 out of fold {r2['stack']:.3f}; ridge {r2['ridge']:.3f}"
-            alone = not any(list(shares.values())[1:])
+            alone = not any(list(fractions.values())[1:])
             state = Cell("idle", "ridge regression alone") if alone else Cell("at work", detail)
             found.setdefault((method, f"second stage, {target}"), {})[subject] = state
         if not losses:

@@ -167,11 +167,13 @@ def fit_stacked(
     every = torch.stack(list(predicted.values()))
     stack = pcs.new_zeros(len(every), pcs.shape[1])
     for target, own in columns.items():
-        share, errors = stacking_weights(every[..., own], pcs[:, own], movies)
-        stack[:, own] = share[:, None].to(stack)
+        own_weights, errors = stacking_weights(every[..., own], pcs[:, own], movies)
+        stack[:, own] = own_weights[:, None].to(stack)
         total = float((targets[target] - bases[target].mean).square().sum())
         lost = total - float(pcs[:, own].square().sum())
-        report["stack"][target] = {name: round(float(w), 4) for name, w in zip(predicted, share, strict=True)}
+        report["stack"][target] = {
+            name: round(float(w), 4) for name, w in zip(predicted, own_weights, strict=True)
+        }
         report["out_of_fold_r2"][target] = {
             name: round(1 - (lost + error) / total, 4)
             for name, error in zip(("ridge", "stack"), errors, strict=True)

@@ -23,7 +23,7 @@ MOVIES = np.repeat(["a", "b", "c", "d", "e"], 40)
 SMALL = StackedConfig(window=(1, 0), n_components=6, n_input_components=4)
 
 
-def _world(seed, product):
+def _simulate(seed, product):
     """Responses (clip, 2 volumes, 30 voxels) that are linear in latent variables, and targets of which the
     part ``product`` is a product of two variables."""
     mixing = np.random.default_rng(99)
@@ -37,12 +37,12 @@ def _world(seed, product):
     return torch.from_numpy(responses).float(), {k: torch.from_numpy(v).float() for k, v in targets.items()}
 
 
-def _r2(target, guess):
-    return 1 - float((target - guess).square().sum() / (target - target.mean(0)).square().sum())
+def _r2(target, prediction):
+    return 1 - float((target - prediction).square().sum() / (target - target.mean(0)).square().sum())
 
 
 def test_window_scores_are_those_of_a_regression_without_the_movie():
-    window, targets = _world(0, 0.0)
+    window, targets = _simulate(0, 0.0)
     window, y = window.double(), targets["first"].double()
     x = window[:, 1].contiguous()
     kernel = decompose(x)
@@ -58,7 +58,7 @@ def test_window_scores_are_those_of_a_regression_without_the_movie():
 
 
 def test_kernel_ridge_of_a_gaussian_kernel_equals_scikit_learn():
-    window, targets = _world(1, 1.0)
+    window, targets = _simulate(1, 1.0)
     x, y = window[:, 1].double(), targets["text"].double()
     gram = torch.exp(-torch.cdist(x, x).square() / 100)
     kernel = decompose_gram(gram)
@@ -88,23 +88,23 @@ def test_stacking_is_non_negative_least_squares_and_falls_back():
 @pytest.mark.parametrize(("product", "least"), [(1.0, 0.3), (0.0, -0.01)])
 def test_the_stack_gains_where_ridge_regression_cannot_and_loses_nothing_elsewhere(product, least):
     """A product of variables that ridge regression decodes is invisible to it (R2 near 0), not to the second stage."""
-    window, targets = _world(3, product)
+    window, targets = _simulate(3, product)
     weights, report = fit_stacked(window, targets, MOVIES, SMALL, Checkpoint())
-    new, wanted = _world(4, product)
+    new, expected = _simulate(4, product)
     decoded = decode_stacked(weights, new, report["components"], SMALL)
     *_, found = search_penalties(decompose(window[:, 1]), targets["text"], MOVIES, SMALL.alphas)
     x = window[:, 1] - window[:, 1].mean(0)
     alone = (new[:, 1] - window[:, 1].mean(0)) @ (
         x.T @ dual_weights(decompose(window[:, 1]), targets["text"], found)
     ) + targets["text"].mean(0)
-    assert _r2(wanted["text"], decoded["text"]) - _r2(wanted["text"], alone) > least
+    assert _r2(expected["text"], decoded["text"]) - _r2(expected["text"], alone) > least
     for r2 in report["out_of_fold_r2"].values():
         assert r2["stack"] >= r2["ridge"]
     assert all(w >= 0 for row in report["stack"].values() for w in row.values())
 
 
 def test_one_movie_is_refused_and_the_flow_field_is_velocity_times_mask():
-    window, targets = _world(5, 0.0)
+    window, targets = _simulate(5, 0.0)
     with pytest.raises(InputError, match="Expected at least 2 training movies to select penalties, got 1"):
         fit_stacked(window, targets, ["a"] * len(window), SMALL, Checkpoint())
     flow = flow_field(
