@@ -117,7 +117,7 @@ class Options(Strict):
     windows : int
         Unpaired clips from the training movies, per clip duration; 0: none.
     videos : tuple of str
-        Folders of further unpaired videos. They must not contain test clips.
+        Folders of further unpaired videos; the workflow rejects one that contains a test stimulus.
     """
 
     preset: Literal["published", "small"] = "published"
