@@ -29,9 +29,8 @@ from workflow_scripts.stages import Input, Inputs, Output, Param, Wildcard, comm
 FEATURES = ("luminance", "contrast", "motion_energy")
 COMPONENTS = 3
 SHORTEST = 20  # consecutive rows; fewer are not sufficient to estimate the lag
-LONGEST = (
-    6.0  # seconds between rows; for longer clips with one row each, a lag cannot be distinguished from no lag
-)
+LONGEST = 6.0  # seconds between rows; with longer clips and one row each, any lag looks like no lag
+MOST = 5_000  # voxels of whole runs, evenly spaced among the selected ones, so that all runs fit into memory
 
 
 def draw_lag(
@@ -79,6 +78,7 @@ def draw_lag(
     data, lag = open_dataset(dataset), settings.lag
     if data.has_volumes:
         voxels = read_whole(responses, ["voxel_index"])["voxel_index"]
+        voxels = voxels[:: -(-len(voxels) // MOST)]
         runs = list(data.volume_runs(subject, settings, voxels))
         pieces, seconds, aligned_at = [run.values for run in runs], data.tr, 0.0
         by_clip = measured - measured.mean()
