@@ -17,6 +17,7 @@ from torch.nn import functional
 from mind_animator.config.reconstruction import ReconstructionConfig
 from mind_animator.diffusion.generator import VideoGenerator, load_generator
 from mind_animator.diffusion.schedule import Schedule
+from mind_animator.models.load import load_motion_adapter
 
 # Seed of noise and time steps in validation: the same in every epoch.
 VALIDATION_SEED = 0
@@ -33,6 +34,8 @@ class MotionUNet(nn.Module):
         Maximum number of frames per clip.
     heads : int
         Attention heads of the motion modules, where the channels of all blocks are multiples of it.
+    adapter : MotionAdapter, optional
+        Pre-trained motion modules.
 
     References
     ----------
@@ -40,12 +43,12 @@ class MotionUNet(nn.Module):
     ICLR.
     """
 
-    def __init__(self, unet: Any, frames: int, heads: int = 8) -> None:
+    def __init__(self, unet: Any, frames: int, heads: int = 8, adapter: Any = None) -> None:
         from diffusers import MotionAdapter, UNetMotionModel
 
         super().__init__()
-        config = unet.config
-        adapter = MotionAdapter(
+        config, fresh = unet.config, adapter is None
+        adapter = adapter or MotionAdapter(
             block_out_channels=tuple(config.block_out_channels),
             motion_layers_per_block=config.layers_per_block,
             motion_num_attention_heads=gcd(heads, *config.block_out_channels),
@@ -57,7 +60,7 @@ class MotionUNet(nn.Module):
         for name, module in self.unet.named_modules():
             if name.endswith("motion_modules"):
                 module.requires_grad_(True)
-            if ".motion_modules." in name and name.endswith("proj_out"):
+            if fresh and ".motion_modules." in name and name.endswith("proj_out"):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
@@ -82,6 +85,7 @@ class FirstFrameHeld(nn.Module):
 
     For the first frame it returns the noise ``e = (x - sqrt(a) key) / sqrt(1 - a)`` instead of its prediction, so that
     every deterministic sampler moves the first frame to ``key``, and all frames see it at the noise level of each step.
+    Sampling should start from the noised ``key`` there.
 
     Parameters
     ----------
@@ -174,10 +178,15 @@ def load_motion_generator(
     *,
     device: str,
     weights: Mapping[str, Tensor] | None = None,
+    adapter: str | Path | None = None,
 ) -> VideoGenerator:
-    """The generator with motion modules in place of the inflation: for training, or with trained ``weights``."""
+    """The generator with motion modules in place of the inflation: for training, or with trained ``weights``.
+
+    ``adapter``: the folder or hub id of a pre-trained MotionAdapter, used instead.
+    """
     generator = load_generator(model_id_or_path, lock, 1, settings, device=device, seed=0)
-    network = MotionUNet(generator.unet.unet, frames)
+    given = load_motion_adapter(adapter, lock) if adapter else None
+    network = MotionUNet(generator.unet.unet, frames, adapter=given)
     if weights is not None:
         network.load_motion(weights)
     return replace(generator, unet=network.to(device).eval())

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from mind_animator.diffusion.generator import VideoGenerator
 
+# Clips per batch of the generator where the settings leave it open.
+BATCH = 8
+
 
 def fit_part(
     build: "Callable[[], nn.Module]",
@@ -120,6 +123,7 @@ def draw_clips(
     settings: ReconstructionConfig,
     inputs: ReconstructionInputs,
     change: "Callable[[VideoGenerator, Sequence[str], dict[str, Tensor]], VideoGenerator] | None" = None,
+    after: "Callable[[Sequence[str], Tensor], None] | None" = None,
 ) -> "Iterator[tuple[str, np.ndarray]]":
     """Frames of clips from their predictions, in padded batches; noise is seeded by the name of each clip.
 
@@ -132,6 +136,8 @@ def draw_clips(
         Without inversion: ``strength`` 0 returns the given latents, 1 ignores them.
     change : callable, optional
         Returns the generator of a batch, and may change the predictions of the batch in place.
+    after : callable, optional
+        Receives the names and the sampled latents of each batch.
     """
     import sys
     import time
@@ -142,7 +148,8 @@ def draw_clips(
     from mind_animator.diffusion.generator import reconstruct_batch
     from mind_animator.models.latents import decode_latents
 
-    size, started, reported = settings.clips_per_batch, time.monotonic(), -1e9
+    size = BATCH if settings.clips_per_batch == "auto" else settings.clips_per_batch
+    started, reported = time.monotonic(), -1e9
     for first in range(0, len(clips), size):
         rows = np.minimum(np.arange(first, first + size), len(clips) - 1)
         names = [clips[row] for row in rows]
@@ -152,6 +159,8 @@ def draw_clips(
             used, given["latents"], None, given["prompt_embedding"], names, settings, seed=inputs.seed,
             negative_prompt_embeds=given.get("negative_prompt_embedding"),
         )  # fmt: skip
+        if after:
+            after(names, latents)
         shown = decode_latents(vae, latents, batch=latents.shape[1]).numpy()
         yield from zip(names[: len(clips) - first], shown, strict=False)
         if (now := time.monotonic()) - reported >= 10:

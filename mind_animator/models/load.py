@@ -133,6 +133,13 @@ def load_unet_and_scheduler(
     return Generator(unet, DDIMScheduler.from_pretrained(str(scheduler.folder), local_files_only=True))
 
 
+def load_motion_adapter(
+    model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
+) -> Any:
+    """Load a MotionAdapter: motion modules for the UNet of a Stable Diffusion folder."""
+    return _diffuser("MotionAdapter", locate(model_id_or_path, lock), **where)
+
+
 def load_vit(
     model_id_or_path: ModelPath, lock: ModelPath | None = None, **where: Unpack[Where]
 ) -> Classifier:

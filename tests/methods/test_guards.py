@@ -49,6 +49,14 @@ _MIND_VIDEO = {
     "condition": _ONE_EPOCH, "generator": _ONE_EPOCH,
     "reconstruction": {"num_inference_steps": 1, "guidance_scale": 2.0, "clips_per_batch": 20},
 }  # fmt: skip
+_NEUROCLIPS = {
+    "tokens": {"width": 16, "blocks": 1, **_ONE_EPOCH},
+    "prior": {"layers": 1, "heads": 2, "steps": 2, **_ONE_EPOCH},
+    "blurry": {"hidden": 4, "width": 16, "channels": [8, 8, 4], **_ONE_EPOCH},
+    "motion": _ONE_EPOCH,
+    "keyframe": {"num_inference_steps": 1, "clips_per_batch": 20},
+    "reconstruction": {"num_inference_steps": 1, "guidance_scale": 2.0, "clips_per_batch": 20},
+}  # fmt: skip
 # Smallest options of every method type, by a name for the variant.
 OPTIONS = {
     "mind_animator": {
@@ -81,6 +89,7 @@ OPTIONS = {
             "l1": [0.05],
         },
     },
+    "neuroclips": {"": _NEUROCLIPS},
     "flat_mean": {"": {}},
     "frozen": {"": {"of": "ridge"}},
     "mismatched": {"": {"of": "ridge", "block": 4}},
@@ -181,7 +190,10 @@ def write_study(folder, poison):
         copies[f"{name}_{ending}"] = (own[:, None] + rng.normal(size=(len(own), 2, *own.shape[1:]))).astype(
             np.float32
         )
+    tokens = blobs.clip_embedding_image @ rng.normal(size=(16, 4 * 8))
+    copies["clip_tokens"] = tokens.reshape(-1, 1, 4, 8).astype(np.float32)
     for kind, names in (
+        ("clip_tokens", ("clip_tokens",)),
         (
             "text",
             (
