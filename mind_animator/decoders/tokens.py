@@ -47,7 +47,7 @@ class PromptHead(nn.Module):
 
 
 class TokenDecoder(nn.Module):
-    """Responses to tokens: an input layer, mixer blocks, one linear layer to all tokens, and a projector for the contrast.
+    """Responses to tokens: input layer, mixer blocks, one linear layer to all tokens, projector for the contrast.
 
     Parameters
     ----------

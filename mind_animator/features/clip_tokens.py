@@ -23,11 +23,11 @@ class Options(Strict):
         Tokens per side, averaged over the patches of each cell; None: one token per patch. CLIP bigG has 16 x 16 tokens
         of 1,664 values: 1.7 MB per clip and frame.
     frames : int
-        Number of frames around the middle of the clip.
+        Number of frames around the middle of the clip, which alternate by epoch of training.
     """
 
-    grid: int | None = Field(4, ge=1)
-    frames: int = Field(1, ge=1)
+    grid: int | None = Field(None, ge=1)
+    frames: int = Field(2, ge=1)
 
 
 class ClipTokens(Provider):

@@ -1,31 +1,29 @@
-"""After MinD-Video (Chen, Qing & Zhou 2023, "Cinematic mindscapes", NeurIPS): masked pre-training, contrast,
-co-training.
+"""After MinD-Video (Chen, Qing & Zhou 2023, NeurIPS): masked pre-training, contrast and co-training.
 
 Written from descriptions; the training code was never released. Three parts:
 
-1. ``encoder``: a transformer over patches of 16 voxels, pre-trained on the training volumes of all subjects
-by predicting
-   the 75 % of the patches that are masked.
+1. ``encoder``: a transformer over patches of 16 voxels, pre-trained on the training volumes of all subjects by
+   predicting the 75 % of the patches that are masked.
 2. ``condition``: the encoder with attention over a window of two volumes (t, t + 1) in every block, and a head from
    its tokens to the prompt embedding, trained by contrast with CLIP embeddings of the caption and of the image.
-3. ``generator``: motion modules of the frozen generator and the head, trained together on the training clips to denoise
-   their latents under the decoded prompt embedding.
+3. ``generator``: motion modules of the frozen generator and the head, trained together on the training clips to
+   denoise their latents under the decoded prompt embedding.
 
 Published and kept: sizes of encoder and head (``preset: published``: 252.3 million parameters, counting fixed
 positions; 403.4 million with ``encoder: {mlp_ratio: 4}``), mask ratio, window with spatial, then temporal
-attention, the contrast, sampling from noise by 200 DDIM steps with guidance 12.5. Pre-training follows the
-settings of the code that the publication refers to.
+attention, the contrast, sampling from noise by 200 DDIM steps with guidance 12.5. Pre-training follows the settings
+of the code that the publication refers to.
 
-Guesses: the optimisers of parts 2 and 3, what is co-trained (``generator: {cotrain}``), the map from tokens
-to the contrastive embedding, the zero start of the temporal attention, and the squared error of the prompt
-embedding (``condition: {prompt_weight}``, 0 in the published size), which replaces long co-training at small
-size. Temporal layers of the generator are motion modules of diffusers instead of the unpublished ones, and
-its spatial attention is not changed.
+Guesses: the optimisers of parts 2 and 3, what is co-trained (``generator: {cotrain}``), the map from tokens to the
+contrastive embedding, the zero start of the temporal attention, and the squared error of the prompt embedding
+(``condition: {prompt_weight}``, 0 in the published size), which replaces long co-training at small size. Temporal
+layers of the generator are motion modules of diffusers instead of the unpublished ones, and its spatial attention
+is not changed.
 
-Left out: pre-training on HCP volumes (no unlabelled data other than the training volumes); one noise generator for all
-clips (here each clip has its own, so that results do not depend on order); the extra patch of the published padding;
-choices made on test clips. The published negative condition, decoded from the mean *test* response, is the option
-``negative: published_test_mean``; by default the mean training response is used.
+Left out: pre-training on HCP volumes (no unlabelled data other than the training volumes); one noise generator for
+all clips (here each clip has its own, so that results do not depend on order); the extra patch of the published
+padding; choices made on test clips. The published negative condition, decoded from the mean *test* response, is the
+option ``negative: published_test_mean``; by default the mean training response is used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,7 +127,7 @@ class Options(Strict):
     Attributes
     ----------
     preset : str
-        ``small`` (for the synthetic data set) or ``published``.
+        ``published``, or ``small`` for a processor core.
     encoder, condition, generator, reconstruction : dict
         Single settings that differ from the preset's: `EncoderConfig`, `ConditionConfig`, `GeneratorConfig`,
         `ReconstructionConfig`.
@@ -144,7 +142,7 @@ class Options(Strict):
         Training movies that are held out for early stopping.
     """
 
-    preset: Literal["small", "published"] = "small"
+    preset: Literal["published", "small"] = "published"
     encoder: dict[str, Any] = Field(default_factory=dict)
     condition: dict[str, Any] = Field(default_factory=dict)
     generator: dict[str, Any] = Field(default_factory=dict)

@@ -1,32 +1,32 @@
-"""After NeuroClips (Gong et al. 2024, NeurIPS): a keyframe from decoded image tokens, and a blurry video that it animates.
+"""After NeuroClips (Gong et al. 2024, NeurIPS): a keyframe from decoded tokens animates a decoded blurry video.
 
 Written from descriptions; the published code has no licence. Parts:
 
 1. ``tokens``: responses to the tokens of the CLIP vision tower, by BiMixCo and then soft contrast.
 2. ``prior``: a diffusion prior from decoded tokens to image tokens, and a head from these to the prompt embedding.
 3. ``blurry``: responses to the latents of a blurry video, through one pseudo-volume per frame.
-4. ``motion``: motion modules of the frozen generator, trained on the training clips under their captions; omitted with
-   ``motion: {source: pretrained}``, which needs ``models.motion_adapter``.
+4. ``motion``: motion modules of the frozen generator, trained on the training clips under their captions; omitted
+   with ``motion: {source: pretrained}``, which needs ``models.motion_adapter``.
 
-The keyframe is drawn under the decoded prompt, starting from the first blurry frame (as in the paper) or from noise (as in
-the published code: ``keyframe: {strength: 1}``). The video is drawn from the noised blurry video with the keyframe as its
-first frame.
+The keyframe is drawn under the decoded prompt, starting from the first blurry frame (as in the paper) or from noise
+(as in the published code: ``keyframe: {strength: 1}``). The video is drawn from the noised blurry video with the
+keyframe as its first frame.
 
 Published and kept: layers and losses of parts 1 to 3 (``preset: published``: 1.888 billion parameters behind the
-input layer with 256 tokens of width 1,664), repeats and frames that alternate by epoch, prior by 20 DDIM steps, 25 steps
-with guidance 8.5 for the video.
+input layer with 256 tokens of width 1,664), repeats and frames that alternate by epoch, prior by 20 DDIM steps, 25
+steps with guidance 8.5 for the video.
 
-Guesses and replacements: the prompt embedding decoded from tokens conditions the generator, instead of an unCLIP model and
-the caption of the keyframe (the option ``caption`` uses BLIP-2); the first frame is held by its noise instead of a
-control network; the map from tokens to caption embeddings is fitted on the training clips; contrast of the blurry video
-with the same tokens instead of ConvNeXt features; a residual path around the pseudo-volumes; latents standardised. The
-prior is diffusers' PriorTransformer.
+Guesses and replacements: the prompt embedding decoded from tokens conditions the generator, instead of an unCLIP
+model and the caption of the keyframe (the option ``caption`` uses BLIP-2); the first frame is held by its noise
+instead of a control network; the map from tokens to caption embeddings is fitted on the training clips; contrast of
+the blurry video with the same tokens instead of ConvNeXt features; a residual path around the pseudo-volumes;
+latents standardised. The prior is diffusers' PriorTransformer.
 
 Left out: initial weights trained on other brain data; selection of epochs on test clips (held-out training movies
 instead); attention over the clips of a batch in part 3 (within a clip only); the ``strength`` without effect (the
-published code always starts at time step 961, as ``reconstruction: {strength: 0.961}`` does); one seed for all clips; a
-token mixer over a single token (24 parameters), which is constant. ``fusion`` starts a clip from the last frame of the clip
-before; then reconstructions depend on other test clips, as published.
+published code always starts at time step 961, as ``reconstruction: {strength: 0.961}`` does); one seed for all
+clips; a token mixer over a single token (24 parameters), which is constant. ``fusion`` starts a clip from the last
+frame of the clip before; then reconstructions depend on other test clips, as published.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,10 +129,10 @@ class Options(Strict):
     Attributes
     ----------
     preset : str
-        ``small`` (for the synthetic data set) or ``published``.
+        ``published``, or ``small`` for a processor core.
     tokens, prior, blurry, motion, keyframe, reconstruction : dict
-        Single settings that differ from the preset's: `TokensConfig`, `PriorConfig`, `BlurryConfig`, `MotionConfig`, and
-        `ReconstructionConfig` for the keyframe and for the video.
+        Single settings that differ from the preset's: `TokensConfig`, `PriorConfig`, `BlurryConfig`, `MotionConfig`,
+        and `ReconstructionConfig` for the keyframe and for the video.
     caption : bool
         Condition the video on a BLIP-2 caption of the keyframe instead of the decoded prompt embedding.
     fusion : float, optional
@@ -142,7 +142,7 @@ class Options(Strict):
         Training movies that are held out for early stopping.
     """
 
-    preset: Literal["small", "published"] = "small"
+    preset: Literal["published", "small"] = "published"
     tokens: dict[str, Any] = Field(default_factory=dict)
     prior: dict[str, Any] = Field(default_factory=dict)
     blurry: dict[str, Any] = Field(default_factory=dict)
@@ -369,7 +369,7 @@ class NeuroClips(Method):
     def predict(
         cls, settings: str, inputs: PredictionInputs, responses: Responses
     ) -> "dict[str, np.ndarray]":
-        """``semantic``, ``prompt_embedding``, and ``latents`` of the blurry video with its first frame ``structure``."""
+        """``semantic``, ``prompt_embedding``, ``latents`` (the blurry video) and ``structure`` (its first frame)."""
         import numpy as np
         import torch
 

@@ -44,12 +44,14 @@ _SMALL = {
 }  # fmt: skip
 _ONE_EPOCH = {"optimisation": {"epochs": 1, "batch": 16}}
 _MIND_VIDEO = {
+    "preset": "small",
     "order": "roi",  # the simulated voxels have no coordinates
     "encoder": {"width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_heads": 2, **_ONE_EPOCH},
     "condition": _ONE_EPOCH, "generator": _ONE_EPOCH,
     "reconstruction": {"num_inference_steps": 1, "guidance_scale": 2.0, "clips_per_batch": 20},
 }  # fmt: skip
 _NEUROCLIPS = {
+    "preset": "small",
     "tokens": {"width": 16, "blocks": 1, **_ONE_EPOCH},
     "prior": {"layers": 1, "heads": 2, "steps": 2, **_ONE_EPOCH},
     "blurry": {"hidden": 4, "width": 16, "channels": [8, 8, 4], **_ONE_EPOCH},

@@ -105,11 +105,11 @@ def test_features_are_tokens_of_the_middle_frames(rng):
         made = ClipTokens.compute(provider.settings(), given, models, seed=0, device="cpu", notes={})
         return {name: arrays["clip_tokens"] for name, arrays in made}
 
-    pooled, every = tokens(clips), tokens(clips, grid=None, frames=2)
+    pooled, every = tokens(clips, grid=4, frames=1), tokens(clips)
     assert pooled["clip1"].shape == (1, 16, 128) and every["clip1"].shape == (2, 64, 128)
     cells = every["clip1"][1].reshape(4, 2, 4, 2, 128).mean((1, 3)).reshape(16, 128)
     np.testing.assert_allclose(pooled["clip1"][0], cells, atol=1e-4)  # frame 3 of 0 .. 5
-    np.testing.assert_array_equal(tokens(clips[1:2])["clip1"], pooled["clip1"])
+    np.testing.assert_array_equal(tokens(clips[1:2], grid=4, frames=1)["clip1"], pooled["clip1"])
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def drawing(tmp_path_factory):
 
     def draw(strength=0.5, **options):
         video = {"num_inference_steps": 1, "strength": strength}
-        options |= {"keyframe": {"num_inference_steps": 1}, "reconstruction": video}
+        options |= {"preset": "small", "keyframe": {"num_inference_steps": 1}, "reconstruction": video}
         method = open_methods({"m": MethodConfig(kind="neuroclips", options=options)})["m"]
         return dict(ENTRY.reconstruct(method.reconstruction_settings(), list("abcd"), inputs))
 
@@ -162,9 +162,7 @@ def test_a_caption_replaces_the_decoded_prompt(drawing):
     assert any(not np.array_equal(drawing(caption=True)[clip], frames) for clip, frames in drawing().items())
 
 
-def test_pretrained_motion_modules_are_needed_instead_of_trained_ones():
-    method = open_methods(
-        {"m": MethodConfig(kind="neuroclips", options={"motion": {"source": "pretrained"}})}
-    )["m"]
+def test_at_full_size_pretrained_motion_modules_are_needed():
+    method = open_methods({"m": MethodConfig(kind="neuroclips")})["m"]
     assert [part.name for part in method.parts] == ["tokens", "prior", "blurry"]
     assert "motion_adapter" in method.needs.models
