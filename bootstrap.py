@@ -35,7 +35,7 @@ def main() -> int:
     elif arguments[0] == "test":
         commands = [["pytest", "-n", "2", "--dist", "loadfile", *(arguments[1:] or ["--ignore=tests/slurm"])]]
         if not arguments[1:]:
-            # tests on a SLURM mostly wait: more of them side by side, and no other test beside them
+            # tests on a SLURM mostly wait, so more of them run in parallel, and no other tests at the same time
             commands.append(["pytest", "-n", "4", "--dist", "loadfile", "tests/slurm"])
     else:
         commands = [arguments]
@@ -70,5 +70,5 @@ def run(command: list[str]) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:  # the command was interrupted, too, and has said so
+    except KeyboardInterrupt:  # the command was interrupted, too, and has printed a message
         sys.exit(130)

@@ -130,9 +130,10 @@ def cost_table(
         Jobs of each rule in the DAG that a dry run shows.
     scale : Scale
     constants : mapping
-        `CONSTANTS`, or with the user's own GPU and efficiency in their place.
+        `CONSTANTS`, or those of the user's GPU and efficiency.
     fetched : mapping of rule name to bytes, optional
-        What is fetched is kept beside what is made, archives as the files in them (taken as large as the archive).
+        Fetched files are kept in addition to results; archives count as the files that they contain, of the same
+        size.
     measured : mapping of line to float, optional
         Measured TFLOP/s of lines of ``benchmark-gpu`` (see `measured_speeds`), in place of GPU x efficiency.
 

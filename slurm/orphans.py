@@ -34,7 +34,7 @@ def cancel_orphans(folder: Path, patience: float = 300) -> int:
     Raises
     ------
     RuntimeError
-        If squeue does not answer, or a job is still there after ``patience`` seconds.
+        If squeue gives no reply, or a job still exists after ``patience`` seconds.
     """
     orphans = queued_jobs(folder)
     if orphans:

@@ -1,6 +1,6 @@
 """Settings of the three decoders and the presets ``paper``, ``released_code`` and ``ridge_residual``.
 
-Every peculiarity of the released code that changes results is an option of its own, so that its effect can be
+Every peculiarity of the released code that changes results is a separate option, so that its effect can be
 measured: `SparsificationConfig.accumulates`, `MotionConfig.mask_drawn`, `inference_mask` and `guidance`,
 `OptimisationConfig.schedule` (``noam`` overwrites ``learning_rate``) and `ValidationConfig.how`.
 """
@@ -273,8 +273,8 @@ class MotionConfig(DecoderConfig):
         First frame (1-based) that contributes to the loss; m + 1 in the paper.
     flow_grid_size : int
         The linear baseline also predicts the velocity of the moving content on a grid of this many rows and
-        columns, and where it moves. Latents are moved by it as far as this lowers their squared error; it is
-        also a prediction of its own, ``flow``, by which `ReconstructionConfig` can move a whole image.
+        columns, and the region that moves. Latents are moved by it as far as this lowers their squared error; it
+        is also a separate prediction, ``flow``, by which `ReconstructionConfig` can move a whole image.
     rescale_flow : bool
         Ridge regression shrinks the decoded velocity towards zero, the more the noisier the responses. If False,
         the decoded flow is used as is. If True, it is rescaled to the mean square flow of the training clips,

@@ -13,7 +13,7 @@ RELEASED_NEGATIVE_PROMPT = (
     "Not like the real scene, Distorted and blurred body, blurry,bad proportions,out of frame,disfigured"
 )
 
-# What a preset sets, where the config does not say otherwise. The paper's values are the fields' defaults.
+# Values of a preset, used for keys that the config does not contain. The paper's values are the defaults of the fields.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "released_code": {
@@ -51,7 +51,7 @@ class ReconstructionConfig(Strict):
         explicitly take precedence.
     scheduler : str
         ``ddim``, or ``dpm_solver`` (DPM-Solver++, second order) for sampling: a different method, to be
-        reported as a row of its own. Inversion is always DDIM.
+        reported in a separate row. Inversion is always DDIM.
     num_inference_steps, num_inversion_steps : int
         Steps of sampling and of inversion (empty prompt). No inversion: sampling starts from noised latents.
     inversion_tokens : int, optional
@@ -69,15 +69,15 @@ class ReconstructionConfig(Strict):
         names none.
     noise_timestep : int
         Time step t of the alpha-bar with which fresh noise is mixed into the inverted latents,
-        ``sqrt(a_t) inverted + sqrt(1 - a_t) noise``; 0 mixes none. The sampler's chain starts at the top all
-        the same (the paper names 50 steps of both; starting at t = 200 would leave 10).
+        ``sqrt(a_t) inverted + sqrt(1 - a_t) noise``; 0 mixes none. Sampling nevertheless starts at the
+        highest time step (the paper names 50 steps of both; a start at t = 200 would leave 10).
     noise_into : str
         ``inverted``: the whole inverted latent, as published; ``noise_part``: only its noise, so that the image
         content that remains at strength < 1 is not attenuated.
     noise_frames : str
         ``independent`` noise per frame, or one sample ``shared`` by all frames of a clip, which avoids flicker.
     noise : str
-        ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code: every run differs then.
+        ``seeded`` by (seed, clip name), or ``unseeded`` as in the released code, in which case every run differs.
     first_pass : FirstPassConfig, optional
         Source of the latents that are inverted. None: the decoded latents, as published. Otherwise the generator
         first draws one image per clip from the clip's mean decoded latents and decoded text; the image is moved
@@ -97,8 +97,8 @@ class ReconstructionConfig(Strict):
         published inflation): two different networks.
     temporal_bias : bool
         Add the random bias of the published code's untrained temporal attention to every transformer block.
-        It is drawn from the seed, so that inversion and sampling meet one network (published: afresh at each
-        start).
+        It is drawn from the seed, so that inversion and sampling use the same network (in the released code it is drawn
+        at each start).
     precision : str
         Of the UNet: ``auto`` is float32 on a CPU and float16 on CUDA. Latents and the scheduler's arithmetic
         are float32 always.

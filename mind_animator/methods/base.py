@@ -2,7 +2,7 @@
 
 The Snakefile opens the methods at every start: neither this module nor the top level of a method's module may
 import torch. A method type is a module ``mind_animator/methods/<kind>.py`` whose ``ENTRY`` is a subclass of
-`Method`; nothing else in the project has to know it.
+`Method`; nothing else in the project refers to it.
 """
 
 import importlib
@@ -438,7 +438,7 @@ class Method(ABC):
     ) -> "dict[str, np.ndarray]":
         """Outputs by name (clip, ...) as functions of the responses only; used for activation patterns.
 
-        The motion readout must hold fixed the contribution of a given first frame.
+        In the readout of motion, the contribution of a given first frame must be constant.
         """
         raise NotImplementedError(f"{cls.kind} has no readout")
 

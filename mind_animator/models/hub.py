@@ -41,7 +41,7 @@ class Located:
     Attributes
     ----------
     folder : Path
-        The folder that holds its files.
+        The folder that contains its files.
     files : tuple of str
         Relative names of the files that may be read.
     revision : str
@@ -81,12 +81,12 @@ def locate(
     part : str
         Verify (and list) only the files in this folder of the model; all by default.
     sums : bool
-        Verify the files' sha256, not only that they are there.
+        Verify the sha256 of the files in addition to their presence.
 
     Raises
     ------
     InputError
-        If the folder holds no weights, if the model is missing from the lock file or from the cache, or if a
+        If the folder contains no weights, if the model is missing from the lock file or from the cache, or if a
         file differs from the one that was pinned.
     """
     path = Path(model_id_or_path)

@@ -74,7 +74,7 @@ def clips_per_block(seconds: float, durations: Sequence[float]) -> int:
 def least_p(n_permutations: int, exact: bool, *, two_sided: bool = False) -> float:
     """The least p that a permutation test of blocks can give, however strong the effect is.
 
-    Of all permutations one is the observed one; a two-sided test of sign flips also counts its mirror image::
+    One of all permutations is the observed one; a two-sided test of sign flips also counts its mirror image::
 
         1 / n (2 / n two-sided) if all n were counted,    1 / (1 + n) if n were drawn at random
 
@@ -85,9 +85,9 @@ def least_p(n_permutations: int, exact: bool, *, two_sided: bool = False) -> flo
     n_permutations : int
         Permutations that were counted or drawn; 0: nothing can be permuted, p is 1.
     exact : bool
-        Whether they are all that there are.
+        Whether all permutations were counted.
     two_sided : bool
-        Whether the mirror image of every permutation is one, too, and counts.
+        Whether the mirror image of every permutation is also a permutation and counts.
     """
     if n_permutations < 1:
         return 1.0

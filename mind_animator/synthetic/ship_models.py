@@ -129,9 +129,7 @@ def write_card(
     sums = [f"| `{path.relative_to(folder)}` | {path.stat().st_size} | `{file_sha256(path)}` |"
             for path in sorted(folder.rglob("*.safetensors"))]  # fmt: skip
     begun = (
-        f" Its weights begin from `{_BEGUN_FROM[name]}` of this folder's neighbours."
-        if name in _BEGUN_FROM
-        else ""
+        f"The weights were initialised from the models `{_BEGUN_FROM[name]}`. " if name in _BEGUN_FROM else ""
     )
     rows = [f"| {key} | {value:.4g} |" for key, value in measured.items()]
     command = f"python -m workflow_scripts.train_demo_model --model {name} --output DIR/{name}"
@@ -140,14 +138,14 @@ def write_card(
         "",
         _TITLES[name] + ".",
         "",
-        "A small model of the synthetic data set, of the very class that is used at full size. It knows",
-        f"{len(scenes.NOUNS)} nouns and {len(scenes.SCENES)} scenes at 64 x 64 pixels, and nothing else.",
+        "A small model of the synthetic data set, of the same class as the full-size model. It was trained on",
+        f"images of {len(scenes.NOUNS)} nouns and {len(scenes.SCENES)} scenes with 64 x 64 pixels only.",
         "",
         "## Training",
         "",
-        f"Images drawn by `mind_animator.synthetic.scenes` with seeds of their own (seed {seed}), not",
-        "those of a movie; every combination of noun, scene and direction may occur, as in web-scale",
-        f"pre-training.{begun} {record['steps']} steps in {record['seconds']} s on the CPU.",
+        f"Images drawn by `mind_animator.synthetic.scenes` with separate seeds (seed {seed}), which no movie",
+        "uses; every combination of noun, scene and direction may occur, as in web-scale pre-training.",
+        f"{begun}The training took {record['steps']} steps in {record['seconds']} s on the CPU.",
         *([note] if note else []),
         "Rebuild:",
         "",
@@ -157,9 +155,9 @@ def write_card(
         "",
         "## Measured",
         "",
-        f"On fresh stills or clips (`{command} --measure`):",
+        f"On new stills or clips (`{command} --measure`):",
         "",
-        "| what | value |",
+        "| measure | value |",
         "|---|---|",
         *rows,
         "",
