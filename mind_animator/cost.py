@@ -71,7 +71,7 @@ class Scale:
 
     Attributes
     ----------
-    subjects, clips, train_clips, test_clips : int
+    subjects, clips, test_clips : int
     frames : int
         Frames per clip.
     size, scored_size, pair_size : int
@@ -94,7 +94,6 @@ class Scale:
 
     subjects: int
     clips: int
-    train_clips: int
     test_clips: int
     frames: int
     size: int

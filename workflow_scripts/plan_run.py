@@ -117,7 +117,6 @@ def scale_of(config: Config) -> Scale:
     return Scale(
         subjects=len(dataset.subjects),
         clips=sum(clips.values()),
-        train_clips=clips["train"],
         test_clips=clips["test"],
         frames=config.stimuli.frames,
         size=config.stimuli.size,

@@ -12,7 +12,7 @@ from mind_animator.provenance import ROOT
 from workflow_scripts.plan_run import scale_of
 
 SCALE = Scale(
-    subjects=3, clips=5520, train_clips=4320, test_clips=1200, frames=8, size=512, scored_size=256, pair_size=64,
+    subjects=3, clips=5520, test_clips=1200, frames=8, size=512, scored_size=256, pair_size=64,
     voxels=3 * 4500, vertices=59412, tokens=20, caption_copies=4, crops=4, num_inference_steps=50,
     num_inversion_steps=50, generators=1, vaes=1, methods=6, predicting=2,
     training_steps={"semantic": 3 * 67.5 * 30, "structure": 3 * 67.5 * 75, "motion": 3 * 67.5 * 70},
