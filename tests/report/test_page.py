@@ -39,6 +39,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "semantic.json").write_text(json.dumps(history))
     idle = {"history": [row, row | {"epoch": 1, "validation_loss": 1.1}], "settings": {"linear": {}}}
     (folder / "motion.json").write_text(json.dumps(idle))
+    stack = {"text": {"ridge": 0.2, "joint": 0.8}, "flow": {"ridge": 1.0, "joint": 0.0}}
+    r2 = {"text": {"ridge": 0.5, "stack": 0.6}, "flow": {"ridge": 0.25, "stack": 0.25}}
+    (folder / "decoders.json").write_text(json.dumps({"stack": stack, "out_of_fold_r2": r2, "history": []}))
     (folder / "dag.svg").write_text(DOT_SVG)
     Image.fromarray(frames[0, 0]).save(folder / "figure.png")
     record = {
@@ -55,7 +58,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--oracles", "split_half_oracle", "--videos", *videos,
         "--summary", f"{folder}/summary.tsv", "--tests", f"{folder}/tests.tsv",
         "--retrieval", f"{folder}/retrieval.tsv", "--histories", f"mind_animator/1/semantic={folder}/semantic.json",
-        f"mind_animator/2/motion={folder}/motion.json",
+        f"mind_animator/2/motion={folder}/motion.json", f"closed/1/decoders={folder}/decoders.json",
         "--lag", f"1={folder}/figure.png", "--maps", f"mind_animator/1={folder}/figure.png", "--dag",
         f"{folder}/dag.svg", "--provenance", f"{folder}/provenance.json", "--page", f"{folder}/index.html",
     ])  # fmt: skip
@@ -95,7 +98,7 @@ def table_of_tests() -> pd.DataFrame:
     paired = {"test": "paired", "method": "mind_animator", "other": "ridge", "subject": "1", "score": np.nan,
               "metric": "target_change_corr", "statistic": -0.004, "p": 0.43}  # fmt: skip
     oracle = paired | {"other": "split_half_oracle", "statistic": -0.321}
-    return pd.DataFrame([*every, paired, oracle])
+    return pd.DataFrame([*every, paired, oracle]).assign(clips="all")
 
 
 def retrieval() -> pd.DataFrame:
@@ -141,7 +144,9 @@ def test_the_page_states_which_parts_were_idle(page: Path):
     assert cells_of["semantic decoder"] == ["at work<small>epoch 1 of 1 kept</small>", ""]
     assert cells_of["motion decoder"] == ["", "idle<small>epoch 0 of 1 kept: linear baseline alone</small>"]
     assert cells_of["inflated generator"] == ["idle<small>one frame per clip: an image network</small>"] * 2
-    assert "3 of 4 trained or sampled parts were idle" in parts
+    assert cells_of["second stage, text"] == ["at work<small>R2 out of fold 0.600; ridge 0.500</small>", ""]
+    assert cells_of["second stage, flow"] == ["idle<small>ridge regression alone</small>", ""]
+    assert "6 of 8 trained or sampled parts were idle" in parts
 
 
 def test_scores_are_next_to_their_baselines_and_the_best_is_bold(page: Path):
