@@ -48,7 +48,6 @@ def main() -> None:
     ways: dict[str, Callable[[], np.ndarray]] = {
         "sequential": lambda: sequential(options.movie, indices, options.size),
         "sequential, PyAV": lambda: sequential(options.movie, indices, options.size, "PyAV"),
-        "skipping by decord, unchecked": lambda: skipping_decord(options.movie, indices, options.size),
         "a seek per sample, decord": lambda: seeking_decord(options.movie, indices, options.size),
         "a seek per sample, OpenCV": lambda: seeking_opencv(options.movie, indices, options.size),
     }
@@ -80,18 +79,6 @@ def sequential(path: str, indices: np.ndarray, size: int, reader: str = "decord"
     """The implementation of the workflow."""
     clips = dict(read_clips(Movie(path, reader=reader, square=False), indices, size=size))
     return np.stack([clips[row] for row in range(len(indices))])
-
-
-def skipping_decord(path: str, indices: np.ndarray, size: int) -> np.ndarray:
-    """decord's ``skip_frames`` between samples, as the workflow did up to version 1.1: it may read other frames."""
-    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
-    frames, at = {}, 0
-    for index in np.unique(indices).tolist():
-        if index > at:
-            reader.skip_frames(index - at)
-        frames[index] = resize_frame(reader.next().asnumpy(), size)
-        at = index + 1
-    return np.stack([frames[index] for index in indices.ravel()]).reshape(*indices.shape, size, size, 3)
 
 
 def seeking_decord(path: str, indices: np.ndarray, size: int) -> np.ndarray:

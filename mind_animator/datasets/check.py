@@ -303,25 +303,15 @@ def look_at(path: Path) -> tuple[dict[str, float], str | None]:
         ``volumes`` and ``rows`` of a time series; ``seconds``, ``frames`` and ``fps`` of a movie.
     fault : str or None
     """
+    from mind_animator.artefacts.clipfolder import VIDEOS
+
     if path.is_dir():
         return {}, None
     if path.stat().st_size == 0:
         return {}, "the file is empty"
     if path.name.endswith((".nii", ".nii.gz")):
         return _look_at_image(path)
-    if path.suffix in (
-        ".mp4",
-        ".avi",
-        ".mov",
-        ".mkv",
-        ".m4v",
-        ".webm",
-        ".wmv",
-        ".flv",
-        ".ts",
-        ".mpg",
-        ".mpeg",
-    ):
+    if path.suffix.lower() in VIDEOS:
         return _look_at_movie(path)
     return {}, None
 
