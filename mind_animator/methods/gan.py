@@ -51,6 +51,7 @@ SMALL: dict[str, Any] = {
     "ema": 0.98,
     "optimisation": {
         "learning_rate": 1e-3, "betas": (0.0, 0.9), "schedule": "cosine", "warm_up": 20, "batch": 32, "epochs": 6,
+        "patience": 2,
     },
 }  # fmt: skip
 
