@@ -85,7 +85,7 @@ class TokenDecoder(nn.Module):
         super().__init__()
         self.shape, self.mixup_epochs, self.beta = tuple(tokens), mixup_until * epochs, beta
         self.temperatures, self.text_weight = temperatures, text_weight
-        self.inward = nn.Linear(voxels, width)
+        self.input_layer = nn.Linear(voxels, width)
         self.mixers = Mixers(width, blocks, dropout)
         self.outward = nn.Linear(width, tokens[0] * tokens[1])
         self.projector = nn.Sequential(
@@ -116,7 +116,7 @@ class TokenDecoder(nn.Module):
 
     def forward(self, responses: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens before and after the projector."""
-        tokens = self.outward(self.mixers(self.inward(responses))).unflatten(1, self.shape)
+        tokens = self.outward(self.mixers(self.input_layer(responses))).unflatten(1, self.shape)
         return tokens, self.projector(tokens)
 
     def loss(self, batch: Mapping[str, Tensor], rng: torch.Generator | None, epoch: int) -> Tensor:
@@ -131,9 +131,9 @@ class TokenDecoder(nn.Module):
         clips, mixing = len(responses), rng is not None and epoch <= self.mixup_epochs
         labels = torch.eye(clips, device=responses.device)
         if mixing:
-            order, shares = mix_half(clips, self.beta, rng)
-            responses = shares[:, None] * responses + (1 - shares)[:, None] * responses[order]
-            labels = shares[:, None] * labels + (1 - shares)[:, None] * labels[order]
+            order, fractions = mix_half(clips, self.beta, rng)
+            responses = fractions[:, None] * responses + (1 - fractions)[:, None] * responses[order]
+            labels = fractions[:, None] * labels + (1 - fractions)[:, None] * labels[order]
         _, projected = self(responses)
         own, other = (functional.normalize(x.flatten(1), dim=1) for x in (projected, targets))
         hard, soft, with_text = self.temperatures
@@ -145,20 +145,20 @@ class TokenDecoder(nn.Module):
 
 
 def mix_half(clips: int, beta: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Partners and shares of mixed clips: Beta(beta, beta) for a random half of them, 1 for the others.
+    """Partners and fractions of mixed clips: Beta(beta, beta) for a random half of them, 1 for the others.
 
     A Beta variable is drawn by Johnk's method from uniform numbers of ``rng``.
     """
     device = rng.device
     order = torch.randperm(clips, generator=rng, device=device)
-    shares = torch.ones(clips, device=device)
+    fractions = torch.ones(clips, device=device)
     for index in torch.randperm(clips, generator=rng, device=device)[: clips // 2].tolist():
         while True:
             x, y = torch.rand(2, generator=rng, device=device).double() ** (1 / beta)
             if 0 < x + y <= 1:
-                shares[index] = x / (x + y)
+                fractions[index] = x / (x + y)
                 break
-    return order, shares
+    return order, fractions
 
 
 def contrast(logits: Tensor, labels: Tensor) -> Tensor:
@@ -339,7 +339,7 @@ class BlurryVideo(nn.Module):
         self.frames, self.first = frames, (channels[0], height // scale, width_of_map // scale)
         self.side, self.weight, self.temperature = round(tokens[0] ** 0.5), feature_weight, temperature
         self.pseudo = nn.Sequential(nn.Linear(voxels, hidden), nn.GELU(), nn.Linear(hidden, frames * voxels))
-        self.inward, self.mixers = nn.Linear(voxels, width), Mixers(width, blocks, dropout)
+        self.input_layer, self.mixers = nn.Linear(voxels, width), Mixers(width, blocks, dropout)
         self.outward = nn.Sequential(nn.Linear(width, torch.Size(self.first).numel()), nn.Dropout(dropout))
         self.features = nn.Linear(channels[0], tokens[1])
         stages: list[nn.Module] = []
@@ -369,7 +369,7 @@ class BlurryVideo(nn.Module):
     def forward(self, responses: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (clip, frame, channel, h, w), and the features of the first map (clip, token, width)."""
         volumes = responses[:, None] + self.pseudo(responses).unflatten(1, (self.frames, -1))
-        x = self.outward(self.mixers(self.inward(volumes))).unflatten(2, self.first)
+        x = self.outward(self.mixers(self.input_layer(volumes))).unflatten(2, self.first)
         pooled = functional.adaptive_avg_pool2d(x.mean(1), self.side).flatten(2).transpose(1, 2)
         for number, stage in enumerate(self.stages):
             flat = stage["convolution"](stage["attention"](x).flatten(0, 1))

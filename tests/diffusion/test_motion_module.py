@@ -130,10 +130,10 @@ def test_a_given_negative_condition_is_used(moving, inputs):
     assert (drawn(prompts.flip(0)[:, 1:]) - drawn(None)).abs().mean() > 1e-3
 
 
-def test_a_pretrained_adapter_is_used(place, moving, inputs, tmp_path):
+def test_a_pretrained_adapter_is_used(folder, moving, inputs, tmp_path):
     """Saved in diffusers' format and loaded as one, trained modules give the same output."""
     moving.unet.unet.save_motion_modules(str(tmp_path / "adapter"))
     latents, prompts = inputs
-    loaded = load_motion_generator(place, None, 4, SETTINGS, device="cpu", adapter=tmp_path / "adapter")
+    loaded = load_motion_generator(folder, None, 4, SETTINGS, device="cpu", adapter=tmp_path / "adapter")
     with torch.no_grad():
         torch.testing.assert_close(loaded.unet(latents, 300, prompts), moving.unet(latents, 300, prompts))

@@ -32,9 +32,9 @@ def test_the_published_size():
     with torch.device("meta"):
         decoder = _build("tokens", chosen["tokens"], shapes)
         count = sum(p.numel() for p in decoder.parameters())
-        inward = sum(p.numel() for p in decoder.inward.parameters())
-        assert count - inward == 1_887_861_400 - 24
-        assert round(inward / 1e6, 1) == 55.1
+        first = sum(p.numel() for p in decoder.input_layer.parameters())
+        assert count - first == 1_887_861_400 - 24
+        assert round(first / 1e6, 1) == 55.1
         prior = _build("prior", chosen["prior"], shapes, decoder)
         assert sum(p.numel() for p in prior.network.parameters()) == pytest.approx(237.7e6, rel=0.1)
         made, features = _build("blurry", chosen["blurry"], shapes)(torch.zeros(2, 13_447))
@@ -60,13 +60,13 @@ def test_contrasts_by_their_definition(rng):
 
 
 def test_half_of_a_batch_is_mixed():
-    order, shares = mix_half(400, 0.5, torch.Generator().manual_seed(0))
-    mixed = shares[shares < 1]
+    order, fractions = mix_half(400, 0.5, torch.Generator().manual_seed(0))
+    mixed = fractions[fractions < 1]
     assert sorted(order.tolist()) == list(range(400)) and 195 <= len(mixed) <= 200
     # Beta(1/2, 1/2): mean 1/2, variance 1/8
     assert abs(mixed.mean() - 0.5) < 0.1 and abs(mixed.var() - 0.125) < 0.03
     again = mix_half(400, 0.5, torch.Generator().manual_seed(0))
-    assert torch.equal(again[1], shares)
+    assert torch.equal(again[1], fractions)
 
 
 def test_attention_stays_within_a_clip():
@@ -116,8 +116,10 @@ def test_features_are_tokens_of_the_middle_frames(rng):
 def drawing(tmp_path_factory):
     """Reconstructs four clips of two movies from fixed predictions."""
     folder = tmp_path_factory.mktemp("drawing")
-    place = save_small_generator(folder / "sd", ASSETS / "sd")
-    moving = load_motion_generator(place, None, 3, ReconstructionConfig(num_inversion_steps=0), device="cpu")
+    model_folder = save_small_generator(folder / "sd", ASSETS / "sd")
+    moving = load_motion_generator(
+        model_folder, None, 3, ReconstructionConfig(num_inversion_steps=0), device="cpu"
+    )
     save_file(moving.unet.motion_weights(), folder / "motion.safetensors")
     rng = np.random.default_rng(0)
     predictions = {
@@ -126,7 +128,7 @@ def drawing(tmp_path_factory):
         "latents": rng.normal(size=(4, 3, 4, 8, 8)).astype(np.float32),
     }
     table = pd.DataFrame({"clip": list("abcd"), "movie": ["m", "m", "n", "n"]})
-    models = {"stable_diffusion": str(place), "blip2": str(ASSETS / "blip2")}
+    models = {"stable_diffusion": str(model_folder), "blip2": str(ASSETS / "blip2")}
     inputs = ReconstructionInputs(
         list("abcd"), 0, prediction=PredictionInputs({"motion": folder / "motion.safetensors"}, {}, 0, models=models),
         predictions=predictions, table=table,
@@ -142,7 +144,7 @@ def drawing(tmp_path_factory):
 
 
 def test_strength_of_zero_shows_the_blurry_video(drawing):
-    """Whatever the keyframe; at 1, only the keyframe shows the decoded latents."""
+    """For any keyframe; at 1, only the keyframe shows the decoded latents."""
     none, captioned, pure = drawing(0.0), drawing(0.0, caption=True), drawing(1.0)
     for clip, frames in none.items():
         np.testing.assert_array_equal(frames, captioned[clip])
