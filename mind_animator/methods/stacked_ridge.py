@@ -71,7 +71,7 @@ class Options(Training):
 
     weights_from: str | None = None
     swap: tuple[Literal["motion"], ...] = ()
-    mask_quantiles: tuple[Fraction, Fraction] = (0.75, 0.95)
+    mask_quantiles: tuple[Fraction, Fraction] = (0.7, 0.9)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
