@@ -388,8 +388,8 @@ def test_a_broken_run_stops_the_segment_and_leaves_nothing(tmp_path):
         average(tmp_path, "seg1", output)
     assert not list(tmp_path.glob("out/*"))
     for arguments, text in (
-        (["--subject", "9", "--segment", "seg1"], "got '9'"),
-        (["--subject", "1", "--segment", "seg9"], "got 'seg9'"),
+        (["--subject", "9", "--segment", "seg1"], "'9'"),
+        (["--subject", "1", "--segment", "seg9"], "'seg9'"),
     ):
         with pytest.raises(InputError, match=text):
             average_runs.main(
