@@ -378,13 +378,14 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
     check_features(methods, _providers())
     every = ("semantic", "structure", "motion")
     trains = {
-        name: tuple(part.name for part in method.parts)
-        for name, method in methods.items()
-        if method.kind == "mind_animator"
+        name: tuple(part.name for part in method.parts) for name, method in methods.items() if method.weights
     }
     masked = [f"mask_{percent}" for percent in (0, 20, 40, 60, 80)]
-    wholly = ["mind_animator", "clips_480", "clips_960", "pooled"]
-    expected = dict.fromkeys(wholly, every) | dict.fromkeys([*masked, "without_motion"], ("motion",))
+    closed = ["stacked_ridge", "clips_480", "clips_960"]
+    expected = dict.fromkeys(["mind_animator", "ridge", "pooled"], every) | dict.fromkeys(
+        closed, ("decoders",)
+    )
+    expected |= dict.fromkeys([*masked, "without_motion"], ("motion",))
     assert trains == expected | dict.fromkeys(["without_semantic", "without_structure", "swapped_motion"], ())
     assert methods["without_semantic"].inversion_of == "mind_animator"
     for name in ("without_structure", "without_motion", "swapped_motion", "mask_20", "clips_480", "pooled"):
@@ -393,8 +394,13 @@ def test_the_shipped_ablations_share_what_they_do_not_change():
     assert settings[0]["linear"] is None  # the paper's
     assert [own.pop("mask_keep_ratio") for own in settings] == [1.0, 0.8, 0.6, 0.4, 0.2]
     assert all(own == settings[0] for own in settings)
-    for name in ("clips_480", "clips_960", "pooled"):
-        for decoder in every:
-            own = json.loads(methods[name].training_settings(decoder))
-            expected = json.loads(methods["mind_animator"].training_settings(decoder))
-            assert own["decoder"] == expected["decoder"]
+    for decoder in every:
+        own, expected = (
+            json.loads(methods[n].training_settings(decoder)) for n in ("pooled", "mind_animator")
+        )
+        assert own["decoder"] == expected["decoder"]
+    for name, clips in zip(closed, (None, 480, 960), strict=True):
+        own, expected = (
+            json.loads(methods[n].training_settings("decoders")) for n in (name, "stacked_ridge")
+        )
+        assert own == expected | {"training_clips": clips}
