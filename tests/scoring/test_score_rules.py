@@ -51,6 +51,7 @@ def test_baselines_oracle_ablations_swap_and_a_folder_are_scored_for_every_subje
         "swapped",
         "no_motion",
         "theirs",
+        "stacked_ridge",
     )
     assert jobs["score_method"] == 2 * len(methods)
     assert jobs["score_split_half_oracle"] == 2
