@@ -106,6 +106,8 @@ class ArraysOptions(Strict):
     tr: float = Field(2.0, gt=0)
 
 
+# `check_data` looks for rows without values in files that cannot be mapped only up to this size.
+EXAMINED_BYTES = 10**9
 _OSF = "Testset_of_Preprocessed_datasets/CC2017"
 PRESETS: dict[str, dict[str, Any]] = {
     # test responses keep ten repeats on axis 1; 3 frames per second of 2-s clips
@@ -433,15 +435,16 @@ class Arrays(Dataset):
                             shape = foreign_shape(source)
                             if shape is not None:
                                 self._check_shape(source, shape, segment.id, pattern, row)
-                            if path.suffix == ".npy" and (empty := self._empty_rows(source, segment.id)):
+                            examined = path.suffix == ".npy" or path.stat().st_size <= EXAMINED_BYTES
+                            if examined and (empty := self._empty_rows(source, segment.id)):
                                 facts["empty_rows"] = empty
                         except InputError as error:
                             return str(error)
         return None
 
     def _empty_rows(self, path: Path, segment: str) -> int:
-        """Rows of a mapped file that are NaN in the first and the last voxel of the first repeat; others are
-        not read."""
+        """Rows of a file that are NaN in the first and the last voxel of the first repeat. Of a mapped file, the
+        other values are not read."""
         import numpy as np
 
         array = self._ordered(path, segment)

@@ -3,11 +3,14 @@
 import shutil
 
 import cv2
+import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 from bids_study import GRID, INSIDE, ROWS, SPACE, impulses, opened, write_run
+from safetensors.numpy import save_file
 
 from mind_animator.artefacts.cifti import write_series
 from mind_animator.artefacts.cortex import cortex_axis
@@ -162,15 +165,32 @@ def test_a_trial_that_is_listed_twice_is_refused(tmp_path):
     open_dataset(config.model_copy(update={"options": options}))
 
 
-def test_missing_rows_are_counted_without_reading_the_array(tmp_path, rng):
+def write_hdf5(path, values):
+    with h5py.File(path, "w") as file:
+        file["responses"] = values
+
+
+FORMATS = {
+    "sub-x.npy": np.save,
+    "sub-x.h5": write_hdf5,
+    "sub-x.mat": lambda path, values: scipy.io.savemat(path, {"responses": values}),
+    "sub-x.safetensors": lambda path, values: save_file({"responses": values}, path),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_missing_rows_are_counted(tmp_path, rng, name):
     values = rng.standard_normal((6, 50)).astype(np.float32)
     values[[1, 4]] = np.nan
     values[3, 0] = np.nan  # one voxel is no missing clip
-    np.save(tmp_path / "sub-x.npy", values)
+    FORMATS[name](tmp_path / name, values)
     table = pd.DataFrame({"split": ["train"] * 4 + ["test"] * 2, "movie": list("aabbcc")})
     table.to_csv(tmp_path / "clips.tsv", sep="\t", index=False)
     config = DatasetConfig(
-        name="arrays", data_root=str(tmp_path), subjects=("x",), options={"clips": "clips.tsv"}
+        name="arrays",
+        data_root=str(tmp_path),
+        subjects=("x",),
+        options={"clips": "clips.tsv", "responses": name},
     )
     facts = {}
-    assert open_dataset(config).fault(tmp_path / "sub-x.npy", facts) is None and facts == {"empty_rows": 2}
+    assert open_dataset(config).fault(tmp_path / name, facts) is None and facts == {"empty_rows": 2}
