@@ -36,7 +36,8 @@ include: "rules/report.smk"
 
 if not DATASET.has_stimuli:
     for name in NEED_FRAMES:
-        workflow.get_rule(name).set_input(frames_exist=stop_without_frames(name))
+        if workflow.is_rule(name):  # captions may be ready
+            workflow.get_rule(name).set_input(frames_exist=stop_without_frames(name))
 
 
 rule all:

@@ -72,7 +72,9 @@ try:
         CONFIG.models,
         models_of_methods(METHODS).union(*(p.models for p in PROVIDERS.values())),
     )
-    HEADLINE = headline_of(METHODS, CONFIG.report.headline)
+    STUDY_ARMS = [arm.name for arm in CONFIG.study.arms()] if CONFIG.study else []
+    compared = {name: METHODS[name] for name in METHODS if name not in STUDY_ARMS}
+    HEADLINE = headline_of(compared or METHODS, CONFIG.report.headline)
 except InputError as error:
     raise WorkflowError(
         in_file(error, workflow.config_settings.configfiles or ["config.yaml"])

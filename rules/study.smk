@@ -1,7 +1,5 @@
 """A study: scores of decoded features for every arm of `config.study` -> table, tests and figure."""
 
-STUDY_ARMS = [arm.name for arm in CONFIG.study.arms()] if CONFIG.study else []
-
 
 rule summarise_study:
     input:

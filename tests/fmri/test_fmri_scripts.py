@@ -383,8 +383,8 @@ def test_a_broken_run_stops_the_segment_and_leaves_nothing(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_series(path, np.ones((N_CORTEX, n_volumes), np.float32), cortex_axis(), 2.0)
     output = tmp_path / "out" / "seg1.h5"
-    told = rf"^Expected 245 volumes of seg1 in {paths[1]}, as published, got 244: were volumes removed"
-    with pytest.raises(InputError, match=told):
+    message = rf"^Expected 245 volumes of seg1 in {paths[1]}, as published, got 244: were volumes removed"
+    with pytest.raises(InputError, match=message):
         average(tmp_path, "seg1", output)
     assert not list(tmp_path.glob("out/*"))
     for arguments, text in (
