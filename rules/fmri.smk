@@ -126,9 +126,7 @@ rule draw_lag:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(
-            max(2_000, DATASET.memory_mb(False)) if DATASET.has_volumes else 2_000
-        ),
+        mem_mb=per_attempt(max(2_000, DATASET.has_volumes and DATASET.memory_mb(False))),
         runtime=per_attempt(30),
     params:
         code=code_digest("workflow_scripts/draw_lag.py", *ADAPTER_FILES),
